@@ -1,0 +1,170 @@
+"""The Files API on the wire: file objects, error bodies, limits, purposes. Standard library only.
+
+Shared by the client (`api`) and the local server (`server`), so that both mean the same bytes. It does no
+I/O and knows no HTTP library. Sources are the vendor's page and captures of live traffic; a line tagged
+*LIVE* was seen in a real answer, *DOC* stands on the vendor's page.
+
+**Threading:** constants and pure functions.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+#: DOC: "not exceeding 100MB"; the observed refusal starts above 100 * 1024**2 bytes.
+MAX_FILE_BYTES: Final = 100 * 1024**2
+#: DOC: "The total size of all uploaded files must not exceed 10GB".
+MAX_TOTAL_BYTES: Final = 10 * 1024**3
+#: DOC: "a maximum of 1,000 files".
+MAX_FILES: Final = 1000
+
+FILE_EXTRACT: Final = "file-extract"
+IMAGE: Final = "image"
+VIDEO: Final = "video"
+BATCH: Final = "batch"
+PURPOSES: Final = (FILE_EXTRACT, IMAGE, VIDEO, BATCH)
+
+STATUS_OK: Final = frozenset({"ok", "ready"})
+STATUS_ERROR: Final = "error"
+STATUS_WAITING: Final = frozenset({"created", "processing", "pending", "uploaded"})
+
+#: Extensions the vendor's page lists for text extraction, lower case, with the dot (DOC, `.jpg` by "etc.").
+EXTRACTABLE: Final = frozenset(
+    (
+        ".pdf .txt .csv .doc .docx .xls .xlsx .ppt .pptx .md .jpeg .jpg .png .bmp .gif .svg .svgz .webp .ico .xbm "
+        ".dib .pjp .tif .pjpeg .avif .dot .apng .epub .tiff .jfif .html .json .mobi .log .go .h .c .cpp .cxx .cc "
+        ".cs .java .js .css .jsp .php .py .py3 .asp .yaml .yml .ini .conf .ts .tsx"
+    ).split()
+)
+#: Extensions uploaded as purpose `image` when no text is found in them (W11; DOC of the vision models).
+IMAGE_EXTENSIONS: Final = frozenset(
+    ".png .apng .jpeg .jpg .jfif .pjp .pjpeg .webp .gif .bmp .dib .heic .heif".split()
+)
+#: Extensions uploaded as purpose `video` (W11). `.ts` is TypeScript on the vendor's page, so it is not here.
+VIDEO_EXTENSIONS: Final = frozenset(".mp4 .m4v .mpeg .mpg .mov .avi .flv .webm .wmv .3gp .3gpp".split())
+
+# Error types of the error body (LIVE).
+INVALID_REQUEST: Final = "invalid_request_error"
+INVALID_AUTHENTICATION: Final = "invalid_authentication_error"
+INCORRECT_API_KEY: Final = "incorrect_api_key_error"
+PERMISSION_DENIED: Final = "permission_denied_error"
+RESOURCE_NOT_FOUND: Final = "resource_not_found_error"
+RATE_LIMIT_REACHED: Final = "rate_limit_reached_error"
+ENGINE_OVERLOADED: Final = "engine_overloaded_error"
+EXCEEDED_CURRENT_QUOTA: Final = "exceeded_current_quota_error"
+SERVER_ERROR: Final = "server_error"
+SERVER_UNAVAILABLE: Final = "server_unavailable"
+
+# Error messages, word for word (LIVE).
+MSG_TOO_LARGE: Final = "File size is too large, max file size is 100MB, please confirm and re-upload the file"
+MSG_EMPTY: Final = "File size is zero, please confirm and re-upload the file"
+MSG_TOO_MANY: Final = (
+    "The number of files you have uploaded exceeded the max file count {n}, please delete previous uploaded files"
+)
+MSG_TOTAL_TOO_LARGE: Final = (
+    "The size of files you have uploaded exceeded the max file size, please delete previous uploaded files"
+)
+MSG_NO_TEXT: Final = "text extract error: 没有解析出内容"
+MSG_UNSUPPORTED: Final = "text extract error: 不支持的文件类型"
+MSG_PURPOSE: Final = "Invalid purpose: only {purposes} accepted"
+MSG_AUTHENTICATION: Final = "Invalid Authentication"
+MSG_NOT_FOUND: Final = "The requested resource was not found"
+
+#: Header that names a request to the vendor's support (LIVE).
+REQUEST_ID_HEADER: Final = "msh-request-id"
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def is_valid_id(file_id: object) -> bool:
+    """Say whether `file_id` may go into a URL or a path: `^[A-Za-z0-9][A-Za-z0-9._-]*$`, 128 characters at most."""
+    return isinstance(file_id, str) and _ID.fullmatch(file_id) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class FileObject:
+    """One file of the account, as `GET /files` describes it.
+
+    Attributes:
+        id: opaque, validated by `is_valid_id`.
+        bytes: size of the original, in bytes, >= 0.
+        created_at: unix time, in seconds.
+        filename: as uploaded; untrusted and not unique (N2, N3).
+        purpose: one of `PURPOSES`, or what a newer service says.
+        status: `ok` (LIVE), `ready` (DOC), `error`, `created`, …
+        status_details: why, when status is `error`.
+    """
+
+    id: str
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: str = FILE_EXTRACT
+    status: str = "ok"
+    status_details: str = ""
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON object in the key order of the live service (LIVE)."""
+        return {
+            "id": self.id,
+            "object": "file",
+            "bytes": self.bytes,
+            "created_at": self.created_at,
+            "filename": self.filename,
+            "purpose": self.purpose,
+            "status": self.status,
+            "status_details": self.status_details,
+        }
+
+    @classmethod
+    def from_wire(cls, data: object) -> FileObject:
+        """Check one untrusted JSON object and return it as a `FileObject`.
+
+        Raises:
+            ValueError: not an object, an id unfit for a path, a size or time that is no sane number.
+        """
+        if not isinstance(data, Mapping):
+            raise ValueError(f"a file object is a JSON object, not {type(data).__name__}")
+        file_id = data.get("id")
+        if not isinstance(file_id, str) or not is_valid_id(file_id):
+            raise ValueError(f"unusable file id {file_id!r:.80}")
+        filename = data.get("filename")
+        if not isinstance(filename, str) or len(filename) > 100_000:
+            raise ValueError(f"unusable filename of {file_id}")
+        return cls(
+            id=file_id,
+            bytes=_sane_int(data.get("bytes"), "bytes", 2**50),
+            created_at=_sane_int(data.get("created_at"), "created_at", 2**40),
+            filename=filename,
+            purpose=_text(data.get("purpose")) or FILE_EXTRACT,
+            status=_text(data.get("status")) or "ok",
+            status_details=_text(data.get("status_details")),
+        )
+
+
+def error_body(message: str, error_type: str) -> dict[str, Any]:
+    """Return the error body of the service: message first, no code (LIVE)."""
+    return {"error": {"message": message, "type": error_type}}
+
+
+def dump(value: object) -> bytes:
+    """Encode as the service does: compact JSON, raw UTF-8, keys in the given order (LIVE).
+
+    A lone surrogate, which UTF-8 cannot hold, becomes U+FFFD.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def _sane_int(value: object, what: str, limit: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < limit:
+        raise ValueError(f"unusable {what} {value!r:.80}")
+    return value
+
+
+def _text(value: object) -> str:
+    return value[:10_000] if isinstance(value, str) else ""
