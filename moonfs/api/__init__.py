@@ -1,0 +1,23 @@
+"""The client of the Files API: five calls over one connection pool, and the only user of httpx in moonfs.
+
+What it is: `Client` lists, uploads, retrieves, deletes and fetches text; every answer is checked, every
+failure becomes one exception of `moonfs.errors`, what may be repeated safely is repeated within one deadline.
+What it is not: it keeps no cache, knows no FUSE and no policy. Whether a doubtful upload is matched with the
+remote list and sent again (W3) is decided by its caller, to whom `maybe_stored=True` says that there is
+doubt.
+
+    client.py     the five calls and the checks of their answers
+    exchange.py   one request and its answer: phases, deadline, bounded body
+    origin.py     where the key may go: base URL, key, proxies, TLS (X1)
+    multipart.py  the body of an upload, streamed from disk
+    body.py       a bounded, decoded answer body
+    translate.py  statuses, error bodies and httpx exceptions into the tree of errors
+    retry.py      when to try again, and after how long
+
+**Threading:** one `Client` is shared by all threads of the process; build it after the last fork.
+"""
+
+from moonfs.api.client import Client
+from moonfs.api.exchange import Timeouts
+
+__all__ = ["Client", "Timeouts"]

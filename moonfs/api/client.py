@@ -1,0 +1,355 @@
+"""The five calls of the Files API, and the checks of what they answer.
+
+Each call runs within one deadline and repeats what may be repeated safely; its answer is checked before
+anyone sees it: ids fit for paths and URLs, sane sizes, bounded bodies. It keeps nothing between calls but
+connections.
+
+**Threading:** a `Client` is shared by all threads; `close` may be called from any of them and ends the waits
+between the attempts of the others.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import logging
+import os
+import threading
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Self
+
+from moonfs import wire
+from moonfs.api import origin, translate
+from moonfs.api.exchange import Answer, Exchange, OnResponse, Timeouts
+from moonfs.api.multipart import FormBody
+from moonfs.api.retry import Retry, run
+from moonfs.errors import (
+    ExtractionFailed,
+    MoonfsError,
+    NotFound,
+    ProtocolError,
+    RateLimited,
+    ServiceError,
+    TimedOut,
+    Unreachable,
+)
+from moonfs.wire import FileObject
+
+log = logging.getLogger(__name__)
+
+#: Entries of a list; a hundred times what an account may hold.
+MAX_ENTRIES: Final = 100_000
+#: Bytes of a list's body.
+_LIST_BYTES: Final = 64 * 1024**2
+#: Bytes of the body that describes one file: `wire` takes filenames of 100,000 characters.
+_OBJECT_BYTES: Final = 1024**2
+#: Bytes of a file's text.
+_CONTENT_BYTES: Final = 512 * 1024**2
+
+
+class Client:
+    """The Files API of one account.
+
+    Attributes:
+        base_url: where the requests go, without a slash at its end.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        *,
+        socket: str | os.PathLike[str] | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        max_connections: int = 40,
+        on_response: OnResponse | None = None,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+    ) -> None:
+        """Set up; nothing is sent yet.
+
+        Args:
+            base_url: such as `https://api.moonshot.ai/v1`.
+            key: the API key; sent to that origin only, never shown (X1).
+            socket: path of a UNIX socket to connect to instead of the URL's host.
+            timeouts: how long to wait, in seconds.
+            max_connections: requests at a time; 32 workers and some room for `stat`s.
+            on_response: called with (operation, status, request id) for each answer, in the calling thread.
+            retry: the schedule of retries with its clock and chance.
+
+        Raises:
+            UsageError: the base URL, key, socket path or proxy settings cannot work; says which and why.
+        """
+        key = origin.check_key(key)
+        self.base_url = origin.check_base_url(base_url, socket=socket is not None)
+        self._timeouts = timeouts
+        self._retry = retry
+        self._closed = threading.Event()
+        self._http = origin.connect(self.base_url, key, socket=socket, max_connections=max_connections)
+        self._exchange = Exchange(
+            self._http,
+            self.base_url,
+            timeouts=timeouts,
+            scrub=translate.scrubber(key),
+            clock=retry.clock,
+            on_response=on_response,
+        )
+
+    def list(self, *, deadline: float | None = None) -> builtins.list[FileObject]:
+        """Return every file of the account, in the service's order (unknown).
+
+        An entry that does not validate is left out with a warning; a repeated id counts once.
+
+        Args:
+            deadline: seconds for the call with its retries.
+
+        Raises:
+            MoonfsError: no list could be had.
+        """
+        document = self._json(self._read("list", "/files", _LIST_BYTES, deadline), dict)
+        entries = document.get("data")
+        if not isinstance(entries, builtins.list):
+            raise ProtocolError("the service's list of files holds no list", status=200)
+        if len(entries) > MAX_ENTRIES:
+            raise ProtocolError(f"the service lists more than {MAX_ENTRIES} files", status=200)
+        if document.get("has_more") is True:
+            log.warning("the service says that its list goes on; the vendor documents no way to ask for more")
+        files: dict[str, FileObject] = {}
+        unusable: builtins.list[ValueError] = []
+        for entry in entries:
+            try:
+                file = FileObject.from_wire(entry)
+            except ValueError as exc:
+                unusable.append(exc)
+            else:
+                files.setdefault(file.id, file)
+        if unusable:
+            first = translate.clean(str(unusable[0]), 200)
+            log.warning(
+                "left out %d unusable entries of the remote list, the first: %s", len(unusable), first
+            )
+        return builtins.list(files.values())
+
+    def upload(
+        self, source: BinaryIO, *, filename: str, size: int, purpose: str, deadline: float | None = None
+    ) -> FileObject:
+        """Store a file and return it as the service describes it.
+
+        Tried again only when the service has certainly not taken it: no connection, no free connection, 429.
+        Anything in doubt is raised with `maybe_stored=True`: match the list before another try (W3).
+
+        Args:
+            source: a plain file or an `io.BytesIO`, sent from its first byte in constant memory; a file's
+                position stays where it is.
+            filename: raw, as the list will show it.
+            size: bytes in `source`.
+            purpose: one of `wire.PURPOSES`.
+            deadline: seconds for the call with its retries.
+
+        Raises:
+            InvalidName: control characters in `filename`.
+            MoonfsError: `source` does not hold `size` bytes, or the service did not confirm the upload.
+        """
+        form = FormBody(source, filename=filename, size=size, purpose=purpose)
+        seconds = self._timeouts.for_upload(size) if deadline is None else deadline
+        ends = self._retry.clock() + seconds
+
+        def attempt(_failures: int) -> FileObject:
+            self._check_open()
+            form.started = False
+            answer = self._exchange.once(
+                "upload", "POST", "/files", ends=ends, limit=_OBJECT_BYTES, form=form
+            )
+            try:
+                return self._file(answer)
+            except ProtocolError as error:
+                error.maybe_stored = True
+                raise
+
+        file = run(attempt, ends=ends, retryable=_not_taken, retry=self._retry, sleep=self._sleep)
+        if file.bytes != size:
+            log.warning("%s: the service counts %d bytes of the %d uploaded", file.id, file.bytes, size)
+        return file
+
+    def retrieve(self, file_id: str, *, deadline: float | None = None) -> FileObject:
+        """Return one file's description.
+
+        Raises:
+            NotFound: no such file, or an id that cannot be one.
+            MoonfsError: it could not be had.
+        """
+        file = self._file(self._read("retrieve", _path(file_id), _OBJECT_BYTES, deadline))
+        if file.id != file_id:
+            raise ProtocolError(f"the service answered for another file than {file_id}", status=200)
+        return file
+
+    def delete(self, file_id: str, *, deadline: float | None = None) -> None:
+        """Delete one file. A 404 after an attempt that failed counts as done.
+
+        Raises:
+            NotFound: no such file, or an id that cannot be one.
+            ProtocolError: the service answered, yet not that the file is deleted.
+            MoonfsError: it is not known to be deleted.
+        """
+        path = _path(file_id)
+        ends = self._ends(deadline)
+
+        def attempt(failures: int) -> None:
+            self._check_open()
+            try:
+                answer = self._exchange.once("delete", "DELETE", path, ends=ends, limit=_OBJECT_BYTES)
+            except NotFound:
+                if failures:
+                    return
+                raise
+            if answer.status != 204 and self._json(answer, dict).get("deleted") is not True:
+                raise ProtocolError(
+                    f"the service did not delete {file_id}",
+                    status=answer.status,
+                    request_id=answer.request_id,
+                )
+
+        run(attempt, ends=ends, retryable=_repeatable, retry=self._retry, sleep=self._sleep)
+
+    def content(self, file_id: str, *, limit: int = _CONTENT_BYTES, deadline: float | None = None) -> bytes:
+        """Return the extracted text of one file: the body of `/content`, byte for byte (R1).
+
+        Text is kept for ever by its id (R2), so what a proxy may send with a 200 is refused: an HTML page,
+        nothing at all, a part, or an error object.
+
+        Args:
+            file_id: as listed.
+            limit: the most bytes to accept.
+            deadline: seconds for the call with its retries.
+
+        Raises:
+            NotFound: no such file, or an id that cannot be one.
+            ExtractionFailed: the service has no text for it.
+            ProtocolError: an answer that is no text, or over `limit`.
+            MoonfsError: it could not be had.
+        """
+        answer = self._read("content", _path(file_id) + "/content", limit, deadline)
+        if not answer.body or answer.content_type == "text/html" or _is_error(answer.body):
+            raise ProtocolError(
+                f"the service answered with no text for {file_id}",
+                status=answer.status,
+                request_id=answer.request_id,
+            )
+        return answer.body
+
+    @property
+    def server_clock_offset(self) -> float | None:
+        """The service's clock minus this machine's, in seconds, by its latest answer; None before the first.
+
+        Date headers count whole seconds and travel: it is right within a second or two.
+        """
+        return self._exchange.clock_offset
+
+    def close(self) -> None:
+        """Close all connections; calls that wait between attempts raise their last error, later ones fail."""
+        self._closed.set()
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.base_url}>"
+
+    def _read(self, operation: str, path: str, limit: int, deadline: float | None) -> Answer:
+        """GET `path`, as often as it takes, and return the answer, whose status is 200."""
+        ends = self._ends(deadline)
+
+        def attempt(_failures: int) -> Answer:
+            self._check_open()
+            answer = self._exchange.once(operation, "GET", path, ends=ends, limit=limit)
+            if answer.status != 200:
+                raise ProtocolError(
+                    f"HTTP {answer.status} is no answer to {operation}",
+                    status=answer.status,
+                    request_id=answer.request_id,
+                )
+            return answer
+
+        return run(attempt, ends=ends, retryable=_repeatable, retry=self._retry, sleep=self._sleep)
+
+    def _ends(self, deadline: float | None) -> float:
+        return self._retry.clock() + (self._timeouts.deadline if deadline is None else deadline)
+
+    def _sleep(self, seconds: float) -> None:
+        if self._retry.sleep is not None:
+            self._retry.sleep(seconds)
+        else:
+            self._closed.wait(seconds)
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise Unreachable("the connection to the service was closed by this program")
+
+    @staticmethod
+    def _json(answer: Answer, kind: type[dict[str, Any]]) -> dict[str, Any]:
+        try:
+            document = json.loads(answer.body)
+        except (ValueError, RecursionError) as exc:
+            raise ProtocolError(
+                "the service's answer is no JSON", status=answer.status, request_id=answer.request_id
+            ) from exc
+        if not isinstance(document, kind):
+            raise ProtocolError(
+                "the service's answer is no JSON object", status=answer.status, request_id=answer.request_id
+            )
+        return document
+
+    def _file(self, answer: Answer) -> FileObject:
+        try:
+            return FileObject.from_wire(self._json(answer, dict))
+        except ValueError as exc:
+            raise ProtocolError(
+                "the service's answer describes no file", status=answer.status, request_id=answer.request_id
+            ) from exc
+
+
+def _path(file_id: str) -> str:
+    """Return the path of a file below the base URL.
+
+    Raises:
+        NotFound: an id that could lead elsewhere; no such file can exist.
+    """
+    if not wire.is_valid_id(file_id):
+        raise NotFound("the service has no file of this id: it is no valid id")
+    return f"/files/{file_id}"
+
+
+def _is_error(body: bytes) -> bool:
+    """Say whether a body that came with a 200 is an error object and nothing else."""
+    if len(body) > 16 * 1024 or not body.lstrip().startswith(b'{"error"'):
+        return False
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return (
+        document.keys() == {"error"}
+        and isinstance(document["error"], dict)
+        and "message" in document["error"]
+    )
+
+
+def _not_taken(error: MoonfsError) -> bool:
+    """Say whether an upload may be sent again without a look at the list (W3)."""
+    return isinstance(error, RateLimited) or (
+        isinstance(error, Unreachable | TimedOut)
+        and not error.maybe_stored
+        and not translate.is_untrusted(error)
+    )
+
+
+def _repeatable(error: MoonfsError) -> bool:
+    """Say whether a call that changes nothing, or deletes, may be sent again."""
+    if isinstance(error, ProtocolError | ExtractionFailed) or translate.is_untrusted(error):
+        return False
+    return isinstance(error, RateLimited | Unreachable | TimedOut | ServiceError)

@@ -1,0 +1,226 @@
+"""One request and its answer: time-outs that shrink with the deadline, a bounded body, one exception tree.
+
+It tries once and does not judge what the answer means; `client` does both. httpx's time-outs hold for each
+wait on the socket, so a service that drips could keep a call for ever: the deadline is checked at each phase
+and each chunk in either direction besides (E2).
+
+**Threading:** one `Exchange` is shared by all threads; what changes is one attribute written at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import httpx
+
+from moonfs import wire
+from moonfs.api import body as bodies
+from moonfs.api import retry, translate
+from moonfs.api.multipart import FormBody
+from moonfs.errors import MoonfsError, ProtocolError, TimedOut
+
+log = logging.getLogger(__name__)
+
+#: Called with (operation, status, request id) for each answer, from the thread of the call; must not raise.
+OnResponse = Callable[[str, int, str | None], None]
+
+#: Bytes of an error's body that are looked at.
+_ERROR_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long to wait; all in seconds (E2).
+
+    Attributes:
+        connect: for the TCP and the TLS handshake, each.
+        read: for each next piece of an answer.
+        write: for the service to take each next piece of a request.
+        pool: for one of the pool's connections to become free.
+        upload_read: for the answer to an upload, which comes when the text is extracted (LIVE: 3 s at worst
+            for small files, while a scan of 100 MB may take minutes).
+        deadline: for a whole call with its retries, uploads excepted. Two full read time-outs fit in.
+        upload_deadline: for a whole upload with its retries, besides the time its bytes take.
+        slowest_uplink: bytes a second; an upload's deadline grows by its size divided by this, so that 100 MB
+            over a line of 1 Mbit/s end rather than fail for ever.
+    """
+
+    connect: float = 10.0
+    read: float = 60.0
+    write: float = 60.0
+    pool: float = 30.0
+    upload_read: float = 300.0
+    deadline: float = 120.0
+    upload_deadline: float = 600.0
+    slowest_uplink: float = 64 * 1024
+
+    def for_upload(self, size: int) -> float:
+        """Return the default deadline of an upload of `size` bytes, in seconds."""
+        return self.upload_deadline + size / self.slowest_uplink
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service answered.
+
+    Attributes:
+        status: the HTTP status, 2xx.
+        body: decoded and whole.
+        content_type: the media type, lower case, without parameters; "" for none.
+        request_id: `msh-request-id`, cleaned.
+    """
+
+    status: int
+    body: bytes
+    content_type: str
+    request_id: str | None
+
+
+class Exchange:
+    """Sends single requests to one origin.
+
+    Attributes:
+        clock_offset: the service's clock minus ours, in seconds, by the latest Date header; None until seen.
+    """
+
+    def __init__(
+        self,
+        http: httpx.Client,
+        base_url: str,
+        *,
+        timeouts: Timeouts,
+        scrub: translate.Scrub,
+        clock: Callable[[], float],
+        on_response: OnResponse | None,
+    ) -> None:
+        self._http = http
+        self._base_url = base_url
+        self._timeouts = timeouts
+        self._scrub = scrub
+        self._clock = clock
+        self._on_response = on_response
+        self.clock_offset: float | None = None
+
+    def once(
+        self, operation: str, method: str, path: str, *, ends: float, limit: int, form: FormBody | None = None
+    ) -> Answer:
+        """Send one request and return its 2xx answer.
+
+        Args:
+            operation: list, upload, retrieve, delete or content.
+            method: GET, POST or DELETE.
+            path: below the base URL, with validated ids only.
+            ends: the deadline, on the clock this was built with.
+            limit: the most bytes of a decoded body.
+            form: the body of an upload.
+
+        Raises:
+            MoonfsError: anything but a whole 2xx answer. For an upload `maybe_stored` is set when the service
+                may have taken it (W3): a byte of the body was sent and no refusal came back.
+        """
+        try:
+            return self._send(operation, method, path, ends=ends, limit=limit, form=form)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
+            doubtful = form is not None and form.started
+            raise translate.transport_error(exc, origin=self._base_url, maybe_stored=doubtful) from exc
+        except bodies.BadBodyError as exc:
+            raise ProtocolError(
+                f"the answer cannot be read: {exc}", status=200, maybe_stored=form is not None
+            ) from exc
+
+    def _send(
+        self, operation: str, method: str, path: str, *, ends: float, limit: int, form: FormBody | None
+    ) -> Answer:
+        with self._http.stream(
+            method,
+            self._base_url + path,
+            content=None if form is None else self._until(form.chunks(), ends, maybe_stored=True),
+            headers=None if form is None else form.headers,
+            extensions=self._shrinking_timeouts(ends, upload=form is not None),
+        ) as response:
+            headers = response.headers
+            request_id = translate.clean(headers.get(wire.REQUEST_ID_HEADER, ""), 100) or None
+            self._see_clock(headers.get("date"))
+            if self._on_response is not None:
+                self._on_response(operation, response.status_code, request_id)
+            encoding = headers.get("content-encoding", "")
+            if not 200 <= response.status_code < 300:
+                raise self._refusal(operation, response, request_id, ends)
+            chunks = self._until(response.iter_raw(), ends, maybe_stored=form is not None)
+            body = bodies.read_bounded(chunks, encoding=encoding, limit=limit)
+            if form is not None and not form.finished:
+                raise ProtocolError(
+                    "the service accepted an upload that it had not yet received",
+                    status=response.status_code,
+                    request_id=request_id,
+                    maybe_stored=True,
+                )
+            content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+            return Answer(response.status_code, body, content_type, request_id)
+
+    def _refusal(
+        self, operation: str, response: httpx.Response, request_id: str | None, ends: float
+    ) -> MoonfsError:
+        """Return the error of an answer that is not 2xx; its status counts even where its body breaks off."""
+        headers = response.headers
+        parts: list[bytes] = []
+        try:
+            for chunk in self._until(response.iter_raw(), ends, maybe_stored=False):
+                parts.append(chunk)
+                if sum(map(len, parts)) >= _ERROR_BYTES:
+                    break
+        except (httpx.HTTPError, httpx.StreamError, TimedOut) as exc:
+            log.debug("the body of an error broke off: %s", type(exc).__name__)
+        body = bodies.read_start(parts, encoding=headers.get("content-encoding", ""), limit=_ERROR_BYTES)
+        error = translate.status_error(
+            operation, response.status_code, body, location=headers.get("location"), scrub=self._scrub
+        )
+        error.request_id = request_id
+        now = time.time() + (self.clock_offset or 0.0)
+        asked = [retry.parse_retry_after(headers.get(name), now) for name in ("retry-after", "x-retry-after")]
+        error.retry_after = max((seconds for seconds in asked if seconds is not None), default=None)
+        return error
+
+    def _shrinking_timeouts(self, ends: float, *, upload: bool) -> dict[str, Any]:
+        """Return httpx extensions that cut each phase's time-out down to what is left of the deadline."""
+        limits = {
+            "connect": self._timeouts.connect,
+            "read": self._timeouts.upload_read if upload else self._timeouts.read,
+            "write": self._timeouts.write,
+            "pool": self._timeouts.pool,
+        }
+        current: dict[str, float] = {}
+
+        def shrink(event: str, _info: dict[str, Any]) -> None:
+            if event.endswith(".started"):
+                left = max(ends - self._clock(), 0.001)
+                current.update((name, min(seconds, left)) for name, seconds in limits.items())
+
+        shrink(".started", {})
+        return {"timeout": current, "trace": shrink}
+
+    def _until(self, chunks: Any, ends: float, *, maybe_stored: bool) -> Any:
+        """Yield `chunks` until the deadline.
+
+        Raises:
+            TimedOut: it has passed.
+        """
+        for chunk in chunks:
+            if self._clock() >= ends:
+                raise TimedOut(
+                    f"{self._base_url} was too slow: the time for this call is over",
+                    maybe_stored=maybe_stored,
+                )
+            yield chunk
+
+    def _see_clock(self, date: str | None) -> None:
+        try:
+            if date is not None:
+                self.clock_offset = parsedate_to_datetime(date).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            log.debug("an unusable Date header: %.60r", date)

@@ -1,0 +1,191 @@
+"""The one place that turns HTTP statuses, error bodies and httpx exceptions into the tree of `errors`.
+
+It decides what went wrong and says it in one English sentence (E1); it does not decide whether to try again.
+Everything the service says is untrusted: bounded, without control characters, without the key.
+
+**Threading:** pure functions.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import httpx
+
+from moonfs import errors, wire
+from moonfs.errors import MoonfsError
+
+#: Characters of a service's message that are kept.
+LONGEST_MESSAGE: Final = 500
+
+Scrub = Callable[[str], str]
+
+#: What a 400 is, by a part of its message (LIVE), whatever its exact status: that of the total size is only
+#: inferred. The first that fits counts.
+_BY_MESSAGE: Final[tuple[tuple[str, type[MoonfsError], str], ...]] = (
+    ("file size is too large", errors.FileTooLarge, "the file is over the service's limit of 100 MB"),
+    (
+        "exceeded the max file count",
+        errors.QuotaExceeded,
+        "the account holds as many files as it may: delete some",
+    ),
+    (
+        "files you have uploaded exceeded",
+        errors.QuotaExceeded,
+        "the account's files are too large together: delete some",
+    ),
+    ("没有解析出内容", errors.NoText, "the service found no text in this file"),
+    ("不支持的文件类型", errors.UnsupportedType, "the service does not take files of this type"),
+    ("file size is zero", errors.Rejected, "the service takes no empty files"),
+)
+
+
+def status_error(
+    operation: str, status: int, body: bytes, *, location: str | None = None, scrub: Scrub = str
+) -> MoonfsError:
+    """Return the exception for an answer that is no success.
+
+    Args:
+        operation: list, upload, retrieve, delete or content.
+        status: the HTTP status, not 2xx.
+        body: the first bytes of the body: JSON, an HTML page, empty or truncated.
+        location: the Location header of a redirect.
+        scrub: takes the key out of a text.
+
+    Returns:
+        With `status` and `service_message` filled, and `maybe_stored` for an upload that the service may have
+        taken all the same (W3): any 5xx, and a 408, which proxies send at any time.
+    """
+    kind, message = errors.parse_error_body(body)
+    said = clean(scrub(message)) if message else _page_title(body, scrub)
+    cls, what = _classify(operation, status, kind, message)
+    if 300 <= status < 400 and location:
+        what = f"{what} to {clean(scrub(location), 200)}"
+    reply = f"HTTP {status}: {errors.plain_english(said)}" if said else f"HTTP {status}"
+    return cls(
+        f"{what} ({reply})",
+        status=status,
+        service_message=said,
+        maybe_stored=operation == "upload" and (status >= 500 or status == 408),
+    )
+
+
+def _classify(operation: str, status: int, kind: str, message: str) -> tuple[type[MoonfsError], str]:
+    """Return the class and the sentence for a status, most specific first."""
+    if 400 <= status < 500:
+        if kind == wire.EXCEEDED_CURRENT_QUOTA:
+            return (
+                errors.QuotaExceeded,
+                "the account's plan is used up or suspended: see the vendor's console",
+            )
+        for part, cls, what in _BY_MESSAGE:
+            if part in message.lower():
+                return cls, what
+    if status in (401, 403):
+        return (
+            errors.AuthenticationFailed,
+            "the service refused the key: check it, and that it is of this region",
+        )
+    if status == 404:
+        if operation in ("list", "upload"):
+            return errors.NotFound, "there is no Files API at this address: check the base URL"
+        return errors.NotFound, "the service has no such file"
+    if status == 408:
+        return errors.TimedOut, "the service waited too long for the request"
+    if status == 413:
+        return errors.FileTooLarge, "the file is too large for the service"
+    if status == 429:
+        return errors.RateLimited, "the service takes no more requests for now: try again in a minute"
+    if 400 <= status < 500:
+        return errors.Rejected, "the service refused the request"
+    if operation == "content" and (
+        "failed to extract" in message.lower() or "extract task failed" in message.lower()
+    ):
+        return errors.ExtractionFailed, "the service could not extract the text of this file"
+    if status >= 500:
+        return errors.ServiceError, "the service failed: try again later"
+    if 300 <= status < 400:
+        return errors.ProtocolError, "the service redirects, and the key goes to the configured address only"
+    return errors.ProtocolError, "the service answered with a status that makes no sense here"
+
+
+def transport_error(exc: Exception, *, origin: str, maybe_stored: bool = False) -> MoonfsError:
+    """Return the exception for a request without an answer, or with half of one; chain it with `from exc`.
+
+    Args:
+        exc: what httpx raised.
+        origin: the base URL, for the sentence.
+        maybe_stored: whether the service may have taken an upload all the same (W3).
+    """
+    cls, what = _classify_exception(exc, origin)
+    return cls(what, maybe_stored=maybe_stored)
+
+
+def _classify_exception(exc: Exception, origin: str) -> tuple[type[MoonfsError], str]:
+    if is_untrusted(exc):
+        return errors.Unreachable, (
+            f"the certificate of {origin} is not trusted, so the key was not sent: check the clock here, "
+            "its CA certificates (SSL_CERT_FILE) and whether a proxy sits between"
+        )
+    if isinstance(exc, httpx.ConnectTimeout):
+        return errors.TimedOut, f"no connection to {origin} in time: check the network"
+    if isinstance(exc, httpx.PoolTimeout):
+        return errors.TimedOut, "too many requests at once: none of the connections became free in time"
+    if isinstance(exc, httpx.WriteTimeout):
+        return errors.TimedOut, f"{origin} took no more of the upload in time"
+    if isinstance(exc, httpx.TimeoutException):
+        return errors.TimedOut, f"no answer from {origin} in time"
+    if isinstance(exc, httpx.ProxyError):
+        return errors.Unreachable, f"the proxy did not connect to {origin}: check HTTPS_PROXY"
+    if isinstance(exc, httpx.ConnectError):
+        if any(isinstance(cause, socket.gaierror) for cause in causes(exc)):
+            return (
+                errors.Unreachable,
+                f"the address of {origin} cannot be found: check the network and the base URL",
+            )
+        return errors.Unreachable, f"no connection to {origin}: check the network, and that the service runs"
+    if isinstance(exc, httpx.NetworkError | httpx.RemoteProtocolError):
+        return errors.Unreachable, f"the connection to {origin} broke off"
+    if isinstance(exc, httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return errors.ProtocolError, f"no valid request to {origin} could be made"
+    return errors.ServiceError, f"the request to {origin} failed ({type(exc).__name__})"
+
+
+def is_untrusted(exc: BaseException) -> bool:
+    """Say whether a certificate that is not trusted lies behind `exc`: trying again does not help."""
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(exc))
+
+
+def causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """Yield `exc` and all that it was raised from."""
+    seen: set[int] = set()
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        yield exc
+        exc = exc.__cause__ or exc.__context__
+
+
+def clean(text: str, limit: int = LONGEST_MESSAGE) -> str:
+    """Return untrusted text fit for a log line: one line, no control or invisible characters, bounded."""
+    text = text[: limit * 4]
+    shown = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
+    return " ".join(shown.split())[:limit]
+
+
+def scrubber(key: str) -> Scrub:
+    """Return a function that takes `key` out of a text, should the service repeat it (X1)."""
+    return lambda text: text.replace(key, "[key]")
+
+
+def _page_title(body: bytes, scrub: Scrub) -> str:
+    """Return what a proxy's HTML page says in a line; "" for anything else."""
+    page = body[:2000].decode("utf-8", "replace")
+    if page.lstrip()[:1] != "<":
+        return ""
+    title = re.search(r"<title[^<>]{0,100}>([^<]{1,300})", page, re.IGNORECASE)
+    return clean(scrub(title.group(1) if title else re.sub(r"<[^<>]*>", " ", page)), 200)
