@@ -1,0 +1,249 @@
+# shellcheck shell=bash
+# What every script needs before it starts, from nothing: a Python, the system's FUSE, and `.venv` with moonfs
+# in it. To be sourced. When all is there it takes a moment and changes nothing; it never asks a question.
+#
+#   set_up local drive   what quickstart needs: moonfs with its local server, and FUSE
+#   set_up dev drive     the same, with the tools for tests and checks
+#   set_up dev           without FUSE: format, lint and types need none
+
+project=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+venv=$project/.venv
+
+# What is loaded at run time, by the name the loader looks for, and its packages: the first one apt knows is
+# taken, since Debian 13 and Ubuntu 24.04 have renamed some of them.
+libraries=(
+    "libfuse.so.2 libfuse2t64 libfuse2" # fusepy
+)
+programs=(
+    "fusermount fuse3" # libfuse 2 mounts and unmounts through it for everybody but root
+)
+
+# An inherited Python environment would reach into the venv, and `user = true` in a pip.conf makes pip refuse it.
+unset PYTHONHOME PYTHONPATH
+export PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+# With an empty HOME, `~/.cache` is `/.cache` to Python; the account's own home is what is meant.
+if [ -z "${HOME:-}" ]; then
+    HOME=$(getent passwd "$(id -u)" | cut -d: -f6) || true
+    export HOME=${HOME:-/}
+fi
+
+# shellcheck disable=SC2034 # the scripts use them
+bold='' dim='' red='' green='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ] && [ "${TERM:-dumb}" != dumb ]; then
+    # shellcheck disable=SC2034
+    bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
+fi
+
+say() { printf '%s%s%s\n' "$bold" "$*" "$plain"; }
+fail() { printf '%s\n' "$*" >&2 && exit 1; }
+misused() { printf '%s\n' "$*" >&2 && exit 2; }
+
+# Runs a command whose output interests nobody unless it fails: `quietly "What failed" command …`.
+quietly() {
+    local sentence=$1 log
+    shift
+    log=$(mktemp)
+    if "$@" >"$log" 2>&1 </dev/null; then
+        rm -f -- "$log"
+    else
+        tail -n 20 -- "$log" >&2
+        rm -f -- "$log"
+        fail "$sentence: the last lines of its output are above."
+    fi
+}
+
+can_run() { command -v -- "$1" >/dev/null 2>&1; }
+
+# ---- Python -------------------------------------------------------------------------------------------------
+
+# Prints the first Python that is new enough, by the path of its real binary (a pyenv shim may point elsewhere
+# tomorrow). `find_python ensurepip` wants one that can also fill a venv.
+find_python() {
+    local name
+    for name in python3.13 python3.12 python3.11 python3; do
+        "$name" - "$@" 2>/dev/null <<'PYTHON' && return
+import importlib, sys
+if sys.version_info < (3, 11):
+    sys.exit(1)
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+print(sys.executable)
+PYTHON
+    done
+    return 1
+}
+
+# What a venv is bound to: it breaks when the checkout or its Python has moved.
+venv_binding() {
+    "$venv/bin/python" -c 'import sys; print(sys.prefix, sys.base_prefix, sys.version.split()[0], sep="\n")'
+}
+
+# A venv that somebody has made in another way is kept, as long as it works.
+venv_works() {
+    [ -x "$venv/bin/python" ] || return 1
+    local binding
+    binding=$(venv_binding 2>/dev/null) || return 1
+    [ "${binding%%$'\n'*}" = "$venv" ] || return 1
+    [ ! -e "$venv/made-for" ] || [ "$binding" = "$(<"$venv/made-for")" ] || return 1
+    "$venv/bin/python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+# Changes whenever an installation would come out differently.
+fingerprint() {
+    { cat -- "$project/pyproject.toml" && grep __version__ "$project/moonfs/__init__.py" && venv_binding; } | sha256sum
+}
+
+installed() {
+    [ -x "$venv/bin/moonfs" ] && [ -e "$venv/installed-$1" ] && [ "$(fingerprint)" = "$(<"$venv/installed-$1")" ]
+}
+
+make_venv() {
+    say "Making a virtual environment in .venv …"
+    quietly "The virtual environment could not be made" "$python" -m venv --clear -- "$venv"
+    venv_binding >"$venv/made-for"
+}
+
+install_moonfs() {
+    local pip=("$venv/bin/python" -m pip)
+    local failed="moonfs could not be installed into .venv (is the network there?)"
+    say "Installing moonfs and what it needs into .venv (a minute or two the first time) …"
+    rm -f -- "$venv/installed-local" "$venv/installed-dev"
+    if [ "$1" = dev ]; then
+        # Dependency groups arrived in pip 25.1, after Debian 12.
+        quietly "$failed" "${pip[@]}" install 'pip>=25.1'
+        quietly "$failed" "${pip[@]}" install --editable '.[local]' --group dev
+        fingerprint >"$venv/installed-dev"
+    else
+        quietly "$failed" "${pip[@]}" install --editable '.[local]'
+    fi
+    fingerprint >"$venv/installed-local"
+}
+
+# ---- the system's packages ----------------------------------------------------------------------------------
+
+# Prints the entries of `libraries` that the loader does not find. It is asked rather than dpkg: it is quick, it
+# knows libraries that came by another way, and only its answer counts.
+missing_libraries() {
+    local entry
+    for entry in "${libraries[@]}"; do
+        if [ -n "$python" ]; then
+            "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "${entry%% *}" 2>/dev/null
+        else
+            PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -qF "${entry%% *}"
+        fi || printf '%s\n' "$entry"
+    done
+}
+
+missing_programs() {
+    local entry
+    for entry in "${programs[@]}"; do
+        can_run "${entry%% *}" || printf '%s\n' "$entry"
+    done
+}
+
+apt_knows() { LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+
+# Prints the first package that apt knows, or else the last, which has the oldest and plainest name.
+pick_package() {
+    local package
+    for package; do
+        if apt_knows "$package"; then break; fi
+    done
+    printf '%s\n' "$package"
+}
+
+# Fills `wanted` with the packages that are missing.
+list_wanted() {
+    local entry version
+    wanted=()
+    if [ -z "$python" ]; then
+        version=$(pick_package python3.13 python3.12 python3.11 python3)
+        wanted+=("$version" "$version-venv")
+    elif [ -z "$venv_python" ]; then
+        wanted+=("$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')")
+    fi
+    for entry in "${missing[@]}"; do
+        # shellcheck disable=SC2086 # an entry is a list of words
+        wanted+=("$(pick_package ${entry#* })")
+    done
+}
+
+# Installs what is missing, when it may without asking; otherwise says the one command that does.
+install_packages() {
+    local as_root=() wanted=()
+    if ! can_run apt-get; then
+        list_wanted
+        fail "Please install with your package manager what Debian calls: ${wanted[*]}"
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        if ! sudo -n true 2>/dev/null; then
+            list_wanted
+            fail "Something is missing that only root may install. Please run: sudo apt-get install ${wanted[*]}"
+        fi
+        as_root=(sudo -n)
+    fi
+    local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
+    list_wanted
+    local package
+    for package in "${wanted[@]}"; do
+        if ! apt_knows "$package"; then
+            say "Fetching the list of packages …"
+            quietly "apt-get update failed" "${apt[@]}" update
+            list_wanted
+            break
+        fi
+    done
+    say "Installing ${wanted[*]} …"
+    quietly "apt-get install ${wanted[*]} failed" "${apt[@]}" install -y --no-install-recommends "${wanted[@]}"
+}
+
+# Fills `python` (for the loader's sake), `venv_python` (one that can fill a venv) and `missing`.
+look_around() {
+    if venv_works; then
+        python=$venv/bin/python venv_python=$python
+    else
+        venv_python=$(find_python ensurepip venv) || venv_python=
+        python=${venv_python:-$(find_python)} || python=
+    fi
+    missing=()
+    if [ "$1" = drive ]; then
+        mapfile -t missing < <(missing_libraries && missing_programs)
+    fi
+}
+
+# ---- all of it ----------------------------------------------------------------------------------------------
+
+set_up() {
+    [ -w "$project" ] || [ -d "$venv" ] || fail "$project is not writable for you, and .venv has to go there."
+    # One at a time: two runs must not fill the same venv. The lock ends with the subshell, and no daemon that
+    # is started later inherits it.
+    (
+        flock --nonblock 9 || { say "Waiting for another set-up to end …" && flock 9; }
+        cd -- "$project" || exit
+        look_around "${2:-}"
+        if [ -z "$venv_python" ] || [ "${#missing[@]}" -gt 0 ]; then
+            install_packages 9>&-
+            look_around "${2:-}"
+            [ -n "$venv_python" ] || fail "No Python 3.11 or newer with the venv module was found."
+            [ "${#missing[@]}" = 0 ] || fail "Still missing after the installation: ${missing[*]%% *}"
+        fi
+        python=$venv_python
+        venv_works || make_venv 9>&-
+        installed "$1" || install_moonfs "$1" 9>&-
+    ) 9<"$project/scripts"
+}
+
+# Says in one sentence why this machine cannot mount, or nothing when it can.
+no_fuse() {
+    if [ ! -e /dev/fuse ] && [ "$(id -u)" = 0 ]; then
+        modprobe fuse 2>/dev/null || true
+    fi
+    if [ ! -e /dev/fuse ]; then
+        echo "/dev/fuse is missing: run 'sudo modprobe fuse', or start the container with" \
+            "'--device /dev/fuse --cap-add SYS_ADMIN'."
+    elif ! { : <>/dev/fuse; } 2>/dev/null; then
+        echo "/dev/fuse cannot be opened: run 'sudo chmod 666 /dev/fuse', or start the container with" \
+            "'--device /dev/fuse --cap-add SYS_ADMIN'."
+    fi
+}

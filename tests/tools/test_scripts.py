@@ -1,0 +1,60 @@
+"""The scripts' command lines: what they say, and what they refuse before anything is installed or mounted.
+
+`scripts/test` runs `scripts/quickstart --check`, which is the test of the rest.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+def run(script: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SCRIPTS / script, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("script", ["quickstart", "check"])
+def test_help_shows_the_usage(script: str) -> None:
+    done = run(script, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: scripts/{script}")
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("quickstart", ["--chekc"]),
+        ("quickstart", ["one", "two"]),
+        ("quickstart", ["--check", "directory"]),
+        ("check", ["--bogus"]),
+    ],
+)
+def test_misuse_is_one_sentence_and_exit_2(script: str, arguments: list[str]) -> None:
+    done = run(script, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["plain", "two words", "-dash"])
+def test_quickstart_mounts_over_nobodys_files(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.txt").write_text("mine")
+    done = run("quickstart", "--", name, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{name} is not empty" in done.stderr
+
+
+def test_quickstart_refuses_a_file(tmp_path: Path) -> None:
+    (tmp_path / "moon").write_text("mine")
+    done = run("quickstart", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "moon is a file" in done.stderr
+
+
+def test_scripts_are_executable() -> None:
+    assert [path.name for path in SCRIPTS.iterdir() if path.suffix != ".sh" and not os.access(path, os.X_OK)] == []
