@@ -6,7 +6,8 @@ What it is not: it keeps no cache, knows no FUSE and no policy. Whether a doubtf
 remote list and sent again (W3) is decided by its caller, to whom `maybe_stored=True` says that there is
 doubt.
 
-    client.py     the five calls and the checks of their answers
+    client.py     the five calls, and what may be repeated
+    answers.py    what an answer means, checked
     exchange.py   one request and its answer: phases, deadline, bounded body
     origin.py     where the key may go: base URL, key, proxies, TLS (X1)
     multipart.py  the body of an upload, streamed from disk

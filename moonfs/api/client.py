@@ -1,8 +1,7 @@
-"""The five calls of the Files API, and the checks of what they answer.
+"""The five calls of the Files API, each within one deadline, repeated where that is safe.
 
-Each call runs within one deadline and repeats what may be repeated safely; its answer is checked before
-anyone sees it: ids fit for paths and URLs, sane sizes, bounded bodies. It keeps nothing between calls but
-connections.
+It keeps nothing between calls but connections. It does not judge answers (`answers`) and does not match the
+remote list after an upload in doubt: its caller does (W3).
 
 **Threading:** a `Client` is shared by all threads; `close` may be called from any of them and ends the waits
 between the attempts of the others.
@@ -11,15 +10,13 @@ between the attempts of the others.
 from __future__ import annotations
 
 import builtins
-import json
 import logging
 import os
 import threading
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import BinaryIO, Final, Self
 
-from moonfs import wire
-from moonfs.api import origin, translate
+from moonfs.api import answers, origin, translate
 from moonfs.api.exchange import Answer, Exchange, OnResponse, Timeouts
 from moonfs.api.multipart import FormBody
 from moonfs.api.retry import Retry, run
@@ -37,8 +34,6 @@ from moonfs.wire import FileObject
 
 log = logging.getLogger(__name__)
 
-#: Entries of a list; a hundred times what an account may hold.
-MAX_ENTRIES: Final = 100_000
 #: Bytes of a list's body.
 _LIST_BYTES: Final = 64 * 1024**2
 #: Bytes of the body that describes one file: `wire` takes filenames of 100,000 characters.
@@ -105,29 +100,7 @@ class Client:
         Raises:
             MoonfsError: no list could be had.
         """
-        document = self._json(self._read("list", "/files", _LIST_BYTES, deadline), dict)
-        entries = document.get("data")
-        if not isinstance(entries, builtins.list):
-            raise ProtocolError("the service's list of files holds no list", status=200)
-        if len(entries) > MAX_ENTRIES:
-            raise ProtocolError(f"the service lists more than {MAX_ENTRIES} files", status=200)
-        if document.get("has_more") is True:
-            log.warning("the service says that its list goes on; the vendor documents no way to ask for more")
-        files: dict[str, FileObject] = {}
-        unusable: builtins.list[ValueError] = []
-        for entry in entries:
-            try:
-                file = FileObject.from_wire(entry)
-            except ValueError as exc:
-                unusable.append(exc)
-            else:
-                files.setdefault(file.id, file)
-        if unusable:
-            first = translate.clean(str(unusable[0]), 200)
-            log.warning(
-                "left out %d unusable entries of the remote list, the first: %s", len(unusable), first
-            )
-        return builtins.list(files.values())
+        return answers.files_of(self._read("list", "/files", _LIST_BYTES, deadline))
 
     def upload(
         self, source: BinaryIO, *, filename: str, size: int, purpose: str, deadline: float | None = None
@@ -160,7 +133,7 @@ class Client:
                 "upload", "POST", "/files", ends=ends, limit=_OBJECT_BYTES, form=form
             )
             try:
-                return self._file(answer)
+                return answers.file_of(answer)
             except ProtocolError as error:
                 error.maybe_stored = True
                 raise
@@ -177,9 +150,10 @@ class Client:
             NotFound: no such file, or an id that cannot be one.
             MoonfsError: it could not be had.
         """
-        file = self._file(self._read("retrieve", _path(file_id), _OBJECT_BYTES, deadline))
+        answer = self._read("retrieve", answers.path_of(file_id), _OBJECT_BYTES, deadline)
+        file = answers.file_of(answer)
         if file.id != file_id:
-            raise ProtocolError(f"the service answered for another file than {file_id}", status=200)
+            raise answers.bad_answer(answer, f"the service answered for another file than {file_id}")
         return file
 
     def delete(self, file_id: str, *, deadline: float | None = None) -> None:
@@ -190,7 +164,7 @@ class Client:
             ProtocolError: the service answered, yet not that the file is deleted.
             MoonfsError: it is not known to be deleted.
         """
-        path = _path(file_id)
+        path = answers.path_of(file_id)
         ends = self._ends(deadline)
 
         def attempt(failures: int) -> None:
@@ -201,20 +175,12 @@ class Client:
                 if failures:
                     return
                 raise
-            if answer.status != 204 and self._json(answer, dict).get("deleted") is not True:
-                raise ProtocolError(
-                    f"the service did not delete {file_id}",
-                    status=answer.status,
-                    request_id=answer.request_id,
-                )
+            answers.check_deleted(answer, file_id)
 
         run(attempt, ends=ends, retryable=_repeatable, retry=self._retry, sleep=self._sleep)
 
     def content(self, file_id: str, *, limit: int = _CONTENT_BYTES, deadline: float | None = None) -> bytes:
         """Return the extracted text of one file: the body of `/content`, byte for byte (R1).
-
-        Text is kept for ever by its id (R2), so what a proxy may send with a 200 is refused: an HTML page,
-        nothing at all, a part, or an error object.
 
         Args:
             file_id: as listed.
@@ -227,14 +193,8 @@ class Client:
             ProtocolError: an answer that is no text, or over `limit`.
             MoonfsError: it could not be had.
         """
-        answer = self._read("content", _path(file_id) + "/content", limit, deadline)
-        if not answer.body or answer.content_type == "text/html" or _is_error(answer.body):
-            raise ProtocolError(
-                f"the service answered with no text for {file_id}",
-                status=answer.status,
-                request_id=answer.request_id,
-            )
-        return answer.body
+        answer = self._read("content", answers.path_of(file_id) + "/content", limit, deadline)
+        return answers.text_of(answer, file_id)
 
     @property
     def server_clock_offset(self) -> float | None:
@@ -268,11 +228,7 @@ class Client:
             self._check_open()
             answer = self._exchange.once(operation, "GET", path, ends=ends, limit=limit)
             if answer.status != 200:
-                raise ProtocolError(
-                    f"HTTP {answer.status} is no answer to {operation}",
-                    status=answer.status,
-                    request_id=answer.request_id,
-                )
+                raise answers.bad_answer(answer, f"HTTP {answer.status} is no answer to {operation}")
             return answer
 
         return run(attempt, ends=ends, retryable=_repeatable, retry=self._retry, sleep=self._sleep)
@@ -289,54 +245,6 @@ class Client:
     def _check_open(self) -> None:
         if self._closed.is_set():
             raise Unreachable("the connection to the service was closed by this program")
-
-    @staticmethod
-    def _json(answer: Answer, kind: type[dict[str, Any]]) -> dict[str, Any]:
-        try:
-            document = json.loads(answer.body)
-        except (ValueError, RecursionError) as exc:
-            raise ProtocolError(
-                "the service's answer is no JSON", status=answer.status, request_id=answer.request_id
-            ) from exc
-        if not isinstance(document, kind):
-            raise ProtocolError(
-                "the service's answer is no JSON object", status=answer.status, request_id=answer.request_id
-            )
-        return document
-
-    def _file(self, answer: Answer) -> FileObject:
-        try:
-            return FileObject.from_wire(self._json(answer, dict))
-        except ValueError as exc:
-            raise ProtocolError(
-                "the service's answer describes no file", status=answer.status, request_id=answer.request_id
-            ) from exc
-
-
-def _path(file_id: str) -> str:
-    """Return the path of a file below the base URL.
-
-    Raises:
-        NotFound: an id that could lead elsewhere; no such file can exist.
-    """
-    if not wire.is_valid_id(file_id):
-        raise NotFound("the service has no file of this id: it is no valid id")
-    return f"/files/{file_id}"
-
-
-def _is_error(body: bytes) -> bool:
-    """Say whether a body that came with a 200 is an error object and nothing else."""
-    if len(body) > 16 * 1024 or not body.lstrip().startswith(b'{"error"'):
-        return False
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return (
-        document.keys() == {"error"}
-        and isinstance(document["error"], dict)
-        and "message" in document["error"]
-    )
 
 
 def _not_taken(error: MoonfsError) -> bool:

@@ -65,7 +65,7 @@ def status_error(
     said = clean(scrub(message)) if message else _page_title(body, scrub)
     cls, what = _classify(operation, status, kind, message)
     if 300 <= status < 400 and location:
-        what = f"{what} to {clean(scrub(location), 200)}"
+        what = f"{what} (not to {clean(scrub(location), 200)})"
     reply = f"HTTP {status}: {errors.plain_english(said)}" if said else f"HTTP {status}"
     return cls(
         f"{what} ({reply})",

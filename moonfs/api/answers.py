@@ -1,0 +1,133 @@
+"""What the service's answers mean: file objects, lists, deletions, text; each checked before anyone sees it.
+
+Remote answers are untrusted: ids must be fit for paths and URLs, sizes sane, counts bounded. Nothing is sent.
+
+**Threading:** pure functions.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, Final
+
+from moonfs import wire
+from moonfs.api import translate
+from moonfs.api.exchange import Answer
+from moonfs.errors import NotFound, ProtocolError
+from moonfs.wire import FileObject
+
+log = logging.getLogger(__name__)
+
+#: Entries of a list; a hundred times what an account may hold.
+MAX_ENTRIES: Final = 100_000
+
+
+def path_of(file_id: str) -> str:
+    """Return the path of a file below the base URL.
+
+    Raises:
+        NotFound: an id that could lead elsewhere; no such file can exist.
+    """
+    if not wire.is_valid_id(file_id):
+        raise NotFound("the service has no file of this id: it is no valid id")
+    return f"/files/{file_id}"
+
+
+def files_of(answer: Answer) -> list[FileObject]:
+    """Return the files of a list, in its order.
+
+    An entry that does not validate is left out with one warning for all; a repeated id counts once.
+
+    Raises:
+        ProtocolError: no list, or one longer than `MAX_ENTRIES`.
+    """
+    document = _object(answer)
+    entries = document.get("data")
+    if not isinstance(entries, list):
+        raise bad_answer(answer, "the service's list of files holds no list")
+    if len(entries) > MAX_ENTRIES:
+        raise bad_answer(answer, f"the service lists more than {MAX_ENTRIES} files")
+    if document.get("has_more") is True:
+        log.warning("the service says that its list goes on; the vendor documents no way to ask for more")
+    files: dict[str, FileObject] = {}
+    unusable: list[ValueError] = []
+    for entry in entries:
+        try:
+            file = FileObject.from_wire(entry)
+        except ValueError as exc:
+            unusable.append(exc)
+        else:
+            files.setdefault(file.id, file)
+    if unusable:
+        first = translate.clean(str(unusable[0]), 200)
+        log.warning("left out %d unusable entries of the remote list, the first: %s", len(unusable), first)
+    return list(files.values())
+
+
+def file_of(answer: Answer) -> FileObject:
+    """Return the one file that an upload or a retrieve describes.
+
+    Raises:
+        ProtocolError: it describes none.
+    """
+    try:
+        return FileObject.from_wire(_object(answer))
+    except ValueError as exc:
+        raise bad_answer(answer, "the service's answer describes no file") from exc
+
+
+def check_deleted(answer: Answer, file_id: str) -> None:
+    """Accept `{"deleted":true,…}` and an empty 204; a captive portal's page deletes nothing.
+
+    Raises:
+        ProtocolError: anything else.
+    """
+    if answer.status != 204 and _object(answer).get("deleted") is not True:
+        raise bad_answer(answer, f"the service did not delete {file_id}")
+
+
+def text_of(answer: Answer, file_id: str) -> bytes:
+    """Return the body of `/content` as it is (R1).
+
+    Text is kept for ever by its id (R2), so what a proxy may send with a 200 is refused.
+
+    Raises:
+        ProtocolError: an HTML page (extracted HTML comes as JSON), nothing at all, or an error object.
+    """
+    if not answer.body or answer.content_type == "text/html" or _is_error(answer.body):
+        raise bad_answer(answer, f"the service answered with no text for {file_id}")
+    return answer.body
+
+
+def bad_answer(answer: Answer, sentence: str) -> ProtocolError:
+    """Return the error for an answer that makes no sense."""
+    return ProtocolError(sentence, status=answer.status, request_id=answer.request_id)
+
+
+def _object(answer: Answer) -> dict[str, Any]:
+    try:
+        document = json.loads(answer.body)
+    except (ValueError, RecursionError) as exc:
+        raise bad_answer(answer, "the service's answer is no JSON") from exc
+    if not isinstance(document, dict):
+        raise bad_answer(answer, "the service's answer is no JSON object")
+    return document
+
+
+def _is_error(body: bytes) -> bool:
+    """Say whether a body that came with a 200 is an error object and nothing else.
+
+    A batch result is JSON too and has a field `error`, among others.
+    """
+    if len(body) > 16 * 1024 or not body.lstrip().startswith(b'{"error"'):
+        return False
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return (
+        document.keys() == {"error"}
+        and isinstance(document["error"], dict)
+        and "message" in document["error"]
+    )

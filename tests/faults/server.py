@@ -1,0 +1,576 @@
+"""A Files API that goes wrong on request: real HTTP over a real socket, for tests of client and drive.
+
+What it is: the five calls over files held in memory, good enough to list, upload, retrieve, delete and fetch
+text, plus faults that a test scripts one request at a time. What it is not: the local Files API; it extracts
+nothing, has no limits, and trusts its caller. Standard library only.
+
+    with FaultServer() as server:                               # FaultServer(socket=path) for a UNIX socket
+        client = Client(server.base_url, server.key, socket=server.socket)
+        server.script("upload", rate_limited(), answer_lost())  # the next two uploads; later ones succeed
+        ...
+        assert server.count("upload") == 3 and server.names() == ["a.txt"]
+
+A fault is a function of a `Turn`, so a test may write its own. Those here, by what the service has done:
+
+    nothing stored   rate_limited, refused, page, redirect, empty, reset_mid_body, early, stalled
+    stored first     failed_after, answer_lost, answer_reset, stalled_after
+    odd answers      answered (any bytes), truncated, gzipped, giant, broken_off, dripping
+
+**Threading:** one thread for each connection; `script` and the counters may be used from any thread. Faults
+of one operation are taken in the order of arrival.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import socket as sockets
+import socketserver
+import struct
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, Self
+
+OPERATIONS = ("list", "upload", "retrieve", "delete", "content")
+
+
+@dataclass
+class Stored:
+    """A file that the server holds."""
+
+    id: str
+    created_at: int
+    filename: str
+    purpose: str
+    data: bytes
+    status: str = "ok"
+    status_details: str = ""
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": "file",
+            "bytes": len(self.data),
+            "created_at": self.created_at,
+            "filename": self.filename,
+            "purpose": self.purpose,
+            "status": self.status,
+            "status_details": self.status_details,
+        }
+
+
+@dataclass
+class Seen:
+    """A request that arrived: what it was, its headers in lower case, and how much of its body was read."""
+
+    operation: str
+    method: str
+    path: str
+    headers: dict[str, str]
+    body_bytes: int = 0
+    file_id: str = ""
+
+
+@dataclass
+class Reply:
+    """An answer; `headers` win over those made from the rest, and a value of None leaves a header out."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str | None] = field(default_factory=dict)
+
+
+Fault = Callable[["Turn"], None]
+
+
+class FaultServer:
+    """The server; a context manager that listens from `__enter__` to `__exit__`.
+
+    Args:
+        socket: path of a UNIX socket; without it a loopback port of the kernel's choice is used.
+        clock: unix time in seconds, for `created_at` and the Date header.
+
+    Attributes:
+        base_url, key, socket: what a client needs.
+        files: what is stored, by id, in the order of arrival; tests may add and remove.
+        seen: every request, in the order of arrival.
+    """
+
+    def __init__(self, *, socket: Path | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.key = "sk-fault-0123456789abcdefghijklmnop"
+        self.socket = socket
+        self.clock = clock
+        self.files: dict[str, Stored] = {}
+        self.seen: list[Seen] = []
+        self.lock = threading.Lock()
+        self.ending = threading.Event()
+        self._scripts: dict[str, deque[Fault]] = defaultdict(deque)
+        self._number = 0
+        self._listener: Any = (
+            _TcpListener(("127.0.0.1", 0), _Handler)
+            if socket is None
+            else _UnixListener(str(socket), _Handler)
+        )
+        self._listener.owner = self
+        port = 80 if socket else self._listener.server_address[1]
+        self.base_url = "http://localhost/v1" if socket else f"http://127.0.0.1:{port}/v1"
+        self._thread = threading.Thread(
+            target=self._listener.serve_forever, args=(0.02,), name="fault-server"
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.ending.set()
+        self._listener.shutdown()
+        self._thread.join()
+        self._listener.hang_up()
+        self._listener.server_close()
+        if self.socket is not None:
+            self.socket.unlink(missing_ok=True)
+
+    def script(self, operation: str, *faults: Fault | None) -> None:
+        """Queue one fault for each of the next requests of `operation`; None lets one request pass."""
+        assert operation in OPERATIONS, operation
+        with self.lock:
+            self._scripts[operation].extend(
+                fault or (lambda turn: turn.send(turn.serve())) for fault in faults
+            )
+
+    def count(self, operation: str | None = None) -> int:
+        """Return how many requests arrived: all, or those of one operation."""
+        with self.lock:
+            return sum(operation in (None, seen.operation) for seen in self.seen)
+
+    def names(self) -> list[str]:
+        """Return the stored filenames, sorted."""
+        with self.lock:
+            return sorted(stored.filename for stored in self.files.values())
+
+    def add(self, filename: str, data: bytes, *, purpose: str = "file-extract", **other: Any) -> Stored:
+        """Store a file as an upload would, or as somebody else's upload did."""
+        with self.lock:
+            self._number += 1
+            now = int(self.clock())
+            stored = Stored(f"{now:08x}{self._number:012x}", now, filename, purpose, data)
+            for name, value in other.items():
+                setattr(stored, name, value)
+            self.files[stored.id] = stored
+            return stored
+
+    def begin(self, seen: Seen) -> Fault | None:
+        """Note a request and return its fault."""
+        with self.lock:
+            self.seen.append(seen)
+            script = self._scripts[seen.operation]
+            return script.popleft() if script else None
+
+
+class Turn:
+    """One request while it is answered: what a fault plays with.
+
+    Attributes:
+        server: the `FaultServer`.
+        seen: the request.
+        connection: the socket.
+    """
+
+    def __init__(self, server: FaultServer, seen: Seen, handler: _Handler) -> None:
+        self.server = server
+        self.seen = seen
+        self.connection: sockets.socket = handler.connection
+        self._handler = handler
+        self._left = int(seen.headers.get("content-length", "0"))
+        self._body = bytearray()
+
+    def read(self, count: int | None = None) -> bytes:
+        """Read `count` more bytes of the body, or all the rest, and return all of it so far."""
+        wanted = self._left if count is None else min(count, self._left)
+        while wanted > 0:
+            chunk = self._handler.rfile.read1(min(wanted, 1 << 18))
+            if not chunk:
+                raise ConnectionResetError("the client hung up")
+            self._body += chunk
+            wanted -= len(chunk)
+            self._left -= len(chunk)
+            self.seen.body_bytes += len(chunk)
+        return bytes(self._body)
+
+    def serve(self) -> Reply:
+        """Do what was asked, as the real service does, and return the answer without sending it."""
+        body, server, seen = self.read(), self.server, self.seen
+        if seen.headers.get("authorization") != f"Bearer {server.key}":
+            return error(401, "Invalid Authentication", "invalid_authentication_error")
+        if seen.operation == "list":
+            with server.lock:
+                return _json(
+                    {"object": "list", "data": [stored.to_wire() for stored in server.files.values()]}
+                )
+        if seen.operation == "upload":
+            fields = parse_form(seen.headers.get("content-type", ""), body)
+            filename, data = fields["file"]
+            if not data:
+                return error(400, "File size is zero, please confirm and re-upload the file")
+            return _json(server.add(filename, data, purpose=fields["purpose"][1].decode()).to_wire())
+        stored = server.files.get(seen.file_id)
+        if stored is None:
+            return error(404, "The requested resource was not found", "resource_not_found_error")
+        if seen.operation == "retrieve":
+            return _json(stored.to_wire())
+        if seen.operation == "delete":
+            with server.lock:
+                server.files.pop(stored.id, None)
+            return _json({"deleted": True, "id": stored.id, "object": "file"})
+        text = stored.data.decode("utf-8", "replace")
+        wire = {
+            "content": text,
+            "file_type": "text/plain",
+            "filename": stored.filename,
+            "title": "",
+            "type": "file",
+        }
+        return _json(wire)
+
+    def head(self, reply: Reply) -> bytes:
+        """Return the head of an answer as it goes over the wire."""
+        headers: dict[str, str | None] = {
+            "Content-Length": str(len(reply.body)),
+            "Content-Type": "application/json",
+            "Date": formatdate(self.server.clock(), usegmt=True),
+            "msh-request-id": f"request-{id(self.seen):x}",
+        }
+        headers.update(reply.headers)
+        lines = [f"HTTP/1.1 {reply.status} X", *(f"{k}: {v}" for k, v in headers.items() if v is not None)]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def send(self, reply: Reply) -> None:
+        """Send a whole answer; the connection stays open where the request was read to its end."""
+        self.connection.sendall(self.head(reply) + reply.body)
+        if self._left:
+            self._handler.close_connection = True
+
+    def hang_up(self) -> None:
+        """Close the connection in an orderly way (FIN)."""
+        self._handler.close_connection = True
+        with suppress(OSError):
+            self.connection.shutdown(sockets.SHUT_RDWR)
+
+    def reset(self) -> None:
+        """Reset the connection (RST on TCP)."""
+        self._handler.close_connection = True
+        with suppress(OSError):
+            self.connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
+        self._handler.reset = True
+
+    def stall(self, seconds: float = 30.0) -> None:
+        """Wait, until the server ends at most."""
+        self.server.ending.wait(seconds)
+
+
+def error(status: int, message: str, kind: str = "invalid_request_error", **headers: str) -> Reply:
+    """Return an error as the service words it; underscores in header names become hyphens."""
+    body = json.dumps({"error": {"message": message, "type": kind}}, ensure_ascii=False).encode()
+    return Reply(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def answered(reply: Reply) -> Fault:
+    """Read the request, do nothing, answer `reply`."""
+
+    def fault(turn: Turn) -> None:
+        turn.read()
+        turn.send(reply)
+
+    return fault
+
+
+def rate_limited(retry_after: str | None = "1", kind: str = "rate_limit_reached_error") -> Fault:
+    """429."""
+    headers = {} if retry_after is None else {"retry_after": retry_after, "x_retry_after": retry_after}
+    return answered(error(429, "Your account reached max request", kind, **headers))
+
+
+def refused(status: int, message: str, kind: str = "invalid_request_error") -> Fault:
+    """An error that the service words; nothing is stored."""
+    return answered(error(status, message, kind))
+
+
+def page(status: int) -> Fault:
+    """The HTML page of a proxy."""
+    html = f"<html>\r\n<head><title>{status} Proxy Page</title></head>\r\n<body>{status}</body></html>"
+    return answered(Reply(status, html.encode(), {"Content-Type": "text/html"}))
+
+
+def redirect(location: str, status: int = 307) -> Fault:
+    """A redirect."""
+    return answered(Reply(status, b"", {"Location": location}))
+
+
+def empty(status: int = 200) -> Fault:
+    """No body; nothing is stored."""
+    return answered(Reply(status, b""))
+
+
+def reset_mid_body(after: int = 1000) -> Fault:
+    """Reset the connection once `after` bytes of the body were read; nothing is stored."""
+
+    def fault(turn: Turn) -> None:
+        turn.read(after)
+        turn.reset()
+
+    return fault
+
+
+def early(reply: Reply, *, after: int = 0) -> Fault:
+    """Answer while the body is still coming, then close without reading on; nothing is stored."""
+
+    def fault(turn: Turn) -> None:
+        turn.read(after)
+        turn.send(Reply(reply.status, reply.body, {"Connection": "close", **reply.headers}))
+        turn.hang_up()
+
+    return fault
+
+
+def stalled(seconds: float = 30.0) -> Fault:
+    """Read the request and answer nothing; nothing is stored."""
+
+    def fault(turn: Turn) -> None:
+        turn.read()
+        turn.stall(seconds)
+        turn.hang_up()
+
+    return fault
+
+
+def failed_after(reply: Reply | None = None) -> Fault:
+    """Do what was asked, then answer 500 (or `reply`)."""
+
+    def fault(turn: Turn) -> None:
+        turn.serve()
+        turn.send(reply or error(500, "extract task failed: failed", "server_error"))
+
+    return fault
+
+
+def answer_lost() -> Fault:
+    """Do what was asked, then close without an answer."""
+
+    def fault(turn: Turn) -> None:
+        turn.serve()
+        turn.hang_up()
+
+    return fault
+
+
+def answer_reset() -> Fault:
+    """Do what was asked, then reset the connection without an answer."""
+
+    def fault(turn: Turn) -> None:
+        turn.serve()
+        turn.reset()
+
+    return fault
+
+
+def stalled_after(seconds: float = 30.0, *, headers: bool = False) -> Fault:
+    """Do what was asked, then stall: before the answer, or between its headers and its body."""
+
+    def fault(turn: Turn) -> None:
+        reply = turn.serve()
+        if headers:
+            turn.connection.sendall(turn.head(reply))
+        turn.stall(seconds)
+        turn.hang_up()
+
+    return fault
+
+
+def truncated(keep: int = 20) -> Fault:
+    """Do what was asked; answer with the first `keep` bytes, and a Content-Length that fits them."""
+
+    def fault(turn: Turn) -> None:
+        reply = turn.serve()
+        turn.send(Reply(reply.status, reply.body[:keep], reply.headers))
+
+    return fault
+
+
+def broken_off(keep: int = 20) -> Fault:
+    """Do what was asked; announce the whole answer, send `keep` bytes of its body, close."""
+
+    def fault(turn: Turn) -> None:
+        reply = turn.serve()
+        turn.connection.sendall(turn.head(reply) + reply.body[:keep])
+        turn.hang_up()
+
+    return fault
+
+
+def gzipped(*, cut: int = 0) -> Fault:
+    """Do what was asked; answer gzipped, without the last `cut` bytes."""
+
+    def fault(turn: Turn) -> None:
+        reply = turn.serve()
+        packed = gzip.compress(reply.body)
+        turn.send(Reply(reply.status, packed[: len(packed) - cut], {"Content-Encoding": "gzip"}))
+
+    return fault
+
+
+def giant(size: int, *, packed: bool = False, status: int = 200) -> Fault:
+    """Answer with `size` blanks, gzipped or not, until the client hangs up; nothing is stored."""
+
+    def fault(turn: Turn) -> None:
+        turn.read()
+        if packed:
+            turn.send(Reply(status, gzip.compress(b" " * size, 1), {"Content-Encoding": "gzip"}))
+            return
+        turn.connection.sendall(turn.head(Reply(status, b"", {"Content-Length": str(size)})))
+        for _ in range(0, size, 1 << 16):
+            turn.connection.sendall(b" " * (1 << 16))
+        turn.hang_up()
+
+    return fault
+
+
+def dripping(pause: float = 0.05, *, head: bool = False) -> Fault:
+    """Do what was asked; send the answer's body (or its head too) a byte at a time."""
+
+    def fault(turn: Turn) -> None:
+        reply = turn.serve()
+        message = turn.head(reply) + reply.body
+        start = 0 if head else len(message) - len(reply.body)
+        turn.connection.sendall(message[:start])
+        for index in range(start, len(message)):
+            turn.stall(pause)
+            turn.connection.sendall(message[index : index + 1])
+            if turn.server.ending.is_set():
+                break
+
+    return fault
+
+
+def parse_form(content_type: str, body: bytes) -> dict[str, tuple[str, bytes]]:
+    """Return (filename, bytes) by field name of a multipart body."""
+    found = re.fullmatch(r"multipart/form-data; boundary=([\w-]+)", content_type)
+    assert found, content_type
+    boundary = f"--{found.group(1)}".encode()
+    assert body.startswith(boundary + b"\r\n"), body[:100]
+    assert body.endswith(b"\r\n" + boundary + b"--\r\n"), body[-100:]
+    fields = {}
+    for start, end in _parts(body, boundary):
+        head_end = body.index(b"\r\n\r\n", start, start + 10_000)
+        head = body[start:head_end].decode()
+        pattern = r'form-data; name="(\w+)"(?:; filename="((?:[^"\\]|\\.)*)")?(?:\r\n|$)'
+        disposition = re.search(pattern, head)
+        assert disposition, head
+        name, filename = disposition.groups(default="")
+        fields[name] = (re.sub(r"\\(.)", r"\1", filename), body[head_end + 4 : end])
+    return fields
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 of `data` in hex, to compare large files by."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[int, int]]:
+    start = len(boundary) + 2
+    while (end := body.find(b"\r\n" + boundary, start)) >= 0:
+        yield start, end
+        start = end + len(boundary) + 4
+
+
+def _json(value: object) -> Reply:
+    return Reply(200, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    reset = False
+
+    def _turn(self) -> None:
+        owner: FaultServer = self.server.owner  # type: ignore[attr-defined]
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        path = self.path.removeprefix("/v1").split("/")[1:]
+        match (self.command, *path):
+            case ("GET", "files"):
+                operation = "list"
+            case ("POST", "files"):
+                operation = "upload"
+            case ("GET", "files", _):
+                operation = "retrieve"
+            case ("DELETE", "files", _):
+                operation = "delete"
+            case ("GET", "files", _, "content"):
+                operation = "content"
+            case _:
+                operation = "unknown"
+        seen = Seen(operation, self.command, self.path, headers, file_id=path[1] if len(path) > 1 else "")
+        fault = owner.begin(seen)
+        turn = Turn(owner, seen, self)
+        try:
+            if operation == "unknown":
+                turn.read()
+                turn.send(error(404, "The requested resource was not found", "resource_not_found_error"))
+            elif fault is None:
+                turn.send(turn.serve())
+            else:
+                fault(turn)
+        except OSError:  # the client hung up
+            self.close_connection = True
+
+    do_GET = do_POST = do_DELETE = _turn  # noqa: N815
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            super().handle()
+
+    def finish(self) -> None:
+        with suppress(OSError):
+            super().finish()
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+class _Listener(socketserver.ThreadingMixIn):
+    request_queue_size = 128
+    owner: FaultServer
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.__dict__.setdefault("live", set()).add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close; without a FIN before it, so that SO_LINGER can make it a reset."""
+        self.__dict__["live"].discard(request)
+        linger = request.getsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, 8)
+        if not struct.unpack("ii", linger)[0]:
+            with suppress(OSError):
+                request.shutdown(sockets.SHUT_WR)
+        request.close()
+
+    def hang_up(self) -> None:
+        for request in list(self.__dict__.get("live", ())):
+            with suppress(OSError):
+                request.shutdown(sockets.SHUT_RDWR)
+
+
+class _TcpListener(_Listener, socketserver.TCPServer):
+    allow_reuse_address = True
+
+
+class _UnixListener(_Listener, socketserver.UnixStreamServer):
+    pass
