@@ -130,7 +130,7 @@ missing_libraries() {
         if [ -n "$python" ]; then
             "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "${entry%% *}" 2>/dev/null
         else
-            PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -qF "${entry%% *}"
+            [[ $(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null) = *"${entry%% *} "* ]]
         fi || printf '%s\n' "$entry"
     done
 }
@@ -142,7 +142,7 @@ missing_programs() {
     done
 }
 
-apt_knows() { LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+apt_knows() { [[ $(LC_ALL=C apt-cache policy "$1" 2>/dev/null) = *"Candidate: "[!\(]* ]]; }
 
 # Prints the first package that apt knows, or else the last, which has the oldest and plainest name.
 pick_package() {
