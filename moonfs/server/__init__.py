@@ -1,0 +1,19 @@
+"""The local Files API: the hosted service's five endpoints on this machine, with text extraction and OCR.
+
+It is for people without an account, without a network, or with documents that must not leave the house, and
+for whoever develops against the hosted API. It knows nothing of the drive: from the rest of moonfs it
+imports `moonfs.wire` only, and it can be deleted in one move. A module imports only from lines below its own:
+
+    command                    `moonfs serve` and `python -m moonfs.server`: one sentence when it cannot start
+    serve                      life of one server: lock, sockets, readiness, signals, end with its clients
+    app                        the endpoints, their answers and refusals
+    edge · upload              around every request: id, key, drain  ·  a streamed multipart body
+    store                      SQLite rows, one file per original, limits; durable before it is listed
+    extraction/                text out of documents, in workers of their own (see there)
+    embed                      the client's side: attach to the server of a data directory, or start it
+    address · xid · refusal    where a server is found and its key  ·  ids  ·  the error table
+
+`embed`, `command` and `address` need the standard library only; the rest needs the extra `local`.
+
+**Threading:** the server is one asyncio loop; `store` does its disk work in threads, under its own lock.
+"""

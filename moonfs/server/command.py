@@ -1,0 +1,100 @@
+"""`moonfs serve` and `python -m moonfs.server`: starts a server, or says in one sentence why it cannot.
+
+Everything that needs the extra `local` is imported here and only when a server is started, so that a mount of
+the hosted service works without it.
+
+**Threading:** the main thread.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+
+from moonfs.server.address import KEY, Address, socket_path
+
+
+def serve_command(host: str, port: int, data: str | os.PathLike[str], runtime_dir: str | None = None) -> int:
+    """Serve TCP, and a UNIX socket for mounts of this machine, until stopped; returns the exit code.
+
+    Args:
+        host: address to bind; a warning is printed for one that others can reach.
+        port: TCP port; 0 takes a free one.
+        data: the data directory.
+        runtime_dir: where the socket goes; by default `$XDG_RUNTIME_DIR/moonfs`, or a private one in `/tmp`.
+    """
+
+    def on_ready(address: Address) -> None:
+        print(f"Serving the Files API at {address.base_url}")
+        print(f"The API key is in {os.path.join(os.path.abspath(data), KEY)}", flush=True)
+
+    if not _is_loopback(host):
+        print(
+            f"Warning: {host} can be reached from other machines, and the key and all files travel"
+            " unencrypted (there is no TLS).",
+            file=sys.stderr,
+        )
+    directory = runtime_dir or _runtime_dir()
+    return start(data, host=host, port=port, path=socket_path(data, directory), on_ready=on_ready)
+
+
+def start(
+    data: str | os.PathLike[str],
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    path: str | None = None,
+    on_ready: Callable[[Address], None] | None = None,
+    exit_with_clients: bool = False,
+    extraction: bool = True,
+) -> int:
+    """Run a server to its end; returns the exit code, 1 after one sentence on stderr when it cannot."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    try:
+        from moonfs.server.directory import DirectoryError  # noqa: PLC0415 - optional dependencies
+        from moonfs.server.serve import ServeError, run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        return _fail(f"the local Files API needs the extra `local` ({error.name} is missing): "
+                     "pip install 'moonfs[local]'")  # fmt: skip
+    try:
+        if path is not None:
+            os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+        run(
+            data,
+            host=host,
+            port=port,
+            socket_path=path,
+            on_ready=on_ready,
+            exit_with_clients=exit_with_clients,
+            extraction=extraction,
+        )
+    except (DirectoryError, ServeError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"the server cannot go on: {error.strerror or error} {error.filename or ''}".rstrip())
+    return 0
+
+
+def _fail(sentence: str) -> int:
+    print(f"moonfs: {sentence}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _runtime_dir() -> str:
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base and os.path.isdir(base):
+        return os.path.join(base, "moonfs")
+    return os.path.join(tempfile.gettempdir(), f"moonfs-{os.getuid()}")

@@ -1,0 +1,113 @@
+"""Around every request: the request id, the key, and refusals that clients can read.
+
+A client that still sends 100 MB does not see an answer that closes the connection on it; so the rest of a
+body is read, within bounds, before an early answer goes out. No endpoint is known here.
+
+**Threading:** runs in the event loop; the key is constant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import uuid
+from email.utils import formatdate
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from moonfs import wire
+from moonfs.server import refusal
+
+#: How much of a refused body is read, in bytes, and how long, in seconds; then the connection is closed.
+DRAIN_BYTES: Final = 512 * 1024**2
+DRAIN_SECONDS: Final = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+def answer(body: bytes, status: int = 200) -> Response:
+    """Return a JSON answer of ready bytes."""
+    return Response(body, status, media_type="application/json; charset=utf-8")
+
+
+def refused(error: refusal.Refusal) -> Response:
+    """Return a refusal as an answer."""
+    return answer(wire.dump(error.body()), error.status)
+
+
+class Edge:
+    """The outermost ASGI application.
+
+    Args:
+        app: what answers authorised requests.
+        key: the API key; compared in constant time.
+    """
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self._app = app
+        self._expected = f"Bearer {key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        exchange = _Exchange(scope, receive, send)
+        try:
+            if not self._is_authorised(scope):
+                await refused(refusal.unauthenticated())(scope, exchange.receive, exchange.send)
+                return
+            await self._app(scope, exchange.receive, exchange.send)
+        except Exception:  # noqa: BLE001 - the last resort of every request
+            # Starlette has answered 500 with the error body already; the traceback is for our log only.
+            _log.exception("%s %s failed (%s)", scope["method"], scope["path"], exchange.request_id)
+            if not exchange.started:
+                await refused(_internal())(scope, exchange.receive, exchange.send)
+
+    def _is_authorised(self, scope: Scope) -> bool:
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        return len(given) == 1 and hmac.compare_digest(given[0].strip(), self._expected)
+
+
+class _Exchange:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        self.request_id = uuid.uuid4().hex
+        self.started = False
+        self._receive, self._send = receive, send
+        self._unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+        self._untouched = headers.get(b"expect", b"").lower() == b"100-continue"
+
+    async def receive(self) -> Message:
+        self._untouched = False
+        message = await self._receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._unread = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", ()), (b"date", formatdate(usegmt=True).encode())]
+            headers.append((wire.REQUEST_ID_HEADER.encode(), self.request_id.encode()))
+            # A client that waits for "100 Continue" has sent nothing yet: it reads the answer as it is.
+            if self._unread and (self._untouched or not await self._drain()):
+                headers.append((b"connection", b"close"))
+            message = {**message, "headers": headers}
+            self.started = True
+        await self._send(message)
+
+    async def _drain(self) -> bool:
+        drained = 0
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while self._unread and drained < DRAIN_BYTES:
+                    drained += len((await self.receive()).get("body", b""))
+        except TimeoutError:
+            pass
+        return not self._unread
+
+
+def _internal() -> refusal.Refusal:
+    return refusal.Refusal(500, "The server had an internal error", wire.SERVER_ERROR)

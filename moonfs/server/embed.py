@@ -1,0 +1,195 @@
+"""The client's side of an embedded server: attach to the server of a data directory, or start it.
+
+A server lives as long as one process holds a shared lock on `clients.lock`; the kernel drops the lock of a
+client that is killed, so a server never outlives its mounts. Standard library only: no HTTP library, no
+extra.
+
+**Threading:** `attach` blocks its caller and may be called by any process or thread at once; `spawn.lock`
+orders them. An `Embedded` is closed once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+from moonfs.server.address import CLIENTS, SPAWN, Address, read_address, read_key, socket_path
+
+_PAUSE: Final = 0.02
+_PROBE_SECONDS: Final = 5.0
+#: Longest path of a UNIX socket on Linux, in bytes.
+_SUN_PATH: Final = 107
+
+Path = str | os.PathLike[str]
+
+
+class EmbedError(RuntimeError):
+    """No server could be had; the message is one sentence for a person."""
+
+
+@dataclass(slots=True)
+class Embedded:
+    """A server in use; a context manager. It ends after its last user has closed or died.
+
+    Attributes:
+        socket: path of its UNIX socket.
+        key: its API key.
+        pid: its process id.
+    """
+
+    socket: str
+    key: str
+    pid: int
+    _lock: int
+
+    def close(self) -> None:
+        """Use the server no more; harmless twice."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def attach(data: Path, runtime_dir: Path, log_path: Path, timeout: float = 30.0) -> Embedded:
+    """Return the live server of `data`, started now if there is none.
+
+    Args:
+        data: the data directory; made 0700 when it is not there.
+        runtime_dir: where the socket goes; made 0700. Short, as a socket's path holds 107 bytes only.
+        log_path: where the output of a started server goes; appended to, made 0600.
+        timeout: seconds until it must answer.
+
+    Raises:
+        EmbedError: it does not come up: the extra is missing, the disk full, the data held by another.
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        for directory in (data, runtime_dir, os.path.dirname(os.path.abspath(log_path))):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        lock = _locked(os.path.join(data, CLIENTS), fcntl.LOCK_SH, deadline)
+    except OSError as error:
+        raise EmbedError(f"cannot use the data directory {os.fspath(data)}: {error.strerror}") from error
+    try:
+        with _turn(data, deadline):
+            address = _live(data) or _spawned(data, runtime_dir, log_path, deadline)
+        assert address.socket is not None
+        return Embedded(address.socket, read_key(data), address.pid, lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _spawned(data: Path, runtime_dir: Path, log_path: Path, deadline: float) -> Address:
+    path = socket_path(os.path.abspath(data), os.path.abspath(runtime_dir))
+    if len(os.fsencode(path)) > _SUN_PATH:
+        raise EmbedError(f"the path of the server's socket is too long: {path}")
+    command = [sys.executable, "-m", "moonfs.server", "--data", os.path.abspath(data), "--socket", path]
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        start = os.fstat(log).st_size
+        child = subprocess.Popen(
+            [*command, "--exit-with-clients"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    while time.monotonic() < deadline:
+        address = _live(data)
+        if address is not None:
+            _let_go(child)
+            return address
+        if child.poll() is not None:
+            address = _live(data)  # a `moonfs serve` was quicker
+            if address is not None:
+                return address
+            raise EmbedError(f"the local Files API did not start: {_last_line(log_path, start)}")
+        time.sleep(_PAUSE)
+    child.kill()
+    child.wait()
+    raise EmbedError(f"the local Files API did not answer in time: {_last_line(log_path, start)}")
+
+
+def _let_go(child: subprocess.Popen[bytes]) -> None:
+    # The server is nobody's to wait for; without this, Popen would warn of a child still running.
+    child.returncode = 0
+
+
+def _live(data: Path) -> Address | None:
+    """Return the address of the server that answers for `data`, or None."""
+    address = read_address(data)
+    if address is None or address.socket is None:
+        return None
+    try:
+        key = read_key(data)
+        connection = _UnixConnection(address.socket)
+        with contextlib.closing(connection):
+            connection.request("GET", "/v1/files/-", headers={"Authorization": f"Bearer {key}"})
+            answer = connection.getresponse()
+            answer.read()
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    return address if answer.status == 404 else None
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_PROBE_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_PROBE_SECONDS)
+        self.sock.connect(self._path)
+
+
+@contextlib.contextmanager
+def _turn(data: Path, deadline: float) -> Iterator[None]:
+    """Hold `spawn.lock`: of several that attach at once, one starts the server and the others find it."""
+    handle = _locked(os.path.join(data, SPAWN), fcntl.LOCK_EX, deadline)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(path: str, kind: int, deadline: float) -> int:
+    """Return a descriptor that holds the lock; it is not inherited. A server that ends holds it shortly."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while True:
+        try:
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(handle)
+                raise EmbedError(
+                    f"another process holds {path}, so the local Files API cannot be reached"
+                ) from None
+            time.sleep(_PAUSE)
+        except BaseException:
+            os.close(handle)
+            raise
+
+
+def _last_line(log_path: Path, start: int) -> str:
+    with open(log_path, "rb") as stream:
+        stream.seek(start)
+        lines = stream.read()[-10_000:].decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].removeprefix("moonfs: ") if lines else "it said nothing"

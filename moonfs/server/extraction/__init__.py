@@ -1,0 +1,16 @@
+"""Text out of documents and pictures: a registry of formats, read in worker processes that may crash.
+
+    extractor                  chooses a format, asks a lane, turns what comes back into text or a refusal
+    lanes                      warm workers by kind (light, ocr): spawn, wall clock, kill, idle end
+    registry                   the table of formats: extensions, media types, reader
+    ------ in the worker, never in the server ------
+    worker                     the loop of one worker: a job in, a file of text out
+    confinement                what a worker may use: memory, CPU, files, no network
+    text markup pdf word sheets slides epub pictures archive      the readers
+    document                   what readers are given and write to; how they say that there is nothing to read
+
+To add a format: a function `read(document, output)` and a line in the registry. Importing this package
+imports no reader; each reader's libraries are loaded in the worker at its first job.
+
+**Threading:** `extractor` and `lanes` run in the server's event loop; a worker is one thread.
+"""

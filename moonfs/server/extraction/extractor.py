@@ -1,0 +1,157 @@
+"""From an upload to its text: chooses a format, asks a lane, turns the verdict into text or a refusal.
+
+Short plain text is decoded right here, as decoding UTF-8 is no risk; everything else is read in a worker. It
+stores nothing: long text is left in the store's `incoming/` for the commit.
+
+**Threading:** runs in the event loop; files are touched in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+
+from moonfs import wire
+from moonfs.server import refusal
+from moonfs.server.extraction.lanes import Lane, LaneSettings, WorkerFailed
+from moonfs.server.extraction.registry import FORMATS, VERSION, Format, choose, extension_of, is_taken
+from moonfs.server.media import TEXT, media_type
+from moonfs.server.store import Extracted, Staged, Store
+
+_GIB: Final = 1024**3
+LIGHT: Final = LaneSettings(
+    workers=max(2, os.cpu_count() or 1),
+    memory_bytes=2 * _GIB,
+    seconds=60,
+    cpu_seconds=60,
+    idle_seconds=120,
+    resident_bytes=_GIB // 4,
+)
+#: One OCR at a time: it uses several threads, and 3 GiB at worst.
+OCR: Final = LaneSettings(
+    workers=1,
+    memory_bytes=3 * _GIB,
+    seconds=300,
+    cpu_seconds=600,
+    idle_seconds=120,
+    resident_bytes=_GIB,
+    nice=10,
+    with_ocr=True,
+)
+#: Readers whose text of UTF-8 bytes is those bytes.
+_VERBATIM: Final = frozenset(("text", "json"))
+
+_log = logging.getLogger(__name__)
+
+
+class Extraction:
+    """Extraction by workers; to be made inside the event loop.
+
+    Args:
+        store: where known text is found, and where long text is left.
+        light, ocr: the two kinds of workers.
+        formats: the registry.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        light: LaneSettings = LIGHT,
+        ocr: LaneSettings = OCR,
+        formats: Sequence[Format] = FORMATS,
+    ) -> None:
+        self._store = store
+        self._formats = formats
+        homes = store.directory.workers
+        self._lanes = {"light": Lane(homes, light), "ocr": Lane(homes, ocr)}
+        self._closed = False
+
+    async def extract(self, staged: Staged, filename: str) -> Extracted:
+        """Return the text of an upload. Raises Refusal."""
+        extension = extension_of(filename)
+        if not is_taken(extension, self._formats):
+            raise refusal.unsupported()
+        kind = media_type(staged.head)
+        entry = choose(extension, kind, self._formats)
+        if entry is None:
+            raise refusal.no_text()
+        reader = f"{entry.name}{extension}/{VERSION}"
+        short = _short_text(entry, staged)
+        if short is not None:
+            return Extracted(kind, short, reader)
+        known = await asyncio.to_thread(self._store.known_text, staged.sha256, reader)
+        if known is not None:
+            return known
+        await asyncio.to_thread(staged.flush)
+        target = self._store.incoming()
+        try:
+            await self._read(entry, staged.path, extension, target)
+        except BaseException:
+            await asyncio.to_thread(_remove, target)
+            raise
+        return Extracted(kind if not entry.is_text else _type_of_text(kind), target, reader)
+
+    async def close(self) -> None:
+        """Kill all workers; extractions under way are refused."""
+        self._closed = True
+        await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
+
+    async def _read(self, entry: Format, path: str, extension: str, target: str) -> None:
+        job: dict[str, Any] = {"path": path, "extension": extension, "target": target, "reader": entry.reader}
+        try:
+            answer = await self._lanes[entry.lane].run(job)
+            if answer["verdict"] == "needs ocr":
+                await asyncio.to_thread(_remove, target)
+                answer = await self._lanes["ocr"].run(job)
+        except WorkerFailed as error:
+            if self._closed:
+                raise refusal.stopping() from error
+            raise refusal.extraction_failed(str(error)) from error
+        if answer["verdict"] == "text":
+            return
+        _log.info("no text by %s: %s %s", entry.name, answer["verdict"], answer.get("why", ""))
+        if answer["verdict"] == "failed":
+            raise refusal.extraction_failed(answer["why"])
+        raise refusal.no_text()
+
+
+class NoExtraction:
+    """Stores every file as if its text were its UTF-8 bytes: for benchmarks of the store, without workers."""
+
+    async def extract(self, staged: Staged, filename: str) -> Extracted:
+        """Return the bytes as text; a long file keeps its first bytes only."""
+        whole = staged.whole()
+        text = (staged.head if whole is None else whole).decode("utf-8", "replace")
+        return Extracted(TEXT, wire.dump(text))
+
+    async def close(self) -> None:
+        """There is nothing to end."""
+
+
+def _short_text(entry: Format, staged: Staged) -> bytes | None:
+    if entry.name not in _VERBATIM:
+        return None
+    whole = staged.whole()
+    if whole is None or b"\0" in whole or (entry.name == "json" and b"\\u" in whole):
+        return None
+    try:
+        text = whole.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    if not text or text.isspace():
+        raise refusal.no_text()
+    return wire.dump(text)
+
+
+def _type_of_text(kind: str) -> str:
+    return kind if kind.startswith(("text/", "image/svg")) else TEXT
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,205 @@
+"""Warm workers by kind: spawned on demand, watched by the wall clock, killed as a group, ended when idle.
+
+A lane hands one job to one worker and never two; a crash, a hang or a kill ends that job alone. It knows
+nothing of formats.
+
+**Threading:** everything runs in one event loop; the only waiting is on pipes, processes and timers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+_log = logging.getLogger(__name__)
+
+#: Where `moonfs` is imported from, so that a worker imports the same.
+_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+
+class WorkerFailed(Exception):
+    """A job without a verdict: crash or time-out; the message goes to the client, so it names no path."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """What the workers of one kind may use.
+
+    Attributes:
+        workers: how many at once.
+        memory_bytes: address space of one.
+        seconds: wall clock of one job; a reader is asked to stop at 80 % of it.
+        cpu_seconds: CPU of one job, all threads together.
+        idle_seconds: after which an idle worker ends, so that its memory returns.
+        resident_bytes: a worker that holds more after a job is ended at once.
+        nice: how much it yields to others.
+        with_ocr: whether it loads the OCR models at its start.
+        python_path: more places to import readers from.
+    """
+
+    workers: int
+    memory_bytes: int
+    seconds: float
+    cpu_seconds: int
+    idle_seconds: float
+    resident_bytes: int
+    nice: int = 0
+    with_ocr: bool = False
+    python_path: Sequence[str] = field(default=())
+
+
+class Lane:
+    """The workers of one kind.
+
+    Args:
+        homes: directory under which each worker gets its own home.
+        settings: what they may use.
+    """
+
+    def __init__(self, homes: str, settings: LaneSettings) -> None:
+        self._homes = homes
+        self._settings = settings
+        self._places = asyncio.Semaphore(settings.workers)
+        self._idle: list[_Worker] = []
+        self._alive: set[_Worker] = set()
+        self._closed = False
+
+    async def run(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Have a worker do `job` and return its verdict. Raises WorkerFailed."""
+        job = {**job, "seconds": self._settings.seconds * 0.8, "cpu": self._settings.cpu_seconds}
+        line = json.dumps(job).encode() + b"\n"
+        async with self._places:
+            while True:
+                worker = self._idle.pop() if self._idle else None
+                fresh = worker is None
+                worker = worker or await self._spawn()
+                verdict: dict[str, Any] | None = None
+                try:
+                    async with asyncio.timeout(self._settings.seconds):
+                        verdict = await worker.ask(line)
+                except TimeoutError:
+                    raise WorkerFailed("it takes too long") from None
+                except _Gone:
+                    if fresh or self._closed:
+                        raise WorkerFailed("the reader did not start") from None
+                    continue  # an idle worker had died: not this job's fault
+                finally:
+                    await self._put_back(worker, verdict)
+                return verdict
+
+    async def close(self) -> None:
+        """Kill all workers, whatever they do."""
+        self._closed = True
+        for worker in tuple(self._alive):
+            await self._end(worker)
+
+    async def _spawn(self) -> _Worker:
+        if self._closed:
+            raise WorkerFailed("the server is shutting down")
+        worker = await _Worker.spawn(self._homes, self._settings)
+        self._alive.add(worker)
+        if self._closed:
+            await self._end(worker)
+        return worker
+
+    async def _put_back(self, worker: _Worker, verdict: dict[str, Any] | None) -> None:
+        if verdict is None or self._closed or verdict["resident"] > self._settings.resident_bytes:
+            await self._end(worker)
+            return
+        self._idle.append(worker)
+        worker.idle_timer = asyncio.get_running_loop().call_later(
+            self._settings.idle_seconds, self._retire, worker
+        )
+
+    def _retire(self, worker: _Worker) -> None:
+        if worker in self._idle:
+            self._idle.remove(worker)
+            worker.ending = asyncio.ensure_future(self._end(worker))
+
+    async def _end(self, worker: _Worker) -> None:
+        if worker in self._idle:
+            self._idle.remove(worker)
+        await asyncio.shield(worker.kill())
+        self._alive.discard(worker)
+
+
+class _Gone(Exception):
+    """The worker ended before it took the job."""
+
+
+class _Worker:
+    def __init__(self, process: asyncio.subprocess.Process, home: str) -> None:
+        self._process = process
+        self._home = home
+        self.idle_timer: asyncio.TimerHandle | None = None
+        self.ending: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def spawn(cls, homes: str, settings: LaneSettings) -> _Worker:
+        home = tempfile.mkdtemp(dir=homes)
+        command = [sys.executable, "-P", "-m", "moonfs.server.extraction.worker"]
+        command += [f"--memory={settings.memory_bytes}", f"--parent={os.getpid()}", f"--nice={settings.nice}"]
+        command += ["--ocr"] if settings.with_ocr else []
+        environment = {
+            "PATH": os.defpath,
+            "HOME": home,
+            "TMPDIR": home,
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": os.pathsep.join((_ROOT, *settings.python_path)),
+            "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime from 1.29 on would report to its vendor
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=home,
+            env=environment,
+            start_new_session=True,
+        )
+        return cls(process, home)
+
+    async def ask(self, line: bytes) -> dict[str, Any]:
+        if self.idle_timer is not None:
+            self.idle_timer.cancel()
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            stdin.write(line)
+            await stdin.drain()
+        except ConnectionError as error:
+            raise _Gone from error
+        if await stdout.readline() != b"taken\n":
+            raise _Gone
+        answer = await stdout.readline()
+        if not answer.endswith(b"\n"):
+            code = await self._process.wait()
+            _log.warning("a worker ended in mid-job (%s)", code)
+            late = code == -signal.SIGXCPU
+            raise WorkerFailed("it takes too long" if late else "the reader broke down")
+        verdict: dict[str, Any] = json.loads(answer)
+        return verdict
+
+    async def kill(self) -> None:
+        if self.idle_timer is not None:
+            self.idle_timer.cancel()
+        if self._process.returncode is None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        await self._process.wait()
+        shutil.rmtree(self._home, ignore_errors=True)

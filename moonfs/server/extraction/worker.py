@@ -1,0 +1,83 @@
+"""One worker: a job comes in as a line of JSON; text goes out into a file, the verdict as a line.
+
+Started by `lanes`, as `python -m`, never forked. It ends when its input ends. Whatever a reader raises is a
+broken document; whatever ends this process is the server's to tell.
+
+**Threading:** one thread, one job at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from moonfs.server.extraction.confinement import allow_cpu, confine, resident_bytes
+from moonfs.server.extraction.document import Document, Full, NeedsOcr, NoText, Output
+
+
+def main() -> None:
+    """Serve jobs until the input ends."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--memory", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument("--ocr", action="store_true")
+    arguments = parser.parse_args()
+    # What a library prints must not become an answer.
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    confine(arguments.memory, arguments.parent)
+    os.nice(arguments.nice)
+    recognise = None
+    if arguments.ocr:
+        recognise = importlib.import_module("moonfs.server.extraction.ocr").Recogniser().text
+    for line in sys.stdin.buffer:
+        answers.write(b"taken\n")
+        verdict = _serve(json.loads(line), recognise)
+        answers.write(json.dumps({**verdict, "resident": resident_bytes()}).encode() + b"\n")
+
+
+def _serve(job: dict[str, Any], recognise: Callable[..., str] | None) -> dict[str, str]:
+    allow_cpu(job["cpu"])
+    document = Document(job["path"], job["extension"], recognise, time.monotonic() + job["seconds"])
+    try:
+        with open(job["target"], "xb", opener=_private) as stream:
+            output = Output(stream)
+            try:
+                _reader(job["reader"])(document, output)
+            except Full:
+                pass
+            output.close()
+        return {"verdict": "text" if output.has_text else "no text"}
+    except NeedsOcr:
+        return {"verdict": "needs ocr"}
+    except MemoryError:
+        return {"verdict": "failed", "why": "it needs too much memory"}
+    except NoText:
+        return {"verdict": "no text"}
+    except OSError as error:
+        if error.filename is None and error.errno is None:  # Pillow says "broken picture" so
+            return {"verdict": "no text", "why": type(error).__name__}
+        return {"verdict": "failed", "why": error.strerror or type(error).__name__}
+    except Exception as error:  # noqa: BLE001 - whatever a parser says of a document, it is broken
+        return {"verdict": "no text", "why": type(error).__name__}
+
+
+def _reader(name: str) -> Callable[[Document, Output], None]:
+    module, _, function = name.partition(":")
+    read: Callable[[Document, Output], None] = getattr(importlib.import_module(module), function)
+    return read
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+if __name__ == "__main__":
+    main()

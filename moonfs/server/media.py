@@ -1,0 +1,93 @@
+"""Media types by the first bytes. Names are not asked: a `.txt` that is a PDF is a PDF.
+
+It tells kinds of bytes apart; which of them have a reader is the matter of `extraction`.
+
+**Threading:** constants and pure functions.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PNG: Final = "image/png"
+PDF: Final = "application/pdf"
+ZIP: Final = "application/zip"
+OLE: Final = "application/x-ole-storage"
+GZIP: Final = "application/gzip"
+HTML: Final = "text/html"
+SVG: Final = "image/svg+xml"
+TEXT: Final = "text/plain"
+UNKNOWN: Final = "application/octet-stream"
+
+_MAGIC: Final = (
+    (b"\x89PNG\r\n\x1a\n", PNG),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+    (b"\0\0\1\0", "image/x-icon"),
+    (b"%PDF-", PDF),
+    (b"PK\3\4", ZIP),
+    (b"PK\5\6", ZIP),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", OLE),
+    (b"\x1f\x8b\x08", GZIP),
+    (b"\x1a\x45\xdf\xa3", "video/webm"),
+    (b"FLV\1", "video/x-flv"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-wmv"),
+    (b"\0\0\1\xba", "video/mpeg"),
+    (b"\0\0\1\xb3", "video/mpeg"),
+)
+_BRANDS: Final = {
+    b"avif": "image/avif",
+    b"avis": "image/avif",
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis"), "image/heic"),
+    **dict.fromkeys((b"mif1", b"msf1"), "image/heif"),
+    b"qt  ": "video/quicktime",
+    **dict.fromkeys((b"3gp4", b"3gp5", b"3gp6", b"3gp7", b"3g2a"), "video/3gpp"),
+}
+_ATOMS: Final = frozenset((b"moov", b"mdat", b"wide", b"free", b"skip"))
+#: DOC: what the vision models take; `image/svg+xml` is refused there.
+_IMAGES: Final = frozenset(f"image/{kind}" for kind in ("png", "jpeg", "webp", "gif", "bmp", "heic", "heif"))
+
+
+def media_type(head: bytes) -> str:
+    """Return the media type of bytes that begin with `head` (4 KiB are plenty)."""
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[:4] == b"RIFF":
+        return {b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}.get(head[8:12], UNKNOWN)
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        if brand in (b"mif1", b"msf1") and b"avif" in head[16:64]:
+            return "image/avif"
+        return _BRANDS.get(brand, "video/mp4")
+    if head[4:8] in _ATOMS:
+        return "video/quicktime"
+    if head[:2] == b"BM" and len(head) >= 26 and head[6:10] == b"\0\0\0\0":
+        return "image/bmp"
+    if b"%PDF-" in head[:1024]:
+        return PDF
+    return _text_type(head)
+
+
+def is_image(head: bytes) -> bool:
+    """Say whether the bytes are a picture that the vision models take (DOC)."""
+    return media_type(head) in _IMAGES
+
+
+def is_video(head: bytes) -> bool:
+    """Say whether the bytes are a video that the vision models take (DOC)."""
+    return media_type(head).startswith("video/")
+
+
+def _text_type(head: bytes) -> str:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        return HTML
+    if start.startswith((b"<?xml", b"<!doctype svg", b"<svg")) and b"<svg" in start:
+        return SVG
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" not in head:
+        return TEXT
+    return UNKNOWN

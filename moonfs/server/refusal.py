@@ -1,0 +1,99 @@
+"""The refusals of the Files API: one exception that knows status, type and message, and their table.
+
+Statuses and messages are those of live traffic (LIVE in `moonfs.wire`); the three that are ours say so.
+
+**Threading:** exceptions are built and raised by one task; the rest are constants.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moonfs import wire
+
+
+class Refusal(Exception):
+    """An answer other than 200.
+
+    Args:
+        status: HTTP status.
+        message: what the client reads; never holds a path, a key or a traceback.
+        error_type: `type` of the error body.
+    """
+
+    def __init__(self, status: int, message: str, error_type: str = wire.INVALID_REQUEST) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.error_type = error_type
+
+    def body(self) -> dict[str, Any]:
+        """Return the error body, as the service words it."""
+        return wire.error_body(self.message, self.error_type)
+
+
+def too_large(max_file_bytes: int) -> Refusal:
+    """Over the size of one file; the message names the limit in force, 100MB on the service (LIVE)."""
+    if max_file_bytes == wire.MAX_FILE_BYTES:
+        return Refusal(400, wire.MSG_TOO_LARGE)
+    return Refusal(400, wire.MSG_TOO_LARGE.replace("100MB", f"{max_file_bytes}B"))
+
+
+def empty() -> Refusal:
+    """An upload of no bytes (LIVE)."""
+    return Refusal(400, wire.MSG_EMPTY)
+
+
+def too_many(max_files: int) -> Refusal:
+    """The account is full by count (LIVE)."""
+    return Refusal(400, wire.MSG_TOO_MANY.format(n=max_files))
+
+
+def total_too_large() -> Refusal:
+    """The account is full by bytes (LIVE; the status is inferred)."""
+    return Refusal(400, wire.MSG_TOTAL_TOO_LARGE)
+
+
+def no_text() -> Refusal:
+    """Nothing could be extracted: no text, broken, encrypted (LIVE)."""
+    return Refusal(400, wire.MSG_NO_TEXT)
+
+
+def unsupported() -> Refusal:
+    """A file type the service does not read (LIVE)."""
+    return Refusal(400, wire.MSG_UNSUPPORTED)
+
+
+def purpose() -> Refusal:
+    """A purpose the API does not know (LIVE; the text after "only" varies)."""
+    return Refusal(400, wire.MSG_PURPOSE.format(purposes=f"'{wire.FILE_EXTRACT}'"))
+
+
+def unauthenticated() -> Refusal:
+    """No key, or a wrong one (LIVE)."""
+    return Refusal(401, wire.MSG_AUTHENTICATION, wire.INVALID_AUTHENTICATION)
+
+
+def not_found() -> Refusal:
+    """A dead id, or a route that is not there (LIVE)."""
+    return Refusal(404, wire.MSG_NOT_FOUND, wire.RESOURCE_NOT_FOUND)
+
+
+def extraction_failed(why: str) -> Refusal:
+    """The extraction itself broke down: a crash, a time-out (LIVE: `Failed to extract file: …`)."""
+    return Refusal(500, f"Failed to extract file: {why}", wire.SERVER_ERROR)
+
+
+def bad_form(why: str) -> Refusal:
+    """A body that is no usable multipart form (ours)."""
+    return Refusal(400, f"Invalid multipart form: {why}")
+
+
+def disk_full() -> Refusal:
+    """The disk of the server is full (ours)."""
+    return Refusal(500, "The server has no space left to store the file", wire.SERVER_ERROR)
+
+
+def stopping() -> Refusal:
+    """The server is being stopped (the type is LIVE, the message ours)."""
+    return Refusal(503, "The server is shutting down, please try again later", wire.SERVER_UNAVAILABLE)

@@ -1,0 +1,230 @@
+"""The life of one server: lock the data, listen, say so, serve until told to stop or the last client is gone.
+
+It answers no request itself (`app`) and parses no arguments (`command`). Idle, it waits on the kernel only.
+
+**Threading:** `run` belongs to the main thread, which runs the event loop. One more thread may sit in a
+blocking flock on `clients.lock`: each client holds a shared lock there, so getting the exclusive one means
+that none is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final
+
+import uvicorn
+
+from moonfs.server.address import CLIENTS, Address, create_key, publish, withdraw
+from moonfs.server.app import make_app
+from moonfs.server.directory import DataDirectory
+from moonfs.server.extraction.extractor import Extraction, NoExtraction
+from moonfs.server.store import Limits, Store
+
+#: How long requests under way may take to end when the server stops, in seconds.
+STOP_SECONDS: Final = 2
+#: Longer than the 5 s that clients keep a connection, so that it is theirs to drop.
+KEEP_ALIVE_SECONDS: Final = 75
+_BACKLOG: Final = 512
+
+_log = logging.getLogger(__name__)
+
+
+class ServeError(Exception):
+    """The server cannot listen; the message is one sentence for a person."""
+
+
+def run(
+    data: str | os.PathLike[str],
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    socket_path: str | os.PathLike[str] | None = None,
+    on_ready: Callable[[Address], None] | None = None,
+    exit_with_clients: bool = False,
+    extraction: bool = True,
+    limits: Limits | None = None,
+) -> None:
+    """Serve `data` until SIGTERM, SIGINT or, with `exit_with_clients`, until its last client is gone.
+
+    Args:
+        data: the data directory; made when it is not there.
+        host, port: where to serve TCP; port 0 takes a free one. None for no TCP.
+        socket_path: where to serve a UNIX socket, 0600; a stale one is replaced. None for none.
+        on_ready: called once it listens and `server.json` says so.
+        exit_with_clients: end when nobody holds `clients.lock` any more.
+        extraction: False stores everything as text, without workers, for benchmarks.
+        limits: of the account.
+
+    Raises:
+        ServeError: the address is taken or not ours.
+        DirectoryError: the data directory is held by another server, or unusable.
+    """
+    directory = DataDirectory(data)
+    try:
+        withdraw(directory.path)
+        key = create_key(directory.path)
+        sockets: list[socket.socket] = []
+        base_url = None
+        if host is not None:
+            sockets.append(_listen_tcp(host, port or 0))
+            base_url = _base_url(sockets[-1])
+        if socket_path is not None:
+            sockets.append(_listen_unix(os.fspath(socket_path)))
+        path = None if socket_path is None else os.path.abspath(socket_path)
+        store = Store(directory, limits)
+        try:
+            ready = _Ready(directory.path, Address(os.getpid(), base_url, path), on_ready)
+            asyncio.run(
+                _serve(store, key, sockets, ready, exit_with_clients=exit_with_clients, extraction=extraction)
+            )
+        finally:
+            withdraw(directory.path)
+            if path is not None:
+                _unlink(path)
+            store.close()
+    finally:
+        directory.close()
+
+
+class _Ready:
+    """Says that the server listens: to other processes, then to the caller."""
+
+    def __init__(self, data: str, address: Address, on_ready: Callable[[Address], None] | None) -> None:
+        self._data, self._address, self._on_ready = data, address, on_ready
+
+    def __call__(self) -> None:
+        publish(self._data, self._address)
+        if self._on_ready is not None:
+            self._on_ready(self._address)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, told to stop by an event instead of looking ten times a second whether it should."""
+
+    def __init__(self, config: uvicorn.Config, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stop = stop
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def main_loop(self) -> None:
+        await self._stop.wait()
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # `_serve` does it, without ending the process before `run` has cleaned up
+
+
+async def _serve(
+    store: Store,
+    key: str,
+    sockets: list[socket.socket],
+    ready: Callable[[], None],
+    *,
+    exit_with_clients: bool,
+    extraction: bool,
+) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    extractor = Extraction(store) if extraction else NoExtraction()
+    endings: list[asyncio.Future[Any]] = []
+
+    def end(why: str) -> None:
+        if not stop.is_set():
+            _log.info("stopping: %s", why)
+            endings.append(
+                asyncio.ensure_future(extractor.close())
+            )  # requests under way get their answer at once
+            stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number.name)
+    if exit_with_clients:
+        _watch_clients(
+            store.directory.join(CLIENTS), partial(loop.call_soon_threadsafe, end, "no client is left")
+        )
+    config = uvicorn.Config(
+        make_app(store, extractor, key),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,  # uvicorn's needs a clock that ticks; `edge` sets it
+        backlog=_BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    try:
+        await _Server(config, stop, ready).serve(sockets)
+    finally:
+        await extractor.close()
+        await asyncio.gather(*endings, return_exceptions=True)
+
+
+def _watch_clients(path: str, gone: Callable[[], object]) -> None:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def wait() -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # kept to the end: who comes now waits for us to be gone
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            gone()
+
+    threading.Thread(target=wait, name="clients", daemon=True).start()
+
+
+def _listen_tcp(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ServeError(
+            f"cannot listen on {host} port {port}: {(error.strerror or str(error)).lower()}"
+        ) from error
+    return listener
+
+
+def _listen_unix(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        _unlink(path)  # stale: the data's lock says that no other server has it
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise ServeError(f"cannot listen on the socket {path}: {reason.lower()}") from error
+    finally:
+        os.umask(mask)
+    return listener
+
+
+def _base_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,369 @@
+"""The account: which files there are, their originals and their text. Durable before listed, or not there.
+
+An original is written to `incoming/`, made durable under its id, and only then gets its row; the row is the
+moment a file exists. What a kill leaves in between has no row and is removed at the next start. It extracts
+nothing and knows no HTTP but for the words of its refusals.
+
+**Threading:** any thread. `_writing` orders the writes to SQLite and is held over their fsync; `_lock` guards
+the files in memory and is never held over I/O, so that a list does not wait for a disk. A `Staged` belongs to
+one request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import sqlite3
+import threading
+from dataclasses import dataclass
+from typing import IO, Final, Self
+
+from moonfs import wire
+from moonfs.server import refusal
+from moonfs.server.directory import DataDirectory, DirectoryError, is_full, sync
+from moonfs.server.xid import XidSource, created_at
+
+#: The order of the list is unknown of the service; ours is this.
+NEWEST_FIRST: Final = True
+#: Text up to this many bytes is kept in its row: one fsync less an upload.
+INLINE_BYTES: Final = 64 * 1024
+_SCHEMA: Final = 1
+_TABLES: Final = """
+CREATE TABLE files (
+    id TEXT PRIMARY KEY, bytes INTEGER NOT NULL, filename TEXT NOT NULL, purpose TEXT NOT NULL,
+    status TEXT NOT NULL, status_details TEXT NOT NULL, sha256 BLOB NOT NULL, reader TEXT NOT NULL,
+    file_type TEXT NOT NULL, title TEXT NOT NULL, literal BLOB
+) WITHOUT ROWID;
+CREATE INDEX by_bytes ON files (sha256, reader);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one account may hold: files, bytes of one file, bytes in all."""
+
+    files: int = wire.MAX_FILES
+    file_bytes: int = wire.MAX_FILE_BYTES
+    total_bytes: int = wire.MAX_TOTAL_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """The text of a document.
+
+    Attributes:
+        file_type: media type by the bytes.
+        literal: the text as a JSON string in UTF-8, quotes included; or the path of a file of that.
+        reader: what read it; with the hash of the original, the key under which the text is found again.
+        title: title of the document; the service leaves it empty (LIVE).
+    """
+
+    file_type: str
+    literal: bytes | str
+    reader: str = ""
+    title: str = ""
+
+
+class Staged:
+    """An upload on its way in: counted and hashed, not yet a file. Use as a context manager.
+
+    Args:
+        path: where in `incoming/` it is written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.size = 0
+        self.head = b""
+        self._hash = hashlib.sha256()
+        self._buffer = bytearray()
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        _remove(self.path)
+
+    @property
+    def pending(self) -> int:
+        """Bytes that wait in memory for `flush`."""
+        return len(self._buffer)
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        if len(self.head) < 4096:
+            self.head += chunk[: 4096 - len(self.head)]
+        self.size += len(chunk)
+        self._hash.update(chunk)
+        self._buffer += chunk
+
+    def flush(self) -> None:
+        """Write what waits. Raises OSError; blocks on the disk."""
+        if self._file is None:
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._file = os.fdopen(handle, "wb", buffering=0)
+        view = memoryview(self._buffer)
+        while view:
+            view = view[self._file.write(view) :]
+        self._buffer = bytearray()
+
+    def seal(self) -> None:
+        """Write what waits and make the bytes durable."""
+        self.flush()
+        assert self._file is not None
+        os.fsync(self._file.fileno())
+
+    def whole(self) -> bytes | None:
+        """Return all the bytes when they never left memory, else None."""
+        return bytes(self._buffer) if self._file is None else None
+
+    @property
+    def sha256(self) -> bytes:
+        """Hash of the bytes so far."""
+        return self._hash.digest()
+
+
+class Store:
+    """The files of one account in one data directory.
+
+    Args:
+        directory: the locked data directory.
+        limits: what it may hold.
+
+    Raises:
+        DirectoryError: the database is of a newer moonfs, or damaged.
+    """
+
+    def __init__(self, directory: DataDirectory, limits: Limits | None = None) -> None:
+        self.directory = directory
+        self.limits = limits or Limits()
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
+        self._files: dict[str, wire.FileObject] = {}
+        self._total = 0
+        self._reserved_files = self._reserved_bytes = 0
+        self._listing: bytes | None = None
+        try:
+            self._writer = self._connect()
+            self._prepare()
+            self._reader = self._connect()
+            self._load()
+        except sqlite3.Error as error:
+            raise DirectoryError(f"cannot use {directory.join('files.sqlite')}: {error}") from error
+        self._ids = XidSource(max(self._files, default=""))
+
+    def close(self) -> None:
+        """Close the database; the directory stays locked."""
+        with self._writing, self._reading:
+            self._reader.close()
+            self._writer.close()
+
+    # -- reading
+
+    def list_body(self, after: str = "") -> bytes:
+        """Return the body of `GET /files`: all files in order, or those after the id `after`."""
+        with self._lock:
+            if not after and self._listing is not None:
+                return self._listing
+            ids = sorted(self._files, reverse=NEWEST_FIRST)
+            if after:
+                ids = [i for i in ids if (i < after if NEWEST_FIRST else i > after)]
+            body = wire.dump({"object": "list", "data": [self._files[i].to_wire() for i in ids]})
+            if not after:
+                self._listing = body
+            return body
+
+    def get(self, file_id: str) -> wire.FileObject:
+        """Return one file. Raises Refusal (404)."""
+        with self._lock:
+            found = self._files.get(file_id)
+        if found is None:
+            raise refusal.not_found()
+        return found
+
+    def original(self, file_id: str) -> str:
+        """Return the path of an original. Raises Refusal (404)."""
+        return os.path.join(self.directory.originals, self.get(file_id).id)
+
+    def text(self, file_id: str) -> Extracted:
+        """Return the text of one file. Raises Refusal (404); blocks on the disk."""
+        with self._reading:
+            row = self._reader.execute(
+                "SELECT file_type, literal, reader, title FROM files WHERE id = ?", (file_id,)
+            ).fetchone()
+        if row is None:
+            raise refusal.not_found()
+        literal = row[1] if row[1] is not None else os.path.join(self.directory.contents, file_id)
+        return Extracted(row[0], literal, row[2], row[3])
+
+    def known_text(self, sha256: bytes, reader: str) -> Extracted | None:
+        """Return the text of an earlier upload of the same bytes by the same reader, if it is still there.
+
+        Long text is linked into `incoming/`, so that deleting the earlier file does not take it away.
+        """
+        with self._reading:
+            row = self._reader.execute(
+                "SELECT id, file_type, literal, title FROM files WHERE sha256 = ? AND reader = ? LIMIT 1",
+                (sha256, reader),
+            ).fetchone()
+        if row is None:
+            return None
+        if row[2] is not None:
+            return Extracted(row[1], row[2], reader, row[3])
+        link = self.incoming()
+        try:
+            os.link(os.path.join(self.directory.contents, row[0]), link)
+        except OSError:
+            return None
+        return Extracted(row[1], link, reader, row[3])
+
+    # -- writing
+
+    def admit(self, size: int) -> None:
+        """Refuse early what could not be stored: `size` is the bytes of the upload so far. Raises Refusal."""
+        with self._lock:
+            self._check(size)
+
+    def incoming(self) -> str:
+        """Return a fresh path in `incoming/`."""
+        return os.path.join(self.directory.incoming, secrets.token_hex(12))
+
+    def stage(self) -> Staged:
+        """Begin an upload."""
+        return Staged(self.incoming())
+
+    def commit(self, staged: Staged, filename: str, purpose: str, text: Extracted) -> wire.FileObject:
+        """Make a staged upload a file of the account: durable when this returns. Blocks on the disk.
+
+        Raises:
+            Refusal: a limit, or no space left; nothing is left behind then.
+        """
+        with self._lock:
+            self._check(staged.size)
+            self._reserved_files += 1
+            self._reserved_bytes += staged.size
+        made: list[str] = []
+        try:
+            return self._commit(staged, filename, purpose, text, made)
+        except OSError as error:
+            _remove(*made)
+            if is_full(error):
+                raise refusal.disk_full() from error
+            raise
+        except sqlite3.Error as error:
+            _remove(*made)
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                raise refusal.disk_full() from error
+            raise
+        finally:
+            with self._lock:
+                self._reserved_files -= 1
+                self._reserved_bytes -= staged.size
+
+    def _commit(
+        self, staged: Staged, filename: str, purpose: str, text: Extracted, made: list[str]
+    ) -> wire.FileObject:
+        staged.seal()
+        file_id = self._ids.next()
+        literal = _inline(text.literal)
+        if isinstance(literal, str):
+            sync(literal)
+            made.append(_move(literal, os.path.join(self.directory.contents, file_id)))
+            sync(self.directory.contents)
+        made.append(_move(staged.path, os.path.join(self.directory.originals, file_id)))
+        sync(self.directory.originals)
+        stored = wire.FileObject(file_id, staged.size, created_at(file_id), filename, purpose)
+        row = (
+            *(file_id, stored.bytes, filename, purpose, stored.status, stored.status_details),
+            *(staged.sha256, text.reader, text.file_type, text.title),
+            None if isinstance(literal, str) else literal,
+        )
+        with self._writing:
+            self._writer.execute("INSERT INTO files VALUES (?,?,?,?,?,?,?,?,?,?,?)", row)
+        with self._lock:
+            self._files[file_id] = stored
+            self._total += stored.bytes
+            self._listing = None
+        return stored
+
+    def delete(self, file_id: str) -> None:
+        """Delete one file for good. Raises Refusal (404); blocks on the disk."""
+        self.get(file_id)
+        with self._writing:
+            gone = self._writer.execute("DELETE FROM files WHERE id = ?", (file_id,)).rowcount == 1
+        if not gone:
+            raise refusal.not_found()
+        with self._lock:
+            self._total -= self._files.pop(file_id).bytes
+            self._listing = None
+        _remove(
+            os.path.join(self.directory.originals, file_id), os.path.join(self.directory.contents, file_id)
+        )
+
+    # -- inside
+
+    def _check(self, size: int) -> None:
+        if size > self.limits.file_bytes:
+            raise refusal.too_large(self.limits.file_bytes)
+        if len(self._files) + self._reserved_files >= self.limits.files:
+            raise refusal.too_many(self.limits.files)
+        if self._total + self._reserved_bytes + size > self.limits.total_bytes:
+            raise refusal.total_too_large()
+
+    def _connect(self) -> sqlite3.Connection:
+        path = self.directory.join("files.sqlite")
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _prepare(self) -> None:
+        version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        if version > _SCHEMA:
+            raise DirectoryError(f"the data directory {self.directory.path} was written by a newer moonfs")
+        if version == 0:
+            self._writer.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_SCHEMA}; COMMIT;")
+
+    def _load(self) -> None:
+        rows = self._reader.execute(
+            "SELECT id, bytes, filename, purpose, status, status_details FROM files ORDER BY id"
+        ).fetchall()
+        originals = set(os.listdir(self.directory.originals))
+        for file_id, size, filename, purpose, status, details in rows:
+            if file_id not in originals:  # taken away by hand
+                self._writer.execute("DELETE FROM files WHERE id = ?", (file_id,))
+                continue
+            self._files[file_id] = wire.FileObject(
+                file_id, size, created_at(file_id), filename, purpose, status, details
+            )
+        self._total = sum(file.bytes for file in self._files.values())
+        for folder in (self.directory.originals, self.directory.contents):
+            _remove(*(os.path.join(folder, name) for name in os.listdir(folder) if name not in self._files))
+
+
+def _inline(literal: bytes | str) -> bytes | str:
+    if isinstance(literal, bytes) or os.path.getsize(literal) > INLINE_BYTES:
+        return literal
+    with open(literal, "rb") as stream:
+        short = stream.read()
+    _remove(literal)
+    return short
+
+
+def _move(source: str, target: str) -> str:
+    os.rename(source, target)
+    return target
+
+
+def _remove(*paths: str) -> None:
+    for path in paths:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
