@@ -144,7 +144,7 @@ class Exchange:
             extensions=self._shrinking_timeouts(ends, upload=form is not None),
         ) as response:
             headers = response.headers
-            request_id = translate.clean(headers.get(wire.REQUEST_ID_HEADER, ""), 100) or None
+            request_id = translate.clean(self._scrub(headers.get(wire.REQUEST_ID_HEADER, "")), 100) or None
             self._see_clock(headers.get("date"))
             if self._on_response is not None:
                 self._on_response(operation, response.status_code, request_id)

@@ -10,6 +10,7 @@ plain, and then no proxy of the environment comes between. Hosted origins use `H
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -54,8 +55,11 @@ def check_base_url(base_url: str, *, socket: bool) -> str:
     Raises:
         UsageError: the key could not or must not be sent there.
     """
+    base_url = base_url.strip()
     try:
-        url = httpx.URL(base_url.strip())
+        if not all("!" <= char <= "~" or char > "\x9f" for char in base_url):  # httpx would escape them
+            raise UnicodeError
+        url = httpx.URL(base_url)
     except (httpx.InvalidURL, UnicodeError) as exc:
         raise UsageError("the base URL is no URL: it looks like https://api.moonshot.ai/v1") from exc
     if url.userinfo:
@@ -104,6 +108,8 @@ def connect(
     path = None if socket is None else os.fspath(socket)
     if path is not None and not 0 < len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         raise UsageError(f"the socket path {path!r:.200} must have 1 to {_LONGEST_SOCKET_PATH} bytes")
+    # At DEBUG httpcore logs the headers of answers word for word, whatever a service repeats in them.
+    logging.getLogger("httpcore").setLevel(logging.INFO)
     direct = path is not None or is_loopback(url.host)
     try:
         transport = None
