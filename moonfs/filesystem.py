@@ -1,0 +1,1040 @@
+"""What the drive is: every promise of its contract, in domain types. No errno, no FUSE.
+
+`operations` translates the kernel's requests into these calls; tests may call them directly. One lock guards the
+names and the table of handles; it is never held during a request to the service, so a stuck upload never blocks a
+`stat` (E2).
+
+The way of a written file: `create` or `open` makes a `LocalFile` over a spool file; `flush` and `fsync` store its
+newest generation through the journal and the uploader (W1) and end when the service has it; the last `release`
+moves the bytes to the store of originals (R5), and the remote file takes the name over. What stays local (W6, N6)
+is journaled instead.
+
+**Threading:** any thread may call anything. Lock order: `_lock`, then `LocalFile.lock`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from moonfs import journal as journal_states
+from moonfs import names, wire
+from moonfs.attributes import Attributes
+from moonfs.config import Settings
+from moonfs.errors import (
+    AccessDenied,
+    AlreadyExists,
+    FileTooLarge,
+    MoonfsError,
+    NotFound,
+    NotPermitted,
+    NotSupported,
+    QuotaExceeded,
+    ReadOnly,
+    Rejected,
+    TimedOut,
+)
+from moonfs.journal import Intent, Journal
+from moonfs.localfile import LocalFile, not_here
+from moonfs.namespace import Namespace, Remote, Sidecar, has_text, inode_of, sidecar_inode
+from moonfs.originals import Originals
+from moonfs.remote import Remote as Account
+from moonfs.spool import Spool
+from moonfs.wire import FileObject
+from moonfs.writeback import Uploader
+
+log = logging.getLogger(__name__)
+
+ROOT_INODE: Final = 1
+#: The size that a text of unknown length shows: below any true one, so that every reader looks again (A2).
+UNKNOWN_TEXT_SIZE: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Attr:
+    """What `stat` shows (A1, A2).
+
+    Attributes:
+        size: bytes.
+        mtime_ns: nanoseconds since 1970.
+        mode: permission bits, before the mount's umask.
+        inode: stable while the file exists.
+        directory: whether it is one.
+    """
+
+    size: int
+    mtime_ns: int
+    mode: int
+    inode: int
+    directory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open handle and how the kernel may cache behind it.
+
+    Attributes:
+        handle: number for the other calls.
+        keep_cache: the page cache of this path still holds these bytes (R2).
+        direct_io: the bytes are made up at `open`; bypass the page cache.
+    """
+
+    handle: int
+    keep_cache: bool = False
+    direct_io: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The account's room (A3), in bytes and files."""
+
+    total_bytes: int
+    free_bytes: int
+    total_files: int
+    free_files: int
+
+
+@dataclass(slots=True)
+class _Handle:
+    name: str
+    body: bytes | None = None
+    fd: int = -1
+    local: LocalFile | None = None
+    writes: bool = False
+
+
+@dataclass(slots=True)
+class _Flight:
+    """An upload under way, by its spool file's name."""
+
+    local: LocalFile
+    generation: int
+    intent: Intent
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class Filesystem:
+    """One account as a flat directory."""
+
+    def __init__(
+        self,
+        account: Account,
+        *,
+        settings: Settings,
+        spool: Spool,
+        journal: Journal,
+        originals: Originals,
+        attributes: Attributes,
+        control: dict[str, Callable[[], bytes]] | None = None,
+    ) -> None:
+        """Wire the parts; `control` names the files of `.moonfs/` and what makes their bytes (N5)."""
+        self._account = account
+        self._settings = settings
+        self._spool = spool
+        self._journal = journal
+        self._originals = originals
+        self._attributes = attributes
+        self._control = control or {}
+        self._lock = threading.RLock()
+        self._space = Namespace()
+        self._handles: dict[int, _Handle] = {}
+        self._numbers = itertools.count(1)
+        self._flights: dict[str, _Flight] = {}
+        self._cached: dict[str, str] = {}
+        self._started_ns = time.time_ns()
+        self._changed_ns = self._started_ns
+        self.uploader = Uploader(
+            self._Service(self), journal, uploads=settings.uploads, deadline=settings.upload_timeout
+        )
+
+    # Life cycle
+
+    def recover(self) -> None:
+        """Take up what an earlier run left in the journal (W4, W6); call once, before the first request."""
+        resumed = []
+        keep = set()
+        deletions = self._journal.deletions()
+        self._space.doom(frozenset(deletions))
+        for intent in self._journal.intents():
+            try:
+                file = self._spool.reopen(intent.spool)
+            except OSError as error:
+                log.warning("The bytes of %s are gone (%s)", intent.name, error.strerror)
+                self._journal.forget(intent.spool)
+                continue
+            if intent.state == journal_states.UPLOADING:
+                # Never acknowledged: if it arrived, what it replaces must go (W4); else it never was.
+                file.close()
+                self._settle_interrupted(intent)
+                continue
+            local = LocalFile(self._spool, intent.name, intent.inode, intent.mtime_ns, file=file)
+            local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
+            keep.add(intent.spool)
+            if intent.state == journal_states.FAILED:
+                local.failure = (local.generation, Rejected(intent.error))
+            elif intent.state == journal_states.PENDING:
+                local.lent = file
+                self._flights[intent.spool] = _Flight(local, local.generation, intent)
+                resumed.append((intent, file))
+            self._space.put(local)
+        self._spool.clean(keep)
+        self._attributes.keep_only(set(self._account.known()) | {i for i in deletions})
+        self.uploader.resume(resumed, self._journal.deletions())
+
+    def close(self) -> None:
+        """Stop the uploader and close every descriptor; what is unfinished stays in the journal."""
+        self.uploader.close()
+        with self._lock:
+            for handle in self._handles.values():
+                if handle.fd >= 0:
+                    os.close(handle.fd)
+            self._handles.clear()
+            for local in self._space.local.values():
+                local.close()
+
+    # Names and attributes
+
+    def getattr(self, path: str, handle: int | None = None, group: Callable[[], int] | None = None) -> Attr:
+        """Return what `stat` shows of `path`; nothing is fetched for it but an expired listing (A2).
+
+        `handle` names an open file whose name may be gone; `group()` returns the asking process (W10).
+
+        Raises:
+            NotFound: no such name.
+        """
+        if handle is not None and (opened := self._handles.get(handle)) is not None and opened.local is not None:
+            return self._local_attr(opened.local)
+        directory, name = split(path)
+        if directory == names.CONTROL or name == names.CONTROL:
+            return self._control_attr(directory, name)
+        if not name:
+            return Attr(0, self._changed_ns, 0o700, ROOT_INODE, directory=True)
+        snapshot = self._account.listing.current()
+        with self._lock:
+            try:
+                entry = self._space.resolve(snapshot, name)
+            except NotFound:
+                if group is not None and self._space.has_ghosts and self._space.is_ghost(name, group()):
+                    return Attr(0, self._changed_ns, 0o400, sidecar_inode(name))
+                raise
+            if isinstance(entry, LocalFile):
+                return self._local_attr(entry)
+        known = self._attributes.get(entry.file.id)
+        mtime_ns = entry.file.created_at * 10**9 if known.mtime_ns is None else known.mtime_ns
+        if isinstance(entry, Sidecar):
+            size = UNKNOWN_TEXT_SIZE if known.text_bytes is None else known.text_bytes
+            return Attr(size, mtime_ns, 0o400, sidecar_inode(entry.file.id))
+        mode = 0o600 if known.sha256 in self._originals else 0o200
+        return Attr(entry.file.bytes, mtime_ns, mode, self._inode(entry.file))
+
+    def readdir(self, path: str) -> list[str]:
+        """Return the names in `path`, without `.` and `..`.
+
+        Raises:
+            NotFound: no such directory.
+        """
+        directory, name = split(path)
+        if not directory and name == names.CONTROL:
+            return sorted(self._control)
+        if name:
+            raise NotFound(f"No such directory: {path}")
+        snapshot = self._account.listing.current()
+        with self._lock:
+            return self._space.entries(snapshot, sidecars=self._settings.sidecars == "show")
+
+    def xattrs(self, path: str) -> dict[str, bytes]:
+        """Return the extended attributes of `path` by name (A4)."""
+        directory, name = split(path)
+        if not name or names.CONTROL in (directory, name):
+            return {}
+        entry = self._resolve(name)
+        if isinstance(entry, LocalFile):
+            file = entry.current if entry.clean else None
+            state = "open" if entry.handles else "local" if entry.stays_local else "pending"
+            error = str(entry.failure[1]) if entry.failure else ""
+            sha256 = entry.sha256 if entry.clean else ""
+            state = "failed" if error else state
+        else:
+            file, state, error = entry.file, "stored", ""
+            sha256 = self._attributes.get(file.id).sha256 or ""
+        shown = {"state": state, "error": error, "sha256": sha256}
+        if file is not None:
+            shown |= {
+                "id": file.id,
+                "url": f"ms://{file.id}",
+                "purpose": file.purpose,
+                "status": file.status,
+                "status_details": file.status_details,
+            }
+        return {
+            f"user.moonfs.{key}": value.encode("utf-8", "replace") for key, value in shown.items() if value
+        }
+
+    def utimens(self, path: str, mtime_ns: int | None) -> None:
+        """Set the modification time, kept across mounts (A1); None leaves it alone."""
+        directory, name = split(path)
+        if not name or names.CONTROL in (directory, name):
+            return
+        entry = self._resolve(name)
+        if mtime_ns is None or isinstance(entry, Sidecar):
+            return
+        if isinstance(entry, LocalFile):
+            with entry.lock:
+                entry.mtime_ns = mtime_ns
+                file = entry.current if entry.clean else None
+        else:
+            file = entry.file
+        if file is not None:
+            self._attributes.set(file.id, mtime_ns=mtime_ns)
+
+    def touch_attributes(self, path: str) -> None:
+        """Accept a chmod or chown of an existing name and do nothing (A4).
+
+        Raises:
+            NotFound: no such name.
+        """
+        self.getattr(path)
+
+    def quota(self) -> Quota:
+        """Return the account's room (A3)."""
+        snapshot = self._account.listing.current()
+        used_bytes, used_files = self._used(snapshot.total_bytes, len(snapshot.files))
+        return Quota(
+            total_bytes=wire.MAX_TOTAL_BYTES,
+            free_bytes=max(0, wire.MAX_TOTAL_BYTES - used_bytes),
+            total_files=wire.MAX_FILES,
+            free_files=max(0, wire.MAX_FILES - used_files),
+        )
+
+    # Open files
+
+    def open(self, path: str, *, read: bool, write: bool, truncate: bool = False, append: bool = False) -> Opened:
+        """Open an existing file; a sidecar's text is fetched here, so that its size is exact from now on (A2).
+
+        Raises:
+            NotFound: no such name.
+            ReadOnly: written to a sidecar or a control file.
+            BytesNotHere: only the service has the bytes that this needs (R5, W5).
+            MoonfsError: the text could not be had.
+        """
+        directory, name = split(path)
+        if directory == names.CONTROL:
+            return self._open_control(name, write or truncate)
+        if not name or name == names.CONTROL:
+            raise NotPermitted(f"{path} is a directory.")
+        entry = self._resolve(name)
+        if isinstance(entry, Sidecar):
+            if write or truncate:
+                raise ReadOnly(f"{name} shows the text of a file and cannot be written.")
+            body = self._account.text(entry.file)
+            keep = self._cached.get(path) == entry.file.id
+            self._cached[path] = entry.file.id
+            return Opened(self._add(_Handle(name, body=body)), keep_cache=keep)
+        if isinstance(entry, Remote) and not write:
+            fd = self._open_original(entry.file)
+            if fd is None:
+                raise not_here(name)
+            return Opened(self._add(_Handle(name, fd=fd)))
+        with self._lock:
+            # Somebody may have opened, stored or removed it meanwhile.
+            entry = self._space.resolve(self._account.listing.peek(), name)
+            local = entry if isinstance(entry, LocalFile) else self._take_over(entry)
+            if local.hollow and not truncate and (read or append):
+                self._end_use(local)
+                raise not_here(name)
+            local.handles += 1
+            number = self._add(_Handle(name, local=local, writes=write))
+        if truncate:
+            try:
+                self._cut(local, 0)
+            except BaseException:
+                self.release(number)
+                raise
+        return Opened(number)
+
+    def create(self, path: str, mode: int) -> Opened:
+        """Make a new file and open it for reading and writing.
+
+        Raises:
+            NameTooLong, InvalidName, ReadOnly: a name that the drive does not keep (N4, N6, N7).
+            QuotaExceeded: the account has no room for one more file (W7).
+            OSError: the local disk refuses.
+        """
+        directory, name = split(path)
+        self._check_new_name(directory, name)
+        with self._lock:
+            snapshot = self._account.listing.peek()
+            with contextlib.suppress(NotFound):
+                self._space.resolve(snapshot, name)
+                raise AlreadyExists(f"{name} exists.")
+            private = mode & 0o777 == 0o600
+            if not (names.is_temporary(name) or (private and names.is_known_refused(name))):
+                self._check_count()
+            local = LocalFile(
+                self._spool,
+                name,
+                secrets.randbits(52) | 2**32,
+                time.time_ns(),
+                file=self._spool.create(),
+                private=private,
+            )
+            local.handles = 1
+            self._space.put(local)
+            self._changed_ns = time.time_ns()
+            return Opened(self._add(_Handle(name, local=local, writes=True)))
+
+    def read(self, handle: int, length: int, offset: int) -> bytes:
+        """Return up to `length` bytes from `offset` of an open file.
+
+        Raises:
+            BytesNotHere: only the service has them.
+        """
+        opened = self._handles[handle]
+        if opened.body is not None:
+            return opened.body[offset : offset + length]
+        if opened.local is not None:
+            return opened.local.read(length, offset)
+        return os.pread(opened.fd, length, offset)
+
+    def write(self, handle: int, data: bytes, offset: int) -> int:
+        """Write to an open file and return the length.
+
+        Raises:
+            FileTooLarge, QuotaExceeded: the service would refuse it (W7).
+            BytesNotHere: the bytes around it are on the service only (W5).
+            OSError: the local disk refuses.
+        """
+        local = self._written(handle)
+        growth = offset + len(data) - local.size
+        if growth > 0 and not self._fits(growth):
+            with local.lock:
+                local.refused = QuotaExceeded("The account's 10 GB are full; delete files to make room.")
+                raise local.refused
+        return local.write(data, offset)
+
+    def truncate(self, path: str, length: int, handle: int | None = None) -> None:
+        """Cut or extend a file; without an open handle the change is stored at once.
+
+        Raises:
+            ReadOnly, BytesNotHere, FileTooLarge, MoonfsError: as `open`, `write` and `flush`.
+        """
+        if handle is not None:
+            self._cut(self._written(handle), length)
+            return
+        name = split(path)[1]
+        with self._lock:
+            entry = self._space.resolve(self._account.listing.peek(), name)
+            shared = isinstance(entry, LocalFile) and entry.handles > 0
+        number = self.open(path, read=False, write=True).handle
+        try:
+            self._cut(self._written(number), length)
+            if not shared:
+                self.flush(number)
+        finally:
+            self.release(number)
+
+    def flush(self, handle: int) -> None:
+        """Store what was written, once per generation (W1); the error reaches whoever closes.
+
+        Raises:
+            MoonfsError: the service did not take it.
+            OSError: an earlier write failed on the local disk, so nothing is stored.
+        """
+        opened = self._handles.get(handle)
+        if opened is not None and opened.local is not None and opened.writes:
+            self._store(opened.local)
+
+    def fsync(self, handle: int) -> None:
+        """Make durable what was written: on the service, or on this disk when it stays local (W1, W6).
+
+        Raises:
+            MoonfsError, OSError: as `flush`.
+        """
+        opened = self._handles.get(handle)
+        if opened is None or opened.local is None:
+            return
+        self._store(opened.local)
+        with self._lock:
+            if not opened.local.clean and opened.local.stays_local:
+                self._keep_local(opened.local)
+
+    def release(self, handle: int) -> None:
+        """End an open handle; with the last one the bytes go to where they are kept."""
+        with self._lock:
+            opened = self._handles.pop(handle, None)
+            if opened is None:
+                return
+            if opened.fd >= 0:
+                os.close(opened.fd)
+            if opened.local is not None:
+                opened.local.handles -= 1
+                self._end_use(opened.local)
+
+    # Changing names
+
+    def unlink(self, path: str, group: Callable[[], int]) -> None:
+        """Delete a file on the service and here (W8); a sidecar is left alone without an error (W10).
+
+        `group()` returns the asking process.
+
+        Raises:
+            NotFound: no such name.
+            MoonfsError: the service did not delete it.
+        """
+        directory, name = split(path)
+        if directory == names.CONTROL or name == names.CONTROL:
+            raise NotPermitted(f"{path} shows the drive's state and cannot be deleted.")
+        try:
+            entry = self._resolve(name)
+        except NotFound:
+            with self._lock:
+                if self._space.is_ghost(name, group()):
+                    self._space.bury_ghost(name)
+                    return
+            raise
+        if isinstance(entry, Sidecar):
+            return
+        if isinstance(entry, Remote):
+            process = group()
+            self.uploader.delete(entry.file.id)
+            with self._lock:
+                self._space.doom(frozenset({entry.file.id}))
+                self._ghost(entry, process)
+            return
+        self._unlink_local(entry, group())
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, over an existing one if need be (W9).
+
+        Local files move for free; bytes that are here are uploaded under the new name, then the old ids go.
+
+        Raises:
+            NotSupported: only the service has the bytes; both files stay as they were.
+            ReadOnly, NameTooLong, InvalidName, QuotaExceeded: as `create`.
+            MoonfsError: the service did not take it; both files stay as they were.
+        """
+        source, target = split(old), split(new)
+        if names.CONTROL in (*source, target[0]):
+            raise NotPermitted(f"{old} shows the drive's state and cannot be moved.")
+        entry = self._resolve(source[1])
+        if isinstance(entry, Sidecar):
+            raise ReadOnly(f"{source[1]} shows the text of a file and cannot be renamed.")
+        self._check_new_name(*target)
+        if source == target:
+            return
+        with self._lock:
+            entry = self._space.resolve(self._account.listing.peek(), source[1])
+            local = entry if isinstance(entry, LocalFile) else self._take_over(entry)
+            if local.hollow:
+                self._end_use(local)
+                raise NotSupported(
+                    f"Cannot rename {source[1]}: the API has no rename, and its original bytes are not on this machine."
+                )
+            local.handles += 1
+            replaced = self._replaced_by_rename(target[1])
+            local.private = local.private and names.is_known_refused(target[1])
+        try:
+            if local.size == 0 or local.local_name(target[1]):
+                self._rename_locally(local, target[1], replaced)
+            else:
+                self._store(local, name=target[1], replaced=replaced)
+        finally:
+            with self._lock:
+                local.handles -= 1
+                self._end_use(local)
+
+    def make_directory(self, path: str) -> None:
+        """Refuse: the remote list is flat (N1).
+
+        Raises:
+            ReadOnly: litter of a desktop (N6).
+            NotPermitted: everything else.
+        """
+        name = split(path)[1]
+        if names.is_litter(name):
+            raise ReadOnly(f"The drive keeps no {name}.")
+        raise NotPermitted("The drive is one flat directory: the service has no folders and no links.")
+
+    # What status shows
+
+    def summary(self) -> dict[str, object]:
+        """Return the state of the drive for `status.json`: counts, queue, caches, problems; no request."""
+        snapshot = self._account.listing.peek()
+        with self._lock:
+            locals_ = list(self._space.local.values())
+            used_bytes, used_files = self._used(snapshot.total_bytes, len(snapshot.files))
+        stale = snapshot.stale_because
+        contents = self._account.contents
+        return {
+            "quota": {
+                "files": used_files,
+                "max_files": wire.MAX_FILES,
+                "bytes": used_bytes,
+                "max_bytes": wire.MAX_TOTAL_BYTES,
+            },
+            "listing": {
+                "files": len(snapshot.files),
+                "requests": self._account.listing.requests,
+                "stale_because": None if stale is None else str(stale),
+            },
+            "uploads": {
+                "active": self.uploader.active,
+                "done": self.uploader.uploaded,
+                "waiting": self.uploader.waiting,
+                "local": sorted(f.name for f in locals_ if f.stays_local and not f.handles),
+                "failed": [
+                    {"name": f.name, "error": str(f.failure[1])} for f in locals_ if f.failure and f.kept
+                ],
+            },
+            "caches": {
+                "content": {"bytes": contents.used, "hits": contents.hits, "misses": contents.misses},
+                "originals": {"bytes": self._originals.used},
+            },
+        }
+
+    # Below: the parts of the above. Those that say so need the lock.
+
+    def _resolve(self, name: str) -> Remote | Sidecar | LocalFile:
+        snapshot = self._account.listing.current()
+        with self._lock:
+            return self._space.resolve(snapshot, name)
+
+    def _add(self, handle: _Handle) -> int:
+        number = next(self._numbers)
+        self._handles[number] = handle
+        return number
+
+    def _written(self, handle: int) -> LocalFile:
+        opened = self._handles[handle]
+        if opened.local is None or not opened.writes:
+            raise AccessDenied(f"{opened.name} is not open for writing.")
+        return opened.local
+
+    def _inode(self, file: FileObject) -> int:
+        return self._attributes.get(file.id).inode or inode_of(file.id)
+
+    @staticmethod
+    def _local_attr(local: LocalFile) -> Attr:
+        return Attr(local.size, local.mtime_ns, 0o200 if local.hollow else 0o600, local.inode)
+
+    def _control_attr(self, directory: str, name: str) -> Attr:
+        if not directory and name == names.CONTROL:
+            return Attr(0, self._started_ns, 0o500, ROOT_INODE + 1, directory=True)
+        if directory == names.CONTROL and name in self._control:
+            inode = ROOT_INODE + 2 + sorted(self._control).index(name)
+            return Attr(len(self._control[name]()), time.time_ns(), 0o400, inode)
+        raise NotFound(f"No such file: {directory}/{name}")
+
+    def _open_control(self, name: str, write: bool) -> Opened:
+        if name not in self._control:
+            raise NotFound(f"No such file: {names.CONTROL}/{name}")
+        if write:
+            raise ReadOnly(f"{name} shows the drive's state and cannot be written.")
+        return Opened(self._add(_Handle(name, body=self._control[name]())), direct_io=True)
+
+    def _check_new_name(self, directory: str, name: str) -> None:
+        if directory:
+            if directory == names.CONTROL:
+                raise ReadOnly(f"{names.CONTROL} shows the drive's state; nothing can be made in it.")
+            raise NotFound(f"No such directory: {directory}")
+        if name == names.CONTROL:
+            raise ReadOnly(f"{names.CONTROL} is the drive's own.")
+        names.check(name)
+        if names.is_litter(name):
+            raise ReadOnly(f"The drive keeps no {name}.")
+        snapshot = self._account.listing.current()
+        with self._lock:
+            if self._space.is_sidecar(snapshot, name):
+                raise ReadOnly(f"{name} shows the text of a file and cannot be written.")
+
+    def _open_original(self, file: FileObject) -> int | None:
+        sha256 = self._attributes.get(file.id).sha256
+        return None if sha256 is None else self._originals.open(sha256)
+
+    def _take_over(self, entry: Remote | Sidecar) -> LocalFile:
+        """Lay a local file over a remote one; the lock must be held."""
+        if isinstance(entry, Sidecar):
+            raise ReadOnly(f"{entry.name} shows the text of a file and cannot be written.")
+        known = self._attributes.get(entry.file.id)
+        local = LocalFile(
+            self._spool,
+            entry.name,
+            self._inode(entry.file),
+            entry.file.created_at * 10**9 if known.mtime_ns is None else known.mtime_ns,
+            base=entry.file,
+            source=self._open_original(entry.file),
+        )
+        local.sha256 = known.sha256 or ""
+        self._space.put(local)
+        return local
+
+    def _cut(self, local: LocalFile, length: int) -> None:
+        growth = length - local.size
+        if growth > 0 and not self._fits(growth):
+            raise QuotaExceeded("The account's 10 GB are full; delete files to make room.")
+        local.truncate(length)
+
+    def _used(self, total_bytes: int, total_files: int) -> tuple[int, int]:
+        """Return bytes and files in use: the account's, and what is on its way there."""
+        files = self._account.known()
+        with self._lock:
+            for local in self._space.local.values():
+                present = [files[file_id] for file_id in local.replaces if file_id in files]
+                if not local.clean and not local.stays_local:
+                    total_bytes += local.size - sum(file.bytes for file in present)
+                    total_files += 0 if present else 1
+        return total_bytes, total_files
+
+    def _fits(self, growth: int) -> bool:
+        snapshot = self._account.listing.peek()
+        if snapshot.total_bytes + growth + wire.MAX_FILE_BYTES < wire.MAX_TOTAL_BYTES and len(self._flights) < 2:
+            return True
+        return self._used(snapshot.total_bytes, 0)[0] + growth <= wire.MAX_TOTAL_BYTES
+
+    def _check_count(self) -> None:
+        """Refuse one more file where there is no room for it (W7); the lock must be held."""
+        snapshot = self._account.listing.peek()
+        used_bytes, used_files = self._used(snapshot.total_bytes, len(snapshot.files))
+        if used_files >= wire.MAX_FILES:
+            raise QuotaExceeded(
+                f"The account holds {wire.MAX_FILES} files, the most the service keeps; delete some to make room."
+            )
+        if used_bytes >= wire.MAX_TOTAL_BYTES:
+            raise QuotaExceeded("The account's 10 GB are full; delete files to make room.")
+
+    # Storing
+
+    def _store(
+        self, local: LocalFile, *, name: str | None = None, replaced: frozenset[str] = frozenset()
+    ) -> None:
+        """Bring the newest generation to the service, under `name` if that is given (rename).
+
+        Returns when it is there, or when there is nothing to do: stored already, unlinked, or staying local.
+        """
+        with local.lock:
+            deadline = time.monotonic() + self._settings.upload_timeout
+            while local.lent is not None:
+                if not local.lock.wait(max(0.0, deadline - time.monotonic())):
+                    raise TimedOut(f"An earlier upload of {local.name} has not ended yet.")
+            if local.unlinked or (name is None and (local.clean or local.hollow)):
+                return
+            if local.refused is not None:
+                raise local.refused
+            if name is None:
+                if local.stays_local:
+                    return
+                if local.failure is not None and local.failure[0] == local.generation:
+                    raise local.failure[1]
+            spool = local.materialise()
+            local.lent = spool
+            generation = local.generation
+        intent = Intent(
+            spool=spool.name,
+            name=name or local.name,
+            state=journal_states.UPLOADING,
+            purpose=self._settings.purpose,
+            size=spool.size,
+            sha256="",
+            mtime_ns=local.mtime_ns,
+            inode=local.inode,
+            replaces=local.replaces | replaced,
+        )
+        flight = _Flight(local, generation, intent)
+        try:
+            intent.sha256 = spool.sha256()
+            if (same := self._same_bytes(intent)) is not None:
+                surplus = intent.replaces - {same.id}
+                self._journal.stored(spool.name, surplus)
+                self._finish(flight, same)
+                for file_id in surplus:
+                    self.uploader.delete_queued(file_id)
+                return
+            if not intent.replaces:
+                with self._lock:
+                    self._check_room_beside(local)
+            self._flights[spool.name] = flight
+            self.uploader.store(intent, spool)
+        except (MoonfsError, OSError) as error:
+            self._store_failed(flight, error)
+            raise
+
+    def _check_room_beside(self, local: LocalFile) -> None:
+        """Refuse a new file at the limit; `local` itself is counted already if it counts; lock held."""
+        snapshot = self._account.listing.peek()
+        others = self._used(snapshot.total_bytes, len(snapshot.files))[1]
+        counted = not local.clean and not local.stays_local
+        if others - (1 if counted else 0) >= wire.MAX_FILES:
+            self._check_count()
+            raise QuotaExceeded(
+                f"The account holds {wire.MAX_FILES} files, the most the service keeps; delete some to make room."
+            )
+
+    def _same_bytes(self, intent: Intent) -> FileObject | None:
+        """Return the file that has exactly these bytes under this name already (W4)."""
+        files = self._account.known()
+        for file_id in intent.replaces:
+            file = files.get(file_id)
+            if (
+                file is not None
+                and self._attributes.get(file_id).sha256 == intent.sha256
+                and names.safe(file.filename) == intent.name
+            ):
+                return file
+        return None
+
+    def _finish(self, flight: _Flight, file: FileObject) -> None:
+        """Make `file` the stored version of what was in flight, in one step for every reader."""
+        local, intent = flight.local, flight.intent
+        self._attributes.set(
+            file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None
+        )
+        with self._lock:
+            self._space.doom(intent.replaces - {file.id})
+            with local.lock:
+                sent, local.lent = local.lent, None
+                local.stored = flight.generation
+                local.sha256 = intent.sha256
+                local.base = local.current = file
+                local.replaces = frozenset({file.id})
+                local.failure = None
+                local.kept = False
+                local.lock.notify_all()
+            if sent is not None and sent is not local.spool:
+                sent.close()
+                self._adopt(sent.path, intent.sha256, sent.size)
+            if not local.unlinked and intent.name != local.name:
+                superseded = self._space.move(local, intent.name)
+                if superseded is not None:
+                    self._supersede(superseded)
+            self._space.changed()
+            self._account.listing.add(file)
+            self._changed_ns = time.time_ns()
+            self._flights.pop(intent.spool, None)
+            if local.unlinked:
+                self._journal.delete_later(file.id)
+                self._space.doom(frozenset({file.id}))
+                self.uploader.resume((), [file.id])
+            self._end_use(local)
+
+    def _store_failed(self, flight: _Flight, error: MoonfsError | OSError) -> None:
+        local, intent = flight.local, flight.intent
+        kept = intent.state == journal_states.PENDING
+        with self._lock:
+            with local.lock:
+                if not kept:
+                    local.lent = None
+                local.replaces = local.replaces if intent.replaces else frozenset()
+                renaming = intent.name != local.name
+                local.kept = kept or (renaming and local.kept)
+                if isinstance(error, Rejected | FileTooLarge) and not renaming:
+                    local.failure = (flight.generation, error)
+                local.lock.notify_all()
+            self._space.changed()
+            if kept:
+                # The old version had to make room: these bytes are the only ones left, so they go on trying.
+                if intent.name != local.name and (superseded := self._space.move(local, intent.name)):
+                    self._supersede(superseded)
+                self.uploader.store_later(intent, flight.local.lent or flight.local.materialise(), attempt=1)
+            else:
+                self._flights.pop(intent.spool, None)
+                self._journal.forget(intent.spool)
+                if local.kept:
+                    local.journaled = None
+                    with contextlib.suppress(OSError):
+                        self._keep_local(local)
+        if getattr(error, "maybe_stored", False):
+            self._account.listing.expire()
+
+    def _settle_interrupted(self, intent: Intent) -> None:
+        """Finish the deletion of an overwrite that was interrupted after its upload had arrived (W4)."""
+        arrived = [
+            file
+            for file in self._account.known().values()
+            if file.bytes == intent.size
+            and names.safe(file.filename) == intent.name
+            and file.id not in intent.known
+            and file.created_at >= intent.started - 5
+        ]
+        surplus: frozenset[str] = frozenset()
+        if arrived:
+            newest = max(arrived, key=lambda file: (file.created_at, file.id))
+            self._attributes.set(
+                newest.id, mtime_ns=intent.mtime_ns, inode=intent.inode, sha256=intent.sha256 or None
+            )
+            surplus = intent.replaces - {newest.id}
+        self._journal.stored(intent.spool, surplus)
+        self._space.doom(surplus)
+
+    def _keep_local(self, local: LocalFile) -> None:
+        """Journal a file that stays on this machine (W6); the lock must be held.
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        with local.lock:
+            state = (local.name, local.generation, local.mtime_ns)
+            if local.journaled == state:
+                return
+            spool = local.materialise()
+            spool.sync()
+            self._spool.sync_directory()
+            self._journal.put(
+                Intent(
+                    spool=spool.name,
+                    name=local.name,
+                    state=journal_states.LOCAL,
+                    purpose=self._settings.purpose,
+                    size=spool.size,
+                    sha256="",
+                    mtime_ns=local.mtime_ns,
+                    inode=local.inode,
+                    replaces=local.replaces,
+                )
+            )
+            local.kept = True
+            local.journaled = state
+
+    def _end_use(self, local: LocalFile) -> None:
+        """Put a file's bytes where they belong once nobody has it open; the lock must be held."""
+        if local.handles or local.lent is not None:
+            return
+        if local.unlinked:
+            if local.spool is not None:
+                self._journal.forget(local.spool.name)
+            local.discard()
+        elif local.clean:
+            self._space.drop(local)
+            local.close()
+            if local.spool is not None:
+                self._journal.forget(local.spool.name)
+                self._adopt(local.spool.path, local.sha256, local.spool.size)
+        elif local.refused is None and local.stays_local and not local.hollow:
+            try:
+                self._keep_local(local)
+            except OSError as error:
+                log.error("Cannot keep %s: %s", local.name, error.strerror)
+        elif not local.kept:
+            # Its writer was told: the close failed. The version before it shows again.
+            self._space.drop(local)
+            if local.spool is not None:
+                self._journal.forget(local.spool.name)
+            local.discard()
+
+    def _adopt(self, path: os.PathLike[str], sha256: str, size: int) -> None:
+        try:
+            self._originals.adopt(path, sha256, size)  # type: ignore[arg-type]
+        except OSError as error:
+            log.warning("Cannot keep an original: %s", error.strerror)
+
+    def _supersede(self, local: LocalFile) -> None:
+        """End a local file whose name another one took; its open handles go on with its bytes; lock held."""
+        local.unlinked = True
+        self._space.changed()
+        self._end_use(local)
+
+    # Renaming and unlinking
+
+    def _replaced_by_rename(self, name: str) -> frozenset[str]:
+        try:
+            target = self._space.resolve(self._account.listing.peek(), name)
+        except NotFound:
+            return frozenset()
+        return target.replaces if isinstance(target, LocalFile) else frozenset({target.file.id})
+
+    def _rename_locally(self, local: LocalFile, name: str, replaced: frozenset[str]) -> None:
+        with self._lock:
+            with local.lock:
+                local.materialise()
+                if local.clean:
+                    # Under its new name the service does not have it.
+                    local.stored = -1
+                local.replaces = local.replaces | replaced
+            superseded = self._space.move(local, name)
+            self._keep_local(local)
+            if superseded is not None:
+                self._supersede(superseded)
+            self._changed_ns = time.time_ns()
+
+    def _unlink_local(self, local: LocalFile, group: int) -> None:
+        deleted: set[str] = set()
+        while True:
+            with self._lock:
+                ids = local.replaces - deleted
+                if not ids:
+                    remote = local.current
+                    self._space.doom(frozenset(deleted))
+                    local.unlinked = True
+                    self._space.drop(local)
+                    if local.spool is not None:
+                        self._journal.forget(local.spool.name)
+                    self._changed_ns = time.time_ns()
+                    if remote is not None:
+                        self._ghost(Remote(local.name, remote), group)
+                    self._end_use(local)
+                    return
+            for file_id in ids:
+                self.uploader.delete(file_id)
+                deleted.add(file_id)
+
+    def _ghost(self, remote: Remote, group: int) -> None:
+        if not has_text(remote.file):
+            return
+        sidecar = names.sidecar(remote.name, remote.file.id)
+        self._changed_ns = time.time_ns()
+        try:
+            self._space.resolve(self._account.listing.peek(), sidecar)
+        except NotFound:
+            self._space.leave_ghost(sidecar, group)
+
+    class _Service:
+        """What the uploader sees of the drive."""
+
+        def __init__(self, filesystem: Filesystem) -> None:
+            self._filesystem = filesystem
+            account = filesystem._account
+            self.upload = account.upload
+            self.delete = account.delete
+            self.known = account.known
+            self.relist = account.relist
+            self.same_text = account.same_text
+            self.now = account.now
+
+        def stored(self, intent: Intent, file: FileObject) -> None:
+            """Take the uploader's success over, for a waiting writer or from the background."""
+            filesystem = self._filesystem
+            flight = filesystem._flights.get(intent.spool)
+            if flight is not None:
+                flight.intent = intent
+                filesystem._finish(flight, file)
+            else:
+                filesystem._account.listing.add(file)
+
+        def failed(self, intent: Intent, error: MoonfsError) -> None:
+            """Mark an acknowledged file that the service refuses; its bytes stay readable."""
+            filesystem = self._filesystem
+            flight = filesystem._flights.pop(intent.spool, None)
+            if flight is not None:
+                with flight.local.lock:
+                    flight.local.lent = None
+                    flight.local.failure = (flight.generation, error)
+                    flight.local.lock.notify_all()
+
+
+@functools.lru_cache(maxsize=4096)
+def split(path: str) -> tuple[str, str]:
+    """Split an absolute path of the drive into directory and name; the root is ("", "").
+
+    >>> split("/a.pdf"), split("/.moonfs/status.json"), split("/")
+    (('', 'a.pdf'), ('.moonfs', 'status.json'), ('', ''))
+    """
+    directory, _, name = path[1:].rpartition("/")
+    return directory, name

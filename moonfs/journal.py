@@ -1,0 +1,172 @@
+"""The journal: the durable record of intent, in SQLite (WAL, `synchronous=FULL`).
+
+A row says: these spooled bytes are to be stored under this name, then these ids are to be deleted. Every step
+can be repeated after a crash at any point:
+
+1. spool file complete → `put` (state `local`, `pending` or `uploading`)
+2. upload, matched against the listing where its outcome is open (W3)
+3. `stored`: in one transaction the row goes and the ids it replaces are queued for deletion (W4)
+4. each id is deleted on the service, then forgotten here (`deleted`)
+
+It does no network and knows no policy. Spool files without a row are orphans (`Spool.clean`).
+
+**Threading:** one connection behind one lock; any thread may call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+LOCAL: Final = "local"
+"""Stays on this machine: empty, or under a temporary name (W6, N6)."""
+UPLOADING: Final = "uploading"
+"""An upload may have been sent; not acknowledged to the writer yet."""
+PENDING: Final = "pending"
+"""Acknowledged or irreplaceable: must reach the service, however long it takes (W2, W7)."""
+FAILED: Final = "failed"
+"""Refused by the service; kept readable until it is removed or fixed."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS intents (
+    spool TEXT PRIMARY KEY,
+    name BLOB NOT NULL,
+    state TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    replaces TEXT NOT NULL,
+    started REAL NOT NULL,
+    known TEXT NOT NULL,
+    error TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS deletions (id TEXT PRIMARY KEY) STRICT;
+"""
+
+
+@dataclass(slots=True)
+class Intent:
+    """What is to happen to one spool file.
+
+    Attributes:
+        spool: name in the spool directory.
+        name: name on the drive, which is the filename for the service.
+        state: `LOCAL`, `UPLOADING`, `PENDING` or `FAILED`.
+        purpose: `auto` or one of `wire.PURPOSES`.
+        size, sha256: of the bytes.
+        mtime_ns, inode: to be kept when the upload is done (A1).
+        replaces: ids to delete once the upload is confirmed (W4).
+        started: unix time of the first attempt by the service's clock, 0 before it (W3).
+        known: ids that bore this name and size before the first attempt, so are not ours (W3).
+        error: why it failed.
+    """
+
+    spool: str
+    name: str
+    state: str
+    purpose: str
+    size: int
+    sha256: str
+    mtime_ns: int
+    inode: int
+    replaces: frozenset[str] = frozenset()
+    started: float = 0.0
+    known: frozenset[str] = field(default=frozenset())
+    error: str = ""
+
+
+class Journal:
+    """The journal of one account on one machine; its file is owned by one mount (L3)."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the journal at `path` (0600).
+
+        Raises:
+            sqlite3.Error: it is damaged or cannot be written.
+        """
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_SCHEMA)
+
+    def put(self, intent: Intent) -> None:
+        """Record or replace the intent for `intent.spool`; durable on return."""
+        row = (
+            intent.spool,
+            os.fsencode(intent.name),
+            intent.state,
+            intent.purpose,
+            intent.size,
+            intent.sha256,
+            intent.mtime_ns,
+            intent.inode,
+            json.dumps(sorted(intent.replaces)),
+            intent.started,
+            json.dumps(sorted(intent.known)),
+            intent.error,
+        )
+        with self._lock:
+            self._db.execute("INSERT OR REPLACE INTO intents VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", row)
+
+    def stored(self, spool: str, delete: frozenset[str]) -> None:
+        """Record that `spool` is on the service: its row goes, `delete` is queued, in one transaction (W4)."""
+        with self._lock, self._db:
+            self._db.execute("BEGIN")
+            self._db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", [(file_id,) for file_id in delete])
+            self._db.execute("DELETE FROM intents WHERE spool = ?", (spool,))
+
+    def forget(self, spool: str) -> None:
+        """Drop the intent for `spool`, if there is one."""
+        with self._lock:
+            self._db.execute("DELETE FROM intents WHERE spool = ?", (spool,))
+
+    def delete_later(self, file_id: str) -> None:
+        """Queue the deletion of `file_id` on the service."""
+        with self._lock:
+            self._db.execute("INSERT OR IGNORE INTO deletions VALUES (?)", (file_id,))
+
+    def deleted(self, file_id: str) -> None:
+        """Record that `file_id` is gone from the service."""
+        with self._lock:
+            self._db.execute("DELETE FROM deletions WHERE id = ?", (file_id,))
+
+    def intents(self) -> list[Intent]:
+        """Return every intent, oldest first."""
+        with self._lock:
+            rows = self._db.execute("SELECT * FROM intents ORDER BY rowid").fetchall()
+        return [
+            Intent(
+                spool=spool,
+                name=os.fsdecode(name),
+                state=state,
+                purpose=purpose,
+                size=size,
+                sha256=sha256,
+                mtime_ns=mtime_ns,
+                inode=inode,
+                replaces=frozenset(json.loads(replaces)),
+                started=started,
+                known=frozenset(json.loads(known)),
+                error=error,
+            )
+            for spool, name, state, purpose, size, sha256, mtime_ns, inode, replaces, started, known, error in rows
+        ]
+
+    def deletions(self) -> list[str]:
+        """Return the ids that are still to be deleted on the service."""
+        with self._lock:
+            return [file_id for (file_id,) in self._db.execute("SELECT id FROM deletions")]
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._db.close()

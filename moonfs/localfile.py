@@ -1,0 +1,236 @@
+"""A file whose newest bytes are here: being written, waiting, or kept on this machine only.
+
+It holds the bytes (in the spool), counts their generations and knows which of them the service has. It does not
+know how they get there, nor what other files exist.
+
+**Threading:** `lock` guards everything that changes; it is held during local disk I/O, never during a request. The
+attributes that `stat` shows may be read without it. Lock order: the filesystem's lock first, then this one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Final
+
+from moonfs import names, wire
+from moonfs.errors import BytesNotHere, FileTooLarge, MoonfsError
+from moonfs.spool import Spool, SpoolFile
+from moonfs.wire import FileObject
+
+#: `stored` of a file that the service has never had.
+NEVER: Final = -1
+
+
+class LocalFile:
+    """One name's newest version.
+
+    Attributes:
+        name: on the drive.
+        inode: kept through overwrite and upload (A1).
+        mtime_ns: nanoseconds since 1970.
+        base: the remote file that this one takes the place of, if any.
+        current: the remote file that has the generation `stored`, if any.
+        replaces: ids that are hidden behind this file and deleted once its next version is confirmed (W4).
+        generation: count of modifications; `stored` is the one that the service has, or `NEVER`.
+        sha256: hash of the generation `stored`, or of what was just journaled.
+        handles: open handles.
+        spool: the bytes, once there are any of our own.
+        lent: the spool file that an upload is reading; a write leaves it alone and goes on with a copy.
+        unlinked: its name is gone; its bytes end with the last handle (W8).
+        private: created with mode 0600 (N6).
+        kept: the bytes are acknowledged and may not be dropped with the last handle.
+        refused: why the bytes here are not what was written (ENOSPC, EFBIG); nothing of them is uploaded.
+        journaled: name, generation and mtime_ns that the journal has of a file that stays local.
+        failure: (generation, error) of an upload that the service refused for good.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        name: str,
+        inode: int,
+        mtime_ns: int,
+        *,
+        file: SpoolFile | None = None,
+        base: FileObject | None = None,
+        source: int | None = None,
+        private: bool = False,
+    ) -> None:
+        """Start with the bytes of `file` (new or recovered), or as the version that follows the remote `base`.
+
+        `source` is a descriptor of the base's original if that is here; without it the file is hollow: its name
+        and size are known, its bytes are not (W5).
+        """
+        self.lock = threading.Condition(threading.Lock())
+        self.name = name
+        self.inode = inode
+        self.mtime_ns = mtime_ns
+        self.base = base
+        self.current = base
+        self.replaces: frozenset[str] = frozenset() if base is None else frozenset({base.id})
+        self.generation = 0
+        self.stored = NEVER if base is None else 0
+        self.sha256 = ""
+        self.handles = 0
+        self.lent: SpoolFile | None = None
+        self.unlinked = False
+        self.private = private
+        self.kept = False
+        self.refused: OSError | MoonfsError | None = None
+        self.failure: tuple[int, MoonfsError] | None = None
+        self.journaled: tuple[str, int, int] | None = None
+        self.spool = file
+        self.hollow = file is None and source is None
+        self._spool = spool
+        self._source = source
+
+    @property
+    def size(self) -> int:
+        """Length in bytes, as `stat` shows it."""
+        if self.spool is not None:
+            return self.spool.size
+        return 0 if self.base is None else self.base.bytes
+
+    @property
+    def clean(self) -> bool:
+        """Whether the service has exactly these bytes."""
+        return self.stored == self.generation
+
+    @property
+    def stays_local(self) -> bool:
+        """Whether these bytes are for this machine only: empty, temporary or private (W6, N6)."""
+        return self.size == 0 or self.local_name(self.name)
+
+    def local_name(self, name: str) -> bool:
+        """Whether this file would stay local under `name` even with bytes in it (N6)."""
+        return names.is_temporary(name) or (self.private and names.is_known_refused(name))
+
+    def read(self, length: int, offset: int) -> bytes:
+        """Return up to `length` bytes from `offset`.
+
+        Raises:
+            BytesNotHere: only the service has them (R5).
+        """
+        with self.lock:
+            if self.spool is not None:
+                return self.spool.read(length, offset)
+            if self._source is not None:
+                return os.pread(self._source, length, offset)
+            raise not_here(self.name)
+
+    def write(self, data: bytes, offset: int) -> int:
+        """Write `data` at `offset`; return its length.
+
+        Raises:
+            BytesNotHere: the bytes around it are on the service only (W5).
+            FileTooLarge: it would pass 100 MB (W7).
+            OSError: the local disk refuses.
+        """
+        with self.lock:
+            if self.hollow:
+                raise not_here(self.name)
+            if offset + len(data) > wire.MAX_FILE_BYTES:
+                self.refused = FileTooLarge(f"{self.name} would be larger than 100 MB, the most the service takes.")
+                raise self.refused
+            try:
+                spool = self._writable()
+                done = spool.write(data, offset)
+            except OSError as error:
+                self.refused = error
+                raise
+            self._changed()
+            return done
+
+    def truncate(self, length: int) -> None:
+        """Cut or extend to `length` bytes; to 0 it works without the old bytes (W5).
+
+        Raises:
+            BytesNotHere, FileTooLarge, OSError: as `write`.
+        """
+        with self.lock:
+            if length > wire.MAX_FILE_BYTES:
+                raise FileTooLarge(f"{self.name} would be larger than 100 MB, the most the service takes.")
+            if self.hollow and length:
+                if length == self.size:
+                    return
+                raise not_here(self.name)
+            if length == 0:
+                self._start_over()
+            else:
+                self._writable().truncate(length)
+            if length == 0:
+                self.refused = None
+            self._changed()
+
+    def materialise(self) -> SpoolFile:
+        """Bring the bytes into the spool, if they are not there yet, and return it; the lock must be held.
+
+        Raises:
+            BytesNotHere, OSError: as `write`.
+        """
+        if self.spool is None:
+            if self._source is None:
+                raise not_here(self.name)
+            fresh = self._spool.create()
+            try:
+                fresh.copy_from(self._source)
+            except OSError:
+                fresh.discard()
+                raise
+            self.spool = fresh
+            self._close_source()
+        return self.spool
+
+    def discard(self) -> None:
+        """Delete the local bytes."""
+        with self.lock:
+            self._close_source()
+            if self.spool is not None:
+                self.spool.discard()
+
+    def close(self) -> None:
+        """Close the descriptors; the bytes stay where they are."""
+        with self.lock:
+            self._close_source()
+            if self.spool is not None:
+                self.spool.close()
+
+    def _writable(self) -> SpoolFile:
+        spool = self.materialise()
+        if spool is self.lent:
+            # The upload goes on with the bytes it started with; the writer goes on with a copy.
+            fork = self._spool.create()
+            try:
+                spool.copy_to(fork)
+            except OSError:
+                fork.discard()
+                raise
+            self.spool = spool = fork
+        return spool
+
+    def _start_over(self) -> None:
+        if self.spool is not None and self.spool is not self.lent:
+            self.spool.truncate(0)
+            return
+        self.spool = self._spool.create()
+        self.hollow = False
+        self._close_source()
+
+    def _changed(self) -> None:
+        self.generation += 1
+        self.mtime_ns = time.time_ns()
+
+    def _close_source(self) -> None:
+        if self._source is not None:
+            os.close(self._source)
+            self._source = None
+
+
+def not_here(name: str) -> BytesNotHere:
+    """Return the error for bytes that only the service has."""
+    return BytesNotHere(
+        f"The original bytes of {name} are not on this machine, and the API never gives originals back; "
+        f"read {name}{names.SIDECAR} for its text."
+    )

@@ -1,0 +1,174 @@
+"""Names on the drive: from untrusted remote filenames to directory entries, and what a local name means.
+
+Pure functions over `wire.FileObject`: no I/O and no state, so the same list gives the same names on every
+machine (N3). It does not know which bytes are here, nor what is being written.
+
+**Threading:** pure; the memo of `safe` is thread-safe.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from moonfs import wire
+from moonfs.errors import InvalidName, NameTooLong
+from moonfs.wire import FileObject
+
+#: The longest file name Linux knows, in bytes of UTF-8 (limits.h, NAME_MAX).
+MAX_BYTES: Final = 255
+#: What a sidecar's name ends in (N1).
+SIDECAR: Final = ".content"
+#: The control directory; no file of the account may take its name (N5).
+CONTROL: Final = ".moonfs"
+
+#: Temporary names of editors and copy tools: kept on this machine until renamed (N6).
+TEMPORARY: Final = (
+    ".*",
+    "*~",
+    "#*#",
+    "~$*",
+    "4913",
+    "*.tmp",
+    "*.temp",
+    "*.part",
+    "*.partial",
+    "*.filepart",
+    "*.crdownload",
+    "*.download",
+    "*.swp",
+    "sed??????",
+    "*.o??????",
+)
+#: What desktops leave behind everywhere; refused with EACCES (N6).
+LITTER: Final = (
+    ".DS_Store",
+    "._*",
+    "Thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    ".Trash*",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    ".Spotlight-*",
+    ".fseventsd",
+    ".TemporaryItems",
+    ".apdisk",
+    ".directory",
+)
+
+_CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{fnmatch.translate(glob)})" for glob in globs))
+
+
+_TEMPORARY = _pattern(TEMPORARY)
+_LITTER = _pattern(LITTER)
+
+
+def extension(name: str) -> str:
+    """Return the extension of `name`, lower case and with its dot; empty where there is none."""
+    return os.path.splitext(name)[1].lower()
+
+
+def is_temporary(name: str) -> bool:
+    """Say whether `name` stays on this machine until it is renamed (N6)."""
+    return _TEMPORARY.match(name) is not None
+
+
+def is_litter(name: str) -> bool:
+    """Say whether `name` is a desktop's litter, which the drive refuses (N6)."""
+    return _LITTER.match(name) is not None
+
+
+def is_known_refused(name: str) -> bool:
+    """Say whether the service is known to refuse `name` for its type: no extension at all (N6, N7)."""
+    known = wire.EXTRACTABLE | wire.IMAGE_EXTENSIONS | wire.VIDEO_EXTENSIONS
+    return extension(name) not in known
+
+
+def check(name: str) -> None:
+    """Refuse a name that cannot be kept as it is (N7, tenet 2).
+
+    Raises:
+        NameTooLong: over 255 bytes.
+        InvalidName: control characters, or bytes that are no UTF-8.
+    """
+    if len(os.fsencode(name)) > MAX_BYTES:
+        raise NameTooLong(f"The name is longer than {MAX_BYTES} bytes: {name[:40]}…")
+    if safe(name) != name:
+        raise InvalidName(f"The service cannot keep the name {name!r}: it has control characters or is no UTF-8.")
+
+
+@functools.lru_cache(maxsize=20_000)
+def safe(filename: str) -> str:
+    """Return the safe, readable form of an untrusted remote filename (N2).
+
+    `/`, control characters and lone surrogates become `_`; `.`, `..`, the empty name and the control
+    directory's name get a leading `_`; a longer name is cut in its stem and gets 8 hex digits of its SHA-256,
+    the extension kept. A name that is safe already comes back unchanged.
+    """
+    if not filename.isascii() or not filename.isprintable() or "/" in filename:
+        filename = "".join(
+            "_" if char == "/" or unicodedata.category(char) in _CONTROL_CATEGORIES else char for char in filename
+        )
+    if filename in ("", ".", "..", CONTROL):
+        filename = "_" + filename
+    if len(filename.encode()) > MAX_BYTES:
+        digest = hashlib.sha256(filename.encode()).hexdigest()[:8]
+        filename = _shorten(filename, f"~{digest}", MAX_BYTES)
+    return filename
+
+
+def alias(name: str, file_id: str) -> str:
+    """Return `stem~<id>.ext`, the name of an older file where a newer one has `name` (N3)."""
+    return _shorten(name, f"~{file_id}", MAX_BYTES)
+
+
+def sidecar(name: str, file_id: str) -> str:
+    """Return the sidecar's name of the file that is shown as `name` (N1); at most 255 bytes."""
+    if len(name.encode()) + len(SIDECAR) > MAX_BYTES:
+        name = _shorten(name, f"~{file_id}", MAX_BYTES - len(SIDECAR))
+    return name + SIDECAR
+
+
+def assign(files: Iterable[FileObject], taken: Collection[str] = ()) -> dict[str, FileObject]:
+    """Give every file its name on the drive (N2, N3).
+
+    The newest of equal names (by `created_at`, then id) has the bare name, every older one its `alias`. A
+    name in `taken` (a newer file that is still being written here) counts as given.
+
+    Returns:
+        name → file, newest first within equal names.
+    """
+    names: dict[str, FileObject] = {}
+    older: list[tuple[str, FileObject]] = []
+    for file in sorted(files, key=lambda file: (file.created_at, file.id), reverse=True):
+        name = safe(file.filename)
+        if name in names or name in taken:
+            older.append((name, file))
+        else:
+            names[name] = file
+    for name, file in older:
+        full = alias(name, file.id)
+        while full in names or full in taken:
+            full = alias(full, file.id)
+        names[full] = file
+    return names
+
+
+def _shorten(name: str, tag: str, limit: int) -> str:
+    """Return `name` with `tag` before its extension, the stem cut to fit `limit` bytes of UTF-8."""
+    stem, ext = os.path.splitext(name)
+    if len(ext.encode()) > 32:
+        stem, ext = name, ""
+    room = limit - len(ext.encode()) - len(tag.encode())
+    return stem.encode()[: max(room, 0)].decode(errors="ignore") + tag + ext

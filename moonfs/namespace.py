@@ -1,0 +1,196 @@
+"""What every name on the drive means: the remote listing with what is local laid over it.
+
+It answers look-ups and lists names. It changes nothing on the service, opens nothing and knows no handles.
+
+Layers, first match wins: local files; remote files (N2, N3), less those that a local file hides or that are being
+deleted; sidecars (N1), which a real file of that name hides (N4).
+
+**Threading:** every method needs the filesystem's lock, except `inode_of` and `sidecar_inode`, which are pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from moonfs import names, wire
+from moonfs.errors import NotFound
+from moonfs.listing import Snapshot
+from moonfs.localfile import LocalFile
+from moonfs.wire import FileObject
+
+#: Seconds for which a process that deleted a file may still delete its sidecar (W10).
+GHOST_SECONDS: Final = 120.0
+_GHOSTS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A file that the service has."""
+
+    name: str
+    file: FileObject
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """The text of a file that the service has."""
+
+    name: str
+    file: FileObject
+
+
+Entry = Remote | Sidecar | LocalFile
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    files: Mapping[str, FileObject]
+    sidecars: Mapping[str, FileObject]
+
+
+class Namespace:
+    """The names of one account's drive."""
+
+    def __init__(self) -> None:
+        self.local: dict[str, LocalFile] = {}
+        self._doomed: set[str] = set()
+        self._changes = 0
+        self._key: tuple[int, int] | None = None
+        self._table = _Table({}, {})
+        self._ghosts: dict[str, tuple[int, float]] = {}
+
+    def resolve(self, snapshot: Snapshot, name: str) -> Entry:
+        """Return what `name` is.
+
+        Raises:
+            NotFound: nothing.
+        """
+        local = self.local.get(name)
+        if local is not None:
+            return local
+        table = self._current(snapshot)
+        if (file := table.files.get(name)) is not None:
+            return Remote(name, file)
+        if (file := table.sidecars.get(name)) is not None:
+            return Sidecar(name, file)
+        if "~" in name:
+            return self._resolve_alias(table, name)
+        raise NotFound(f"No such file: {name}")
+
+    def entries(self, snapshot: Snapshot, *, sidecars: bool) -> list[str]:
+        """Return every name, in order."""
+        table = self._current(snapshot)
+        shown = set(table.files) | set(self.local)
+        if sidecars:
+            shown |= set(table.sidecars)
+        return sorted(shown)
+
+    def is_sidecar(self, snapshot: Snapshot, name: str) -> bool:
+        """Say whether `name` is a sidecar now (N4)."""
+        return name not in self.local and name in self._current(snapshot).sidecars
+
+    def put(self, local: LocalFile) -> None:
+        """Show `local` under its name and hide what it replaces."""
+        self.local[local.name] = local
+        if local.replaces:
+            self._changes += 1
+
+    def move(self, local: LocalFile, name: str) -> LocalFile | None:
+        """Show `local` under `name` instead; return the local file that had it, if any."""
+        if self.local.get(local.name) is local:
+            del self.local[local.name]
+        superseded = self.local.get(name)
+        local.name = name
+        self.local[name] = local
+        self._changes += 1
+        return None if superseded is local else superseded
+
+    def drop(self, local: LocalFile) -> None:
+        """Show `local` no longer; what it hid comes back unless it is doomed."""
+        if self.local.get(local.name) is local:
+            del self.local[local.name]
+            self._changes += 1
+
+    def doom(self, ids: frozenset[str]) -> None:
+        """Hide `ids` for good: they are deleted, or will be."""
+        if not ids <= self._doomed:
+            self._doomed |= ids
+            self._changes += 1
+
+    def changed(self) -> None:
+        """Say that some `replaces` has changed."""
+        self._changes += 1
+
+    def leave_ghost(self, name: str, group: int) -> None:
+        """Let the process `group`, which has deleted the file, delete its sidecar `name` too (W10)."""
+        now = time.monotonic()
+        self._ghosts = {key: ghost for key, ghost in self._ghosts.items() if ghost[1] > now}
+        while len(self._ghosts) >= _GHOSTS:
+            del self._ghosts[next(iter(self._ghosts))]
+        self._ghosts[name] = (group, now + GHOST_SECONDS)
+
+    def is_ghost(self, name: str, group: int) -> bool:
+        """Say whether `name` is the sidecar of a file that the process `group` has just deleted."""
+        ghost = self._ghosts.get(name)
+        return ghost is not None and ghost[0] == group and ghost[1] > time.monotonic()
+
+    @property
+    def has_ghosts(self) -> bool:
+        """Whether there are any: spares the common look-up the question who asks."""
+        return bool(self._ghosts)
+
+    def bury_ghost(self, name: str) -> None:
+        """Forget the ghost `name`."""
+        self._ghosts.pop(name, None)
+
+    def _current(self, snapshot: Snapshot) -> _Table:
+        key = (snapshot.version, self._changes)
+        if key != self._key:
+            hidden = set(self._doomed)
+            for local in self.local.values():
+                hidden |= local.replaces
+            visible = [file for file in snapshot.files.values() if file.id not in hidden]
+            files = names.assign(visible, taken=self.local)
+            sidecars = {
+                sidecar: file
+                for name, file in files.items()
+                if has_text(file) and (sidecar := names.sidecar(name, file.id)) not in files
+            }
+            self._table = _Table(files, sidecars)
+            self._key = key
+        return self._table
+
+    def _resolve_alias(self, table: _Table, name: str) -> Entry:
+        """Find a file by `stem~<id>.ext` even when it has the bare name by now (W10: `rm *` over duplicates)."""
+        for file in table.files.values():
+            if file.id in name:
+                alias = names.alias(names.safe(file.filename), file.id)
+                if name == alias:
+                    return Remote(name, file)
+                if name == names.sidecar(alias, file.id) and has_text(file):
+                    return Sidecar(name, file)
+        raise NotFound(f"No such file: {name}")
+
+
+def has_text(file: FileObject) -> bool:
+    """Say whether `file` has a sidecar (N1, R4): everything but images and videos."""
+    return file.purpose not in (wire.IMAGE, wire.VIDEO)
+
+
+def inode_of(file_id: str) -> int:
+    """Return the inode number of a remote file: the same on every machine and mount (A1)."""
+    return _number(b"file:" + file_id.encode())
+
+
+def sidecar_inode(file_id: str) -> int:
+    """Return the inode number of a file's sidecar."""
+    return _number(b"text:" + file_id.encode())
+
+
+def _number(seed: bytes) -> int:
+    # 53 bits, which every tool and every JSON reader can hold; the low numbers are the root's and the control files'.
+    return (int.from_bytes(hashlib.blake2b(seed, digest_size=7).digest(), "big") & (2**53 - 1)) | 2**32

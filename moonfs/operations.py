@@ -1,0 +1,374 @@
+"""The FUSE adapter: resolves what the kernel asks, calls `filesystem`, shapes the reply. No policy.
+
+It holds the one errno boundary: every dispatch of fusepy passes through `Operations.__call__`, which turns
+whatever goes wrong into a positive errno by the table below. fusepy 3 needs that: an exception without an errno
+would reach C as a garbage result.
+
+**Threading:** libfuse calls from many threads, each with a fresh Python thread state, so nothing is thread-local.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from moonfs import errors
+from moonfs.errorlog import ErrorLog
+from moonfs.filesystem import Attr, Filesystem, Opened
+
+try:
+    import fuse
+except OSError as problem:  # libfuse is missing: `mount` says so in one sentence
+    fuse = None
+    MISSING: str | None = str(problem)
+else:
+    MISSING = None
+
+log = logging.getLogger(__name__)
+
+#: The table of SEMANTICS, "Errors". The most derived class of an error decides; the root is what was unforeseen.
+ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
+    errors.NotFound: errno.ENOENT,
+    errors.AlreadyExists: errno.EEXIST,
+    errors.AccessDenied: errno.EACCES,
+    errors.AuthenticationFailed: errno.EACCES,
+    errors.ReadOnly: errno.EACCES,
+    errors.BytesNotHere: errno.EACCES,
+    errors.NotPermitted: errno.EPERM,
+    errors.NameTooLong: errno.ENAMETOOLONG,
+    errors.InvalidName: errno.EINVAL,
+    errors.Rejected: errno.EINVAL,
+    errors.NoText: errno.EINVAL,
+    errors.UnsupportedType: errno.ENOTSUP,
+    errors.NotSupported: errno.ENOTSUP,
+    errors.FileTooLarge: errno.EFBIG,
+    errors.QuotaExceeded: errno.EDQUOT,
+    errors.RateLimited: errno.EAGAIN,
+    errors.NotReady: errno.EAGAIN,
+    errors.TimedOut: errno.ETIMEDOUT,
+    errors.Unreachable: errno.EHOSTUNREACH,
+    errors.ServiceError: errno.EIO,
+    errors.ExtractionFailed: errno.EIO,
+    errors.ProtocolError: errno.EIO,
+    errors.UsageError: errno.EIO,
+    errors.MoonfsError: errno.EIO,
+}
+
+#: What is no failure worth a line: shells and file managers ask for names that are not there all the time.
+_COMMON: Final = (errors.NotFound, errors.AlreadyExists)
+_BLOCK: Final = 4096
+#: What libfuse hands on as nanoseconds for UTIME_NOW and UTIME_OMIT of utimensat(2).
+_UTIME_NOW: Final = 0x3FFFFFFF
+_UTIME_OMIT: Final = 0x3FFFFFFE
+_ENCODING: Final = "utf8-drive"
+
+
+def _find_codec(name: str) -> codecs.CodecInfo | None:
+    """Decode names that are no UTF-8 too, so that a look-up of one says ENOENT and a creation EINVAL."""
+    if name.replace("_", "-") != _ENCODING:
+        return None
+    return codecs.CodecInfo(
+        name=_ENCODING,
+        encode=lambda text, _errors="strict": (text.encode("utf-8", "surrogateescape"), len(text)),
+        decode=lambda data, _errors="strict": (bytes(data).decode("utf-8", "surrogateescape"), len(data)),
+    )
+
+
+codecs.register(_find_codec)
+
+
+class Operations:
+    """What fusepy calls. A method that fails raises; `__call__` answers."""
+
+    # fusepy takes these for flags of struct fuse_operations.
+    use_ns = True
+    flag_utime_omit_ok = 1
+
+    def __init__(
+        self,
+        filesystem: Filesystem,
+        error_log: ErrorLog,
+        *,
+        uid: int,
+        gid: int,
+        umask: int,
+        on_init: Callable[[], None],
+        on_destroy: Callable[[], None],
+    ) -> None:
+        """`uid`, `gid` and `umask` shape what `stat` shows; the callbacks run when the kernel starts and ends."""
+        self._filesystem = filesystem
+        self._error_log = error_log
+        self._uid = uid
+        self._gid = gid
+        self._mask = 0o777 & ~umask
+        self._on_init = on_init
+        self._on_destroy = on_destroy
+
+    def __call__(self, operation: str, *args: Any) -> Any:
+        """Run one operation; the errno boundary.
+
+        Raises:
+            OSError: with a positive errno, always, whatever went wrong.
+        """
+        try:
+            return getattr(self, operation)(*args)
+        except errors.MoonfsError as error:
+            code = self._code(operation, args, error)
+        except OSError as error:
+            code = error.errno if error.errno is not None and error.errno > 0 else errno.EIO
+            if code not in (errno.ENOENT, errno.ENODATA, errno.ENOTSUP):
+                log.warning("%s %s: %s", operation, _name(args), error)
+        except BaseException:
+            log.exception("%s %s failed in an unforeseen way", operation, _name(args))
+            code = errno.EIO
+        raise OSError(code, os.strerror(code))
+
+    def _code(self, operation: str, args: tuple[Any, ...], error: errors.MoonfsError) -> int:
+        code = errno_of(error)
+        if not isinstance(error, _COMMON):
+            log.warning("%s %s: %s (%s)", operation, _name(args), error, errno.errorcode[code])
+            self._error_log.record(operation, _name(args), errno.errorcode[code], error)
+        return code
+
+    # Life cycle
+
+    def init(self, _path: str) -> None:
+        """Tell that the kernel has started; must not raise (fusepy would swallow it)."""
+        try:
+            self._on_init()
+        except Exception:
+            log.exception("The start failed")
+
+    def destroy(self, _path: str) -> None:
+        """Tell that the mount is gone."""
+        try:
+            self._on_destroy()
+        except Exception:
+            log.exception("The end failed")
+
+    # Attributes
+
+    def getattr(self, path: str, fi: Any = None) -> dict[str, int]:
+        """stat(2)."""
+        handle = int(fi.fh) if fi else None
+        return self._stat(self._filesystem.getattr(path or "", handle, _process))
+
+    def access(self, path: str, mode: int) -> int:
+        """access(2), by the bits that the owner has."""
+        attr = self._filesystem.getattr(path, None, _process)
+        if attr.directory and path == "/":
+            return 0
+        owner = attr.mode & self._mask
+        if (mode & os.R_OK and not owner & stat.S_IRUSR) or (mode & os.W_OK and not owner & stat.S_IWUSR):
+            raise errors.AccessDenied("The file's mode does not allow that.")
+        if mode & os.X_OK and not owner & stat.S_IXUSR:
+            raise errors.AccessDenied("Nothing on the drive can be executed.")
+        return 0
+
+    def readdir(self, path: str, _handle: int) -> list[str]:
+        """readdir(3); a list, since a generator would raise outside of the boundary."""
+        return [".", "..", *self._filesystem.readdir(path)]
+
+    def chmod(self, path: str, _mode: int) -> int:
+        """chmod(2): accepted, without effect (A4)."""
+        self._filesystem.touch_attributes(path)
+        return 0
+
+    def chown(self, path: str, _uid: int, _gid: int) -> int:
+        """chown(2): accepted, without effect (A4)."""
+        self._filesystem.touch_attributes(path)
+        return 0
+
+    def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
+        """utimensat(2); only the modification time is kept (A1)."""
+        mtime: int | None = time.time_ns() if times is None else int(times[1])
+        if mtime == _UTIME_NOW:
+            mtime = time.time_ns()
+        elif mtime == _UTIME_OMIT:
+            mtime = None
+        self._filesystem.utimens(path, mtime)
+        return 0
+
+    def statfs(self, _path: str) -> dict[str, int]:
+        """statvfs(3): the account's quota (A3)."""
+        quota = self._filesystem.quota()
+        free = quota.free_bytes // _BLOCK
+        return {
+            "f_bsize": _BLOCK,
+            "f_frsize": _BLOCK,
+            "f_blocks": quota.total_bytes // _BLOCK,
+            "f_bfree": free,
+            "f_bavail": free,
+            "f_files": quota.total_files,
+            "f_ffree": quota.free_files,
+            "f_favail": quota.free_files,
+            "f_namemax": 255,
+        }
+
+    def getxattr(self, path: str, name: str, _position: int = 0) -> bytes:
+        """getxattr(2); first of all the question that the kernel asks before every write."""
+        if not name.startswith("user.moonfs."):
+            raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
+        try:
+            return self._filesystem.xattrs(path)[name]
+        except KeyError:
+            raise OSError(errno.ENODATA, os.strerror(errno.ENODATA)) from None
+
+    def listxattr(self, path: str) -> list[str]:
+        """listxattr(2)."""
+        return list(self._filesystem.xattrs(path))
+
+    def setxattr(self, _path: str, _name: str, _value: bytes, _options: int, _position: int = 0) -> int:
+        """setxattr(2): not supported."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def removexattr(self, _path: str, _name: str) -> int:
+        """removexattr(2): not supported."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    # Files
+
+    def open(self, path: str, fi: Any) -> int:
+        """open(2) of an existing file."""
+        access = fi.flags & os.O_ACCMODE
+        opened = self._filesystem.open(
+            path,
+            read=access != os.O_WRONLY,
+            write=access != os.O_RDONLY,
+            truncate=bool(fi.flags & os.O_TRUNC),
+            append=bool(fi.flags & os.O_APPEND),
+        )
+        return self._opened(fi, opened)
+
+    def create(self, path: str, mode: int, fi: Any) -> int:
+        """open(2) with O_CREAT of a new file."""
+        return self._opened(fi, self._filesystem.create(path, mode))
+
+    def read(self, _path: str, size: int, offset: int, fi: Any) -> bytes:
+        """pread(2)."""
+        return self._filesystem.read(int(fi.fh), size, offset)
+
+    def write(self, _path: str, data: bytes, offset: int, fi: Any) -> int:
+        """pwrite(2)."""
+        return self._filesystem.write(int(fi.fh), data, offset)
+
+    def truncate(self, path: str, length: int, fi: Any = None) -> int:
+        """truncate(2) and ftruncate(2)."""
+        self._filesystem.truncate(path or "", length, int(fi.fh) if fi else None)
+        return 0
+
+    def flush(self, _path: str, fi: Any) -> int:
+        """Each close(2): its error reaches the caller."""
+        self._filesystem.flush(int(fi.fh))
+        return 0
+
+    def fsync(self, _path: str, _datasync: int, fi: Any) -> int:
+        """fsync(2) and fdatasync(2)."""
+        self._filesystem.fsync(int(fi.fh))
+        return 0
+
+    def release(self, _path: str, fi: Any) -> int:
+        """The last reference is gone; its error would be lost."""
+        self._filesystem.release(int(fi.fh))
+        return 0
+
+    # Names
+
+    def unlink(self, path: str) -> int:
+        """unlink(2)."""
+        self._filesystem.unlink(path, _process)
+        return 0
+
+    def rename(self, old: str, new: str) -> int:
+        """rename(2)."""
+        self._filesystem.rename(old, new)
+        return 0
+
+    def mkdir(self, path: str, _mode: int) -> int:
+        """mkdir(2): refused (N1)."""
+        self._filesystem.make_directory(path)
+        return 0
+
+    def rmdir(self, path: str) -> int:
+        """rmdir(2): there is nothing to remove."""
+        attr = self._filesystem.getattr(path)
+        code = errno.EPERM if attr.directory else errno.ENOTDIR
+        raise OSError(code, os.strerror(code))
+
+    def symlink(self, path: str, _target: str) -> int:
+        """symlink(2): refused (N1)."""
+        raise errors.NotPermitted(f"Cannot make {path}: the service has no links.")
+
+    def link(self, path: str, _target: str) -> int:
+        """link(2): refused (N1)."""
+        raise errors.NotPermitted(f"Cannot make {path}: the service has no links.")
+
+    def mknod(self, path: str, _mode: int, _device: int) -> int:
+        """mknod(2): refused (N1)."""
+        raise errors.NotPermitted(f"Cannot make {path}: the service has regular files only.")
+
+    # Shapes
+
+    @staticmethod
+    def _opened(fi: Any, opened: Opened) -> int:
+        fi.fh = opened.handle
+        fi.keep_cache = opened.keep_cache
+        fi.direct_io = opened.direct_io
+        return 0
+
+    def _stat(self, attr: Attr) -> dict[str, int]:
+        kind = stat.S_IFDIR if attr.directory else stat.S_IFREG
+        return {
+            "st_mode": kind | (attr.mode & self._mask),
+            "st_ino": attr.inode,
+            "st_nlink": 2 if attr.directory else 1,
+            "st_uid": self._uid,
+            "st_gid": self._gid,
+            "st_size": attr.size,
+            "st_blocks": -(-attr.size // 512),
+            "st_blksize": _BLOCK,
+            "st_atime": attr.mtime_ns,
+            "st_mtime": attr.mtime_ns,
+            "st_ctime": attr.mtime_ns,
+        }
+
+
+def errno_of(error: errors.MoonfsError) -> int:
+    """Return the errno of an error: that of its most derived class in the table."""
+    for kind in type(error).__mro__:
+        code = ERRNO.get(kind)
+        if code is not None:
+            return code
+    return errno.EIO
+
+
+def run(operations: Operations, mountpoint: str, **options: Any) -> None:
+    """Mount and serve in this thread until the mount ends.
+
+    Raises:
+        RuntimeError: libfuse could not mount; it has said why on standard error.
+    """
+    fuse.FUSE(operations, mountpoint, raw_fi=True, encoding=_ENCODING, foreground=True, **options)
+
+
+def _process() -> int:
+    """Return the thread-group id of the asking process: FUSE hands on a thread's id."""
+    _, _, thread = fuse.fuse_get_context()
+    try:
+        with open(f"/proc/{thread}/status", encoding="ascii", errors="replace") as status:
+            for line in status:
+                if line.startswith("Tgid:"):
+                    return int(line.split()[1])
+    except (OSError, ValueError):  # no /proc, or the process is in another namespace
+        pass
+    return int(thread)
+
+
+def _name(args: tuple[Any, ...]) -> str:
+    return args[0].lstrip("/") if args and isinstance(args[0], str) else ""

@@ -1,0 +1,121 @@
+"""Originals that were written through this machine: content-addressed by SHA-256, bounded, least recently used out.
+
+The API never gives an original back, so this store is the only place to read one from (R5). It holds complete,
+immutable files named by their hash; it knows no ids and no names.
+
+**Threading:** one lock around the index; descriptors that `open` returned stay valid when the file is evicted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+_CHUNK = 1024 * 1024
+
+
+class Originals:
+    """The store of one account on one machine."""
+
+    def __init__(self, directory: Path, capacity: int) -> None:
+        """Index `directory`; `capacity` is in bytes."""
+        self._directory = directory
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._verified: set[str] = set()
+        self._used = 0
+        entries = []
+        for entry in os.scandir(directory):
+            if len(entry.name) == 64 and entry.is_file(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                entries.append((status.st_mtime_ns, entry.name, status.st_size))
+        for _, sha256, size in sorted(entries):
+            self._sizes[sha256] = size
+            self._used += size
+        with self._lock:
+            self._evict()
+
+    def __contains__(self, sha256: str | None) -> bool:
+        return sha256 in self._sizes
+
+    @property
+    def used(self) -> int:
+        """Bytes on disk."""
+        return self._used
+
+    def adopt(self, path: Path, sha256: str, size: int) -> None:
+        """Move the file at `path`, whose hash and size were just computed, into the store.
+
+        A file larger than the whole store is deleted instead.
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        with self._lock:
+            if sha256 in self._sizes or size > self._capacity:
+                path.unlink(missing_ok=True)
+                return
+            os.replace(path, self._directory / sha256)
+            os.utime(self._directory / sha256)
+            self._sizes[sha256] = size
+            self._verified.add(sha256)
+            self._used += size
+            self._evict()
+
+    def open(self, sha256: str) -> int | None:
+        """Return a read-only descriptor of the original, or None when it is not (or no longer whole) here.
+
+        The hash is verified once per run; damaged bytes are deleted and never returned (tenet 3).
+        """
+        path = self._directory / sha256
+        with self._lock:
+            if sha256 not in self._sizes:
+                return None
+            self._sizes.move_to_end(sha256)
+            verified = sha256 in self._verified
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self.discard(sha256)
+            return None
+        if not verified:
+            if _sha256(fd) != sha256:
+                os.close(fd)
+                self.discard(sha256)
+                return None
+            with self._lock:
+                self._verified.add(sha256)
+        try:
+            os.utime(fd)
+        except OSError:  # a read-only or full disk must not stop a read
+            pass
+        return fd
+
+    def discard(self, sha256: str) -> None:
+        """Drop one original."""
+        with self._lock:
+            self._drop(sha256)
+
+    def _evict(self) -> None:
+        while self._used > self._capacity and self._sizes:
+            self._drop(next(iter(self._sizes)))
+
+    def _drop(self, sha256: str) -> None:
+        size = self._sizes.pop(sha256, None)
+        if size is not None:
+            self._used -= size
+            self._verified.discard(sha256)
+            (self._directory / sha256).unlink(missing_ok=True)
+
+
+def _sha256(fd: int) -> str:
+    digest = hashlib.sha256()
+    offset = 0
+    while chunk := os.pread(fd, _CHUNK, offset):
+        digest.update(chunk)
+        offset += len(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,140 @@
+"""The account as the drive uses it: the client, the listing and the texts, kept in step with each other.
+
+A deletion leaves the listing and the caches at once, an upload enters them at once (L4). It decides nothing about
+names or handles.
+
+**Threading:** any thread may call anything; the parts bring their own locks.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from moonfs import wire
+from moonfs.api import Client
+from moonfs.attributes import Attributes
+from moonfs.contents import Contents
+from moonfs.errors import ExtractionFailed, NotFound, NotReady, ProtocolError
+from moonfs.listing import Listing
+from moonfs.spool import SpoolFile
+from moonfs.wire import FileObject
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which an `open` waits for a text that is being extracted (R4).
+EXTRACTION_WAIT: Final = 15.0
+
+
+class Remote:
+    """One account."""
+
+    def __init__(self, client: Client, attributes: Attributes, *, listing_ttl: float, content_cache: int) -> None:
+        """`listing_ttl` is in seconds, `content_cache` in bytes."""
+        self._client = client
+        self._attributes = attributes
+        self.listing = Listing(client.list, listing_ttl)
+        self.contents = Contents(self._fetch, content_cache)
+        self._closing = threading.Event()
+
+    def upload(self, spool: SpoolFile, filename: str, purpose: str, deadline: float) -> FileObject:
+        """Send the bytes of `spool` once, within `deadline` seconds.
+
+        Raises:
+            MoonfsError: with `maybe_stored` when the outcome is open (W3).
+        """
+        with spool.path.open("rb") as source:
+            return self._client.upload(
+                source, filename=filename, size=spool.size, purpose=purpose, deadline=deadline
+            )
+
+    def delete(self, file_id: str) -> None:
+        """Delete a file on the service, then here.
+
+        Raises:
+            NotFound: it was gone already; it is gone here too.
+            MoonfsError: it is not known to be deleted.
+        """
+        try:
+            self._client.delete(file_id)
+        except NotFound:
+            self._gone(file_id)
+            raise
+        self._gone(file_id)
+
+    def known(self) -> Mapping[str, FileObject]:
+        """Return the listing as it is believed now, without a request."""
+        return self.listing.peek().files
+
+    def relist(self) -> Mapping[str, FileObject]:
+        """Return the listing by a request sent now."""
+        return self.listing.refresh().files
+
+    def same_text(self, one: FileObject, other: FileObject) -> bool:
+        """Say whether both files have the same text; images and videos have none, so never (W3)."""
+        if {one.purpose, other.purpose} & {wire.IMAGE, wire.VIDEO}:
+            return False
+        return self.contents.get(one.id) == self.contents.get(other.id)
+
+    def now(self) -> float:
+        """Return unix time by the service's clock, in seconds."""
+        return time.time() + (self._client.server_clock_offset or 0.0)
+
+    def text(self, file: FileObject) -> bytes:
+        """Return the body of `/content`, waiting a bounded time for a running extraction (R4).
+
+        Raises:
+            ExtractionFailed: the service could not extract it.
+            NotReady: not extracted yet.
+            MoonfsError: it could not be had.
+        """
+        deadline = time.monotonic() + EXTRACTION_WAIT
+        pause = 0.25
+        while file.status in wire.STATUS_WAITING:
+            if time.monotonic() + pause > deadline or self._closing.wait(pause):
+                raise NotReady(f"The text of {file.filename} is not extracted yet; try again in a moment.")
+            pause = min(pause * 2, 2.0)
+            file = self._client.retrieve(file.id)
+            if file.status not in wire.STATUS_WAITING:
+                self.listing.add(file)
+        if file.status == wire.STATUS_ERROR:
+            reason = file.status_details or "the service does not say why"
+            raise ExtractionFailed(
+                f"The service could not extract the text of {file.filename}: {reason}",
+                service_message=file.status_details or None,
+            )
+        try:
+            body = self.contents.get(file.id)
+        except NotFound:
+            # Deleted elsewhere since the listing was made.
+            self._gone(file.id)
+            raise
+        self._attributes.set(file.id, text_bytes=len(body))
+        return body
+
+    def verify(self, deadline: float) -> None:
+        """Make the first listing, which proves the key (L1).
+
+        Raises:
+            MoonfsError: the service refuses the key or does not answer within `deadline` seconds.
+        """
+        files = self._client.list(deadline=deadline)
+        self.listing.prime(files)
+
+    def close(self) -> None:
+        """Close the connections and end waits."""
+        self._closing.set()
+        self._client.close()
+
+    def _fetch(self, file_id: str) -> bytes:
+        body = self._client.content(file_id)
+        if not body:
+            raise ProtocolError(f"The service answered with an empty text for {file_id}.")
+        return body
+
+    def _gone(self, file_id: str) -> None:
+        self.listing.remove(file_id)
+        self.contents.forget(file_id)

@@ -1,0 +1,135 @@
+"""The spool: writers' local bytes, one file each, random access, 0600 in a 0700 directory (X2).
+
+A spool file knows its size and its hash and nothing of names, uploads or the journal, which refers to it by
+its file name.
+
+**Threading:** a `SpoolFile` has no lock; whoever owns it serialises writes (`localfile.LocalFile`). Reads use
+pread and may run beside a write. `Spool.create` may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Collection
+from pathlib import Path
+
+_CHUNK = 1024 * 1024
+
+
+class SpoolFile:
+    """One writer's bytes.
+
+    Attributes:
+        path: where the bytes are.
+        size: length in bytes.
+    """
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+        self.size = os.fstat(fd).st_size
+
+    @property
+    def name(self) -> str:
+        """The name inside the spool directory, by which the journal refers to it."""
+        return self.path.name
+
+    def read(self, length: int, offset: int) -> bytes:
+        """Return up to `length` bytes from `offset`; empty at the end."""
+        return os.pread(self._fd, length, offset)
+
+    def write(self, data: bytes, offset: int) -> int:
+        """Write all of `data` at `offset` and return its length.
+
+        Raises:
+            OSError: ENOSPC and the like reach the writer (W7).
+        """
+        view = memoryview(data)
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._fd, view[done:], offset + done)
+        self.size = max(self.size, offset + done)
+        return done
+
+    def truncate(self, length: int) -> None:
+        """Cut, or extend with zeros, to `length` bytes."""
+        os.ftruncate(self._fd, length)
+        self.size = length
+
+    def sync(self) -> None:
+        """Make the bytes durable (fsync)."""
+        os.fsync(self._fd)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the bytes as hex, in constant memory."""
+        digest = hashlib.sha256()
+        offset = 0
+        while chunk := os.pread(self._fd, _CHUNK, offset):
+            digest.update(chunk)
+            offset += len(chunk)
+        return digest.hexdigest()
+
+    def copy_from(self, fd: int) -> None:
+        """Replace the bytes by those of the open file `fd`."""
+        self.truncate(0)
+        offset = 0
+        while chunk := os.pread(fd, _CHUNK, offset):
+            offset += self.write(chunk, offset)
+
+    def copy_to(self, other: SpoolFile) -> None:
+        """Replace the bytes of `other` by these."""
+        other.copy_from(self._fd)
+
+    def close(self) -> None:
+        """Close the descriptor; the bytes stay."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """Close and delete the bytes."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+class Spool:
+    """The directory of spool files."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def create(self) -> SpoolFile:
+        """Return a new, empty spool file.
+
+        Raises:
+            OSError: the local disk is full or not writable.
+        """
+        path = self._directory / secrets.token_hex(12)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        return SpoolFile(path, fd)
+
+    def reopen(self, name: str) -> SpoolFile:
+        """Return the spool file `name` of an earlier run.
+
+        Raises:
+            OSError: it is gone.
+        """
+        path = self._directory / name
+        return SpoolFile(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+
+    def sync_directory(self) -> None:
+        """Make the names of new spool files durable (fsync of the directory)."""
+        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def clean(self, keep: Collection[str]) -> int:
+        """Delete every spool file that the journal does not refer to; return how many."""
+        orphans = [entry for entry in self._directory.iterdir() if entry.name not in keep]
+        for entry in orphans:
+            entry.unlink(missing_ok=True)
+        return len(orphans)
