@@ -99,11 +99,19 @@ def hosted_account(environ: Mapping[str, str]) -> Account:
     return Account(base_url=base_url, key=key, socket=None, identity=digest[:16], label=base_url)
 
 
+def local_identity(data: Path) -> str:
+    """Return the identity of the local Files API that keeps its files in `data`."""
+    return hashlib.sha256(f"local\n{data.resolve()}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
 def local_account(data: Path, key: str, socket: str) -> Account:
-    """Return the account of the local Files API that keeps its files in `data`."""
-    digest = hashlib.sha256(f"local\n{data.resolve()}".encode("utf-8", "surrogateescape")).hexdigest()
+    """Return the account of the local Files API that keeps its files in `data` and listens on `socket`."""
     return Account(
-        base_url="http://localhost/v1", key=key, socket=socket, identity=digest[:16], label=f"local:{data.resolve()}"
+        base_url="http://localhost/v1",
+        key=key,
+        socket=socket,
+        identity=local_identity(data),
+        label=f"local Files API in {data.resolve()}",
     )
 
 

@@ -1,0 +1,244 @@
+"""The command line: wiring and exit codes. No policy; every error is one sentence on standard error and exit 1.
+
+**Threading:** none; one command runs in the main thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+import moonfs
+from moonfs import config, mountpoints
+from moonfs.config import Directories
+from moonfs.errors import UsageError, plain_english
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+_MOUNT_OPTIONS = """
+Options of -o (comma-separated, or -o several times):
+
+\b
+  listing_ttl=SECONDS      believe a listing this long (10)
+  purpose=NAME             auto, file-extract, image, video or batch (auto)
+  sidecars=hide            keep NAME.content out of listings; they still open
+  content_cache=SIZE       text kept in memory (64M)
+  originals_cache=SIZE     own originals kept on disk (10G)
+  timeout=SECONDS          longest wait for a read request (60)
+  upload_timeout=SECONDS   longest wait for one upload (600)
+  uploads=N                uploads at once (8)
+  uid=N,gid=N,umask=OCTAL  shown owner and permissions
+  allow_other              let other users in
+  debug                    log more
+"""
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(moonfs.__version__, prog_name="moonfs", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Mount a Moonshot (Kimi) Files account as a drive.
+
+    \b
+      moonfs mount ~/moon --local      a drive on this machine, offline, no account
+      moonfs mount ~/moon              the hosted service; needs MOONSHOT_API_KEY
+      cp paper.pdf ~/moon/             upload
+      cat ~/moon/paper.pdf.content     read the text the service extracted
+      rm ~/moon/paper.pdf              delete
+      df -h ~/moon                     the quota
+      moonfs umount ~/moon             unmount
+    """
+
+
+@cli.command(epilog=_MOUNT_OPTIONS)
+@click.argument("directory", metavar="DIR", required=False)
+@click.option(
+    "--local",
+    metavar="[DATA]",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    help="Mount the local Files API that keeps its files in DATA (default: moonfs/local in the XDG data directory), "
+    "started when it is not running. No account, no network.",
+)
+@click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to the terminal.")
+@click.option("-o", "options", metavar="OPTION[,…]", multiple=True, help="Settings of the drive, see below.")
+def mount(directory: str | None, local: str | None, foreground: bool, options: tuple[str, ...]) -> None:
+    """Mount an account on DIR, an empty directory (made if it is missing).
+
+    Without --local this is the hosted service, with the key in MOONSHOT_API_KEY (or KIMI_API_KEY) and the service
+    in MOONSHOT_BASE_URL (or KIMI_BASE_URL; default https://api.moonshot.ai/v1). Returns when the drive is usable.
+    """
+    if directory is None and local:
+        directory, local = local, ""  # `mount --local DIR`
+    if directory is None:
+        raise UsageError("Which directory? For example: moonfs mount --local ~/moon")
+    # The drive's modules (HTTP, FUSE) load only for the commands that need them.
+    from moonfs import mount as mounting  # noqa: PLC0415
+
+    directories = Directories.from_environment(os.environ)
+    data = None
+    if local is not None:
+        data = Path(os.path.abspath(os.path.expanduser(local))) if local else directories.data / "local"
+    request = mounting.Request(
+        point=directory,
+        local=data,
+        settings=config.parse_settings(_split_options(options)),
+        directories=directories,
+        environ=os.environ,
+    )
+    if foreground:
+        mounting.run(request)
+    else:
+        mounting.start(request)
+
+
+@cli.command()
+@click.argument("directory", metavar="DIR")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Seconds to wait for the daemon."
+)
+def umount(directory: str, timeout: float) -> None:
+    """Unmount the drive on DIR and wait until its daemon has finished; also clears a stale mount."""
+    stale = mountpoints.unmount(directory, timeout=timeout, waiting=lambda text: click.echo(f"{text} …", err=True))
+    if stale:
+        click.echo(f"{directory} was stale (its daemon had died) and is cleared.", err=True)
+
+
+@cli.command()
+@click.argument("directory", metavar="[DIR]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print what the drive says of itself, for scripts.")
+def status(directory: str | None, as_json: bool) -> None:
+    """Show the drive on DIR, or all drives: account, quota, uploads, caches, last errors."""
+    if directory is not None:
+        mounted = mountpoints.at(directory)
+        if mounted is None or mounted.fstype != mountpoints.FSTYPE:
+            raise UsageError(f"No moonfs drive is mounted on {directory}; mount one with: moonfs mount {directory}")
+        found = mountpoints.read_status(mounted.point)
+        click.echo(json.dumps(found, ensure_ascii=False, indent=2)) if as_json else _show(found)
+        return
+    drives = []
+    for point in mountpoints.ours():
+        try:
+            drives.append(mountpoints.read_status(point))
+        except UsageError as error:
+            drives.append({"mountpoint": point, "problem": str(error)})
+    if as_json:
+        click.echo(json.dumps(drives, ensure_ascii=False, indent=2))
+    elif not drives:
+        click.echo("No drive is mounted; mount one with: moonfs mount --local ~/moon")
+    else:
+        for drive in drives:
+            _show(drive)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="Port; 0 picks one.")
+@click.option(
+    "--data", metavar="DIR", default=None, help="Where the files are kept (default: moonfs/local in the XDG data directory)."
+)
+def serve(host: str, port: int, data: str | None) -> None:
+    """Run the local Files API: the service's endpoints, text extraction and OCR on this machine.
+
+    Any client of the hosted service works against it with its base URL and key; so does moonfs mount --local DIR.
+    """
+    try:
+        from moonfs.server.command import serve_command  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"The local Files API needs the extra `local` ({error.name} is missing): pip install 'moonfs[local]'"
+        ) from error
+    directories = Directories.from_environment(os.environ)
+    sys.exit(serve_command(host, port, data or directories.data / "local", str(directories.runtime)))
+
+
+def main() -> NoReturn:
+    """Run a command and exit: 0 when it did its work, 1 when it could not, 2 when it was called wrongly."""
+    try:
+        cli(standalone_mode=False)
+    except UsageError as error:
+        click.echo(f"moonfs: {error}", err=True)
+        sys.exit(1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
+    sys.exit(0)
+
+
+def _split_options(options: tuple[str, ...]) -> dict[str, str | None]:
+    pairs: dict[str, str | None] = {}
+    for option in ",".join(options).split(","):
+        if option:
+            name, equals, value = option.partition("=")
+            pairs[name] = value if equals else None
+    return pairs
+
+
+def _show(drive: dict[str, Any]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    if "problem" in drive:
+        console.print(Text(str(drive["problem"])))
+        return
+    quota, uploads, caches = drive["quota"], drive["uploads"], drive["caches"]
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+
+    def row(label: str, text: str) -> None:
+        table.add_row(label, Text(text))
+
+    row("drive", f"{drive['mountpoint']}  (process {drive['pid']}, for {_duration(time.time() - drive['started'])})")
+    row("account", str(drive["account"]))
+    row(
+        "quota",
+        f"{quota['files']:,} of {quota['max_files']:,} files, {_size(quota['bytes'])} of {_size(quota['max_bytes'])}",
+    )
+    row("uploads", f"{uploads['active']} under way, {uploads['waiting']} waiting, {uploads['done']} done")
+    if uploads["local"]:
+        row("local only", ", ".join(uploads["local"]))
+    for failed in uploads["failed"]:
+        row("not uploaded", f"{failed['name']}: {plain_english(failed['error'])}")
+    content = caches["content"]
+    row(
+        "caches",
+        f"text {_size(content['bytes'])} ({content['hits']} hits, {content['misses']} misses), "
+        f"originals {_size(caches['originals']['bytes'])}",
+    )
+    if drive["listing"]["stale_because"]:
+        row("listing", f"stale: {drive['listing']['stale_because']}")
+    for problem in drive["errors"]:
+        row("error", f"{problem['time']} {problem['operation']} {problem['name']}: {problem['message']}")
+    row("log", str(drive["log"]))
+    console.print(table)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1024 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{rest} s"

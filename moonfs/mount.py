@@ -1,0 +1,355 @@
+"""The life of one mount: attach or connect, verify the key, take the account's lock, mount, serve, end.
+
+The daemon is made in Python before any thread exists, and FUSE then runs in its foreground: libfuse's own fork
+would leave every thread behind. The parent waits at a pipe for one line, the drive's readiness or one sentence that
+says what is wrong (L1).
+
+**Threading:** everything here runs in the main thread, but `_Drive.status`, which any thread may call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import fcntl
+import json
+import logging
+import logging.handlers
+import os
+import select
+import signal
+import sqlite3
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+import moonfs
+from moonfs import config, mountpoints, operations
+from moonfs.api import Client, Timeouts
+from moonfs.attributes import Attributes
+from moonfs.config import Account, Directories, Settings, make_private
+from moonfs.errorlog import ErrorLog
+from moonfs.errors import AuthenticationFailed, MoonfsError, Unreachable, UsageError
+from moonfs.filesystem import Filesystem
+from moonfs.journal import Journal
+from moonfs.originals import Originals
+from moonfs.remote import Remote
+from moonfs.server.embed import EmbedError, attach
+from moonfs.spool import Spool
+
+log = logging.getLogger(__name__)
+
+#: Seconds in which the first listing must come (L1).
+VERIFY_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to mount.
+
+    Attributes:
+        point: where.
+        local: data directory of the embedded local Files API, or None for the hosted service.
+        settings: how the drive behaves.
+        directories: where its state goes.
+        environ: keys and bases.
+    """
+
+    point: str
+    local: Path | None
+    settings: Settings
+    directories: Directories
+    environ: Mapping[str, str]
+
+
+def start(request: Request) -> str:
+    """Mount in a daemon and return the mount point once the drive is usable (L1).
+
+    Raises:
+        UsageError: it cannot be mounted; one sentence that says what to do.
+    """
+    point = _check(request)
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        _daemon(request, point, writing)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        answer = _wait_for(pipe.fileno(), pid)
+    if answer == "ready":
+        return point
+    os.waitpid(pid, 0)
+    raise UsageError(answer or f"The daemon died at its start; its log is below {request.directories.state}.")
+
+
+def run(request: Request) -> None:
+    """Mount and serve in this process until the mount ends (`-f`).
+
+    Raises:
+        UsageError: as `start`.
+    """
+    point = _check(request)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if request.settings.debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+    _quiet_libraries()
+    with _errors_as_sentences(point), _Drive(request, point) as drive:
+        drive.serve(lambda: print(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {point}", flush=True))
+
+
+def _check(request: Request) -> str:
+    mountpoints.check_fuse(operations.MISSING)
+    if request.local is None:
+        config.hosted_account(request.environ)
+    return mountpoints.prepare(request.point)
+
+
+def _wait_for(pipe: int, pid: int) -> str:
+    """Return the daemon's one line; empty when it died without a word."""
+    received = b""
+    while True:
+        ready, _, _ = select.select([pipe], [], [], 1.0)
+        if ready:
+            chunk = os.read(pipe, 65536)
+            received += chunk
+            if not chunk or received.endswith(b"\n"):
+                return received.decode(errors="replace").strip()
+        elif os.waitpid(pid, os.WNOHANG)[0]:
+            return received.decode(errors="replace").strip()
+
+
+def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
+    """Become a daemon, serve, and end the process."""
+    code = 1
+    try:
+        os.setsid()
+        os.chdir("/")
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.close(null)
+
+        def answer(text: str) -> None:
+            nonlocal pipe
+            if pipe >= 0:
+                os.write(pipe, " ".join(text.split()).encode() + b"\n")
+                os.close(pipe)
+                pipe = -1
+
+        try:
+            with _errors_as_sentences(point), _Drive(request, point, log_to_file=True) as drive:
+                drive.serve(lambda: answer("ready"))
+            code = 0
+        except UsageError as error:
+            log.error("%s", error)
+            answer(str(error))
+        except BaseException as error:
+            log.exception("The daemon failed")
+            answer(f"The drive could not start: {traceback.format_exception_only(error)[-1].strip()}")
+    finally:
+        logging.shutdown()
+        os._exit(code)
+
+
+@contextlib.contextmanager
+def _errors_as_sentences(point: str) -> Iterator[None]:
+    """Turn what can go wrong at the start into one sentence (L1)."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except AuthenticationFailed as error:
+        raise UsageError(
+            f"The service refused the API key ({error}); check MOONSHOT_API_KEY, and that MOONSHOT_BASE_URL names "
+            "the region the key is from (api.moonshot.ai or api.moonshot.cn)."
+        ) from error
+    except Unreachable as error:
+        raise UsageError(f"The service cannot be reached: {error}; check the network and MOONSHOT_BASE_URL.") from error
+    except (MoonfsError, EmbedError) as error:
+        raise UsageError(str(error)) from error
+    except sqlite3.Error as error:
+        raise UsageError(f"The state of this account on this machine cannot be used: {error}.") from error
+    except RuntimeError as error:
+        raise UsageError(
+            f"libfuse could not mount on {point} ({error}); the log says why: moonfs mount -f shows it."
+        ) from error
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise UsageError(f"Cannot mount: {error.strerror or error}{where}.") from error
+
+
+class _Drive:
+    """Everything that one mount owns; a context manager that gives it back in reverse order."""
+
+    def __init__(self, request: Request, point: str, *, log_to_file: bool = False) -> None:
+        self._request = request
+        self._point = point
+        self._log_to_file = log_to_file
+        self._stack = contextlib.ExitStack()
+        self._started = time.time()
+
+    def __enter__(self) -> _Drive:
+        try:
+            self._build()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _build(self) -> None:
+        request, settings = self._request, self._request.settings
+        hosted = None if request.local is not None else config.hosted_account(request.environ)
+        identity = hosted.identity if hosted is not None else config.local_identity(request.local or Path())
+        state = make_private(make_private(request.directories.state) / "accounts" / identity)
+        cache = make_private(make_private(request.directories.cache) / "accounts" / identity)
+        self._log_path = state / "moonfs.log"
+        if self._log_to_file:
+            _log_to(self._log_path, debug=settings.debug)
+        self._stack.callback(os.close, _lock(state / "lock", self._point))
+        self._account = hosted or self._embed(state)
+        client = Client(
+            self._account.base_url,
+            self._account.key,
+            socket=self._account.socket,
+            timeouts=_timeouts(settings),
+        )
+        self._stack.callback(client.close)
+        attributes = Attributes(state / "attributes.db")
+        self._stack.callback(attributes.close)
+        remote = Remote(
+            client, attributes, listing_ttl=settings.listing_ttl, content_cache=settings.content_cache
+        )
+        remote.verify(VERIFY_SECONDS)
+        journal = Journal(state / "journal.db")
+        self._stack.callback(journal.close)
+        self._error_log = ErrorLog(state / "errors.ndjson")
+        self._filesystem = Filesystem(
+            remote,
+            settings=settings,
+            spool=Spool(make_private(state / "spool")),
+            journal=journal,
+            originals=Originals(make_private(cache / "originals"), settings.originals_cache),
+            attributes=attributes,
+            control={"status.json": self.status, "errors.ndjson": self._error_log.text},
+        )
+        self._stack.callback(self._filesystem.close)
+        self._filesystem.recover()
+
+    def _embed(self, state: Path) -> Account:
+        assert self._request.local is not None
+        server = attach(self._request.local, self._request.directories.runtime, state / "server.log")
+        self._stack.callback(server.close)
+        return config.local_account(self._request.local, server.key, server.socket)
+
+    def serve(self, ready: object) -> None:
+        """Mount, call `ready` when the kernel has started, and return when the mount has ended."""
+        settings = self._request.settings
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        assert callable(ready)
+        adapter = operations.Operations(
+            self._filesystem,
+            self._error_log,
+            uid=os.getuid() if settings.uid < 0 else settings.uid,
+            gid=os.getgid() if settings.gid < 0 else settings.gid,
+            umask=settings.umask,
+            on_init=ready,
+            on_destroy=lambda: None,
+        )
+        options: dict[str, object] = {
+            "fsname": "moonfs",
+            "subtype": "moonfs",
+            "big_writes": True,
+            "hard_remove": True,
+            "atomic_o_trunc": True,
+            "use_ino": True,
+            "attr_timeout": 0,
+            "entry_timeout": 1,
+            "negative_timeout": 0,
+        }
+        if settings.allow_other:
+            options |= {"allow_other": True, "default_permissions": True}
+        operations.run(adapter, self._point, **options)
+
+    def status(self) -> bytes:
+        """Return `status.json` (N5); sends no request."""
+        shown: dict[str, object] = {
+            "version": moonfs.__version__,
+            "pid": os.getpid(),
+            "mountpoint": self._point,
+            "backend": "hosted" if self._request.local is None else "local",
+            "account": self._account.label,
+            "started": int(self._started),
+            "log": str(self._log_path),
+            **self._filesystem.summary(),
+            "errors": self._error_log.last(5),
+        }
+        return json.dumps(shown, ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"
+
+
+def _timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(
+        connect=min(10.0, settings.timeout),
+        read=settings.timeout,
+        write=settings.timeout,
+        pool=settings.timeout,
+        upload_read=min(300.0, settings.upload_timeout),
+        deadline=settings.timeout,
+    )
+
+
+def _lock(path: Path, point: str) -> int:
+    """Take the account's lock on this machine and return its descriptor (L3).
+
+    Raises:
+        UsageError: another mount has it; says which.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(fd, 8192).decode(errors="replace").strip()
+        os.close(fd)
+        pid, _, where = holder.partition(" ")
+        raise UsageError(
+            f"This account is mounted already, on {where or 'another directory'} by process {pid or 'unknown'}; "
+            f"use that drive, or unmount it first with: moonfs umount {where}"
+        ) from None
+    os.ftruncate(fd, 0)
+    os.write(fd, f"{os.getpid()} {point}\n".encode(errors="surrogateescape"))
+    return fd
+
+
+def _log_to(path: Path, *, debug: bool) -> None:
+    """Log to `path` (0600, 2 × 1 MiB), and send there what libfuse and Python print."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=1024**2, backupCount=1, encoding="utf-8")
+    logging.basicConfig(
+        handlers=[handler],
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    _quiet_libraries()
+    output = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+
+
+def _quiet_libraries() -> None:
+    for name in ("httpx", "httpcore", "fuse"):
+        logging.getLogger(name).setLevel(logging.WARNING)

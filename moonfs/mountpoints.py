@@ -1,0 +1,204 @@
+"""Mount points: which directories may become one, which ones are moonfs's, and how they end.
+
+It reads the kernel's mount table and calls fusermount; it knows no account and starts no drive.
+
+**Threading:** none of its own; called by the command line.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from moonfs.errors import UsageError
+
+FSTYPE: Final = "fuse.moonfs"
+_ANSWER_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of the mount table.
+
+    Attributes:
+        point: absolute path.
+        fstype: such as `fuse.moonfs`.
+    """
+
+    point: str
+    fstype: str
+
+
+def table() -> list[Mount]:
+    """Return the mounts of this mount namespace, the topmost last (proc_pid_mountinfo(5))."""
+    mounts = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            fields, _, rest = line.partition(" - ")
+            mounts.append(Mount(_unescape(fields.split()[4]), rest.split()[0]))
+    return mounts
+
+
+def ours() -> list[str]:
+    """Return the points of all moonfs mounts that this user may look at."""
+    return [mount.point for mount in table() if mount.fstype == FSTYPE]
+
+
+def at(point: str) -> Mount | None:
+    """Return what is mounted on exactly this path, the topmost, or None."""
+    path = absolute(point)
+    found = [mount for mount in table() if mount.point == path]
+    return found[-1] if found else None
+
+
+def absolute(point: str) -> str:
+    """Return `point` with its parents resolved; itself it is not looked into, since a stale mount cannot be."""
+    path = os.path.abspath(point)
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)) if path != "/" else path
+
+
+def prepare(point: str) -> str:
+    """Make sure that a drive can be mounted on `point`, made if it is missing, and return its absolute path.
+
+    Raises:
+        UsageError: busy, stale, not empty, not a directory, or not to be made.
+    """
+    path = absolute(point)
+    mounted = at(path)
+    try:
+        if mounted is not None:
+            os.stat(path)
+            if mounted.fstype == FSTYPE:
+                raise UsageError(f"{point} is a mounted moonfs drive already; unmount it with: moonfs umount {point}")
+            raise UsageError(f"{point} is busy: a {mounted.fstype} filesystem is mounted there; choose another directory.")
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        if os.listdir(path):
+            raise UsageError(f"{point} is not empty; choose an empty or a new directory to mount on.")
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise UsageError(f"You may not write to {point}; choose a directory of your own to mount on.")
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{point} is not a directory; choose an empty or a new directory to mount on.") from None
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            raise UsageError(
+                f"{point} is a stale mount, left by a daemon that died; clear it with: moonfs umount {point}"
+            ) from None
+        raise UsageError(f"Cannot mount on {point}: {error.strerror}.") from error
+    return path
+
+
+def check_fuse(missing_library: str | None) -> None:
+    """Make sure that this machine can mount FUSE filesystems.
+
+    Raises:
+        UsageError: libfuse, `/dev/fuse` or fusermount is missing.
+    """
+    if missing_library is not None:
+        raise UsageError(
+            "libfuse 2 is missing; install it with: apt install libfuse2 fuse3  (libfuse2t64 on newer systems)."
+        )
+    if not os.path.exists("/dev/fuse"):
+        raise UsageError(
+            "/dev/fuse is missing; load it with: modprobe fuse  (in a container, start it with --device /dev/fuse "
+            "--cap-add SYS_ADMIN)."
+        )
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        raise UsageError("You may not open /dev/fuse; ask the administrator for read and write permission on it.")
+    if os.geteuid() != 0 and shutil.which("fusermount") is None:
+        raise UsageError("fusermount is missing; install it with: apt install fuse3")
+
+
+def read_status(point: str) -> dict[str, Any]:
+    """Return what the drive on `point` says of itself.
+
+    Read by another process, so that a drive that hangs costs a bounded time.
+
+    Raises:
+        UsageError: it does not answer; says what to do.
+    """
+    path = os.path.join(point, ".moonfs", "status.json")
+    try:
+        done = subprocess.run(["cat", path], capture_output=True, timeout=_ANSWER_SECONDS, check=False)
+        if done.returncode == 0:
+            status = json.loads(done.stdout)
+            if isinstance(status, dict):
+                return status
+    except (subprocess.TimeoutExpired, ValueError):
+        pass
+    raise UsageError(f"The drive on {point} does not answer; if its daemon died, clear it with: moonfs umount {point}")
+
+
+def unmount(point: str, *, timeout: float, waiting: Callable[[str], None] = lambda _text: None) -> bool:
+    """Unmount the drive on `point` and wait until its daemon has ended.
+
+    Args:
+        point: any spelling of the mount point.
+        timeout: seconds to wait for the daemon.
+        waiting: told once what is being waited for.
+
+    Returns:
+        True when it was stale, left by a daemon that had died.
+
+    Raises:
+        UsageError: no moonfs drive is mounted there, it is in use, or the daemon does not end in time.
+    """
+    path = absolute(point)
+    mounted = at(path)
+    if mounted is None or mounted.fstype != FSTYPE:
+        raise UsageError(f"No moonfs drive is mounted on {point}; moonfs status lists the ones there are.")
+    try:
+        os.stat(path)
+        stale = False
+    except OSError as error:
+        stale = error.errno == errno.ENOTCONN
+    daemon = 0
+    if not stale:
+        try:
+            daemon = int(read_status(path)["pid"])
+        except (UsageError, KeyError, TypeError, ValueError):
+            daemon = 0
+    command = ["umount", path] if os.geteuid() == 0 else ["fusermount", "-u", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        if "busy" in reason:
+            raise UsageError(
+                f"{point} is in use: close the programs and shells that are in it (fuser -m {point} lists them), "
+                "then try again."
+            )
+        raise UsageError(f"Cannot unmount {point}: {reason}")
+    deadline = time.monotonic() + timeout
+    told = False
+    while daemon and _alive(daemon):
+        if time.monotonic() > deadline:
+            raise UsageError(f"{point} is unmounted, yet its daemon (process {daemon}) is still finishing its uploads.")
+        if not told and deadline - time.monotonic() < timeout - 0.5:
+            waiting(f"Waiting for the daemon (process {daemon}) to finish")
+            told = True
+        time.sleep(0.02)
+    return stale
+
+
+def _alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def _unescape(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field).encode(
+        "utf-8", "surrogateescape"
+    ).decode("utf-8", "surrogateescape")
