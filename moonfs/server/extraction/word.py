@@ -1,0 +1,101 @@
+"""Word documents (.docx): headers, body with tables, text boxes, formulas, foot- and endnotes, comments, footers.
+
+A walk over the XML of its own, as the libraries leave out headers, footers or boxes. Tables keep their rows
+as lines and their cells apart by tabs.
+
+**Threading:** one document at a time, in a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from lxml import etree
+
+from moonfs.server.extraction.archive import Archive
+from moonfs.server.extraction.document import Document, NoText, Output
+
+#: The kinds of parts that hold text, in the order they are written; `None` is the body.
+_PARTS: Final = ("header", None, "footnotes", "endnotes", "comments", "footer")
+_BREAKS: Final = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+
+
+def read(archive: Archive, document: Document, output: Output) -> None:
+    """Read a Word document."""
+    main = next((part for kind, part in archive.related("") if kind == "officeDocument"), None)
+    if main is None or not archive.has(main):
+        raise NoText
+    related = list(archive.related(main))
+    seen: set[str] = set()
+    for wanted in _PARTS:
+        parts = [main] if wanted is None else [part for kind, part in related if kind == wanted]
+        for part in parts:
+            if not archive.has(part):
+                continue
+            for line in _blocks(archive.xml(part)):
+                if wanted not in {"header", "footer"} or line not in seen:  # one a section, mostly the same
+                    output.line(line)
+                if wanted in {"header", "footer"}:
+                    seen.add(line)
+                if document.is_late():
+                    output.cut("reading it took too long")
+
+
+def _name(element: etree._Element) -> str:
+    return etree.QName(element).localname if isinstance(element.tag, str) else ""
+
+
+def _blocks(container: etree._Element) -> Iterator[str]:
+    """Yield the lines of what holds paragraphs and tables: a body, a cell, a box, a note."""
+    for element in container:
+        name = _name(element)
+        if name == "p":
+            boxes: list[etree._Element] = []
+            yield "".join(_runs(element, boxes))
+            for box in boxes:
+                yield from _blocks(box)
+        elif name == "tbl":
+            yield from _rows(element)
+        elif name == "AlternateContent":
+            yield from _blocks(_choice(element))
+        elif name not in {"sectPr", "tblPr", "Fallback"}:  # sdt, ins, customXml, footnote, comment, ...
+            yield from _blocks(element)
+
+
+def _rows(table: etree._Element) -> Iterator[str]:
+    for element in table:
+        if _name(element) == "tr":
+            cells = (" ".join(line for line in _blocks(cell) if line) for cell in _cells(element))
+            yield "\t".join(cell.replace("\n", " ") for cell in cells)
+        elif _name(element) not in {"tblPr", "tblGrid"}:
+            yield from _rows(element)
+
+
+def _cells(row: etree._Element) -> Iterator[etree._Element]:
+    for element in row:
+        if _name(element) == "tc":
+            yield element
+        elif _name(element) in {"sdt", "sdtContent", "customXml", "ins"}:
+            yield from _cells(element)
+
+
+def _runs(container: etree._Element, boxes: list[etree._Element]) -> Iterator[str]:
+    """Yield the text of a paragraph; boxes that hang on it are collected, to be read after it."""
+    for element in container:
+        name = _name(element)
+        if name == "t":  # of Word and of its formulas
+            yield element.text or ""
+        elif name in _BREAKS:
+            yield _BREAKS[name]
+        elif name == "txbxContent":
+            boxes.append(element)
+        elif name == "AlternateContent":
+            yield from _runs(_choice(element), boxes)
+        elif name not in {"pPr", "rPr", "Fallback", "del"}:
+            yield from _runs(element, boxes)
+
+
+def _choice(alternatives: etree._Element) -> etree._Element:
+    """Return the first of several renderings of one thing: reading all would repeat it."""
+    return next(iter(alternatives), alternatives)
