@@ -1,7 +1,8 @@
-"""Make the two sample documents: `welcome.pdf` (a text layer) and `note.png` (a picture of text), English and Chinese.
+"""Make the two sample documents, English and Chinese: `welcome.pdf` (a text layer), `note.png` (a picture).
 
-Needs a font with Chinese glyphs, which is why only the results are shipped: `apt-get install fonts-wqy-zenhei`,
-then `python tests/samples/make.py`.
+Needs a font with Chinese glyphs and fontTools, which is why the results are shipped:
+`apt-get install fonts-wqy-zenhei; pip install fonttools; python tests/samples/make.py`. The font's licence is
+GPL 2 with an exception for documents that embed it.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def make_welcome(path: str) -> None:
         b"<< /Type /Font /Subtype /CIDFontType2 /BaseFont /AAAAAA+Zen /CIDToGIDMap /Identity"
         b" /CIDSystemInfo << /Registry (Adobe) /Ordering (Identity) /Supplement 0 >> /FontDescriptor 7 0 R"
         + f" /DW 1000 /W [{width}] >>".encode(),
-        b"<< /Type /FontDescriptor /FontName /AAAAAA+Zen /Flags 4 /FontBBox [-200 -300 1200 1000] /ItalicAngle 0"
+        b"<< /Type /FontDescriptor /FontName /AAAAAA+Zen /Flags 4"
+        b" /FontBBox [-200 -300 1200 1000] /ItalicAngle 0"
         b" /Ascent 900 /Descent -200 /CapHeight 700 /StemV 80 /FontFile2 9 0 R >>",
         _stream(to_unicode.encode()),
         _stream(program, f" /Length1 {len(program)}"),

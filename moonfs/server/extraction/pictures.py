@@ -1,4 +1,4 @@
-"""Pictures: made upright, opaque and RGB, then recognised. All pages of a TIFF, the first frame of an animation.
+"""Pictures: made upright, opaque and RGB, then recognised; all pages of a TIFF, else the first frame.
 
 **Threading:** one document at a time, in a worker with OCR.
 """

@@ -1,4 +1,4 @@
-"""Word documents (.docx): headers, body with tables, text boxes, formulas, foot- and endnotes, comments, footers.
+"""Word documents (.docx): headers, body with tables, boxes and formulas, notes, comments, footers.
 
 A walk over the XML of its own, as the libraries leave out headers, footers or boxes. Tables keep their rows
 as lines and their cells apart by tabs.
