@@ -79,6 +79,7 @@ class Client:
         self._timeouts = timeouts
         self._retry = retry
         self._closed = threading.Event()
+        self._socket = None if socket is None else os.fspath(socket)
         self._http = origin.connect(self.base_url, key, socket=socket, max_connections=max_connections)
         self._exchange = Exchange(
             self._http,
@@ -245,6 +246,8 @@ class Client:
     def _check_open(self) -> None:
         if self._closed.is_set():
             raise Unreachable("the connection to the service was closed by this program")
+        if self._socket is not None and not os.path.exists(self._socket):
+            raise Unreachable(f"the local service is not running: there is no socket {self._socket}")
 
 
 def _not_taken(error: MoonfsError) -> bool:

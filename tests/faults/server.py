@@ -124,7 +124,7 @@ class FaultServer:
         port = 80 if socket else self._listener.server_address[1]
         self.base_url = "http://localhost/v1" if socket else f"http://127.0.0.1:{port}/v1"
         self._thread = threading.Thread(
-            target=self._listener.serve_forever, args=(0.02,), name="fault-server"
+            target=self._listener.serve_forever, args=(0.005,), name="fault-server"
         )
 
     def __enter__(self) -> Self:
