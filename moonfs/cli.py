@@ -101,7 +101,11 @@ def mount(directory: str | None, local: str | None, foreground: bool, options: t
 @cli.command()
 @click.argument("directory", metavar="DIR")
 @click.option(
-    "--timeout", type=click.FloatRange(min=0), default=600.0, show_default=True, help="Seconds to wait for the daemon."
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=600.0,
+    show_default=True,
+    help="Seconds to wait for the daemon.",
 )
 def umount(directory: str, timeout: float) -> None:
     """Unmount the drive on DIR and wait until its daemon has finished; also clears a stale mount."""
@@ -141,7 +145,10 @@ def status(directory: str | None, as_json: bool) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="Port; 0 picks one.")
 @click.option(
-    "--data", metavar="DIR", default=None, help="Where the files are kept (default: moonfs/local in the XDG data directory)."
+    "--data",
+    metavar="DIR",
+    default=None,
+    help="Where the files are kept (default: moonfs/local in the XDG data directory).",
 )
 def serve(host: str, port: int, data: str | None) -> None:
     """Run the local Files API: the service's endpoints, text extraction and OCR on this machine.
@@ -205,7 +212,10 @@ def _show(drive: dict[str, Any]) -> None:
     def row(label: str, text: str) -> None:
         table.add_row(label, Text(text))
 
-    row("drive", f"{drive['mountpoint']}  (process {drive['pid']}, for {_duration(time.time() - drive['started'])})")
+    row(
+        "drive",
+        f"{drive['mountpoint']}  (process {drive['pid']}, for {_duration(time.time() - drive['started'])})",
+    )
     row("account", str(drive["account"]))
     row(
         "quota",

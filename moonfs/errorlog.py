@@ -41,19 +41,23 @@ class ErrorLog:
 
     def record(self, operation: str, name: str, errno_name: str, error: MoonfsError) -> None:
         """Add one line; a full disk loses it from the file, never from `text`."""
-        line = json.dumps(
-            {
-                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "operation": operation,
-                "name": name,
-                "errno": errno_name,
-                "http_status": error.status,
-                "request_id": error.request_id,
-                "service_message": error.service_message,
-                "message": plain_english(str(error)),
-            },
-            ensure_ascii=False,
-        ).encode(errors="replace").decode()
+        line = (
+            json.dumps(
+                {
+                    "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "operation": operation,
+                    "name": name,
+                    "errno": errno_name,
+                    "http_status": error.status,
+                    "request_id": error.request_id,
+                    "service_message": error.service_message,
+                    "message": plain_english(str(error)),
+                },
+                ensure_ascii=False,
+            )
+            .encode(errors="replace")
+            .decode()
+        )
         with self._lock:
             self._lines.append(line)
             try:

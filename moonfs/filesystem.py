@@ -23,34 +23,30 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from moonfs import journal as journal_states
 from moonfs import names, wire
 from moonfs.attributes import Attributes
 from moonfs.config import Settings
 from moonfs.errors import (
     AccessDenied,
     AlreadyExists,
-    FileTooLarge,
-    MoonfsError,
     NotFound,
     NotPermitted,
     NotSupported,
     QuotaExceeded,
     ReadOnly,
-    Rejected,
-    TimedOut,
 )
-from moonfs.journal import Intent, Journal
+from moonfs.journal import Journal
 from moonfs.localfile import LocalFile, not_here
 from moonfs.namespace import Namespace, Remote, Sidecar, has_text, inode_of, sidecar_inode
 from moonfs.originals import Originals
 from moonfs.remote import Remote as Account
+from moonfs.room import Quota, Room
 from moonfs.spool import Spool
+from moonfs.versions import Versions
 from moonfs.wire import FileObject
-from moonfs.writeback import Uploader
 
 log = logging.getLogger(__name__)
 
@@ -93,16 +89,6 @@ class Opened:
     direct_io: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """The account's room (A3), in bytes and files."""
-
-    total_bytes: int
-    free_bytes: int
-    total_files: int
-    free_files: int
-
-
 @dataclass(slots=True)
 class _Handle:
     name: str
@@ -110,16 +96,6 @@ class _Handle:
     fd: int = -1
     local: LocalFile | None = None
     writes: bool = False
-
-
-@dataclass(slots=True)
-class _Flight:
-    """An upload under way, by its spool file's name."""
-
-    local: LocalFile
-    generation: int
-    intent: Intent
-    done: threading.Event = field(default_factory=threading.Event)
 
 
 class Filesystem:
@@ -148,51 +124,30 @@ class Filesystem:
         self._space = Namespace()
         self._handles: dict[int, _Handle] = {}
         self._numbers = itertools.count(1)
-        self._flights: dict[str, _Flight] = {}
         self._cached: dict[str, str] = {}
         self._started_ns = time.time_ns()
-        self._changed_ns = self._started_ns
-        self.uploader = Uploader(
-            self._Service(self), journal, uploads=settings.uploads, deadline=settings.upload_timeout
+        self._room = Room(account.listing, self._space, self._lock)
+        self._versions = Versions(
+            account,
+            self._space,
+            self._room,
+            self._lock,
+            settings=settings,
+            spool=spool,
+            journal=journal,
+            originals=originals,
+            attributes=attributes,
         )
 
     # Life cycle
 
     def recover(self) -> None:
-        """Take up what an earlier run left in the journal (W4, W6); call once, before the first request."""
-        resumed = []
-        keep = set()
-        deletions = self._journal.deletions()
-        self._space.doom(frozenset(deletions))
-        for intent in self._journal.intents():
-            try:
-                file = self._spool.reopen(intent.spool)
-            except OSError as error:
-                log.warning("The bytes of %s are gone (%s)", intent.name, error.strerror)
-                self._journal.forget(intent.spool)
-                continue
-            if intent.state == journal_states.UPLOADING:
-                # Never acknowledged: if it arrived, what it replaces must go (W4); else it never was.
-                file.close()
-                self._settle_interrupted(intent)
-                continue
-            local = LocalFile(self._spool, intent.name, intent.inode, intent.mtime_ns, file=file)
-            local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
-            keep.add(intent.spool)
-            if intent.state == journal_states.FAILED:
-                local.failure = (local.generation, Rejected(intent.error))
-            elif intent.state == journal_states.PENDING:
-                local.lent = file
-                self._flights[intent.spool] = _Flight(local, local.generation, intent)
-                resumed.append((intent, file))
-            self._space.put(local)
-        self._spool.clean(keep)
-        self._attributes.keep_only(set(self._account.known()) | {i for i in deletions})
-        self.uploader.resume(resumed, self._journal.deletions())
+        """Take up what an earlier run left; call once, before the first request."""
+        self._versions.recover()
 
     def close(self) -> None:
         """Stop the uploader and close every descriptor; what is unfinished stays in the journal."""
-        self.uploader.close()
+        self._versions.uploader.close()
         with self._lock:
             for handle in self._handles.values():
                 if handle.fd >= 0:
@@ -214,17 +169,17 @@ class Filesystem:
         if handle is not None and (opened := self._handles.get(handle)) is not None and opened.local is not None:
             return self._local_attr(opened.local)
         directory, name = split(path)
-        if directory == names.CONTROL or name == names.CONTROL:
+        if names.CONTROL in (directory, name):
             return self._control_attr(directory, name)
         if not name:
-            return Attr(0, self._changed_ns, 0o700, ROOT_INODE, directory=True)
+            return Attr(0, self._space.changed_ns, 0o700, ROOT_INODE, directory=True)
         snapshot = self._account.listing.current()
         with self._lock:
             try:
                 entry = self._space.resolve(snapshot, name)
             except NotFound:
                 if group is not None and self._space.has_ghosts and self._space.is_ghost(name, group()):
-                    return Attr(0, self._changed_ns, 0o400, sidecar_inode(name))
+                    return Attr(0, self._space.changed_ns, 0o400, sidecar_inode(name))
                 raise
             if isinstance(entry, LocalFile):
                 return self._local_attr(entry)
@@ -275,9 +230,7 @@ class Filesystem:
                 "status": file.status,
                 "status_details": file.status_details,
             }
-        return {
-            f"user.moonfs.{key}": value.encode("utf-8", "replace") for key, value in shown.items() if value
-        }
+        return {f"user.moonfs.{key}": value.encode("utf-8", "replace") for key, value in shown.items() if value}
 
     def utimens(self, path: str, mtime_ns: int | None) -> None:
         """Set the modification time, kept across mounts (A1); None leaves it alone."""
@@ -306,14 +259,8 @@ class Filesystem:
 
     def quota(self) -> Quota:
         """Return the account's room (A3)."""
-        snapshot = self._account.listing.current()
-        used_bytes, used_files = self._used(snapshot.total_bytes, len(snapshot.files))
-        return Quota(
-            total_bytes=wire.MAX_TOTAL_BYTES,
-            free_bytes=max(0, wire.MAX_TOTAL_BYTES - used_bytes),
-            total_files=wire.MAX_FILES,
-            free_files=max(0, wire.MAX_FILES - used_files),
-        )
+        self._account.listing.current()
+        return self._room.quota()
 
     # Open files
 
@@ -349,7 +296,7 @@ class Filesystem:
             entry = self._space.resolve(self._account.listing.peek(), name)
             local = entry if isinstance(entry, LocalFile) else self._take_over(entry)
             if local.hollow and not truncate and (read or append):
-                self._end_use(local)
+                self._versions.end_use(local)
                 raise not_here(name)
             local.handles += 1
             number = self._add(_Handle(name, local=local, writes=write))
@@ -378,7 +325,7 @@ class Filesystem:
                 raise AlreadyExists(f"{name} exists.")
             private = mode & 0o777 == 0o600
             if not (names.is_temporary(name) or (private and names.is_known_refused(name))):
-                self._check_count()
+                self._room.check_one_more()
             local = LocalFile(
                 self._spool,
                 name,
@@ -389,7 +336,6 @@ class Filesystem:
             )
             local.handles = 1
             self._space.put(local)
-            self._changed_ns = time.time_ns()
             return Opened(self._add(_Handle(name, local=local, writes=True)))
 
     def read(self, handle: int, length: int, offset: int) -> bytes:
@@ -415,10 +361,12 @@ class Filesystem:
         """
         local = self._written(handle)
         growth = offset + len(data) - local.size
-        if growth > 0 and not self._fits(growth):
-            with local.lock:
-                local.refused = QuotaExceeded("The account's 10 GB are full; delete files to make room.")
-                raise local.refused
+        if growth > 0:
+            try:
+                self._room.check_growth(growth)
+            except QuotaExceeded as error:
+                local.refused = error
+                raise
         return local.write(data, offset)
 
     def truncate(self, path: str, length: int, handle: int | None = None) -> None:
@@ -451,7 +399,7 @@ class Filesystem:
         """
         opened = self._handles.get(handle)
         if opened is not None and opened.local is not None and opened.writes:
-            self._store(opened.local)
+            self._versions.store(opened.local)
 
     def fsync(self, handle: int) -> None:
         """Make durable what was written: on the service, or on this disk when it stays local (W1, W6).
@@ -462,10 +410,10 @@ class Filesystem:
         opened = self._handles.get(handle)
         if opened is None or opened.local is None:
             return
-        self._store(opened.local)
+        self._versions.store(opened.local)
         with self._lock:
             if not opened.local.clean and opened.local.stays_local:
-                self._keep_local(opened.local)
+                self._versions.keep_local(opened.local)
 
     def release(self, handle: int) -> None:
         """End an open handle; with the last one the bytes go to where they are kept."""
@@ -477,7 +425,7 @@ class Filesystem:
                 os.close(opened.fd)
             if opened.local is not None:
                 opened.local.handles -= 1
-                self._end_use(opened.local)
+                self._versions.end_use(opened.local)
 
     # Changing names
 
@@ -491,7 +439,7 @@ class Filesystem:
             MoonfsError: the service did not delete it.
         """
         directory, name = split(path)
-        if directory == names.CONTROL or name == names.CONTROL:
+        if names.CONTROL in (directory, name):
             raise NotPermitted(f"{path} shows the drive's state and cannot be deleted.")
         try:
             entry = self._resolve(name)
@@ -505,7 +453,7 @@ class Filesystem:
             return
         if isinstance(entry, Remote):
             process = group()
-            self.uploader.delete(entry.file.id)
+            self._versions.uploader.delete(entry.file.id)
             with self._lock:
                 self._space.doom(frozenset({entry.file.id}))
                 self._ghost(entry, process)
@@ -535,7 +483,7 @@ class Filesystem:
             entry = self._space.resolve(self._account.listing.peek(), source[1])
             local = entry if isinstance(entry, LocalFile) else self._take_over(entry)
             if local.hollow:
-                self._end_use(local)
+                self._versions.end_use(local)
                 raise NotSupported(
                     f"Cannot rename {source[1]}: the API has no rename, and its original bytes are not on this machine."
                 )
@@ -544,13 +492,13 @@ class Filesystem:
             local.private = local.private and names.is_known_refused(target[1])
         try:
             if local.size == 0 or local.local_name(target[1]):
-                self._rename_locally(local, target[1], replaced)
+                self._versions.rename_locally(local, target[1], replaced)
             else:
-                self._store(local, name=target[1], replaced=replaced)
+                self._versions.store(local, name=target[1], replaced=replaced)
         finally:
             with self._lock:
                 local.handles -= 1
-                self._end_use(local)
+                self._versions.end_use(local)
 
     def make_directory(self, path: str) -> None:
         """Refuse: the remote list is flat (N1).
@@ -571,7 +519,7 @@ class Filesystem:
         snapshot = self._account.listing.peek()
         with self._lock:
             locals_ = list(self._space.local.values())
-            used_bytes, used_files = self._used(snapshot.total_bytes, len(snapshot.files))
+            used_bytes, used_files = self._room.used()
         stale = snapshot.stale_because
         contents = self._account.contents
         return {
@@ -587,13 +535,11 @@ class Filesystem:
                 "stale_because": None if stale is None else str(stale),
             },
             "uploads": {
-                "active": self.uploader.active,
-                "done": self.uploader.uploaded,
-                "waiting": self.uploader.waiting,
+                "active": self._versions.uploader.active,
+                "done": self._versions.uploader.uploaded,
+                "waiting": self._versions.uploader.waiting,
                 "local": sorted(f.name for f in locals_ if f.stays_local and not f.handles),
-                "failed": [
-                    {"name": f.name, "error": str(f.failure[1])} for f in locals_ if f.failure and f.kept
-                ],
+                "failed": [{"name": f.name, "error": str(f.failure[1])} for f in locals_ if f.failure and f.kept],
             },
             "caches": {
                 "content": {"bytes": contents.used, "hits": contents.hits, "misses": contents.misses},
@@ -679,267 +625,11 @@ class Filesystem:
 
     def _cut(self, local: LocalFile, length: int) -> None:
         growth = length - local.size
-        if growth > 0 and not self._fits(growth):
-            raise QuotaExceeded("The account's 10 GB are full; delete files to make room.")
+        if growth > 0:
+            self._room.check_growth(growth)
         local.truncate(length)
 
-    def _used(self, total_bytes: int, total_files: int) -> tuple[int, int]:
-        """Return bytes and files in use: the account's, and what is on its way there."""
-        files = self._account.known()
-        with self._lock:
-            for local in self._space.local.values():
-                present = [files[file_id] for file_id in local.replaces if file_id in files]
-                if not local.clean and not local.stays_local:
-                    total_bytes += local.size - sum(file.bytes for file in present)
-                    total_files += 0 if present else 1
-        return total_bytes, total_files
-
-    def _fits(self, growth: int) -> bool:
-        snapshot = self._account.listing.peek()
-        if snapshot.total_bytes + growth + wire.MAX_FILE_BYTES < wire.MAX_TOTAL_BYTES and len(self._flights) < 2:
-            return True
-        return self._used(snapshot.total_bytes, 0)[0] + growth <= wire.MAX_TOTAL_BYTES
-
-    def _check_count(self) -> None:
-        """Refuse one more file where there is no room for it (W7); the lock must be held."""
-        snapshot = self._account.listing.peek()
-        used_bytes, used_files = self._used(snapshot.total_bytes, len(snapshot.files))
-        if used_files >= wire.MAX_FILES:
-            raise QuotaExceeded(
-                f"The account holds {wire.MAX_FILES} files, the most the service keeps; delete some to make room."
-            )
-        if used_bytes >= wire.MAX_TOTAL_BYTES:
-            raise QuotaExceeded("The account's 10 GB are full; delete files to make room.")
-
     # Storing
-
-    def _store(
-        self, local: LocalFile, *, name: str | None = None, replaced: frozenset[str] = frozenset()
-    ) -> None:
-        """Bring the newest generation to the service, under `name` if that is given (rename).
-
-        Returns when it is there, or when there is nothing to do: stored already, unlinked, or staying local.
-        """
-        with local.lock:
-            deadline = time.monotonic() + self._settings.upload_timeout
-            while local.lent is not None:
-                if not local.lock.wait(max(0.0, deadline - time.monotonic())):
-                    raise TimedOut(f"An earlier upload of {local.name} has not ended yet.")
-            if local.unlinked or (name is None and (local.clean or local.hollow)):
-                return
-            if local.refused is not None:
-                raise local.refused
-            if name is None:
-                if local.stays_local:
-                    return
-                if local.failure is not None and local.failure[0] == local.generation:
-                    raise local.failure[1]
-            spool = local.materialise()
-            local.lent = spool
-            generation = local.generation
-        intent = Intent(
-            spool=spool.name,
-            name=name or local.name,
-            state=journal_states.UPLOADING,
-            purpose=self._settings.purpose,
-            size=spool.size,
-            sha256="",
-            mtime_ns=local.mtime_ns,
-            inode=local.inode,
-            replaces=local.replaces | replaced,
-        )
-        flight = _Flight(local, generation, intent)
-        try:
-            intent.sha256 = spool.sha256()
-            if (same := self._same_bytes(intent)) is not None:
-                surplus = intent.replaces - {same.id}
-                self._journal.stored(spool.name, surplus)
-                self._finish(flight, same)
-                for file_id in surplus:
-                    self.uploader.delete_queued(file_id)
-                return
-            if not intent.replaces:
-                with self._lock:
-                    self._check_room_beside(local)
-            self._flights[spool.name] = flight
-            self.uploader.store(intent, spool)
-        except (MoonfsError, OSError) as error:
-            self._store_failed(flight, error)
-            raise
-
-    def _check_room_beside(self, local: LocalFile) -> None:
-        """Refuse a new file at the limit; `local` itself is counted already if it counts; lock held."""
-        snapshot = self._account.listing.peek()
-        others = self._used(snapshot.total_bytes, len(snapshot.files))[1]
-        counted = not local.clean and not local.stays_local
-        if others - (1 if counted else 0) >= wire.MAX_FILES:
-            self._check_count()
-            raise QuotaExceeded(
-                f"The account holds {wire.MAX_FILES} files, the most the service keeps; delete some to make room."
-            )
-
-    def _same_bytes(self, intent: Intent) -> FileObject | None:
-        """Return the file that has exactly these bytes under this name already (W4)."""
-        files = self._account.known()
-        for file_id in intent.replaces:
-            file = files.get(file_id)
-            if (
-                file is not None
-                and self._attributes.get(file_id).sha256 == intent.sha256
-                and names.safe(file.filename) == intent.name
-            ):
-                return file
-        return None
-
-    def _finish(self, flight: _Flight, file: FileObject) -> None:
-        """Make `file` the stored version of what was in flight, in one step for every reader."""
-        local, intent = flight.local, flight.intent
-        self._attributes.set(
-            file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None
-        )
-        with self._lock:
-            self._space.doom(intent.replaces - {file.id})
-            with local.lock:
-                sent, local.lent = local.lent, None
-                local.stored = flight.generation
-                local.sha256 = intent.sha256
-                local.base = local.current = file
-                local.replaces = frozenset({file.id})
-                local.failure = None
-                local.kept = False
-                local.lock.notify_all()
-            if sent is not None and sent is not local.spool:
-                sent.close()
-                self._adopt(sent.path, intent.sha256, sent.size)
-            if not local.unlinked and intent.name != local.name:
-                superseded = self._space.move(local, intent.name)
-                if superseded is not None:
-                    self._supersede(superseded)
-            self._space.changed()
-            self._account.listing.add(file)
-            self._changed_ns = time.time_ns()
-            self._flights.pop(intent.spool, None)
-            if local.unlinked:
-                self._journal.delete_later(file.id)
-                self._space.doom(frozenset({file.id}))
-                self.uploader.resume((), [file.id])
-            self._end_use(local)
-
-    def _store_failed(self, flight: _Flight, error: MoonfsError | OSError) -> None:
-        local, intent = flight.local, flight.intent
-        kept = intent.state == journal_states.PENDING
-        with self._lock:
-            with local.lock:
-                if not kept:
-                    local.lent = None
-                local.replaces = local.replaces if intent.replaces else frozenset()
-                renaming = intent.name != local.name
-                local.kept = kept or (renaming and local.kept)
-                if isinstance(error, Rejected | FileTooLarge) and not renaming:
-                    local.failure = (flight.generation, error)
-                local.lock.notify_all()
-            self._space.changed()
-            if kept:
-                # The old version had to make room: these bytes are the only ones left, so they go on trying.
-                if intent.name != local.name and (superseded := self._space.move(local, intent.name)):
-                    self._supersede(superseded)
-                self.uploader.store_later(intent, flight.local.lent or flight.local.materialise(), attempt=1)
-            else:
-                self._flights.pop(intent.spool, None)
-                self._journal.forget(intent.spool)
-                if local.kept:
-                    local.journaled = None
-                    with contextlib.suppress(OSError):
-                        self._keep_local(local)
-        if getattr(error, "maybe_stored", False):
-            self._account.listing.expire()
-
-    def _settle_interrupted(self, intent: Intent) -> None:
-        """Finish the deletion of an overwrite that was interrupted after its upload had arrived (W4)."""
-        arrived = [
-            file
-            for file in self._account.known().values()
-            if file.bytes == intent.size
-            and names.safe(file.filename) == intent.name
-            and file.id not in intent.known
-            and file.created_at >= intent.started - 5
-        ]
-        surplus: frozenset[str] = frozenset()
-        if arrived:
-            newest = max(arrived, key=lambda file: (file.created_at, file.id))
-            self._attributes.set(
-                newest.id, mtime_ns=intent.mtime_ns, inode=intent.inode, sha256=intent.sha256 or None
-            )
-            surplus = intent.replaces - {newest.id}
-        self._journal.stored(intent.spool, surplus)
-        self._space.doom(surplus)
-
-    def _keep_local(self, local: LocalFile) -> None:
-        """Journal a file that stays on this machine (W6); the lock must be held.
-
-        Raises:
-            OSError: the local disk refuses.
-        """
-        with local.lock:
-            state = (local.name, local.generation, local.mtime_ns)
-            if local.journaled == state:
-                return
-            spool = local.materialise()
-            spool.sync()
-            self._spool.sync_directory()
-            self._journal.put(
-                Intent(
-                    spool=spool.name,
-                    name=local.name,
-                    state=journal_states.LOCAL,
-                    purpose=self._settings.purpose,
-                    size=spool.size,
-                    sha256="",
-                    mtime_ns=local.mtime_ns,
-                    inode=local.inode,
-                    replaces=local.replaces,
-                )
-            )
-            local.kept = True
-            local.journaled = state
-
-    def _end_use(self, local: LocalFile) -> None:
-        """Put a file's bytes where they belong once nobody has it open; the lock must be held."""
-        if local.handles or local.lent is not None:
-            return
-        if local.unlinked:
-            if local.spool is not None:
-                self._journal.forget(local.spool.name)
-            local.discard()
-        elif local.clean:
-            self._space.drop(local)
-            local.close()
-            if local.spool is not None:
-                self._journal.forget(local.spool.name)
-                self._adopt(local.spool.path, local.sha256, local.spool.size)
-        elif local.refused is None and local.stays_local and not local.hollow:
-            try:
-                self._keep_local(local)
-            except OSError as error:
-                log.error("Cannot keep %s: %s", local.name, error.strerror)
-        elif not local.kept:
-            # Its writer was told: the close failed. The version before it shows again.
-            self._space.drop(local)
-            if local.spool is not None:
-                self._journal.forget(local.spool.name)
-            local.discard()
-
-    def _adopt(self, path: os.PathLike[str], sha256: str, size: int) -> None:
-        try:
-            self._originals.adopt(path, sha256, size)  # type: ignore[arg-type]
-        except OSError as error:
-            log.warning("Cannot keep an original: %s", error.strerror)
-
-    def _supersede(self, local: LocalFile) -> None:
-        """End a local file whose name another one took; its open handles go on with its bytes; lock held."""
-        local.unlinked = True
-        self._space.changed()
-        self._end_use(local)
 
     # Renaming and unlinking
 
@@ -949,20 +639,6 @@ class Filesystem:
         except NotFound:
             return frozenset()
         return target.replaces if isinstance(target, LocalFile) else frozenset({target.file.id})
-
-    def _rename_locally(self, local: LocalFile, name: str, replaced: frozenset[str]) -> None:
-        with self._lock:
-            with local.lock:
-                local.materialise()
-                if local.clean:
-                    # Under its new name the service does not have it.
-                    local.stored = -1
-                local.replaces = local.replaces | replaced
-            superseded = self._space.move(local, name)
-            self._keep_local(local)
-            if superseded is not None:
-                self._supersede(superseded)
-            self._changed_ns = time.time_ns()
 
     def _unlink_local(self, local: LocalFile, group: int) -> None:
         deleted: set[str] = set()
@@ -976,57 +652,22 @@ class Filesystem:
                     self._space.drop(local)
                     if local.spool is not None:
                         self._journal.forget(local.spool.name)
-                    self._changed_ns = time.time_ns()
                     if remote is not None:
                         self._ghost(Remote(local.name, remote), group)
-                    self._end_use(local)
+                    self._versions.end_use(local)
                     return
             for file_id in ids:
-                self.uploader.delete(file_id)
+                self._versions.uploader.delete(file_id)
                 deleted.add(file_id)
 
     def _ghost(self, remote: Remote, group: int) -> None:
         if not has_text(remote.file):
             return
         sidecar = names.sidecar(remote.name, remote.file.id)
-        self._changed_ns = time.time_ns()
         try:
             self._space.resolve(self._account.listing.peek(), sidecar)
         except NotFound:
             self._space.leave_ghost(sidecar, group)
-
-    class _Service:
-        """What the uploader sees of the drive."""
-
-        def __init__(self, filesystem: Filesystem) -> None:
-            self._filesystem = filesystem
-            account = filesystem._account
-            self.upload = account.upload
-            self.delete = account.delete
-            self.known = account.known
-            self.relist = account.relist
-            self.same_text = account.same_text
-            self.now = account.now
-
-        def stored(self, intent: Intent, file: FileObject) -> None:
-            """Take the uploader's success over, for a waiting writer or from the background."""
-            filesystem = self._filesystem
-            flight = filesystem._flights.get(intent.spool)
-            if flight is not None:
-                flight.intent = intent
-                filesystem._finish(flight, file)
-            else:
-                filesystem._account.listing.add(file)
-
-        def failed(self, intent: Intent, error: MoonfsError) -> None:
-            """Mark an acknowledged file that the service refuses; its bytes stay readable."""
-            filesystem = self._filesystem
-            flight = filesystem._flights.pop(intent.spool, None)
-            if flight is not None:
-                with flight.local.lock:
-                    flight.local.lent = None
-                    flight.local.failure = (flight.generation, error)
-                    flight.local.lock.notify_all()
 
 
 @functools.lru_cache(maxsize=4096)

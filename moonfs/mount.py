@@ -228,9 +228,7 @@ class _Drive:
         self._stack.callback(client.close)
         attributes = Attributes(state / "attributes.db")
         self._stack.callback(attributes.close)
-        remote = Remote(
-            client, attributes, listing_ttl=settings.listing_ttl, content_cache=settings.content_cache
-        )
+        remote = Remote(client, attributes, listing_ttl=settings.listing_ttl, content_cache=settings.content_cache)
         remote.verify(VERIFY_SECONDS)
         journal = Journal(state / "journal.db")
         self._stack.callback(journal.close)

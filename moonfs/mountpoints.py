@@ -81,7 +81,9 @@ def prepare(point: str) -> str:
             os.stat(path)
             if mounted.fstype == FSTYPE:
                 raise UsageError(f"{point} is a mounted moonfs drive already; unmount it with: moonfs umount {point}")
-            raise UsageError(f"{point} is busy: a {mounted.fstype} filesystem is mounted there; choose another directory.")
+            raise UsageError(
+                f"{point} is busy: a {mounted.fstype} filesystem is mounted there; choose another directory."
+            )
         os.makedirs(path, mode=0o700, exist_ok=True)
         if os.listdir(path):
             raise UsageError(f"{point} is not empty; choose an empty or a new directory to mount on.")
@@ -199,6 +201,8 @@ def _alive(pid: int) -> bool:
 
 
 def _unescape(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field).encode(
-        "utf-8", "surrogateescape"
-    ).decode("utf-8", "surrogateescape")
+    return (
+        re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+        .encode("utf-8", "surrogateescape")
+        .decode("utf-8", "surrogateescape")
+    )

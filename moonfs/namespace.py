@@ -59,6 +59,7 @@ class Namespace:
         self.local: dict[str, LocalFile] = {}
         self._doomed: set[str] = set()
         self._changes = 0
+        self.changed_ns = time.time_ns()
         self._key: tuple[int, int] | None = None
         self._table = _Table({}, {})
         self._ghosts: dict[str, tuple[int, float]] = {}
@@ -95,6 +96,7 @@ class Namespace:
 
     def put(self, local: LocalFile) -> None:
         """Show `local` under its name and hide what it replaces."""
+        self.changed_ns = time.time_ns()
         self.local[local.name] = local
         if local.replaces:
             self._changes += 1
@@ -106,24 +108,25 @@ class Namespace:
         superseded = self.local.get(name)
         local.name = name
         self.local[name] = local
-        self._changes += 1
+        self.changed()
         return None if superseded is local else superseded
 
     def drop(self, local: LocalFile) -> None:
         """Show `local` no longer; what it hid comes back unless it is doomed."""
         if self.local.get(local.name) is local:
             del self.local[local.name]
-            self._changes += 1
+            self.changed()
 
     def doom(self, ids: frozenset[str]) -> None:
         """Hide `ids` for good: they are deleted, or will be."""
         if not ids <= self._doomed:
             self._doomed |= ids
-            self._changes += 1
+            self.changed()
 
     def changed(self) -> None:
         """Say that some `replaces` has changed."""
         self._changes += 1
+        self.changed_ns = time.time_ns()
 
     def leave_ghost(self, name: str, group: int) -> None:
         """Let the process `group`, which has deleted the file, delete its sidecar `name` too (W10)."""

@@ -47,9 +47,7 @@ class Remote:
             MoonfsError: with `maybe_stored` when the outcome is open (W3).
         """
         with spool.path.open("rb") as source:
-            return self._client.upload(
-                source, filename=filename, size=spool.size, purpose=purpose, deadline=deadline
-            )
+            return self._client.upload(source, filename=filename, size=spool.size, purpose=purpose, deadline=deadline)
 
     def delete(self, file_id: str) -> None:
         """Delete a file on the service, then here.

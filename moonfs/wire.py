@@ -41,9 +41,7 @@ EXTRACTABLE: Final = frozenset(
     ).split()
 )
 #: Extensions uploaded as purpose `image` when no text is found in them (W11; DOC of the vision models).
-IMAGE_EXTENSIONS: Final = frozenset(
-    ".png .apng .jpeg .jpg .jfif .pjp .pjpeg .webp .gif .bmp .dib .heic .heif".split()
-)
+IMAGE_EXTENSIONS: Final = frozenset(".png .apng .jpeg .jpg .jfif .pjp .pjpeg .webp .gif .bmp .dib .heic .heif".split())
 #: Extensions uploaded as purpose `video` (W11). `.ts` is TypeScript on the vendor's page, so it is not here.
 VIDEO_EXTENSIONS: Final = frozenset(".mp4 .m4v .mpeg .mpg .mov .avi .flv .webm .wmv .3gp .3gpp".split())
 

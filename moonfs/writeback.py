@@ -30,7 +30,7 @@ from typing import Final, Protocol
 
 from moonfs import journal as journal_states
 from moonfs import names, wire
-from moonfs.errors import MoonfsError, NotFound, NoText, QuotaExceeded, RateLimited, TimedOut, Unreachable
+from moonfs.errors import MoonfsError, NoText, NotFound, QuotaExceeded, RateLimited, TimedOut, Unreachable
 from moonfs.journal import Intent, Journal
 from moonfs.spool import SpoolFile
 from moonfs.wire import FileObject
