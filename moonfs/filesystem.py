@@ -648,10 +648,8 @@ class Filesystem:
                 if not ids:
                     remote = local.current
                     self._space.doom(frozenset(deleted))
-                    local.unlinked = True
+                    self._versions.cancel(local)
                     self._space.drop(local)
-                    if local.spool is not None:
-                        self._journal.forget(local.spool.name)
                     if remote is not None:
                         self._ghost(Remote(local.name, remote), group)
                     self._versions.end_use(local)

@@ -8,17 +8,21 @@ can be repeated after a crash at any point:
 3. `stored`: in one transaction the row goes and the ids it replaces are queued for deletion (W4)
 4. each id is deleted on the service, then forgotten here (`deleted`)
 
-It does no network and knows no policy. Spool files without a row are orphans (`Spool.clean`).
+It does no network and knows no policy. A disk that refuses raises OSError with its errno. Spool files without a
+row are orphans (`Spool.clean`).
 
 **Threading:** one connection behind one lock; any thread may call.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -45,7 +49,8 @@ CREATE TABLE IF NOT EXISTS intents (
     replaces TEXT NOT NULL,
     started REAL NOT NULL,
     known TEXT NOT NULL,
-    error TEXT NOT NULL
+    error TEXT NOT NULL,
+    local_name BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS deletions (id TEXT PRIMARY KEY) STRICT;
 """
@@ -66,6 +71,8 @@ class Intent:
         started: unix time of the first attempt by the service's clock, 0 before it (W3).
         known: ids that bore this name and size before the first attempt, so are not ours (W3).
         error: why it failed.
+        local_name: the name under which the bytes were kept on this machine before this rename to `name`.
+        cancelled: its name is gone; not to be tried again (W8). Not recorded: the row goes with the name.
     """
 
     spool: str
@@ -80,6 +87,8 @@ class Intent:
     started: float = 0.0
     known: frozenset[str] = field(default=frozenset())
     error: str = ""
+    local_name: str = ""
+    cancelled: bool = False
 
 
 class Journal:
@@ -113,35 +122,36 @@ class Journal:
             intent.started,
             json.dumps(sorted(intent.known)),
             intent.error,
+            os.fsencode(intent.local_name),
         )
-        with self._lock:
-            self._db.execute("INSERT OR REPLACE INTO intents VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", row)
+        with self._using():
+            self._db.execute("INSERT OR REPLACE INTO intents VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", row)
 
     def stored(self, spool: str, delete: frozenset[str]) -> None:
         """Record that `spool` is on the service: its row goes, `delete` is queued, in one transaction (W4)."""
-        with self._lock, self._db:
+        with self._using(), self._db:
             self._db.execute("BEGIN")
             self._db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", [(file_id,) for file_id in delete])
             self._db.execute("DELETE FROM intents WHERE spool = ?", (spool,))
 
     def forget(self, spool: str) -> None:
         """Drop the intent for `spool`, if there is one."""
-        with self._lock:
+        with self._using():
             self._db.execute("DELETE FROM intents WHERE spool = ?", (spool,))
 
     def delete_later(self, file_id: str) -> None:
         """Queue the deletion of `file_id` on the service."""
-        with self._lock:
+        with self._using():
             self._db.execute("INSERT OR IGNORE INTO deletions VALUES (?)", (file_id,))
 
     def deleted(self, file_id: str) -> None:
         """Record that `file_id` is gone from the service."""
-        with self._lock:
+        with self._using():
             self._db.execute("DELETE FROM deletions WHERE id = ?", (file_id,))
 
     def intents(self) -> list[Intent]:
         """Return every intent, oldest first."""
-        with self._lock:
+        with self._using():
             rows = self._db.execute("SELECT * FROM intents ORDER BY rowid").fetchall()
         return [
             Intent(
@@ -157,14 +167,39 @@ class Journal:
                 started=started,
                 known=frozenset(json.loads(known)),
                 error=error,
+                local_name=os.fsdecode(local_name),
             )
-            for spool, name, state, purpose, size, sha256, mtime_ns, inode, replaces, started, known, error in rows
+            for (
+                spool,
+                name,
+                state,
+                purpose,
+                size,
+                sha256,
+                mtime_ns,
+                inode,
+                replaces,
+                started,
+                known,
+                error,
+                local_name,
+            ) in rows
         ]
 
     def deletions(self) -> list[str]:
         """Return the ids that are still to be deleted on the service."""
-        with self._lock:
+        with self._using():
             return [file_id for (file_id,) in self._db.execute("SELECT id FROM deletions")]
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """Hold the lock, and let a full or failing disk reach the writer as an errno (W7)."""
+        try:
+            with self._lock:
+                yield
+        except sqlite3.OperationalError as error:
+            code = errno.ENOSPC if "full" in str(error) else errno.EIO
+            raise OSError(code, f"The journal cannot be written: {error}") from error
 
     def close(self) -> None:
         """Close the database."""

@@ -248,7 +248,13 @@ class Operations:
 
     def create(self, path: str, mode: int, fi: Any) -> int:
         """open(2) with O_CREAT of a new file."""
-        return self._opened(fi, self._filesystem.create(path, mode))
+        try:
+            return self._opened(fi, self._filesystem.create(path, mode))
+        except errors.AlreadyExists:
+            # It has appeared since the kernel looked, which matters to O_EXCL only.
+            if fi.flags & os.O_EXCL:
+                raise
+            return self.open(path, fi)
 
     def read(self, _path: str, size: int, offset: int, fi: Any) -> bytes:
         """pread(2)."""

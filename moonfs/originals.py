@@ -8,8 +8,10 @@ immutable files named by their hash; it knows no ids and no names.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -59,7 +61,16 @@ class Originals:
             if sha256 in self._sizes or size > self._capacity:
                 path.unlink(missing_ok=True)
                 return
-            os.replace(path, self._directory / sha256)
+            try:
+                os.replace(path, self._directory / sha256)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                # State and cache are on different filesystems.
+                part = self._directory / f"{sha256}.part"
+                shutil.copyfile(path, part)
+                os.replace(part, self._directory / sha256)
+                path.unlink()
             os.utime(self._directory / sha256)
             self._sizes[sha256] = size
             self._verified.add(sha256)

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moonfs import journal as journal_states
@@ -30,7 +30,7 @@ from moonfs.remote import Remote as Account
 from moonfs.room import Room
 from moonfs.spool import Spool
 from moonfs.wire import FileObject
-from moonfs.writeback import Uploader
+from moonfs.writeback import Uploader, arrived
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +88,16 @@ class Versions:
                 self._journal.forget(intent.spool)
                 continue
             if intent.state == journal_states.UPLOADING:
-                # Never acknowledged: if it arrived, what it replaces must go (W4); else it never was.
-                file.close()
-                self._settle_interrupted(intent)
-                continue
+                if self._arrived(intent) or not intent.local_name:
+                    # It is on the service, or its writer was never told that it is safe.
+                    file.close()
+                    self._journal.forget(intent.spool)
+                    continue
+                # A rename that was interrupted: the bytes are safe under the name they had.
+                intent = replace(  # noqa: PLW2901
+                    intent, name=intent.local_name, state=journal_states.LOCAL, replaces=frozenset()
+                )
+                self._journal.put(intent)
             local = LocalFile(self._spool, intent.name, intent.inode, intent.mtime_ns, file=file)
             local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
             keep.add(intent.spool)
@@ -138,6 +144,7 @@ class Versions:
             mtime_ns=local.mtime_ns,
             inode=local.inode,
             replaces=local.replaces | replaced,
+            local_name=local.name if local.kept else "",
         )
         flight = _Flight(local, generation, intent)
         try:
@@ -153,7 +160,7 @@ class Versions:
                 self._room.check_one_more(beside=local)
             self._flights[spool.name] = flight
             self.uploader.store(intent, spool)
-        except (MoonfsError, OSError) as error:
+        except BaseException as error:
             self._store_failed(flight, error)
             raise
 
@@ -191,17 +198,15 @@ class Versions:
             if not local.unlinked and intent.name != local.name:
                 superseded = self._space.move(local, intent.name)
                 if superseded is not None:
-                    self.supersede(superseded)
+                    self._supersede(superseded, intent.replaces | {file.id})
             self._space.changed()
             self._account.listing.add(file)
             self._flights.pop(intent.spool, None)
             if local.unlinked:
-                self._journal.delete_later(file.id)
-                self._space.doom(frozenset({file.id}))
-                self.uploader.resume((), [file.id])
+                self._delete_in_background(frozenset({file.id}))
             self.end_use(local)
 
-    def _store_failed(self, flight: _Flight, error: MoonfsError | OSError) -> None:
+    def _store_failed(self, flight: _Flight, error: BaseException) -> None:
         local, intent = flight.local, flight.intent
         kept = intent.state == journal_states.PENDING
         with self._lock:
@@ -218,7 +223,7 @@ class Versions:
             if kept:
                 # The old version had to make room: these bytes are the only ones left, so they go on trying.
                 if intent.name != local.name and (superseded := self._space.move(local, intent.name)):
-                    self.supersede(superseded)
+                    self._supersede(superseded, intent.replaces)
                 self.uploader.store_later(intent, flight.local.lent or flight.local.materialise(), attempt=1)
             else:
                 self._flights.pop(intent.spool, None)
@@ -230,23 +235,16 @@ class Versions:
         if getattr(error, "maybe_stored", False):
             self._account.listing.expire()
 
-    def _settle_interrupted(self, intent: Intent) -> None:
-        """Finish the deletion of an overwrite that was interrupted after its upload had arrived (W4)."""
-        arrived = [
-            file
-            for file in self._account.known().values()
-            if file.bytes == intent.size
-            and names.safe(file.filename) == intent.name
-            and file.id not in intent.known
-            and file.created_at >= intent.started - 5
-        ]
-        surplus: frozenset[str] = frozenset()
-        if arrived:
-            newest = max(arrived, key=lambda file: (file.created_at, file.id))
-            self._attributes.set(newest.id, mtime_ns=intent.mtime_ns, inode=intent.inode, sha256=intent.sha256 or None)
-            surplus = intent.replaces - {newest.id}
+    def _arrived(self, intent: Intent) -> bool:
+        """Say whether an interrupted upload had arrived; if so, queue the deletion of what it replaced (W4)."""
+        file = arrived(intent, self._account.known().values())
+        if file is None:
+            return False
+        self._attributes.set(file.id, mtime_ns=intent.mtime_ns, inode=intent.inode, sha256=intent.sha256 or None)
+        surplus = intent.replaces - {file.id}
         self._journal.stored(intent.spool, surplus)
         self._space.doom(surplus)
+        return True
 
     def keep_local(self, local: LocalFile) -> None:
         """Journal a file that stays on this machine (W6); the lock must be held.
@@ -309,13 +307,37 @@ class Versions:
         except OSError as error:
             log.warning("Cannot keep an original: %s", error.strerror)
 
-    def supersede(self, local: LocalFile) -> None:
-        """End a local file whose name another one took; its open handles go on with its bytes; lock held."""
-        local.unlinked = True
-        self._space.changed()
+    def _supersede(self, local: LocalFile, inherited: frozenset[str]) -> None:
+        """End a local file whose name another one took; its open handles go on with its bytes; lock held.
+
+        `inherited` are the remote files that the other one answers for; what else it had stored must go.
+        """
+        self.cancel(local)
+        self._delete_in_background(local.replaces - inherited)
         self.end_use(local)
 
+    def cancel(self, local: LocalFile) -> None:
+        """Take its name from a local file: nothing of it is uploaded any more (W8); the lock must be held."""
+        local.unlinked = True
+        if local.spool is not None:
+            self._journal.forget(local.spool.name)
+        for flight in self._flights.values():
+            if flight.local is local:
+                flight.intent.cancelled = True
+        self._space.changed()
+
+    def _delete_in_background(self, ids: frozenset[str]) -> None:
+        for file_id in ids:
+            self._journal.delete_later(file_id)
+        self._space.doom(ids)
+        self.uploader.resume((), ids)
+
     def rename_locally(self, local: LocalFile, name: str, replaced: frozenset[str]) -> None:
+        """Give a file that stays on this machine another name, over an existing one if need be (N6, W9).
+
+        Raises:
+            OSError: the local disk refuses.
+        """
         with self._lock:
             with local.lock:
                 local.materialise()
@@ -326,7 +348,7 @@ class Versions:
             superseded = self._space.move(local, name)
             self.keep_local(local)
             if superseded is not None:
-                self.supersede(superseded)
+                self._supersede(superseded, local.replaces)
 
     def stored(self, intent: Intent, file: FileObject) -> None:
         """Take up that the service has `intent` as `file`."""
@@ -338,12 +360,24 @@ class Versions:
 
     def failed(self, intent: Intent, error: MoonfsError) -> None:
         """Take up that the service refused an acknowledged `intent` for good."""
-        flight = self._flights.pop(intent.spool, None)
+        flight = self._land(intent)
         if flight is not None:
-            with flight.local.lock:
-                flight.local.lent = None
-                flight.local.failure = (flight.generation, error)
-                flight.local.lock.notify_all()
+            flight.local.failure = (flight.generation, error)
+
+    def cancelled(self, intent: Intent) -> None:
+        """Take up that `intent`, whose name is gone, is not tried again."""
+        self._land(intent)
+
+    def _land(self, intent: Intent) -> _Flight | None:
+        """End a flight that did not arrive."""
+        with self._lock:
+            flight = self._flights.pop(intent.spool, None)
+            if flight is not None:
+                with flight.local.lock:
+                    flight.local.lent = None
+                    flight.local.lock.notify_all()
+                self.end_use(flight.local)
+        return flight
 
 
 class _Service:
@@ -365,3 +399,7 @@ class _Service:
     def failed(self, intent: Intent, error: MoonfsError) -> None:
         """Mark an acknowledged file that the service refuses; its bytes stay readable."""
         self._versions.failed(intent, error)
+
+    def cancelled(self, intent: Intent) -> None:
+        """End the flight of an intent that is not tried again."""
+        self._versions.cancelled(intent)

@@ -70,6 +70,9 @@ class Service(Protocol):
     def failed(self, intent: Intent, error: MoonfsError) -> None:
         """Told when an acknowledged intent was refused for good."""
 
+    def cancelled(self, intent: Intent) -> None:
+        """Told when a cancelled intent is not tried again."""
+
 
 @dataclass(order=True)
 class _Task:
@@ -172,6 +175,9 @@ class Uploader:
         """Store `intent` in the background, retried until it is stored or refused."""
 
         def run() -> None:
+            if intent.cancelled:
+                self._service.cancelled(intent)
+                return
             try:
                 self.store(intent, spool)
             except (TimedOut, Unreachable, RateLimited) as error:
@@ -278,8 +284,7 @@ class Uploader:
         return None
 
     def _match(self, intent: Intent) -> FileObject | None:
-        ours = list(_ours(intent, self._service.relist().values()))
-        return max(ours, key=lambda file: (file.created_at, file.id), default=None)
+        return arrived(intent, self._service.relist().values())
 
     def _adopt_unsettled(self, intent: Intent) -> FileObject | None:
         """Take up what became of earlier attempts under this name that ended in an error for their writer."""
@@ -342,6 +347,11 @@ class Uploader:
             with self._wake:
                 self._tasks.remove(task)
                 heapq.heapify(self._tasks)
+
+
+def arrived(intent: Intent, files: Iterable[FileObject]) -> FileObject | None:
+    """Return the newest of `files` that an unanswered attempt of `intent` may have made, or None (W3)."""
+    return max(_ours(intent, files), key=lambda file: (file.created_at, file.id), default=None)
 
 
 def _namesakes(intent: Intent, files: Iterable[FileObject]) -> list[FileObject]:
