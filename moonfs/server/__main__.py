@@ -14,9 +14,7 @@ from moonfs.server.command import start
 def main() -> int:
     """Parse the arguments, serve, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m moonfs.server", description="Serve the local Files API.")
-    parser.add_argument(
-        "--data", required=True, metavar="DIR", help="data directory, made when it is not there"
-    )
+    parser.add_argument("--data", required=True, metavar="DIR", help="data directory, made when it is not there")
     parser.add_argument("--socket", metavar="PATH", help="serve a UNIX socket here")
     parser.add_argument("--host", help="serve TCP on this address")
     parser.add_argument("--port", type=int, default=0, help="TCP port (default: a free one)")

@@ -58,6 +58,7 @@ def start(
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     try:
         from moonfs.server.directory import DirectoryError  # noqa: PLC0415 - optional dependencies
+        from moonfs.server.extraction.extractor import Extraction, NoExtraction  # noqa: PLC0415
         from moonfs.server.serve import ServeError, run  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return _fail(f"the local Files API needs the extra `local` ({error.name} is missing): "
@@ -72,7 +73,7 @@ def start(
             socket_path=path,
             on_ready=on_ready,
             exit_with_clients=exit_with_clients,
-            extraction=extraction,
+            make_extractor=Extraction if extraction else NoExtraction,
         )
     except (DirectoryError, ServeError) as error:
         return _fail(str(error))

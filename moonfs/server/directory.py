@@ -50,9 +50,7 @@ class DataDirectory:
             self._sweep()
         except OSError as error:
             self.close()
-            raise DirectoryError(
-                f"cannot write to the data directory {self.path}: {error.strerror}"
-            ) from error
+            raise DirectoryError(f"cannot write to the data directory {self.path}: {error.strerror}") from error
 
     def join(self, name: str) -> str:
         """Return the path of `name` in the directory."""

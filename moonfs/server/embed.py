@@ -179,9 +179,7 @@ def _locked(path: str, kind: int, deadline: float) -> int:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 os.close(handle)
-                raise EmbedError(
-                    f"another process holds {path}, so the local Files API cannot be reached"
-                ) from None
+                raise EmbedError(f"another process holds {path}, so the local Files API cannot be reached") from None
             time.sleep(_PAUSE)
         except BaseException:
             os.close(handle)

@@ -50,7 +50,7 @@ def run(
     socket_path: str | os.PathLike[str] | None = None,
     on_ready: Callable[[Address], None] | None = None,
     exit_with_clients: bool = False,
-    extraction: bool = True,
+    make_extractor: Callable[[Store], Extraction | NoExtraction] = Extraction,
     limits: Limits | None = None,
 ) -> None:
     """Serve `data` until SIGTERM, SIGINT or, with `exit_with_clients`, until its last client is gone.
@@ -61,7 +61,7 @@ def run(
         socket_path: where to serve a UNIX socket, 0600; a stale one is replaced. None for none.
         on_ready: called once it listens and `server.json` says so.
         exit_with_clients: end when nobody holds `clients.lock` any more.
-        extraction: False stores everything as text, without workers, for benchmarks.
+        make_extractor: what gets text out of uploads; `NoExtraction` for benchmarks.
         limits: of the account.
 
     Raises:
@@ -83,9 +83,7 @@ def run(
         store = Store(directory, limits)
         try:
             ready = _Ready(directory.path, Address(os.getpid(), base_url, path), on_ready)
-            asyncio.run(
-                _serve(store, key, sockets, ready, exit_with_clients=exit_with_clients, extraction=extraction)
-            )
+            asyncio.run(_serve(store, key, sockets, ready, make_extractor, exit_with_clients=exit_with_clients))
         finally:
             withdraw(directory.path)
             if path is not None:
@@ -133,29 +131,25 @@ async def _serve(
     key: str,
     sockets: list[socket.socket],
     ready: Callable[[], None],
+    make_extractor: Callable[[Store], Extraction | NoExtraction],
     *,
     exit_with_clients: bool,
-    extraction: bool,
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    extractor = Extraction(store) if extraction else NoExtraction()
+    extractor = make_extractor(store)
     endings: list[asyncio.Future[Any]] = []
 
     def end(why: str) -> None:
         if not stop.is_set():
             _log.info("stopping: %s", why)
-            endings.append(
-                asyncio.ensure_future(extractor.close())
-            )  # requests under way get their answer at once
+            endings.append(asyncio.ensure_future(extractor.close()))  # requests under way get their answer at once
             stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number.name)
     if exit_with_clients:
-        _watch_clients(
-            store.directory.join(CLIENTS), partial(loop.call_soon_threadsafe, end, "no client is left")
-        )
+        _watch_clients(store.directory.join(CLIENTS), partial(loop.call_soon_threadsafe, end, "no client is left"))
     config = uvicorn.Config(
         make_app(store, extractor, key),
         http="h11",
@@ -196,9 +190,7 @@ def _listen_tcp(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise ServeError(
-            f"cannot listen on {host} port {port}: {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise ServeError(f"cannot listen on {host} port {port}: {(error.strerror or str(error)).lower()}") from error
     return listener
 
 

@@ -265,9 +265,7 @@ class Store:
                 self._reserved_files -= 1
                 self._reserved_bytes -= staged.size
 
-    def _commit(
-        self, staged: Staged, filename: str, purpose: str, text: Extracted, made: list[str]
-    ) -> wire.FileObject:
+    def _commit(self, staged: Staged, filename: str, purpose: str, text: Extracted, made: list[str]) -> wire.FileObject:
         staged.seal()
         file_id = self._ids.next()
         literal = _inline(text.literal)
@@ -301,9 +299,7 @@ class Store:
         with self._lock:
             self._total -= self._files.pop(file_id).bytes
             self._listing = None
-        _remove(
-            os.path.join(self.directory.originals, file_id), os.path.join(self.directory.contents, file_id)
-        )
+        _remove(os.path.join(self.directory.originals, file_id), os.path.join(self.directory.contents, file_id))
 
     # -- inside
 

@@ -19,7 +19,7 @@ from moonfs.server import refusal
 from moonfs.server.extraction.lanes import Lane, LaneSettings, WorkerFailed
 from moonfs.server.extraction.registry import FORMATS, VERSION, Format, choose, extension_of, is_taken
 from moonfs.server.media import TEXT, media_type
-from moonfs.server.store import Extracted, Staged, Store
+from moonfs.server.store import INLINE_BYTES, Extracted, Staged, Store
 
 _GIB: Final = 1024**3
 LIGHT: Final = LaneSettings(
@@ -119,7 +119,14 @@ class Extraction:
 
 
 class NoExtraction:
-    """Stores every file as if its text were its UTF-8 bytes: for benchmarks of the store, without workers."""
+    """Stores every file as if its text were its UTF-8 bytes: for benchmarks of the store, without workers.
+
+    Args:
+        store: not needed.
+    """
+
+    def __init__(self, store: Store) -> None:
+        pass
 
     async def extract(self, staged: Staged, filename: str) -> Extracted:
         """Return the bytes as text; a long file keeps its first bytes only."""
@@ -132,7 +139,7 @@ class NoExtraction:
 
 
 def _short_text(entry: Format, staged: Staged) -> bytes | None:
-    if entry.name not in _VERBATIM:
+    if entry.name not in _VERBATIM or staged.size > INLINE_BYTES:
         return None
     whole = staged.whole()
     if whole is None or b"\0" in whole or (entry.name == "json" and b"\\u" in whole):

@@ -116,9 +116,7 @@ class Lane:
             await self._end(worker)
             return
         self._idle.append(worker)
-        worker.idle_timer = asyncio.get_running_loop().call_later(
-            self._settings.idle_seconds, self._retire, worker
-        )
+        worker.idle_timer = asyncio.get_running_loop().call_later(self._settings.idle_seconds, self._retire, worker)
 
     def _retire(self, worker: _Worker) -> None:
         if worker in self._idle:

@@ -22,8 +22,8 @@ MAX_SVG_BYTES: Final = 64 * 1024**2
 
 _UNSEEN: Final = frozenset(("script", "style", "template", "noscript"))
 _BLOCK_NAMES: Final = (
-    "address article aside blockquote body br caption dd div dl dt fieldset figcaption figure footer form h1 h2"
-    " h3 h4 h5 h6 head header hr html legend li main nav ol option p pre section table title tr ul"
+    "address article aside blockquote body br caption dd div dl dt fieldset figcaption figure footer form"
+    " h1 h2 h3 h4 h5 h6 head header hr html legend li main nav ol option p pre section table title tr ul"
 )
 _BLOCKS: Final = frozenset(_BLOCK_NAMES.split())
 _CHARSET: Final = re.compile(

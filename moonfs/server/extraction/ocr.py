@@ -49,9 +49,7 @@ class Recogniser:
         if not lines:
             return ""
         if _lies_on_its_side(lines):
-            turned = [
-                self._lines(picture.transpose(turn)) for turn in (Transpose.ROTATE_90, Transpose.ROTATE_270)
-            ]
+            turned = [self._lines(picture.transpose(turn)) for turn in (Transpose.ROTATE_90, Transpose.ROTATE_270)]
             # Vertical Chinese stands as it is: its letters are good only the way they were found.
             lines = max(*turned, lines, key=_worth)
         elif _mean_score(lines) < GOOD_SCORE:

@@ -51,12 +51,8 @@ _PLAIN: Final = _words(
     ".txt .csv .md .log .go .h .c .cpp .cxx .cc .cs .java .js .css .jsp .php .py .py3 .asp .yaml"
     " .yml .ini .conf .ts .tsx"
 )
-_PICTURES: Final = _words(
-    ".jpeg .jpg .jfif .pjp .pjpeg .png .apng .bmp .dib .gif .webp .ico .xbm .tif .tiff .avif"
-)
-_PICTURE_TYPES: Final = _words(
-    "image/png image/jpeg image/gif image/webp image/bmp image/tiff image/x-icon image/avif"
-)
+_PICTURES: Final = _words(".jpeg .jpg .jfif .pjp .pjpeg .png .apng .bmp .dib .gif .webp .ico .xbm .tif .tiff .avif")
+_PICTURE_TYPES: Final = _words("image/png image/jpeg image/gif image/webp image/bmp image/tiff image/x-icon image/avif")
 
 FORMATS: Final = (
     Format("text", f"{_HERE}.text:read", _PLAIN, is_text=True),

@@ -24,6 +24,7 @@ _MARKS: Final = (
 )
 #: How much charset-normalizer looks at, in bytes.
 _SAMPLE: Final = 256 * 1024
+_CONTROLS: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _ESCAPES: Final = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[0-9a-fA-F]{4})+)")
 
 
@@ -46,7 +47,7 @@ def decode(raw: bytes) -> str:
             return raw.decode(encoding, "replace")
     wide = _wide_encoding(raw)
     if wide:
-        return raw.decode(wide, "replace")
+        return _without_controls(raw.decode(wide, "replace"))
     if b"\0" in raw:
         raise NoText
     try:
@@ -62,7 +63,14 @@ def decode(raw: bytes) -> str:
     best = from_bytes(raw[:_SAMPLE]).best()
     if best is None:
         raise NoText
-    return raw.decode(best.encoding, "replace")
+    return _without_controls(raw.decode(best.encoding, "replace"))
+
+
+def _without_controls(text: str) -> str:
+    """Return `text` unless it is binary data read as text. Raises NoText."""
+    if _CONTROLS.search(text[:_SAMPLE]):
+        raise NoText
+    return text
 
 
 def _wide_encoding(raw: bytes) -> str | None:
@@ -82,9 +90,7 @@ def _wide_encoding(raw: bytes) -> str | None:
 def _is_plausible_chinese(text: str) -> bool:
     """Say whether text decoded as GB18030 looks meant: almost any bytes decode, mostly to rare characters."""
     other = [c for c in text[:_SAMPLE] if c > "\x7f"]
-    common = sum(
-        "\u4e00" <= c <= "\u9fff" or "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uffef" for c in other
-    )
+    common = sum("\u4e00" <= c <= "\u9fff" or "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uffef" for c in other)
     return bool(other) and common >= len(other) * 0.7
 
 

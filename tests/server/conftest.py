@@ -1,0 +1,151 @@
+"""A real server process on a UNIX socket, and a real httpx client of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from moonfs.server.address import read_address, read_key
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+SECONDS = 60.0
+
+
+@dataclass
+class Server:
+    """One server process and a client that holds its key."""
+
+    process: subprocess.Popen[bytes]
+    data: Path
+    socket: str
+    client: httpx.Client = field(init=False)
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.key = read_key(self.data)
+        self.client = self.make_client(self.key)
+
+    def make_client(self, key: str) -> httpx.Client:
+        return httpx.Client(
+            base_url="http://local/v1",
+            transport=httpx.HTTPTransport(uds=self.socket),
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=SECONDS,
+        )
+
+    def upload(self, name: str, content: bytes, purpose: str | None = "file-extract") -> httpx.Response:
+        form = {} if purpose is None else {"purpose": purpose}
+        return self.client.post("/files", files={"file": (name, content)}, data=form)
+
+    def text(self, name: str, content: bytes) -> str:
+        """Upload and return the extracted text."""
+        answer = self.upload(name, content)
+        assert answer.status_code == 200, answer.text
+        text = self.client.get(f"/files/{answer.json()['id']}/content").json()["content"]
+        assert isinstance(text, str)
+        return text
+
+    def ids(self) -> list[str]:
+        return [file["id"] for file in self.client.get("/files").json()["data"]]
+
+    def memory(self, what: str) -> int:
+        """Return `VmRSS` or `VmHWM` of the server, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(what))
+
+    def children(self) -> list[int]:
+        """Return the pids of its workers."""
+        return [
+            int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        ]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.client.close()
+        self.process.send_signal(number)
+        return self.process.wait(SECONDS)
+
+
+Launch = Callable[..., Server]
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> Any:
+    """Return the first true value of `condition`; the time-out is for a broken server only."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"never: {what}")
+
+
+@contextlib.contextmanager
+def started(data: Path, options: dict[str, Any] | None = None) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="mfs-") as run:
+        socket = f"{run}/s"
+        if options is None:
+            command = ["-m", "moonfs.server", "--data", str(data), "--socket", socket]
+        else:
+            command = [str(HERE / "launch.py"), json.dumps({"data": str(data), "socket": socket, **options})]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen([sys.executable, *command], env=environment)
+
+        def is_up() -> bool:
+            assert process.poll() is None, f"the server ended with {process.returncode}"
+            address = read_address(data)
+            return address is not None and address.pid == process.pid
+
+        try:
+            wait_until(is_up, "the server is up")
+            server = Server(process, data, socket)
+            try:
+                yield server
+            finally:
+                server.client.close()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server as people get it, shared by the tests that only upload and read."""
+    with started(tmp_path_factory.mktemp("shared") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    """Start servers of one's own: `launch(limits={...}, light={...})`; the same data directory each time."""
+    with contextlib.ExitStack() as stack:
+
+        def start(plain: bool = False, **options: Any) -> Server:
+            return stack.enter_context(started(tmp_path / "data", None if plain else options))
+
+        yield start
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Any], str], Any]:
+    """Wait for a condition that is sure to come."""
+    return wait_until

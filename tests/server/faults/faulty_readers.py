@@ -1,0 +1,63 @@
+"""Readers that go wrong on purpose; imported by workers of a server under test."""
+
+import ctypes
+import os
+import signal
+import socket
+import time
+
+from moonfs.server.extraction.document import Document, Output
+
+
+def hang(document: Document, output: Output) -> None:
+    """Sleep for ever, deaf to SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        time.sleep(3600)
+
+
+def spin(document: Document, output: Output) -> None:
+    """Use the CPU for ever."""
+    while True:
+        pass
+
+
+def crash(document: Document, output: Output) -> None:
+    """Die of a segmentation fault."""
+    ctypes.string_at(0)
+
+
+def swallow(document: Document, output: Output) -> None:
+    """Take all the memory there is."""
+    taken = []
+    while True:
+        taken.append(bytearray(64 * 1024**2))
+
+
+def print_much(document: Document, output: Output) -> None:
+    """Print what a careless library may print, then answer."""
+    os.write(1, b'{"verdict": "text", "resident": 0}\n' * 100)
+    output.add("printed")
+
+
+def wait_for_gate(document: Document, output: Output) -> None:
+    """Wait until somebody opens the FIFO that the document names, and say who waited."""
+    with open(document.path, encoding="utf-8") as stream:
+        gate = stream.read()
+    with open(gate, "w", encoding="utf-8") as stream:
+        stream.write("here")
+    with open(gate + ".go", encoding="utf-8") as stream:
+        output.add(stream.read())
+
+
+def environment(document: Document, output: Output) -> None:
+    """Tell what a worker has: its home, its limits, what of the network it reaches, its open files."""
+    output.add(f"home {os.environ['HOME']}\npid {os.getpid()}\n")
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            output.add(f"fd {os.readlink('/proc/self/fd/' + name)}\n")
+        except OSError:
+            pass
+    with socket.socket() as probe:
+        port = int(os.path.basename(document.extension)[1:] or 0)
+        output.add(f"network {probe.connect_ex(('127.0.0.1', port or 9))}\n")

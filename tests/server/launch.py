@@ -1,0 +1,43 @@
+"""Start a server with other limits, or with readers that go wrong on purpose. Arguments: one JSON object."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+
+from moonfs.server.extraction import extractor
+from moonfs.server.extraction.extractor import Extraction
+from moonfs.server.extraction.registry import FORMATS, Format
+from moonfs.server.serve import run
+from moonfs.server.store import Limits, Store
+
+FAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "faults")
+FAULTY = tuple(
+    Format(name, f"faulty_readers:{name}", frozenset((f".{name}",)))
+    for name in ("hang", "spin", "crash", "swallow", "print_much", "wait_for_gate", "environment")
+)
+
+
+def main() -> None:
+    options = json.loads(sys.argv[1])
+    light = {"python_path": (FAULTS,), **options.get("light", {})}
+    ocr = {"python_path": (FAULTS,), **options.get("ocr", {})}
+    gate = Format("ocr_gate", "faulty_readers:wait_for_gate", frozenset((".ocr_gate",)), lane="ocr")
+
+    def make_extractor(store: Store) -> Extraction:
+        return Extraction(
+            store,
+            replace(extractor.LIGHT, **light),
+            replace(extractor.OCR, **ocr),
+            (*FORMATS, *FAULTY, gate),
+        )
+
+    run(
+        options["data"],
+        socket_path=options["socket"],
+        limits=Limits(**options.get("limits", {})),
+        make_extractor=make_extractor,
+    )
+
+
+main()

@@ -1,0 +1,180 @@
+"""The five endpoints against the observed behaviour: bodies byte for byte, statuses, types, messages, limits."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+
+TOO_LARGE = "File size is too large, max file size is 100MB, please confirm and re-upload the file"
+EMPTY = "File size is zero, please confirm and re-upload the file"
+NO_TEXT = "text extract error: 没有解析出内容"
+UNSUPPORTED = "text extract error: 不支持的文件类型"
+NOT_FOUND = b'{"error":{"message":"The requested resource was not found","type":"resource_not_found_error"}}'
+
+
+def refused(answer: httpx.Response, status: int, message: str, kind: str = "invalid_request_error") -> None:
+    assert answer.status_code == status
+    assert answer.content == f'{{"error":{{"message":"{message}","type":"{kind}"}}}}'.encode()
+
+
+def test_upload_answers_with_the_file_object_byte_for_byte(server):
+    before = int(time.time())
+    answer = server.upload("福州商场.txt", "商场\n".encode())
+    file_id, created = answer.json()["id"], answer.json()["created_at"]
+    assert answer.status_code == 200
+    content = '"say \\"hi\\"\\n世界\\t\\\\"'
+    assert answer.content.decode() == (
+        f'{{"content":{content},"file_type":"text/plain","filename":"a.txt","title":"","type":"file"}}'
+    )
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_delete_is_alphabetical_and_final(server):
+    file_id = server.upload("a.txt", b"a").json()["id"]
+    answer = server.client.delete(f"/files/{file_id}")
+    assert (answer.status_code, answer.content) == (
+        200,
+        f'{{"deleted":true,"id":"{file_id}","object":"file"}}'.encode(),
+    )
+    for again in (
+        server.client.delete(f"/files/{file_id}"),
+        server.client.get(f"/files/{file_id}"),
+        server.client.get(f"/files/{file_id}/content"),
+    ):
+        assert (again.status_code, again.content) == (404, NOT_FOUND)
+    assert file_id not in server.ids()
+
+
+def test_list_is_the_whole_account_newest_first(launch):
+    server = launch()
+    assert server.client.get("/files").content == b'{"object":"list","data":[]}'
+    objects = [server.upload(f"{n}.txt", b"x").json() for n in range(5)]
+    assert server.client.get("/files").json() == {"object": "list", "data": objects[::-1]}
+    ids = [file["id"] for file in objects]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 5
+
+
+def test_a_pager_that_asks_on_comes_to_an_end(server):
+    server.upload("a.txt", b"a")
+    ids = server.ids()
+    rest = server.client.get("/files", params={"after": ids[0]}).json()["data"]
+    assert [file["id"] for file in rest] == ids[1:]
+    assert server.client.get("/files", params={"after": ids[-1]}).content == b'{"object":"list","data":[]}'
+
+
+@pytest.mark.parametrize("name", [".env", "Dockerfile.x", "README", "a.", "archive.zip", "dir.txt/name", "a.exe"])
+def test_unsupported_names(server, name):
+    refused(server.upload(name, b"text"), 400, UNSUPPORTED)
+
+
+def test_empty_file(server):
+    refused(server.upload("a.txt", b""), 400, EMPTY)
+    refused(server.upload("a.png", b"", "image"), 400, EMPTY)
+
+
+@pytest.mark.parametrize("content", [b" \n\t ", b"\x00\x01\x02\x03" * 50])
+def test_a_file_without_text(server, content):
+    refused(server.upload("a.txt", content), 400, NO_TEXT)
+
+
+def test_purposes(server):
+    assert server.upload("a.txt", b"a", None).json()["purpose"] == "file-extract"
+    for wrong in ("fine-tune", "assistants", "x" * 5000):
+        refused(server.upload("a.txt", b"a", wrong), 400, "Invalid purpose: only 'file-extract' accepted")
+
+
+def test_purpose_after_the_file(server):
+    form = [("file", ("a.txt", b"a")), ("purpose", (None, b"fine-tune"))]
+    refused(server.client.post("/files", files=form), 400, "Invalid purpose: only 'file-extract' accepted")
+    form = [("file", ("a.jsonl", b"{}\n")), ("purpose", (None, b"batch"))]
+    assert server.client.post("/files", files=form).json()["purpose"] == "batch"
+
+
+def test_batch_gives_the_raw_bytes(server):
+    lines = b'{"a": 1}\r\n\xff{"b":2}\n' * 50_000
+    answer = server.upload("out.jsonl", lines, "batch")
+    assert server.client.get(f"/files/{answer.json()['id']}/content").content == lines
+
+
+def test_image_and_video_are_told_by_their_bytes(server):
+    png = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
+    mp4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2"
+    svg = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
+    assert server.upload("no-extension", png, "image").json()["purpose"] == "image"
+    assert server.upload("a.mp4", mp4, "video").json()["purpose"] == "video"
+    for name, content, purpose in (("a.png", mp4, "image"), ("a.mp4", png, "video"), ("a.svg", svg, "image")):
+        refused(server.upload(name, content, purpose), 400, UNSUPPORTED)
+
+
+def test_authentication(server):
+    message = "Invalid Authentication"
+    with server.make_client("sk-wrong") as stranger:
+        refused(stranger.get("/files"), 401, message, "invalid_authentication_error")
+        refused(stranger.get("/nowhere"), 401, message, "invalid_authentication_error")
+        upload = stranger.post("/files", files={"file": ("a.txt", b"x" * 5_000_000)})
+        refused(upload, 401, message, "invalid_authentication_error")
+        for header in ("", server.key, f"Basic {server.key}", f"Bearer {server.key}x", "Bearer schlüssel"):
+            answer = stranger.get("/files", headers={"Authorization": header.encode()})
+            refused(answer, 401, message, "invalid_authentication_error")
+    assert server.key not in server.client.get("/files").text
+
+
+def test_every_answer_names_its_request(server):
+    seen = set()
+    for answer in (
+        server.client.get("/files"),
+        server.client.get("/nowhere"),
+        server.client.get("/files", headers={"Authorization": ""}),
+        server.upload("a.exe", b"x"),
+    ):
+        seen.add(answer.headers["msh-request-id"])
+    assert len(seen) == 4
+
+
+def test_unknown_routes_and_methods_answer_in_the_same_form(server):
+    for path in ("/", "/file", "/files/", "/files/x/y", "/chat/completions"):
+        answer = server.client.get(path)
+        assert (answer.status_code, answer.content) == (404, NOT_FOUND), path
+    for method, path in (("PUT", "/files"), ("DELETE", "/files"), ("POST", "/files/x"), ("PATCH", "/files/x")):
+        refused(server.client.request(method, path), 405, "The method is not allowed for this resource")
+
+
+@pytest.mark.parametrize("file_id", ["..%2F..%2Fkey", "..", "%00", "x" * 5000, "é"])
+def test_strange_ids_are_not_found(server, file_id):
+    for answer in (server.client.get(f"/files/{file_id}"), server.client.delete(f"/files/{file_id}/")):
+        assert answer.status_code == 404
+
+
+def test_the_number_of_files_is_limited(launch):
+    server = launch(limits={"files": 2})
+    first = server.upload("a.txt", b"a").json()["id"]
+    server.upload("b.txt", b"b")
+    message = (
+        "The number of files you have uploaded exceeded the max file count 2, please delete previous uploaded files"
+    )
+    refused(server.upload("c.txt", b"c"), 400, message)
+    refused(server.upload("c.txt", b"c" * 5_000_000), 400, message)
+    server.client.delete(f"/files/{first}")
+    assert server.upload("c.txt", b"c").status_code == 200
+
+
+def test_all_bytes_together_are_limited(launch):
+    server = launch(limits={"total_bytes": 100})
+    message = "The size of files you have uploaded exceeded the max file size, please delete previous uploaded files"
+    first = server.upload("a.txt", b"a" * 60).json()["id"]
+    refused(server.upload("b.txt", b"b" * 41), 400, message)
+    assert server.upload("b.txt", b"b" * 40).status_code == 200
+    server.client.delete(f"/files/{first}")
+    assert server.upload("c.txt", b"c" * 60).status_code == 200
+
+
+def test_the_limits_survive_a_restart(launch):
+    server = launch(limits={"files": 1})
+    kept = server.upload("a.txt", b"a").json()
+    assert server.stop() == 0
+    server = launch(limits={"files": 1})
+    assert server.client.get("/files").json()["data"] == [kept]
+    assert server.upload("b.txt", b"b").status_code == 400

@@ -1,0 +1,58 @@
+"""The server can be deleted in one move: of the rest of moonfs it knows `wire` only."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+SERVER = ROOT / "moonfs" / "server"
+#: What a mount of the hosted service may import, without the extra.
+WITHOUT_EXTRA = ("address", "embed", "command", "xid")
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, path
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_only_wire_is_shared():
+    modules = list(SERVER.rglob("*.py"))
+    assert len(modules) > 20
+    for module in modules:
+        ours = {name for name in imported(module) if name.split(".")[0] == "moonfs"}
+        allowed = tuple(name for name in ours if name.startswith("moonfs.server.") or name == "moonfs.wire")
+        assert ours == set(allowed), module
+
+
+def test_the_clients_side_needs_the_standard_library_only():
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+before = set(sys.modules)
+for name in {WITHOUT_EXTRA!r}:
+    __import__("moonfs.server." + name)
+roots = {{name.split(".")[0] for name in set(sys.modules) - before}}
+print(sorted(roots - sys.stdlib_module_names - {{"moonfs"}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_server_itself_loads_no_reader():
+    code = """
+import sys, moonfs.server.serve
+heavy = {"PIL", "lxml", "openpyxl", "pptx", "pypdfium2", "rapidocr", "onnxruntime", "numpy", "cv2"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "[]\n"

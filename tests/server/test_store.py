@@ -1,0 +1,131 @@
+"""The store by itself: ids, a disk that fills up, a database of the future."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+
+import pytest
+
+from moonfs.server import store as store_module
+from moonfs.server.directory import DataDirectory, DirectoryError
+from moonfs.server.refusal import Refusal
+from moonfs.server.store import Extracted, Store
+from moonfs.server.xid import XidSource, created_at
+
+
+@pytest.fixture
+def directory(tmp_path):
+    opened = DataDirectory(tmp_path / "data")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(directory):
+    opened = Store(directory)
+    yield opened
+    opened.close()
+
+
+def put(store: Store, content: bytes = b"bytes", name: str = "a.txt") -> str:
+    with store.stage() as staged:
+        staged.add(content)
+        return store.commit(staged, name, "file-extract", Extracted("text/plain", b'"bytes"')).id
+
+
+def test_ids_grow_within_a_second_over_restarts_and_when_the_clock_steps_back():
+    source = XidSource()
+    ids = [source.next(1_700_000_000.9) for _ in range(1000)]
+    ids += [source.next(1_600_000_000), XidSource(after=ids[-1]).next(1_700_000_000)]
+    assert ids[:1001] == sorted(set(ids[:1001]))
+    assert ids[1001] > ids[999]
+    assert {created_at(file_id) for file_id in ids} == {1_700_000_000}
+    assert XidSource(after=ids[-1]).next(1_700_000_001) > ids[-1]
+
+
+def left_behind(directory: DataDirectory) -> list[str]:
+    return [name for part in ("originals", "contents", "incoming") for name in os.listdir(directory.join(part))]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_full_disk_is_a_clean_refusal(directory, store, monkeypatch, failing, code):
+    """Each fsync of a commit in turn finds the disk full."""
+    kept = put(store)
+    before = sorted(left_behind(directory))
+    calls = 0
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise OSError(code, os.strerror(code))
+        real(handle)
+
+    literal = store.incoming()
+    with open(literal, "wb") as stream:
+        stream.write(b'"' + b"x" * 100_000 + b'"')
+    monkeypatch.setattr(os, "fsync", fsync)
+    with store.stage() as staged:
+        staged.add(b"x" * 100_000)
+        with pytest.raises(Refusal) as refused:
+            store.commit(staged, "b.txt", "file-extract", Extracted("text/plain", literal))
+    monkeypatch.undo()
+    if os.path.exists(literal):
+        os.unlink(literal)
+    assert calls >= failing
+    assert (refused.value.status, refused.value.error_type) == (500, "server_error")
+    assert sorted(left_behind(directory)) == before
+    assert list(store._files) == [kept]
+    put(store)
+
+
+def test_a_database_that_fails_leaves_no_file(directory, store):
+    before = left_behind(directory)
+    store._writer.execute("DROP TABLE files")
+    with pytest.raises(sqlite3.OperationalError):
+        put(store)
+    assert left_behind(directory) == before
+
+
+def test_a_row_without_its_original_is_dropped(directory):
+    store = Store(directory)
+    gone, kept = put(store), put(store)
+    os.unlink(os.path.join(directory.originals, gone))
+    store.close()
+    store = Store(directory)
+    with pytest.raises(Refusal):
+        store.get(gone)
+    assert store.get(kept).id == kept
+    store.close()
+
+
+def test_the_data_of_a_newer_moonfs_is_left_alone(directory, monkeypatch):
+    monkeypatch.setattr(store_module, "_SCHEMA", 2)
+    Store(directory).close()
+    monkeypatch.undo()
+    with pytest.raises(DirectoryError, match="newer moonfs"):
+        Store(directory)
+
+
+def test_a_damaged_database_is_one_sentence(directory):
+    with open(directory.join("files.sqlite"), "wb") as stream:
+        stream.write(b"this is no database" * 1000)
+    with pytest.raises(DirectoryError, match=r"cannot use .*files\.sqlite"):
+        Store(directory)
+
+
+def test_limits_hold_for_commits_under_way(directory):
+    """Two uploads that were both admitted do not both get the last place."""
+    store = Store(directory, store_module.Limits(files=1))
+    with store.stage() as one, store.stage() as two:
+        for staged in (one, two):
+            store.admit(0)
+            staged.add(b"x")
+        store.commit(one, "a.txt", "file-extract", Extracted("text/plain", b'""'))
+        with pytest.raises(Refusal, match="max file count 1"):
+            store.commit(two, "b.txt", "file-extract", Extracted("text/plain", b'""'))
+    store.close()

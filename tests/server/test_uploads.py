@@ -1,0 +1,257 @@
+"""What comes in with an upload: names, forms, sizes; and what is left when it ends in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+MIB = 1024**2
+TOO_LARGE = "File size is too large, max file size is 100MB, please confirm and re-upload the file"
+BOUNDARY = "----b0undary"
+
+
+def form(disposition: bytes, content: bytes = b"text") -> dict:
+    """Return the arguments of a request whose file part has exactly this Content-Disposition."""
+    body = b"--%s\r\nContent-Disposition: %s\r\n\r\n%s\r\n--%s--\r\n" % (
+        BOUNDARY.encode(),
+        disposition,
+        content,
+        BOUNDARY.encode(),
+    )
+    return {"content": body, "headers": {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}}
+
+
+def raw_head(server, length: int, more: str = "") -> bytes:
+    return (
+        f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.key}\r\n{more}"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+PART = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'.encode()
+
+
+def connect(server) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(60)
+    connection.connect(server.socket)
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("parameter", "name"),
+    [
+        (rb'filename="a\"b.txt"', 'a"b.txt'),
+        (rb'filename="a\\b.txt"', "a\\b.txt"),
+        (rb'filename="C:\dir\a.txt"', "C:\\dir\\a.txt"),
+        (b'filename="a;b=c.txt"', "a;b=c.txt"),
+        (b"filename=bare.txt", "bare.txt"),
+        (b'filename="a%22b.txt"', "a%22b.txt"),
+        ('filename="福州 商场 é.txt"'.encode(), "福州 商场 é.txt"),
+        (b"filename*=UTF-8''%E7%A6%8F%20%22.txt", '福 ".txt'),
+        (b"filename=\"fallback.txt\"; filename*=UTF-8''%E7%A6%8F.txt", "福.txt"),
+        (b'filename="../../etc/passwd.txt"', "../../etc/passwd.txt"),
+        (b'filename="/etc/cron.d/x.txt"', "/etc/cron.d/x.txt"),
+        (b'filename="' + b"n" * 10_000 + b'.txt"', "n" * 10_000 + ".txt"),
+        (b'filename="\xff\xfe.txt"', "\ufffd\ufffd.txt"),
+    ],
+)
+def test_names_are_kept_as_they_are(server, parameter, name):
+    answer = server.client.post("/files", **form(b'form-data; name="file"; ' + parameter))
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["filename"] == name
+    assert server.client.get(f"/files/{answer.json()['id']}/content").json()["filename"] == name
+    assert len(os.listdir(server.data / "originals")) == len(server.ids())
+    assert set(os.listdir(server.data / "originals")) == set(server.ids())
+
+
+@pytest.mark.parametrize("disposition", [b'form-data; name="file"', b'form-data; name="file"; filename=""'])
+def test_an_upload_without_a_name_is_called_upload(server, disposition):
+    answer = server.client.post("/files", **form(disposition))
+    assert answer.json()["error"]["message"] == "text extract error: 不支持的文件类型"
+    body = form(disposition)
+    body["content"] = (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'.encode() + body["content"]
+    )
+    assert server.client.post("/files", **body).json()["filename"] == "upload"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b"{}"),
+        ("multipart/form-data", b"x"),
+        (f"multipart/form-data; boundary={BOUNDARY}", b""),
+        (f"multipart/form-data; boundary={BOUNDARY}", PART + b"cut off"),
+        (f"multipart/form-data; boundary={BOUNDARY}", b"no form at all"),
+        (f"multipart/form-data; boundary={BOUNDARY}", PART.replace(b'"file"', b'"x"') + f"\r\n--{BOUNDARY}--".encode()),
+        (f"multipart/form-data; boundary={BOUNDARY}", (PART + b"\r\n") * 101 + f"--{BOUNDARY}--".encode()),
+        (f"multipart/form-data; boundary={'b' * 5000}", b"x"),
+    ],
+)  # fmt: skip
+def test_a_bad_form_is_refused(server, content_type, body):
+    before = server.ids()
+    answer = server.client.post("/files", content=body, headers={"Content-Type": content_type})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert answer.json()["error"]["message"].startswith("Invalid multipart form: ")
+    assert server.ids() == before
+    assert os.listdir(server.data / "incoming") == []
+
+
+def test_100_mib_and_one_byte_more(launch):
+    """The real limit; the memory of the server stays flat while 100 MiB stream in and out."""
+    server = launch()
+    warm = server.upload("warm.txt", b"x" * 2 * MIB).json()["id"]
+    before = server.memory("VmRSS")
+    text = (b"0123456789abcde\n" * 65536) * 100
+    assert len(text) == 100 * MIB
+    answer = server.upload("large.txt", text)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["bytes"] == 100 * MIB
+    with server.client.stream("GET", f"/files/{answer.json()['id']}/content") as content:
+        received = sum(len(chunk) for chunk in content.iter_bytes())
+    assert received > 100 * MIB
+    assert server.memory("VmHWM") - before < 32 * MIB
+    refusal = server.upload("large.txt", text + b"x")
+    assert refusal.status_code == 400
+    assert refusal.json()["error"]["message"] == TOO_LARGE
+    refusal = server.upload("larger.txt", text + b"x" * 20 * MIB)
+    assert refusal.json()["error"]["message"] == TOO_LARGE
+    assert server.memory("VmHWM") - before < 32 * MIB
+    assert server.ids() == [answer.json()["id"], warm]
+    assert os.listdir(server.data / "incoming") == []
+
+
+def test_a_chunked_body_that_becomes_too_large(launch):
+    server = launch(limits={"file_bytes": 3 * MIB})
+
+    def body():
+        yield PART
+        for _ in range(64):
+            yield b"x" * MIB
+        yield f"\r\n--{BOUNDARY}--\r\n".encode()
+
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    answer = server.client.post("/files", content=body(), headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("File size is too large")
+    assert os.listdir(server.data / "incoming") == []
+
+
+def test_curl_reads_the_refusal_of_a_file_that_is_too_large(launch, tmp_path):
+    server = launch(limits={"file_bytes": MIB})
+    large = tmp_path / "large.txt"
+    large.write_bytes(b"x" * 40 * MIB)
+    for header in ("Expect:", "Expect: 100-continue"):
+        command = ["curl", "-sS", "--unix-socket", server.socket, "-w", "%{http_code}", "-H", header]
+        command += ["-H", f"Authorization: Bearer {server.key}", "-F", f"file=@{large}", "http://x/v1/files"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith("400")
+        assert "File size is too large" in done.stdout
+
+
+def test_a_client_that_waits_for_leave_sends_nothing_of_a_refused_file(launch):
+    server = launch(limits={"file_bytes": MIB})
+    with connect(server) as connection:
+        connection.sendall(raw_head(server, 50 * MIB, "Expect: 100-continue\r\n"))
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+def test_a_client_that_goes_away_leaves_nothing(launch, until):
+    server = launch()
+    with connect(server) as connection:
+        connection.sendall(raw_head(server, 50 * MIB) + PART + b"x" * 5 * MIB)
+        until(lambda: os.listdir(server.data / "incoming"), "the upload has begun")
+    until(lambda: not os.listdir(server.data / "incoming"), "the upload is cleaned away")
+    assert server.ids() == []
+    assert server.upload("a.txt", b"a").status_code == 200
+
+
+def test_a_kill_in_mid_upload_leaves_no_half_file(launch, until):
+    server = launch()
+    kept = server.upload("kept.txt", b"kept " * 100_000).json()
+    text = server.client.get(f"/files/{kept['id']}/content").content
+    with connect(server) as connection:
+        connection.sendall(raw_head(server, 50 * MIB) + PART + b"x" * 5 * MIB)
+        until(lambda: os.listdir(server.data / "incoming"), "the upload has begun")
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert os.listdir(server.data / "incoming") != []
+    (server.data / "originals" / "dc1blkjgo64qd2o00000").write_bytes(b"an original without its row")
+    server = launch()
+    assert server.client.get("/files").json()["data"] == [kept]
+    assert server.client.get(f"/files/{kept['id']}/content").content == text
+    assert os.listdir(server.data / "incoming") == []
+    assert os.listdir(server.data / "originals") == [kept["id"]]
+
+
+def test_kills_lose_nothing_that_was_answered(launch):
+    """Whatever got its 200 before the kill is there afterwards, bytes and text."""
+    server = launch()
+    answered: list[tuple[str, str]] = []
+    enough = threading.Event()
+
+    def upload() -> None:
+        for number in range(10_000):
+            content = f"{number} " * 20_000
+            try:
+                answer = server.upload("a.txt", content.encode())
+            except Exception:
+                return
+            answered.append((answer.json()["id"], content))
+            if len(answered) >= 20:
+                enough.set()
+
+    threads = [threading.Thread(target=upload) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert enough.wait(60)
+    server.process.kill()
+    server.process.wait()
+    for thread in threads:
+        thread.join()
+    server = launch()
+    listed = set(server.ids())
+    for file_id, content in answered:
+        assert file_id in listed
+        assert (server.data / "originals" / file_id).read_bytes() == content.encode()
+        assert server.client.get(f"/files/{file_id}/content").json()["content"] == content
+
+
+def test_data_is_private(server):
+    server.upload("a.txt", b"a" * 200_000)
+    for folder, folders, files in os.walk(server.data):
+        assert os.stat(folder).st_mode & 0o077 == 0, folder
+        for name in files:
+            assert os.stat(os.path.join(folder, name)).st_mode & 0o077 == 0, name
+        del folders
+    assert os.stat(server.socket).st_mode & 0o777 == 0o600
+
+
+def test_a_long_text_is_shared_and_outlives_its_first_upload(server):
+    content = b"the same bytes " * 20_000
+    first, second = (server.upload(name, content).json()["id"] for name in ("a.log", "b.log"))
+    contents = server.data / "contents"
+    assert os.stat(contents / first).st_ino == os.stat(contents / second).st_ino
+    server.client.delete(f"/files/{first}")
+    answer = server.client.get(f"/files/{second}/content").json()
+    assert (answer["content"], answer["filename"]) == (content.decode(), "b.log")
+
+
+def test_idle_connections_outlive_the_clients_pool(server):
+    """uvicorn's 5 s meet httpx's 5 s: whoever drops first decides between a clean request and an error."""
+    with connect(server) as connection:
+        for _ in range(2):
+            connection.sendall(
+                f"GET /v1/files/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.key}\r\n\r\n".encode()
+            )
+            assert connection.recv(65536).startswith(b"HTTP/1.1 404")
+            time.sleep(5.5)
