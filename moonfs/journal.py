@@ -36,6 +36,8 @@ PENDING: Final = "pending"
 FAILED: Final = "failed"
 """Refused by the service; kept readable until it is removed or fixed."""
 
+#: Counts the layouts of the file; a journal of another one is never guessed at.
+_LAYOUT: Final = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS intents (
     spool TEXT PRIMARY KEY,
@@ -98,14 +100,18 @@ class Journal:
         """Open or create the journal at `path` (0600).
 
         Raises:
-            sqlite3.Error: it is damaged or cannot be written.
+            sqlite3.Error: it is damaged, cannot be written, or has the layout of another version.
         """
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        (layout,) = self._db.execute("PRAGMA user_version").fetchone()
+        if layout not in (0, _LAYOUT):
+            self._db.close()
+            raise sqlite3.DatabaseError(f"{path} was written by another version of moonfs (layout {layout})")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
+        self._db.executescript(f"{_SCHEMA} PRAGMA user_version = {_LAYOUT};")
 
     def put(self, intent: Intent) -> None:
         """Record or replace the intent for `intent.spool`; durable on return."""

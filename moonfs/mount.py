@@ -33,7 +33,7 @@ from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
 from moonfs.config import Account, Directories, Settings, make_private
 from moonfs.errorlog import ErrorLog
-from moonfs.errors import AuthenticationFailed, MoonfsError, Unreachable, UsageError
+from moonfs.errors import AuthenticationFailed, MoonfsError, UsageError
 from moonfs.filesystem import Filesystem
 from moonfs.journal import Journal
 from moonfs.originals import Originals
@@ -169,11 +169,10 @@ def _errors_as_sentences(point: str) -> Iterator[None]:
         raise
     except AuthenticationFailed as error:
         raise UsageError(
-            f"The service refused the API key ({error}); check MOONSHOT_API_KEY, and that MOONSHOT_BASE_URL names "
-            "the region the key is from (api.moonshot.ai or api.moonshot.cn)."
+            f"The service refused the API key (HTTP {error.status}: {error.service_message or 'no reason given'}): "
+            "check MOONSHOT_API_KEY, and that MOONSHOT_BASE_URL names the region that the key is from "
+            "(https://api.moonshot.ai/v1 or https://api.moonshot.cn/v1)."
         ) from error
-    except Unreachable as error:
-        raise UsageError(f"The service cannot be reached: {error}; check the network and MOONSHOT_BASE_URL.") from error
     except (MoonfsError, EmbedError) as error:
         raise UsageError(str(error)) from error
     except sqlite3.Error as error:

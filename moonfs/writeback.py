@@ -216,7 +216,9 @@ class Uploader:
         intent.known = intent.known | {file.id for file in twins}
         if intent.state != journal_states.PENDING:
             intent.state = journal_states.UPLOADING
-        self._journal.put(intent)
+        if intent.replaces or intent.local_name or intent.state == journal_states.PENDING:
+            # A new file that nobody was told is safe needs no record: after a crash there is nothing to finish.
+            self._journal.put(intent)
         choices = purposes(intent.name, intent.purpose)
         for purpose in choices[:-1]:
             with contextlib.suppress(NoText):

@@ -429,7 +429,7 @@ def test_closing_ends_the_waits_between_attempts(bench: Bench) -> None:
         except MoonfsError as exc:
             raised.append(exc)
 
-    thread = threading.Thread(target=call)
+    thread = threading.Thread(target=call, daemon=True)
     thread.start()
     while not bench.server.count():
         time.sleep(0.01)
