@@ -1,0 +1,147 @@
+"""Drives for every suite that needs one: on the embedded local Files API, on `moonfs serve`, on a failing service."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from moonfs.server.address import read_address, read_key
+from tests.faults.server import FaultServer
+from tests.harness.account import Account
+from tests.harness.drive import LIVE, Drive, end_server, hosted, local, wait_for_end, why_no_fuse
+
+#: Seconds after which the drives of a test are killed, so that it fails instead of hanging.
+PATIENCE = 120.0
+
+
+@dataclass
+class Pair:
+    """A drive and its account as the service has it."""
+
+    drive: Drive
+    account: Account
+
+
+@dataclass
+class Faulty:
+    """A drive on a service that fails on request."""
+
+    drive: Drive
+    server: FaultServer
+
+
+@pytest.fixture(scope="session")
+def fuse() -> None:
+    """Skip without FUSE, or fail where it is required."""
+    reason = why_no_fuse()
+    if reason is not None:
+        if os.environ.get("MOONFS_REQUIRE_FUSE"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def never_hangs() -> Iterator[None]:
+    """End the drives of a test that hangs; a system call on a drive cannot be interrupted otherwise."""
+
+    def abort() -> None:
+        for drive in list(LIVE):
+            drive.abort()
+
+    timer = threading.Timer(PATIENCE, abort)
+    timer.daemon = True
+    timer.start()
+    yield
+    timer.cancel()
+    timer.join()
+
+
+@pytest.fixture(scope="session")
+def pair(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """One drive on the embedded local Files API for the whole session; tests take names of their own."""
+    home = tmp_path_factory.mktemp("pair")
+    data = home / "files"
+    with contextlib.ExitStack() as stack:
+        stack.callback(end_server, data)
+        drive = stack.enter_context(Drive(home, *local(data))).mount("listing_ttl=0")
+        yield Pair(drive, stack.enter_context(local_account(data)))
+
+
+@pytest.fixture
+def fresh(fuse: None, tmp_path: Path) -> Iterator[Callable[..., Pair]]:
+    """Make a drive on an embedded local Files API of one's own: `fresh("listing_ttl=0")`."""
+    with contextlib.ExitStack() as stack:
+
+        def make(*options: str) -> Pair:
+            data = tmp_path / "files"
+            stack.callback(end_server, data)
+            drive = stack.enter_context(Drive(tmp_path, *local(data))).mount(*options)
+            return Pair(drive, stack.enter_context(local_account(data)))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def served(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """One drive on `moonfs serve`, mounted as the hosted service is, for the whole session."""
+    home = tmp_path_factory.mktemp("served")
+    data = home / "files"
+    with Drive(home) as drive, contextlib.ExitStack() as stack:
+        command = [sys.executable, "-m", "moonfs", "serve", "--port", "0", "--data", str(data)]
+        server = stack.enter_context(subprocess.Popen(command, env=drive.environ, stdout=subprocess.PIPE, text=True))
+        stack.callback(lambda: wait_for_end(server.pid))
+        stack.callback(server.terminate)
+        assert server.stdout is not None
+        base_url = server.stdout.readline().split()[-1]
+        account = stack.enter_context(Account(base_url, read_key(data)))
+        drive.environ |= hosted(base_url, account.key)[1]
+        stack.callback(drive.end)
+        yield Pair(drive.mount("listing_ttl=0"), account)
+
+
+@pytest.fixture
+def service() -> Iterator[FaultServer]:
+    """A service that fails on request."""
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def faulty(fuse: None, tmp_path: Path, service: FaultServer) -> Iterator[Callable[..., Faulty]]:
+    """Make a drive on `service`: `faulty("timeout=2")`; what the test stored before is there at once."""
+    with Drive(tmp_path / "home", *hosted(service.base_url, service.key)) as drive:
+        yield lambda *options: Faulty(drive.mount(*options), service)
+
+
+@pytest.fixture(scope="module")
+def shared(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    """One drive on a failing service for a whole module, believing no listing."""
+    home = tmp_path_factory.mktemp("shared")
+    with FaultServer() as server, Drive(home, *hosted(server.base_url, server.key)) as drive:
+        yield Faulty(drive.mount("listing_ttl=0", "upload_timeout=20"), server)
+
+
+@pytest.fixture
+def both(shared: Faulty) -> Faulty:
+    """The module's drive and service, without files and with nothing counted."""
+    for path in shared.drive.point.iterdir():
+        path.unlink(missing_ok=True)
+    with shared.server.lock:
+        shared.server.files.clear()
+        shared.server.seen.clear()
+    return shared
+
+
+def local_account(data: Path) -> Account:
+    """Return the account of the local Files API that runs on `data`."""
+    address = read_address(data)
+    assert address is not None
+    return Account("http://localhost/v1", read_key(data), address.socket)
