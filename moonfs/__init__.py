@@ -1,3 +1,26 @@
-"""moonfs mounts a Moonshot (Kimi) Files account as a drive."""
+"""moonfs mounts a Moonshot (Kimi) Files account as a drive. This page is the floor plan of the house.
+
+A module imports only from lines below its own; modules on one line do not know each other. A test holds that.
+
+    cli                                       commands, exit codes; every error is one sentence
+    mount                                     the life of one mount: lock, key, daemon, readiness, end
+    operations · mountpoints                  the FUSE adapter with the one errno boundary · the mount table
+    filesystem                                what the drive is: every promise about paths and handles; no errno
+    versions                                  the life of a written file: spooled, in flight, stored or kept here
+    writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits
+    namespace                                 what every name means: local files over the remote listing
+    localfile                                 one file whose newest bytes are here
+    api                                       the client: the only user of httpx; translation, retries
+    listing · contents · originals            caches: the account's files · their texts · own bytes
+    journal · spool · attributes · errorlog   what is on disk: intents · writers' bytes · times, hashes · failures
+    names                                     from untrusted filenames to names on the drive
+    config · wire · errors                    settings and directories · the API's formats · the tree of errors
+
+    server/                                   the local Files API: shares only `wire`, deletable in one move;
+                                              `mount` knows its `embed`, `cli` its `command`
+
+Three layers more than a FUSE driver needs at the least: `versions` keeps the uploads' bookkeeping out of
+`filesystem`, `namespace` and `room` are questions that several of them ask.
+"""
 
 __version__ = "0.1.0"
