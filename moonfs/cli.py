@@ -55,7 +55,7 @@ def cli() -> None:
     """
 
 
-@cli.command(epilog=_MOUNT_OPTIONS)
+@cli.command(epilog=_MOUNT_OPTIONS, short_help="Mount an account on a directory.")
 @click.argument("directory", metavar="DIR", required=False)
 @click.option(
     "--local",
@@ -98,7 +98,7 @@ def mount(directory: str | None, local: str | None, foreground: bool, options: t
         mounting.start(request)
 
 
-@cli.command()
+@cli.command(short_help="Unmount a drive and wait for its daemon.")
 @click.argument("directory", metavar="DIR")
 @click.option(
     "--timeout",
@@ -114,7 +114,7 @@ def umount(directory: str, timeout: float) -> None:
         click.echo(f"{directory} was stale (its daemon had died) and is cleared.", err=True)
 
 
-@cli.command()
+@cli.command(short_help="Show a drive, or all of them.")
 @click.argument("directory", metavar="[DIR]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print what the drive says of itself, for scripts.")
 def status(directory: str | None, as_json: bool) -> None:
@@ -141,7 +141,7 @@ def status(directory: str | None, as_json: bool) -> None:
             _show(drive)
 
 
-@cli.command()
+@cli.command(short_help="Run the local Files API.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="Port; 0 picks one.")
 @click.option(
