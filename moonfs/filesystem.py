@@ -455,7 +455,6 @@ class Filesystem:
             process = group()
             self._versions.uploader.delete(entry.file.id)
             with self._lock:
-                self._space.doom(frozenset({entry.file.id}))
                 self._ghost(entry, process)
             return
         self._unlink_local(entry, group())
