@@ -126,8 +126,4 @@ def _is_error(body: bytes) -> bool:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return False
-    return (
-        document.keys() == {"error"}
-        and isinstance(document["error"], dict)
-        and "message" in document["error"]
-    )
+    return document.keys() == {"error"} and isinstance(document["error"], dict) and "message" in document["error"]

@@ -130,9 +130,7 @@ class Client:
         def attempt(_failures: int) -> FileObject:
             self._check_open()
             form.started = False
-            answer = self._exchange.once(
-                "upload", "POST", "/files", ends=ends, limit=_OBJECT_BYTES, form=form
-            )
+            answer = self._exchange.once("upload", "POST", "/files", ends=ends, limit=_OBJECT_BYTES, form=form)
             try:
                 return answers.file_of(answer)
             except ProtocolError as error:
@@ -253,9 +251,7 @@ class Client:
 def _not_taken(error: MoonfsError) -> bool:
     """Say whether an upload may be sent again without a look at the list (W3)."""
     return isinstance(error, RateLimited) or (
-        isinstance(error, Unreachable | TimedOut)
-        and not error.maybe_stored
-        and not translate.is_untrusted(error)
+        isinstance(error, Unreachable | TimedOut) and not error.maybe_stored and not translate.is_untrusted(error)
     )
 
 

@@ -22,7 +22,7 @@ from moonfs import wire
 from moonfs.api import body as bodies
 from moonfs.api import retry, translate
 from moonfs.api.multipart import FormBody
-from moonfs.errors import MoonfsError, ProtocolError, TimedOut
+from moonfs.errors import MoonfsError, ProtocolError, TimedOut, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -128,10 +128,12 @@ class Exchange:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
             doubtful = form is not None and form.started
             raise translate.transport_error(exc, origin=self._base_url, maybe_stored=doubtful) from exc
+        except RuntimeError as exc:
+            if not self._http.is_closed:
+                raise
+            raise Unreachable("the connection to the service was closed by this program") from exc
         except bodies.BadBodyError as exc:
-            raise ProtocolError(
-                f"the answer cannot be read: {exc}", status=200, maybe_stored=form is not None
-            ) from exc
+            raise ProtocolError(f"the answer cannot be read: {exc}", status=200, maybe_stored=form is not None) from exc
 
     def _send(
         self, operation: str, method: str, path: str, *, ends: float, limit: int, form: FormBody | None
@@ -163,9 +165,7 @@ class Exchange:
             content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
             return Answer(response.status_code, body, content_type, request_id)
 
-    def _refusal(
-        self, operation: str, response: httpx.Response, request_id: str | None, ends: float
-    ) -> MoonfsError:
+    def _refusal(self, operation: str, response: httpx.Response, request_id: str | None, ends: float) -> MoonfsError:
         """Return the error of an answer that is not 2xx; its status counts even where its body breaks off."""
         headers = response.headers
         parts: list[bytes] = []

@@ -131,6 +131,4 @@ def _reader(source: BinaryIO) -> tuple[Callable[[int, int], bytes], int]:
 
 
 def _changed(size: int) -> MoonfsError:
-    return MoonfsError(
-        f"the local bytes are not the {size} that were to be uploaded: the file changed meanwhile"
-    )
+    return MoonfsError(f"the local bytes are not the {size} that were to be uploaded: the file changed meanwhile")

@@ -39,9 +39,7 @@ def check_key(key: str) -> str:
     if not key:
         raise UsageError("there is no API key: set MOONSHOT_API_KEY")
     if not all("!" <= char <= "~" for char in key):
-        raise UsageError(
-            "the API key holds blanks, control characters or letters that no key has: copy it once more"
-        )
+        raise UsageError("the API key holds blanks, control characters or letters that no key has: copy it once more")
     return key
 
 
@@ -69,9 +67,7 @@ def check_base_url(base_url: str, *, socket: bool) -> str:
     if url.query or url.fragment or "?" in base_url or "#" in base_url:
         raise UsageError("the base URL must end with its path, without '?' and '#'")
     if url.scheme == "http" and not socket and not is_loopback(url.host):
-        raise UsageError(
-            f"the key is sent over TLS only: write https://{url.netloc.decode()} as the base URL"
-        )
+        raise UsageError(f"the key is sent over TLS only: write https://{url.netloc.decode()} as the base URL")
     return str(url).rstrip("/")
 
 
@@ -85,9 +81,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def connect(
-    base_url: str, key: str, *, socket: str | os.PathLike[str] | None, max_connections: int
-) -> httpx.Client:
+def connect(base_url: str, key: str, *, socket: str | os.PathLike[str] | None, max_connections: int) -> httpx.Client:
     """Return a pool of connections that sends `key` with each request; nothing is connected yet.
 
     Args:

@@ -103,9 +103,7 @@ def _classify(operation: str, status: int, kind: str, message: str) -> tuple[typ
         return errors.RateLimited, "the service takes no more requests for now: try again in a minute"
     if 400 <= status < 500:
         return errors.Rejected, "the service refused the request"
-    if operation == "content" and (
-        "failed to extract" in message.lower() or "extract task failed" in message.lower()
-    ):
+    if operation == "content" and ("failed to extract" in message.lower() or "extract task failed" in message.lower()):
         return errors.ExtractionFailed, "the service could not extract the text of this file"
     if status >= 500:
         return errors.ServiceError, "the service failed: try again later"

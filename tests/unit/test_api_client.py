@@ -73,9 +73,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_the_calls_say_what_the_service_holds(bench: Bench) -> None:
-    second = bench.server.add(
-        "福州商场.pdf", b"x" * 10, purpose="image", status="error", status_details="why"
-    )
+    second = bench.server.add("福州商场.pdf", b"x" * 10, purpose="image", status="error", status_details="why")
     first, other = bench.client.list()
     assert (first.id, first.filename, first.bytes, first.purpose) == (
         bench.file.id,
@@ -265,9 +263,23 @@ def test_a_giant_body_is_not_read(bench: Bench, operation: str, packed: bool) ->
 
 
 def test_a_giant_error_is_read_in_part(bench: Bench) -> None:
-    bench.server.script("list", giant(10**9, status=400))
+    sent = [0]
+    over = threading.Event()
+
+    def flood(turn: Turn) -> None:
+        try:
+            turn.connection.sendall(turn.head(Reply(400, b"", {"Content-Length": str(10**9)})))
+            for _ in range(10**9 >> 16):
+                turn.connection.sendall(b" " * (1 << 16))
+                sent[0] += 1 << 16
+        finally:
+            over.set()
+
+    bench.server.script("list", flood)
     with pytest.raises(errors.Rejected):
         bench.client.list()
+    assert over.wait(20)
+    assert sent[0] < 20_000_000  # what the kernel's buffers take
 
 
 @pytest.mark.parametrize("body", BAD_BODIES)
@@ -340,9 +352,7 @@ def test_a_truncated_answer_is_refused(bench: Bench) -> None:
 
 @pytest.mark.parametrize("fault", [stalled(), stalled_after(), stalled_after(headers=True)])
 @pytest.mark.parametrize("operation", READS)
-def test_a_stall_ends_with_its_time_out_and_is_tried_again(
-    bench: Bench, operation: str, fault: Fault
-) -> None:
+def test_a_stall_ends_with_its_time_out_and_is_tried_again(bench: Bench, operation: str, fault: Fault) -> None:
     """E2."""
     bench.server.script(operation, fault)
     with bench.connect(timeouts=Timeouts(read=0.1)) as client:
@@ -388,9 +398,7 @@ def test_thirty_two_threads_share_one_client(bench: Bench) -> None:
 
 def test_connections_are_kept(bench: Bench) -> None:
     connections = []
-    bench.server.script(
-        "list", *[lambda turn: (connections.append(turn.connection), turn.send(turn.serve()))[1]] * 3
-    )
+    bench.server.script("list", *[lambda turn: (connections.append(turn.connection), turn.send(turn.serve()))[1]] * 3)
     for _ in range(3):
         bench.client.list()
     assert len(set(map(id, connections))) == 1
@@ -420,7 +428,9 @@ def test_a_full_pool_is_a_time_out(bench: Bench) -> None:
 
 def test_closing_ends_the_waits_between_attempts(bench: Bench) -> None:
     bench.server.script("list", rate_limited("1000"))
-    client = Client(bench.server.base_url, bench.server.key, socket=bench.server.socket)
+    waiting = threading.Event()
+    retry = Retry(jitter=lambda: waiting.set() or 0.0)  # asked for once a wait is to begin
+    client = Client(bench.server.base_url, bench.server.key, socket=bench.server.socket, retry=retry)
     raised: list[Exception] = []
 
     def call() -> None:
@@ -431,15 +441,33 @@ def test_closing_ends_the_waits_between_attempts(bench: Bench) -> None:
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    while not bench.server.count():
-        time.sleep(0.01)
+    assert waiting.wait(10)
     client.close()
     thread.join(10)
     assert not thread.is_alive()
     assert type(raised[0]) is errors.Unreachable
+    assert bench.server.count() == 1
     with pytest.raises(errors.Unreachable, match="closed"):
         client.list()
     client.close()
+
+
+def test_closing_in_the_middle_of_a_call_is_one_of_our_errors(bench: Bench) -> None:
+    entered = threading.Event()
+
+    def hold(turn: Turn) -> None:
+        entered.set()
+        turn.stall()
+
+    bench.server.script("list", hold)
+    client = bench.connect(timeouts=Timeouts(read=5))
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(client.list)
+        assert entered.wait(10)
+        client.close()
+        bench.server.ending.set()
+        with pytest.raises(errors.Unreachable):
+            held.result(20)
 
 
 def test_each_answer_is_observed(bench: Bench) -> None:
