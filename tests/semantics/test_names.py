@@ -46,9 +46,9 @@ def test_hidden_sidecars_open(faulty: Callable[..., Faulty], service: FaultServe
 @pytest.mark.parametrize(
     "make",
     [
-        lambda path: os.mkdir(path),
+        os.mkdir,
         lambda path: os.symlink("target", path),
-        lambda path: os.mkfifo(path),
+        os.mkfifo,
         lambda path: os.mknod(path, 0o600 | 0o020000, os.makedev(1, 3)),
     ],
     ids=["mkdir", "symlink", "fifo", "device"],

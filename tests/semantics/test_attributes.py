@@ -1,0 +1,196 @@
+"""Attributes: what stat, statfs and xattrs show (A1, A3, A4), and that looking costs nothing (tenet 4)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Faulty
+from tests.faults.server import FaultServer
+from tests.harness.expect import fails
+
+pytestmark = pytest.mark.fuse
+
+
+def test_a_file_of_somebody_else(both: Faulty) -> None:
+    """A1: size = the API's `bytes`, mtime = `created_at`, mode 0200 where its bytes are not here."""
+    both.server.add("a.txt", b"12345", created_at=1_700_000_000)
+    status = os.stat(both.drive / "a.txt")
+    assert (status.st_size, status.st_mtime, stat.S_IMODE(status.st_mode)) == (5, 1_700_000_000, 0o200)
+    assert stat.S_ISREG(status.st_mode)
+    assert status.st_nlink == 1
+
+
+def test_a_file_of_ones_own(both: Faulty) -> None:
+    """A1: mode 0600 where its bytes are here; the owner is the mounting user."""
+    (both.drive / "a.txt").write_text("hello")
+    status = os.stat(both.drive / "a.txt")
+    assert (status.st_size, stat.S_IMODE(status.st_mode)) == (5, 0o600)
+    assert (status.st_uid, status.st_gid) == (os.getuid(), os.getgid())
+
+
+def test_a_sidecar(both: Faulty) -> None:
+    """A1, A2: a sidecar is 0400, has its file's time, and the size 1 until its text was fetched."""
+    both.server.add("a.txt", b"12345", created_at=1_700_000_000)
+    status = os.stat(both.drive / "a.txt.content")
+    assert (status.st_size, status.st_mtime, stat.S_IMODE(status.st_mode)) == (1, 1_700_000_000, 0o400)
+
+
+def test_looking_fetches_nothing(both: Faulty) -> None:
+    """A2, tenet 4: neither stat nor ls nor find nor du asks for a text; a listing is all that is sent."""
+    for index in range(20):
+        both.server.add(f"{index}.txt", b"text")
+    both.drive.run('ls -la "$DIR"; stat "$DIR"/*; find "$DIR" -size +1M; du -a "$DIR"')
+    assert {seen.operation for seen in both.server.seen} == {"list"}
+
+
+def test_owner_and_modes_can_be_chosen(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """A1: `uid=,gid=,umask=` shape what is shown."""
+    service.add("a.txt", b"12345")
+    drive = faulty("uid=1234", "gid=4321", "umask=0077").drive
+    for name in ("", "a.txt", "a.txt.content"):
+        status = os.stat(drive / name)
+        assert (status.st_uid, status.st_gid) == (1234, 4321)
+        assert not status.st_mode & 0o077
+
+
+def test_the_time_does_not_move_when_the_upload_ends(both: Faulty) -> None:
+    """A1: the time that the writer saw before close is the time after it, or editors warn."""
+    with open(both.drive / "a.txt", "wb", buffering=0) as file:
+        file.write(b"hello")
+        before = os.fstat(file.fileno())
+    after = os.stat(both.drive / "a.txt")
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert both.server.count("upload") == 1
+
+
+def test_times_and_numbers_survive_a_remount(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """A1: what `utimens` set is kept across mounts, to the nanosecond; so are inode numbers, of everybody's files."""
+    service.add("theirs.txt", b"theirs")
+    drive = faulty().drive
+    (drive / "mine.txt").write_text("mine")
+    names = ["mine.txt", "mine.txt.content", "theirs.txt", "theirs.txt.content"]
+    os.utime(drive / "mine.txt", ns=(1, 1_234_567_890_123_456_789))
+    os.utime(drive / "theirs.txt", ns=(1, 1_234_567_890_987_654_321))
+    before = {name: (os.stat(drive / name).st_mtime_ns, os.stat(drive / name).st_ino) for name in names}
+    assert before["mine.txt"][0] == 1_234_567_890_123_456_789
+    assert before["theirs.txt"][0] == 1_234_567_890_987_654_321
+    assert len({inode for _, inode in before.values()}) == 4
+    drive.remount()
+    assert {name: (os.stat(drive / name).st_mtime_ns, os.stat(drive / name).st_ino) for name in names} == before
+
+
+def test_an_overwrite_keeps_the_inode(both: Faulty) -> None:
+    """A1: inode numbers survive the upload of a new version, though the id is another."""
+    (both.drive / "a.txt").write_text("one")
+    before = os.stat(both.drive / "a.txt").st_ino
+    (first,) = both.server.files
+    (both.drive / "a.txt").write_text("two!")
+    assert os.stat(both.drive / "a.txt").st_ino == before
+    assert first not in both.server.files
+
+
+def test_readdir_and_stat_agree_on_the_inode(both: Faulty) -> None:
+    """A1: `use_ino`; what stat says is what fstat says."""
+    (both.drive / "a.txt").write_text("one")
+    with open(both.drive / "a.txt", "rb") as file:
+        assert os.fstat(file.fileno()).st_ino == os.stat(both.drive / "a.txt").st_ino
+
+
+def test_utime_now_and_omit(both: Faulty) -> None:
+    """A4: `touch -a` leaves the modification time alone, `touch` moves it to now; neither uploads anything."""
+    both.server.add("a.txt", b"12345", created_at=1_700_000_000)
+    both.drive.run('touch -a "$DIR/a.txt"')
+    assert os.stat(both.drive / "a.txt").st_mtime == 1_700_000_000
+    both.drive.run('touch "$DIR/a.txt"')
+    assert abs(os.stat(both.drive / "a.txt").st_mtime - os.stat("/proc/self").st_mtime) < 3600
+    assert both.server.count("upload") == 0
+
+
+@pytest.mark.parametrize("name", ["", "mine.txt", "theirs.txt", "theirs.txt.content"])
+def test_chmod_chown_and_utimens_succeed(both: Faulty, name: str) -> None:
+    """A4: on files, on sidecars and on `/` too; nothing is sent for them."""
+    both.server.add("theirs.txt", b"theirs")
+    (both.drive / "mine.txt").write_text("mine")
+    os.stat(both.drive / name)
+    sent = both.server.count("upload"), both.server.count("delete"), both.server.count("content")
+    path = both.drive / name
+    os.chmod(path, 0o644)
+    os.chown(path, os.getuid(), os.getgid())
+    os.utime(path)
+    os.utime(path, (1, 2))
+    assert (both.server.count("upload"), both.server.count("delete"), both.server.count("content")) == sent
+
+
+def test_chmod_of_what_is_not_there(both: Faulty) -> None:
+    """A4: they do not succeed on a name that is nobody's."""
+    for change in (lambda path: os.chmod(path, 0o644), lambda path: os.chown(path, 0, 0), os.utime):
+        with fails(errno.ENOENT):
+            change(both.drive / "nobody.txt")
+
+
+def test_statfs_is_the_quota(both: Faulty) -> None:
+    """A3: 10 GB, 1,000 files, and what is left, own uploads and those of others counted."""
+    both.server.add("theirs.bin", b"x" * 3 * 2**20)
+    (both.drive / "mine.txt").write_bytes(b"x" * 2**20)
+    quota = os.statvfs(both.drive.point)
+    assert quota.f_blocks * quota.f_frsize == 10 * 2**30
+    assert quota.f_bavail * quota.f_frsize == 10 * 2**30 - 4 * 2**20
+    assert (quota.f_files, quota.f_favail) == (1000, 998)
+    (both.drive / "mine.txt").unlink()
+    quota = os.statvfs(both.drive.point)
+    assert quota.f_bavail * quota.f_frsize == 10 * 2**30 - 3 * 2**20
+    assert quota.f_ffree == 999
+
+
+def test_df_prints_the_quota(both: Faulty) -> None:
+    """A3: `df -h` and `df -i` are right."""
+    both.server.add("theirs.txt", b"x")
+    assert both.drive.run('df -B1G --output=fstype,size "$DIR" | tail -1').split() == ["fuse.moonfs", "10"]
+    assert both.drive.run('df --output=itotal,iused,iavail "$DIR" | tail -1').split() == ["1000", "1", "999"]
+
+
+def test_xattrs_say_what_the_service_says(both: Faulty) -> None:
+    """A4: `user.moonfs.*` names the id, the URL for a chat, purpose, status and state."""
+    stored = both.server.add("a.png", b"12345", purpose="image", status="ok")
+    path = both.drive / "a.png"
+    shown = {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    assert shown["user.moonfs.id"] == stored.id.encode()
+    assert shown["user.moonfs.url"] == f"ms://{stored.id}".encode()
+    assert shown["user.moonfs.purpose"] == b"image"
+    assert shown["user.moonfs.status"] == b"ok"
+    assert shown["user.moonfs.state"] == b"stored"
+
+
+def test_xattrs_of_ones_own(both: Faulty) -> None:
+    """A4: the hash of what was written here is known, and still after the file is closed."""
+    (both.drive / "a.txt").write_bytes(b"hello")
+    path = both.drive / "a.txt"
+    sha256 = b"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    assert os.getxattr(path, "user.moonfs.sha256") == sha256
+    assert os.getxattr(path, "user.moonfs.id").decode() in both.server.files
+
+
+def test_xattrs_that_are_not_there(both: Faulty) -> None:
+    """A4: an attribute of another name is ENODATA, of another file ENOENT; writing one is ENOTSUP."""
+    both.server.add("a.txt", b"12345")
+    for name in ("user.other", "user.moonfs.nothing", "security.capability", "system.posix_acl_access"):
+        with fails(errno.ENODATA):
+            os.getxattr(both.drive / "a.txt", name)
+    with fails(errno.ENOENT):
+        os.getxattr(both.drive / "nobody.txt", "user.moonfs.id")
+    with fails(errno.ENOTSUP):
+        os.setxattr(both.drive / "a.txt", "user.other", b"1")
+
+
+def test_xattrs_cost_no_request(both: Faulty) -> None:
+    """Tenet 4: a file manager that asks for every attribute downloads nothing."""
+    both.server.add("a.txt", b"12345")
+    for name in ("a.txt", "a.txt.content"):
+        for key in os.listxattr(both.drive / name):
+            os.getxattr(both.drive / name, key)
+    assert {seen.operation for seen in both.server.seen} == {"list"}
