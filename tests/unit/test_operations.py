@@ -1,0 +1,311 @@
+"""The FUSE adapter: one total table of errnos, and one boundary that nothing crosses without an errno."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from moonfs import errors, operations
+from moonfs.filesystem import Attr, Opened
+from moonfs.operations import ERRNO, Operations, errno_of
+from moonfs.room import Quota
+
+#: SEMANTICS, "Errors", word for word; an error of ours that stands in no row is unforeseen: EIO.
+TABLE = {
+    errors.MoonfsError: errno.EIO,
+    errors.UsageError: errno.EIO,
+    errors.NotFound: errno.ENOENT,
+    errors.AlreadyExists: errno.EEXIST,
+    errors.AccessDenied: errno.EACCES,
+    errors.AuthenticationFailed: errno.EACCES,
+    errors.ReadOnly: errno.EACCES,
+    errors.BytesNotHere: errno.EACCES,
+    errors.NotPermitted: errno.EPERM,
+    errors.NameTooLong: errno.ENAMETOOLONG,
+    errors.InvalidName: errno.EINVAL,
+    errors.Rejected: errno.EINVAL,
+    errors.NoText: errno.EINVAL,
+    errors.UnsupportedType: errno.ENOTSUP,
+    errors.NotSupported: errno.ENOTSUP,
+    errors.FileTooLarge: errno.EFBIG,
+    errors.QuotaExceeded: errno.EDQUOT,
+    errors.RateLimited: errno.EAGAIN,
+    errors.NotReady: errno.EAGAIN,
+    errors.TimedOut: errno.ETIMEDOUT,
+    errors.Unreachable: errno.EHOSTUNREACH,
+    errors.ServiceError: errno.EIO,
+    errors.ExtractionFailed: errno.EIO,
+    errors.ProtocolError: errno.EIO,
+}
+
+
+def _tree(root: type[errors.MoonfsError]) -> list[type[errors.MoonfsError]]:
+    return [
+        root,
+        *(kind for child in root.__subclasses__() for kind in _tree(child) if kind.__module__ == root.__module__),
+    ]
+
+
+KINDS = _tree(errors.MoonfsError)
+
+
+class Record:
+    """An error log that remembers."""
+
+    def __init__(self, problem: BaseException | None = None) -> None:
+        self.lines: list[tuple[Any, ...]] = []
+        self.problem = problem
+
+    def record(self, *line: Any) -> None:
+        if self.problem is not None:
+            raise self.problem
+        self.lines.append(line)
+
+
+class Stub:
+    """A filesystem that does one thing whatever is asked: raise or answer; it remembers what was asked."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+        self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def method(*args: Any, **kwargs: Any) -> Any:
+            self.asked.append((name, args, kwargs))
+            if isinstance(self.outcome, BaseException):
+                raise self.outcome
+            return self.outcome
+
+        return method
+
+
+def adapter(outcome: Any = None, record: Record | None = None, **other: Any) -> Operations:
+    quiet: dict[str, Any] = {"on_init": lambda: None, "on_destroy": lambda: None, "uid": 7, "gid": 8, "umask": 0}
+    return Operations(Stub(outcome), record or Record(), **{**quiet, **other})  # type: ignore[arg-type]
+
+
+def fails_with(outcome: BaseException, operation: str = "chmod", *args: Any) -> int:
+    with pytest.raises(OSError) as caught:
+        adapter(outcome)(operation, *(args or ("/a.txt", 0)))
+    assert isinstance(caught.value.errno, int) and caught.value.errno > 0
+    return caught.value.errno
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_has_its_row(kind: type[errors.MoonfsError]) -> None:
+    """Errors: a new error without an errno of its own fails here, and each row says what the contract says."""
+    assert kind in ERRNO, f"{kind.__name__} has no errno in operations.ERRNO"
+    assert kind in TABLE, f"{kind.__name__} has no row in this test's copy of the contract"
+    assert ERRNO[kind] == TABLE[kind]
+    assert fails_with(kind("what to do")) == TABLE[kind]
+
+
+def test_the_table_has_no_stranger() -> None:
+    """A row for a class that errors.py does not have would hide a typing mistake."""
+    assert set(ERRNO) == set(KINDS)
+
+
+def test_a_derived_error_takes_the_nearest_row() -> None:
+    """Most derived first: what somebody derives later is answered like its parent, never with nothing."""
+
+    class Later(errors.NoText):
+        pass
+
+    class Both(errors.TimedOut, errors.ServiceError):
+        pass
+
+    assert errno_of(Later("x")) == errno.EINVAL
+    assert errno_of(Both("x")) == errno.ETIMEDOUT
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (OSError("no errno at all"), errno.EIO),
+        (OSError(0, "zero"), errno.EIO),
+        (OSError(-5, "negative"), errno.EIO),
+        (OSError(errno.ENOSPC, "No space left on device"), errno.ENOSPC),
+        (TimeoutError("x"), errno.EIO),
+        (ValueError("x"), errno.EIO),
+        (KeyError("x"), errno.EIO),
+        (RecursionError(), errno.EIO),
+        (MemoryError(), errno.EIO),
+        (UnicodeEncodeError("utf-8", "\udc80", 0, 1, "x"), errno.EIO),
+        (KeyboardInterrupt(), errno.EIO),
+        (SystemExit(0), errno.EIO),
+        (GeneratorExit(), errno.EIO),
+        (httpx.ConnectError("x"), errno.EIO),
+        (httpx.ReadTimeout("x"), errno.EIO),
+        (httpx.InvalidURL("x"), errno.EIO),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_nothing_crosses_the_boundary_without_an_errno(problem: BaseException, code: int) -> None:
+    """Errors: anything unforeseen is EIO with a positive errno; fusepy hands anything else to C as garbage."""
+    assert fails_with(problem) == code
+
+
+def test_an_operation_that_does_not_exist_is_an_errno_too() -> None:
+    """fusepy asks by name; a name that is missing must not become an AttributeError in C."""
+    assert fails_with(ValueError(), "no_such_operation") == errno.EIO
+
+
+def test_a_remote_failure_leaves_a_line() -> None:
+    """E1: operation, name and errno stand in the record; ENOENT and EEXIST are everyday and do not."""
+    record = Record()
+    refused = errors.UnsupportedType("no", status=400)
+    with pytest.raises(OSError):
+        adapter(refused, record)("flush", "/a.xyz", SimpleNamespace(fh=1))
+    assert record.lines == [("flush", "a.xyz", "ENOTSUP", refused)]
+    for everyday in (errors.NotFound("x"), errors.AlreadyExists("x")):
+        with pytest.raises(OSError):
+            adapter(everyday, record)("chmod", "/a", 0)
+    assert len(record.lines) == 1
+
+
+@pytest.mark.parametrize("problem", [ValueError("x"), OSError(errno.ENOSPC, "x"), UnicodeError("x")], ids=repr)
+@pytest.mark.xfail(strict=True, reason="the boundary calls the error log outside of its own protection")
+def test_an_error_log_that_fails_costs_no_errno(problem: Exception) -> None:
+    """Errors: the one boundary answers with the file's errno even when the line about it cannot be written."""
+    with pytest.raises(OSError) as caught:
+        adapter(errors.FileTooLarge("x"), Record(problem))("write", "/a", b"", 0, SimpleNamespace(fh=1))
+    assert caught.value.errno == errno.EFBIG
+
+
+@pytest.mark.parametrize(
+    ("operation", "args"),
+    [
+        ("mkdir", ("/d", 0o755)),
+        ("symlink", ("/l", "target")),
+        ("link", ("/l", "target")),
+        ("mknod", ("/p", 0o600, 0)),
+    ],
+)
+def test_the_drive_is_flat(operation: str, args: tuple[Any, ...]) -> None:
+    """N1: mkdir, links and device nodes are EPERM."""
+    assert fails_with(errors.NotPermitted("flat"), operation, *args) == errno.EPERM
+
+
+@pytest.mark.parametrize(("directory", "code"), [(True, errno.EPERM), (False, errno.ENOTDIR)])
+def test_rmdir_says_what_is_wrong(directory: bool, code: int) -> None:
+    """There is nothing to remove: a directory is EPERM, a file ENOTDIR."""
+    with pytest.raises(OSError) as caught:
+        adapter(Attr(0, 0, 0o700, 1, directory=directory))("rmdir", "/a")
+    assert caught.value.errno == code
+
+
+def test_stat_shows_owner_kind_and_mask() -> None:
+    """A1: the mounting user's ids, the kind of file, the bits that the mount's umask leaves."""
+    shown = adapter(Attr(513, 5, 0o600, 42), umask=0o200)("getattr", "/a", None)
+    assert (shown["st_uid"], shown["st_gid"], shown["st_ino"], shown["st_nlink"]) == (7, 8, 42, 1)
+    assert shown["st_mode"] == stat.S_IFREG | 0o400
+    assert (shown["st_size"], shown["st_blocks"], shown["st_mtime"]) == (513, 2, 5)
+    root = adapter(Attr(0, 5, 0o700, 1, directory=True))("getattr", "/", None)
+    assert root["st_mode"] == stat.S_IFDIR | 0o700 and root["st_nlink"] == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "asked", "allowed"),
+    [(0o200, os.R_OK, False), (0o200, os.W_OK, True), (0o400, os.W_OK, False), (0o600, os.X_OK, False)],
+)
+def test_access_tells_the_truth(mode: int, asked: int, allowed: bool) -> None:
+    """A1: what the bits do not allow is EACCES before anything is opened."""
+    check = adapter(Attr(0, 0, mode, 9))
+    if allowed:
+        assert check("access", "/a", asked) == 0
+    else:
+        with pytest.raises(OSError) as caught:
+            check("access", "/a", asked)
+        assert caught.value.errno == errno.EACCES
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (os.O_RDONLY, {"read": True, "write": False, "truncate": False, "append": False}),
+        (os.O_WRONLY | os.O_TRUNC, {"read": False, "write": True, "truncate": True, "append": False}),
+        (os.O_RDWR | os.O_APPEND, {"read": True, "write": True, "truncate": False, "append": True}),
+    ],
+)
+def test_open_reads_the_flags(flags: int, expected: dict[str, bool]) -> None:
+    """W5: O_TRUNC and O_APPEND reach the filesystem; the handle and the cache bits reach the kernel."""
+    target = adapter(Opened(77, keep_cache=True, direct_io=True))
+    fi = SimpleNamespace(flags=flags, fh=0, keep_cache=False, direct_io=False)
+    assert target("open", "/a", fi) == 0
+    assert target._filesystem.asked == [("open", ("/a",), expected)]  # type: ignore[attr-defined]
+    assert (fi.fh, fi.keep_cache, fi.direct_io) == (77, True, True)
+
+
+@pytest.mark.parametrize(
+    ("times", "kept"),
+    [((1, 2_000_000_000), 2_000_000_000), ((1, 0x3FFFFFFE), None), ((1, -1), -1)],
+)
+def test_utimens_keeps_the_modification_time(times: tuple[int, int], kept: int | None) -> None:
+    """A4: nanoseconds pass through, UTIME_OMIT changes nothing."""
+    target = adapter()
+    target("utimens", "/a", times)
+    assert target._filesystem.asked == [("utimens", ("/a", kept), {})]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("times", [None, (0, 0x3FFFFFFF)])
+def test_utimens_now_is_now(times: tuple[int, int] | None) -> None:
+    """A4: `touch` without a time, however the kernel words it, never becomes the year 2004."""
+    target = adapter()
+    target("utimens", "/a", times)
+    assert target._filesystem.asked[0][1][1] > 1_600_000_000 * 10**9  # type: ignore[attr-defined]
+
+
+def test_statfs_is_the_quota() -> None:
+    """A3: 10 GB, 1,000 files, and what is left, in the units that `df` multiplies again."""
+    shown = adapter(Quota(total_bytes=10 * 2**30, free_bytes=4097, total_files=1000, free_files=3))("statfs", "/")
+    assert shown["f_blocks"] * shown["f_frsize"] == 10 * 2**30
+    assert (shown["f_bavail"], shown["f_bfree"]) == (1, 1)
+    assert (shown["f_files"], shown["f_ffree"], shown["f_favail"], shown["f_namemax"]) == (1000, 3, 3, 255)
+
+
+def test_foreign_xattrs_never_reach_the_filesystem() -> None:
+    """A4: the kernel asks for security.capability before every write; that costs nothing and is ENODATA."""
+    target = adapter(AssertionError("asked"))
+    with pytest.raises(OSError) as caught:
+        target("getxattr", "/a", "security.capability")
+    assert caught.value.errno == errno.ENODATA
+    assert target._filesystem.asked == []  # type: ignore[attr-defined]
+
+
+def test_unknown_xattrs_of_ours_are_enodata() -> None:
+    """A4: an xattr that a file does not have is ENODATA, one that it has comes as bytes."""
+    target = adapter({"user.moonfs.id": b"c1"})
+    assert target("getxattr", "/a", "user.moonfs.id") == b"c1"
+    assert target("listxattr", "/a") == ["user.moonfs.id"]
+    with pytest.raises(OSError) as caught:
+        target("getxattr", "/a", "user.moonfs.sha256")
+    assert caught.value.errno == errno.ENODATA
+
+
+def test_start_and_end_never_raise() -> None:
+    """L1: fusepy would swallow it; the callbacks' failures go to the log."""
+
+    def broken() -> None:
+        raise ValueError("x")
+
+    target = adapter(on_init=broken, on_destroy=broken)
+    assert target("init", "/") is None
+    assert target("destroy", "/") is None
+
+
+@pytest.mark.parametrize("name", [b"plain.txt", "福州.pdf".encode(), b"latin-\xe9.txt", b"\xff\xfe"])
+def test_names_survive_the_codec(name: bytes) -> None:
+    """N7: a name that is no UTF-8 reaches the drive, which can refuse it with an errno."""
+    text = name.decode(operations._ENCODING)
+    assert text.encode(operations._ENCODING) == name
+
+
+def test_readdir_is_a_list() -> None:
+    """A generator would raise outside of the boundary."""
+    assert adapter(["a", "b"])("readdir", "/", 0) == [".", "..", "a", "b"]
