@@ -137,6 +137,7 @@ def both(shared: Faulty) -> Faulty:
     with shared.server.lock:
         shared.server.files.clear()
         shared.server.seen.clear()
+        shared.server._scripts.clear()
     return shared
 
 

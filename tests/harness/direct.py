@@ -1,0 +1,54 @@
+"""The drive without a kernel: `Filesystem` on a service, in this process, for what a mount would take long to show."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from moonfs.api import Client
+from moonfs.attributes import Attributes
+from moonfs.config import Settings, make_private
+from moonfs.filesystem import Filesystem
+from moonfs.journal import Journal
+from moonfs.originals import Originals
+from moonfs.remote import Remote
+from moonfs.spool import Spool
+from tests.faults.server import FaultServer
+
+
+@contextlib.contextmanager
+def filesystem(server: FaultServer, home: Path, **settings: object) -> Iterator[Filesystem]:
+    """Wire a filesystem as `mount` does, without a lock and a log."""
+    chosen = Settings(**settings)  # type: ignore[arg-type]
+    with contextlib.ExitStack() as stack:
+        client = Client(server.base_url, server.key)
+        stack.callback(client.close)
+        attributes = Attributes(home / "attributes.db")
+        stack.callback(attributes.close)
+        account = Remote(client, attributes, listing_ttl=chosen.listing_ttl, content_cache=chosen.content_cache)
+        account.verify(10)
+        journal = Journal(home / "journal.db")
+        stack.callback(journal.close)
+        made = Filesystem(
+            account,
+            settings=chosen,
+            spool=Spool(make_private(home / "spool")),
+            journal=journal,
+            originals=Originals(make_private(home / "originals"), chosen.originals_cache),
+            attributes=attributes,
+        )
+        stack.callback(made.close)
+        made.recover()
+        yield made
+
+
+def write(drive: Filesystem, path: str, body: bytes) -> None:
+    """Create a file, write it and close it."""
+    handle = drive.create(path, 0o644).handle
+    try:
+        if body:
+            drive.write(handle, body, 0)
+        drive.flush(handle)
+    finally:
+        drive.release(handle)

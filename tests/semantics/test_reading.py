@@ -1,0 +1,203 @@
+"""Reading: texts byte for byte, one request a text, what cannot be read and why, and what stays readable (R1-R6)."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from moonfs import remote
+from moonfs.errors import NotReady
+from moonfs.operations import errno_of
+from tests.conftest import Faulty, Pair
+from tests.faults.server import FaultServer, Reply, answered, refused
+from tests.harness.direct import filesystem
+from tests.harness.drive import SECONDS
+from tests.harness.expect import fails
+from tests.harness.gate import Gate
+
+pytestmark = pytest.mark.fuse
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"x", b"plain\r\nlines\n", "中文，带\t制表符 \U0001f311".encode(), b'\\ " / \x00 \x7f', b"x" * (4 << 20)],
+    ids=["one byte", "lines", "unicode", "odd bytes", "4 MiB"],
+)
+def test_a_sidecar_is_the_body_byte_for_byte(both: Faulty, text: bytes) -> None:
+    """R1: sidecars hold the body of `/content`, byte for byte."""
+    body = json.dumps({"content": text.decode("latin-1"), "type": "file"}).encode()
+    both.server.add("a.txt", b"whatever")
+    both.server.script("content", answered(Reply(200, body, {"Content-Type": "text/plain; charset=utf-8"})))
+    assert (both.drive / "a.txt.content").read_bytes() == body
+
+
+def test_a_body_that_is_no_json_comes_as_it_is(both: Faulty) -> None:
+    """R1: what a batch output file returns (JSONL), or anything else, is not touched."""
+    both.server.add("out.jsonl", b"whatever", purpose="batch")
+    body = b'{"id":1}\n{"id":2}\n\xff\xfe not even text'
+    both.server.script("content", answered(Reply(200, body, {"Content-Type": "application/octet-stream"})))
+    assert (both.drive / "out.jsonl.content").read_bytes() == body
+
+
+def test_the_text_is_what_the_service_extracted(pair: Pair) -> None:
+    """R1: on the real local server the sidecar is what `GET /files/{id}/content` answers."""
+    (pair.drive / "reading.md").write_text("# Mond\n\n月亮\n")
+    body = (pair.drive / "reading.md.content").read_bytes()
+    assert body == pair.account.content(pair.account.only("reading.md")["id"])
+    assert json.loads(body)["content"] == "# Mond\n\n月亮\n"
+
+
+def test_a_text_is_asked_for_once(both: Faulty) -> None:
+    """R2: text is immutable per id: read twice it is asked for once."""
+    both.server.add("a.txt", b"one")
+    assert (both.drive / "a.txt.content").read_bytes() == (both.drive / "a.txt.content").read_bytes()
+    assert both.server.count("content") == 1
+
+
+def test_concurrent_readers_share_one_request(both: Faulty) -> None:
+    """R2: concurrent readers share one request."""
+    both.server.add("a.txt", b"one")
+    gate = Gate()
+    both.server.script("content", gate.before)
+    with ThreadPoolExecutor(6) as pool:
+        readers = [pool.submit((both.drive / "a.txt.content").read_bytes) for _ in range(6)]
+        gate.wait()
+        gate.opened.set()
+        assert len({reader.result() for reader in readers}) == 1
+    assert both.server.count("content") == 1
+
+
+def test_extraction_that_failed(both: Faulty) -> None:
+    """R4: `open` of its sidecar is EIO; the reason stands in the xattr and in `errors.ndjson`; no request."""
+    both.server.add("bad.pdf", b"one", status="error", status_details="文件损坏 damaged xref")
+    with fails(errno.EIO):
+        (both.drive / "bad.pdf.content").read_bytes()
+    assert os.getxattr(both.drive / "bad.pdf", "user.moonfs.status") == b"error"
+    assert "damaged xref" in os.getxattr(both.drive / "bad.pdf", "user.moonfs.status_details").decode()
+    assert "damaged xref" in os.getxattr(both.drive / "bad.pdf.content", "user.moonfs.status_details").decode()
+    line = both.drive.errors()[-1]
+    assert (line["operation"], line["name"], line["errno"]) == ("open", "bad.pdf.content", "EIO")
+    assert "damaged xref" in line["message"]
+    assert both.server.count("content") == 0
+
+
+@pytest.mark.parametrize("status", ["created", "processing"])
+def test_extraction_that_ends_while_one_waits(both: Faulty, status: str) -> None:
+    """R4: not extracted yet: `open` waits, and reads the text when it is there."""
+    stored = both.server.add("slow.pdf", b"text at last", status=status)
+    looked = threading.Event()
+
+    def finish() -> None:
+        assert looked.wait(60)
+        stored.status = "ok"
+
+    both.server.script("retrieve", lambda turn: (turn.send(turn.serve()), looked.set())[0])
+    helper = threading.Thread(target=finish)
+    helper.start()
+    text = (both.drive / "slow.pdf.content").read_bytes()
+    helper.join()
+    assert b"text at last" in text
+
+
+def test_extraction_that_does_not_end(tmp_path: Path, service: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R4: a bounded wait, then EAGAIN; nothing is held up meanwhile."""
+    monkeypatch.setattr(remote, "EXTRACTION_WAIT", 1.0)
+    service.add("slow.pdf", b"one", status="processing")
+    waits = threading.Event()
+    service.script("retrieve", lambda turn: (waits.set(), turn.send(turn.serve()))[1])
+    with filesystem(service, tmp_path) as drive, ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(drive.open, "/slow.pdf.content", read=True, write=False)
+        assert waits.wait(SECONDS)
+        assert drive.getattr("/slow.pdf.content").size == 1
+        with pytest.raises(NotReady) as refusal:
+            reader.result()
+    assert errno_of(refusal.value) == errno.EAGAIN
+
+
+def test_a_text_that_is_refused(both: Faulty) -> None:
+    """R4: a 500 on content that says `extract task failed` is EIO, and the service's words stand in the log."""
+    both.server.add("a.pdf", b"one")
+    both.server.script("content", *[refused(500, "extract task failed: failed", "server_error")] * 5)
+    with fails(errno.EIO):
+        (both.drive / "a.pdf.content").read_bytes()
+    assert both.drive.errors()[-1]["service_message"] == "extract task failed: failed"
+
+
+def test_a_failed_text_is_asked_for_again(both: Faulty) -> None:
+    """R2: only texts are remembered, never failures."""
+    both.server.add("a.pdf", b"one")
+    both.server.script("content", refused(403, "no", "permission_denied_error"))
+    with fails(errno.EACCES):
+        (both.drive / "a.pdf.content").read_bytes()
+    assert b"one" in (both.drive / "a.pdf.content").read_bytes()
+
+
+def test_a_file_that_was_deleted_elsewhere_meanwhile(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """Table: 404 is ENOENT, and the drive shows the file no longer."""
+    stored = service.add("a.txt", b"one")
+    drive = faulty("listing_ttl=1000").drive
+    del service.files[stored.id]
+    with fails(errno.ENOENT):
+        (drive / "a.txt.content").read_bytes()
+    assert os.listdir(drive.point) == []
+
+
+def test_own_bytes_are_read_back(both: Faulty) -> None:
+    """R5: bytes that were written through this machine can be read here, with no request."""
+    body = os.urandom(300_000)
+    (both.drive / "a.bin").write_bytes(body)
+    asked = both.server.count("content"), both.server.count("retrieve")
+    assert (both.drive / "a.bin").read_bytes() == body
+    assert (both.server.count("content"), both.server.count("retrieve")) == asked
+
+
+def test_own_bytes_are_read_back_after_a_remount(faulty: Callable[..., Faulty]) -> None:
+    """R5: and by the next mount."""
+    drive = faulty().drive
+    body = os.urandom(300_000)
+    (drive / "a.bin").write_bytes(body)
+    drive.remount()
+    assert (drive / "a.bin").read_bytes() == body
+
+
+def test_damaged_bytes_are_never_shown(faulty: Callable[..., Faulty]) -> None:
+    """R5, tenet 3: read back they are verified by hash; a damaged copy is EACCES, as if it were not here."""
+    drive = faulty().drive
+    (drive / "a.bin").write_bytes(b"x" * 10_000)
+    drive.umount()
+    (original,) = (path for path in drive.home.rglob("originals/*") if path.is_file())
+    original.write_bytes(b"y" * 10_000)
+    drive.mount()
+    with fails(errno.EACCES):
+        (drive / "a.bin").read_bytes()
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR], ids=["read", "read and write"])
+def test_originals_of_others_cannot_be_had(both: Faulty, flags: int) -> None:
+    """R5: EACCES, never text in their place; the reason tells what to read instead."""
+    both.server.add("theirs.pdf", b"%PDF")
+    with fails(errno.EACCES):
+        os.close(os.open(both.drive / "theirs.pdf", flags))
+    assert "theirs.pdf.content" in both.drive.errors()[-1]["message"]
+    assert both.server.count("content") == 0
+
+
+def test_what_is_cached_stays_readable(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """R6: when the service is unreachable, what is cached stays readable and listed."""
+    service.add("theirs.txt", b"theirs")
+    drive = faulty("listing_ttl=0", "timeout=3").drive
+    (drive / "mine.txt").write_text("mine")
+    text = (drive / "theirs.txt.content").read_bytes()
+    service.script("list", *[lambda turn: turn.reset()] * 50)
+    service.script("content", *[lambda turn: turn.reset()] * 50)
+    assert len(os.listdir(drive.point)) == 4
+    assert (drive / "theirs.txt.content").read_bytes() == text
+    assert (drive / "mine.txt").read_text() == "mine"
+    assert drive.status()["listing"]["stale_because"]
