@@ -14,7 +14,10 @@ import threading
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
+#: Ids that are remembered without a look at whether they still exist; five times what an account holds.
+MANY: Final = 5000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS attributes (
     id TEXT PRIMARY KEY,
@@ -90,9 +93,23 @@ class Attributes:
                 (file_id, new.mtime_ns, new.inode, new.sha256, new.text_bytes),
             )
 
-    def keep_only(self, ids: Collection[str]) -> None:
-        """Forget every id that the account no longer has."""
+    def forget(self, file_id: str) -> str | None:
+        """Forget a file that was deleted; return the hash of its original if no other file has the same."""
         with self._lock:
+            known = self._known.pop(file_id, _NOTHING)
+            self._db.execute("DELETE FROM attributes WHERE id = ?", (file_id,))
+            if any(other.sha256 == known.sha256 for other in self._known.values()):
+                return None
+            return known.sha256
+
+    def keep_only(self, ids: Collection[str]) -> None:
+        """Forget every id that the account no longer has, once there are more than `MANY`.
+
+        Not before: a listing that lacks files by the service's mistake should not cost what is known of them.
+        """
+        with self._lock:
+            if len(self._known) <= MANY:
+                return
             gone = [file_id for file_id in self._known if file_id not in ids]
             for file_id in gone:
                 del self._known[file_id]

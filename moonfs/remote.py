@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from moonfs import wire
@@ -30,7 +30,11 @@ EXTRACTION_WAIT: Final = 15.0
 
 
 class Remote:
-    """One account."""
+    """One account.
+
+    Attributes:
+        on_gone: called with the id of each file that turns out to be deleted.
+    """
 
     def __init__(self, client: Client, attributes: Attributes, *, listing_ttl: float, content_cache: int) -> None:
         """`listing_ttl` is in seconds, `content_cache` in bytes."""
@@ -39,6 +43,7 @@ class Remote:
         self.listing = Listing(client.list, listing_ttl)
         self.contents = Contents(self._fetch, content_cache)
         self._closing = threading.Event()
+        self.on_gone: Callable[[str], None] = lambda _file_id: None
 
     def upload(self, spool: SpoolFile, filename: str, purpose: str, deadline: float) -> FileObject:
         """Send the bytes of `spool` once, within `deadline` seconds.
@@ -136,3 +141,4 @@ class Remote:
     def _gone(self, file_id: str) -> None:
         self.listing.remove(file_id)
         self.contents.forget(file_id)
+        self.on_gone(file_id)

@@ -70,6 +70,7 @@ class Versions:
         self._originals = originals
         self._attributes = attributes
         self._flights: dict[str, _Flight] = {}
+        account.on_gone = self._forget
         self.uploader = Uploader(
             _Service(self, account), journal, uploads=settings.uploads, deadline=settings.upload_timeout
         )
@@ -325,6 +326,12 @@ class Versions:
             if flight.local is local:
                 flight.intent.cancelled = True
         self._space.changed()
+
+    def _forget(self, file_id: str) -> None:
+        """Drop what is known and kept of a deleted file: a deleted document leaves no copy behind."""
+        sha256 = self._attributes.forget(file_id)
+        if sha256 is not None:
+            self._originals.discard(sha256)
 
     def _delete_in_background(self, ids: frozenset[str]) -> None:
         for file_id in ids:
