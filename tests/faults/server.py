@@ -116,16 +116,12 @@ class FaultServer:
         self._scripts: dict[str, deque[Fault]] = defaultdict(deque)
         self._number = 0
         self._listener: Any = (
-            _TcpListener(("127.0.0.1", 0), _Handler)
-            if socket is None
-            else _UnixListener(str(socket), _Handler)
+            _TcpListener(("127.0.0.1", 0), _Handler) if socket is None else _UnixListener(str(socket), _Handler)
         )
         self._listener.owner = self
         port = 80 if socket else self._listener.server_address[1]
         self.base_url = "http://localhost/v1" if socket else f"http://127.0.0.1:{port}/v1"
-        self._thread = threading.Thread(
-            target=self._listener.serve_forever, args=(0.005,), name="fault-server"
-        )
+        self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.005,), name="fault-server")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -144,9 +140,7 @@ class FaultServer:
         """Queue one fault for each of the next requests of `operation`; None lets one request pass."""
         assert operation in OPERATIONS, operation
         with self.lock:
-            self._scripts[operation].extend(
-                fault or (lambda turn: turn.send(turn.serve())) for fault in faults
-            )
+            self._scripts[operation].extend(fault or (lambda turn: turn.send(turn.serve())) for fault in faults)
 
     def count(self, operation: str | None = None) -> int:
         """Return how many requests arrived: all, or those of one operation."""
@@ -214,9 +208,7 @@ class Turn:
             return error(401, "Invalid Authentication", "invalid_authentication_error")
         if seen.operation == "list":
             with server.lock:
-                return _json(
-                    {"object": "list", "data": [stored.to_wire() for stored in server.files.values()]}
-                )
+                return _json({"object": "list", "data": [stored.to_wire() for stored in server.files.values()]})
         if seen.operation == "upload":
             fields = parse_form(seen.headers.get("content-type", ""), body)
             filename, data = fields["file"]

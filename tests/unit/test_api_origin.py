@@ -87,9 +87,7 @@ def test_a_socket_path_that_no_kernel_takes_is_refused(path: str) -> None:
         Client("http://moonfs/v1", KEY, socket=path)
 
 
-@pytest.mark.parametrize(
-    "key", ["", " \n", "sk-one two", "sk-\x00", "sk-one\nX: y", "sk-\x7f", "密钥", "sk-é"]
-)
+@pytest.mark.parametrize("key", ["", " \n", "sk-one two", "sk-\x00", "sk-one\nX: y", "sk-\x7f", "密钥", "sk-é"])
 def test_what_cannot_be_a_key_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(UsageError) as raised:
         Client("https://api.moonshot.ai/v1", key)
@@ -166,9 +164,7 @@ def test_cookies_are_not_kept(server: FaultServer) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_loopback_never_goes_through_a_proxy(
-    server: FaultServer, monkeypatch: pytest.MonkeyPatch, scheme: str
-) -> None:
+def test_loopback_never_goes_through_a_proxy(server: FaultServer, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"{scheme}://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -184,9 +180,7 @@ def clear_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("proxy", ["gopher://user:secret@proxy.example", "http://user:secret@proxy:port"])
-def test_a_proxy_setting_that_cannot_work_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, proxy: str
-) -> None:
+def test_a_proxy_setting_that_cannot_work_is_one_sentence(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     clear_proxies(monkeypatch)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(UsageError, match="HTTPS_PROXY") as raised:

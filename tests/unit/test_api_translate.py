@@ -56,9 +56,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("status", "answer", "expected"), ROWS)
 @pytest.mark.parametrize("operation", ["list", "upload", "retrieve", "delete", "content"])
-def test_a_status_becomes_its_class(
-    operation: str, status: int, answer: bytes, expected: type[MoonfsError]
-) -> None:
+def test_a_status_becomes_its_class(operation: str, status: int, answer: bytes, expected: type[MoonfsError]) -> None:
     error = status_error(operation, status, answer)
     if operation == "content" and b"extract task failed" in answer:
         expected = errors.ExtractionFailed
@@ -128,10 +126,7 @@ def test_a_key_that_the_service_repeats_is_taken_out() -> None:
 
 
 def test_a_redirect_is_named() -> None:
-    assert (
-        "https://other.example/v1"
-        in status_error("list", 301, b"", location="https://other.example/v1").message
-    )
+    assert "https://other.example/v1" in status_error("list", 301, b"", location="https://other.example/v1").message
 
 
 def test_a_wrong_address_is_told_from_a_missing_file() -> None:
