@@ -30,7 +30,7 @@ from typing import Final, Protocol
 
 from moonfs import journal as journal_states
 from moonfs import names, wire
-from moonfs.errors import MoonfsError, NoText, NotFound, QuotaExceeded, RateLimited, TimedOut, Unreachable
+from moonfs.errors import MoonfsError, NoText, NotFound, QuotaExceeded, RateLimited, ServiceError, TimedOut, Unreachable
 from moonfs.journal import Intent, Journal
 from moonfs.spool import SpoolFile
 from moonfs.wire import FileObject
@@ -259,6 +259,13 @@ class Uploader:
                         self._unsettled.setdefault(intent.name, []).append(replace(intent))
                     raise
             else:
+                if file.bytes != intent.size:
+                    # What is stored is not what was written: it may not take the place of anything.
+                    self._journal.delete_later(file.id)
+                    self.delete_queued(file.id)
+                    raise ServiceError(
+                        f"The service stored {file.bytes} of the {intent.size} bytes of {intent.name}; that copy is deleted."
+                    )
                 if attempt:
                     self._drop_twins(intent, file)
                     self._later(TWIN_CHECK, lambda file=file: self._drop_twins(intent, file))  # type: ignore[misc]

@@ -95,7 +95,8 @@ def text_of(answer: Answer, file_id: str) -> bytes:
     Raises:
         ProtocolError: an HTML page (extracted HTML comes as JSON), nothing at all, or an error object.
     """
-    if not answer.body or answer.content_type == "text/html" or _is_error(answer.body):
+    page = answer.content_type == "text/html" and answer.body.lstrip()[:1] == b"<"
+    if not answer.body or page or _is_error(answer.body):
         raise bad_answer(answer, f"the service answered with no text for {file_id}")
     return answer.body
 
