@@ -67,6 +67,8 @@ def media_type(head: bytes) -> str:
         return "video/quicktime"
     if head[:2] == b"BM" and len(head) >= 26 and head[6:10] == b"\0\0\0\0":
         return "image/bmp"
+    if head[:4] == b"\x28\0\0\0" and head[12:14] == b"\1\0":  # a bitmap without its file header: .dib
+        return "image/bmp"
     if b"%PDF-" in head[:1024]:
         return PDF
     return _text_type(head)

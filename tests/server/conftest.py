@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
@@ -47,7 +47,7 @@ class Server:
             timeout=SECONDS,
         )
 
-    def upload(self, name: str, content: bytes, purpose: str | None = "file-extract") -> httpx.Response:
+    def upload(self, name: str, content: bytes | IO[bytes], purpose: str | None = "file-extract") -> httpx.Response:
         form = {} if purpose is None else {"purpose": purpose}
         return self.client.post("/files", files={"file": (name, content)}, data=form)
 

@@ -14,7 +14,7 @@ from moonfs.server.store import Limits, Store
 FAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "faults")
 FAULTY = tuple(
     Format(name, f"faulty_readers:{name}", frozenset((f".{name}",)))
-    for name in ("hang", "spin", "crash", "swallow", "print_much", "wait_for_gate", "environment")
+    for name in ("hang", "spin", "burn", "crash", "swallow", "print_much", "wait_for_gate", "environment")
 )
 
 

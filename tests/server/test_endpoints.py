@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import httpx
@@ -23,6 +24,24 @@ def test_upload_answers_with_the_file_object_byte_for_byte(server):
     before = int(time.time())
     answer = server.upload("福州商场.txt", "商场\n".encode())
     file_id, created = answer.json()["id"], answer.json()["created_at"]
+    assert answer.status_code == 200
+    assert (
+        answer.content
+        == (
+            f'{{"id":"{file_id}","object":"file","bytes":7,"created_at":{created},"filename":"福州商场.txt",'
+            '"purpose":"file-extract","status":"ok","status_details":""}'
+        ).encode()
+    )
+    assert re.fullmatch(r"[0-9a-v]{20}", file_id)
+    assert before <= created <= time.time()
+    number = int("".join(f"{'0123456789abcdefghijklmnopqrstuv'.index(c):05b}" for c in file_id)[:32], 2)
+    assert number == created
+    assert server.client.get(f"/files/{file_id}").content == answer.content
+
+
+def test_content_is_alphabetical_and_raw(server):
+    file_id = server.upload("a.txt", 'say "hi"\n世界\t\\'.encode()).json()["id"]
+    answer = server.client.get(f"/files/{file_id}/content")
     assert answer.status_code == 200
     content = '"say \\"hi\\"\\n世界\\t\\\\"'
     assert answer.content.decode() == (

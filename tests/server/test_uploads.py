@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import pytest
 
 MIB = 1024**2
 TOO_LARGE = "File size is too large, max file size is 100MB, please confirm and re-upload the file"
+NOT_FOUND = b'{"error":{"message":"The requested resource was not found","type":"resource_not_found_error"}}'
 BOUNDARY = "----b0undary"
 
 
@@ -112,17 +114,17 @@ def test_100_mib_and_one_byte_more(launch):
     before = server.memory("VmRSS")
     text = (b"0123456789abcde\n" * 65536) * 100
     assert len(text) == 100 * MIB
-    answer = server.upload("large.txt", text)
+    answer = server.upload("large.txt", io.BytesIO(text))
     assert answer.status_code == 200, answer.text
     assert answer.json()["bytes"] == 100 * MIB
     with server.client.stream("GET", f"/files/{answer.json()['id']}/content") as content:
         received = sum(len(chunk) for chunk in content.iter_bytes())
     assert received > 100 * MIB
     assert server.memory("VmHWM") - before < 32 * MIB
-    refusal = server.upload("large.txt", text + b"x")
+    refusal = server.upload("large.txt", io.BytesIO(text + b"x"))
     assert refusal.status_code == 400
     assert refusal.json()["error"]["message"] == TOO_LARGE
-    refusal = server.upload("larger.txt", text + b"x" * 20 * MIB)
+    refusal = server.upload("larger.txt", io.BytesIO(text + b"x" * 20 * MIB))
     assert refusal.json()["error"]["message"] == TOO_LARGE
     assert server.memory("VmHWM") - before < 32 * MIB
     assert server.ids() == [answer.json()["id"], warm]
@@ -248,10 +250,13 @@ def test_a_long_text_is_shared_and_outlives_its_first_upload(server):
 
 def test_idle_connections_outlive_the_clients_pool(server):
     """uvicorn's 5 s meet httpx's 5 s: whoever drops first decides between a clean request and an error."""
-    with connect(server) as connection:
-        for _ in range(2):
-            connection.sendall(
-                f"GET /v1/files/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.key}\r\n\r\n".encode()
-            )
-            assert connection.recv(65536).startswith(b"HTTP/1.1 404")
-            time.sleep(5.5)
+    with connect(server) as connection, connection.makefile("rb") as stream:
+        for pause in (5.5, 0):
+            request = f"GET /v1/files/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.key}\r\n\r\n"
+            connection.sendall(request.encode())
+            assert stream.readline() == b"HTTP/1.1 404 Not Found\r\n"
+            while not stream.readline().startswith(b"msh-request-id"):
+                pass
+            assert stream.read(2) == b"\r\n"
+            assert len(stream.read(len(NOT_FOUND))) == len(NOT_FOUND)
+            time.sleep(pause)

@@ -30,6 +30,8 @@ _CHARSET: Final = re.compile(
     rb"""<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
 )
 _SPACE: Final = re.compile(r"[ \n\r\f\v\u3000]+|\t[ \t\n\r\f]*")
+#: Stands for a space in preformatted text until lines are stripped.
+_KEPT: Final = "\0"
 _SVG_UNSEEN: Final = frozenset(("style", "script", "metadata"))
 
 
@@ -57,18 +59,20 @@ def read_svg(document: Document, output: Output) -> None:
 def visible_text(raw: bytes) -> str:
     """Return what a reader sees of an HTML page; blocks are lines, cells are apart by tabs."""
     page = _Page()
-    page.feed(_decode(raw))
+    page.feed(_decode(raw).replace(_KEPT, ""))
     page.close()
     lines = (line.strip(" ") for line in "".join(page.pieces).split("\n"))
-    return "\n".join(line for line in lines if line.strip())
+    return "\n".join(line for line in lines if line.strip(_KEPT + " \t\r")).replace(_KEPT, " ")
 
 
 def _words(element: etree._Element) -> str:
-    return " ".join(
-        text
-        for text in element.itertext()
-        if isinstance(text, str) and etree.QName(element).localname not in _SVG_UNSEEN
-    )
+    pieces = []
+    for node in element.iter():  # entities and comments have no tag of their own
+        if isinstance(node.tag, str) and etree.QName(node).localname not in _SVG_UNSEEN:
+            pieces.append(node.text or "")
+        if node is not element:
+            pieces.append(node.tail or "")
+    return " ".join(pieces)
 
 
 def _decode(raw: bytes) -> str:
@@ -115,4 +119,4 @@ class _Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._unseen:
-            self.pieces.append(data if self._preformatted else _SPACE.sub(" ", data))
+            self.pieces.append(data.replace(" ", _KEPT) if self._preformatted else _SPACE.sub(" ", data))

@@ -22,6 +22,14 @@ def spin(document: Document, output: Output) -> None:
         pass
 
 
+def burn(document: Document, output: Output) -> None:
+    """Use 0.8 s of CPU, then say how much this worker has used in all."""
+    end = time.process_time() + 0.8
+    while time.process_time() < end:
+        pass
+    output.add(f"{time.process_time()}")
+
+
 def crash(document: Document, output: Output) -> None:
     """Die of a segmentation fault."""
     ctypes.string_at(0)
@@ -51,13 +59,14 @@ def wait_for_gate(document: Document, output: Output) -> None:
 
 
 def environment(document: Document, output: Output) -> None:
-    """Tell what a worker has: its home, its limits, what of the network it reaches, its open files."""
+    """Tell what a worker has: its home, its open files, whether it reaches the port that the document names."""
     output.add(f"home {os.environ['HOME']}\npid {os.getpid()}\n")
     for name in os.listdir("/proc/self/fd"):
         try:
             output.add(f"fd {os.readlink('/proc/self/fd/' + name)}\n")
         except OSError:
             pass
-    with socket.socket() as probe:
-        port = int(os.path.basename(document.extension)[1:] or 0)
-        output.add(f"network {probe.connect_ex(('127.0.0.1', port or 9))}\n")
+    with socket.socket() as probe, open(document.path, encoding="utf-8") as stream:
+        port = stream.read()
+        if port.isdigit() and len(port) < 6:
+            output.add(f"network {probe.connect_ex(('127.0.0.1', int(port)))}\n")

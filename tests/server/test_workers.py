@@ -1,0 +1,194 @@
+"""Workers that crash, hang, swallow or stand in the way: one request ends, no other notices."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+FAILED = "Failed to extract file: "
+
+
+def failed(answer, why: str) -> None:
+    assert answer.status_code == 500
+    assert answer.json() == {"error": {"message": FAILED + why, "type": "server_error"}}
+    assert "/" not in answer.json()["error"]["message"]
+
+
+def pid_of(server) -> int:
+    """Return the pid of the one light worker that is alive and idle."""
+    text = server.text("a.environment", os.urandom(8).hex().encode())
+    return int(next(line for line in text.split("\n") if line.startswith("pid")).split()[1])
+
+
+class Gate:
+    """A document whose reader waits until it is let through."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / f"gate-{os.urandom(4).hex()}")
+        os.mkfifo(self.path)
+        os.mkfifo(self.path + ".go")
+
+    @property
+    def document(self) -> bytes:
+        return self.path.encode()
+
+    def wait(self) -> None:
+        """Return when the reader has come."""
+        with open(self.path, encoding="utf-8") as stream:
+            assert stream.read() == "here"
+
+    def let_through(self, text: str = "through") -> None:
+        with open(self.path + ".go", "w", encoding="utf-8") as stream:
+            stream.write(text)
+
+
+def test_a_crash_ends_one_request(launch):
+    server = launch(light={"workers": 1})
+    failed(server.upload("a.crash", b"x"), "the reader broke down")
+    assert server.text("a.environment", b"y").startswith("home")
+    assert os.listdir(server.data / "incoming") == []
+
+
+def test_a_hang_is_ended_by_the_wall_clock(launch):
+    server = launch(light={"workers": 1, "seconds": 1.0})
+    failed(server.upload("a.hang", b"x"), "it takes too long")
+    assert server.children() == []
+    assert pid_of(server) > 0
+
+
+def test_a_spin_is_ended_by_the_cpu_clock(launch):
+    server = launch(light={"workers": 1, "cpu_seconds": 1})
+    failed(server.upload("a.spin", b"x"), "it takes too long")
+
+
+def test_the_cpu_clock_starts_anew_with_each_job(launch):
+    """A warm worker that has used more than one job may is not punished for its age."""
+    server = launch(light={"workers": 1, "cpu_seconds": 2})
+    used = [float(server.text("a.burn", b"%d" % number)) for number in range(5)]
+    assert used == sorted(used), "it was not the same worker"
+    assert used[-1] > 4
+
+
+def test_memory_is_capped(launch):
+    server = launch(light={"workers": 1})
+    failed(server.upload("a.swallow", b"x"), "it needs too much memory")
+    assert server.text("a.environment", b"y").startswith("home")
+
+
+def test_what_a_library_prints_is_no_answer(launch):
+    server = launch(light={"workers": 1})
+    assert server.text("a.print_much", b"x") == "printed"
+    assert server.text("b.environment", b"y").startswith("home")
+
+
+def test_a_worker_that_dies_idle_costs_nobody_a_request(launch):
+    server = launch(light={"workers": 1})
+    pid = pid_of(server)
+    os.kill(pid, signal.SIGKILL)
+    assert pid_of(server) != pid
+
+
+def test_a_warm_worker_is_used_again(launch):
+    server = launch(light={"workers": 1})
+    assert pid_of(server) == pid_of(server)
+
+
+def test_an_idle_worker_ends_so_that_its_memory_returns(launch, until):
+    server = launch(light={"workers": 1, "idle_seconds": 0.2})
+    pid = pid_of(server)
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the idle worker has ended")
+    assert os.listdir(server.data / "workers") == []
+
+
+def test_a_worker_that_holds_much_is_ended(launch):
+    server = launch(light={"workers": 1, "resident_bytes": 1})
+    pid = pid_of(server)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_slow_extraction_delays_nobody(launch, tmp_path):
+    """While one light worker and the OCR worker are busy, lists, text and other documents go on."""
+    server = launch(light={"workers": 2})
+    gates = {name: Gate(tmp_path) for name in ("a.wait_for_gate", "a.ocr_gate")}
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(server.upload, name, gate.document) for name, gate in gates.items()]
+        for gate in gates.values():
+            gate.wait()
+        assert server.client.get("/files").json()["data"] == []
+        assert server.text("a.txt", b"short") == "short"
+        assert len(server.text("b.txt", b"long " * 100_000)) == 500_000
+        assert len(server.ids()) == 2
+        assert not any(upload.done() for upload in waiting)
+        for gate in gates.values():
+            gate.let_through()
+        assert [upload.result().status_code for upload in waiting] == [200, 200]
+
+
+def test_a_stop_waits_for_no_extraction(launch, tmp_path, until):
+    server = launch()
+    gate = Gate(tmp_path)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(server.upload, "a.wait_for_gate", gate.document)
+        gate.wait()
+        (worker,) = server.children()
+        server.process.terminate()
+        answer = waiting.result()
+        assert server.process.wait(10) == 0
+    assert answer.status_code == 503
+    assert answer.json()["error"]["type"] == "server_unavailable"
+    assert not Path(f"/proc/{worker}").exists()
+    assert not (server.data / "server.json").exists()
+    assert os.listdir(server.data / "incoming") == []
+
+
+def test_workers_die_with_a_server_that_is_killed(launch, tmp_path, until):
+    server = launch()
+    gate = Gate(tmp_path)
+    thread = threading.Thread(target=pytest.raises, args=(Exception, server.upload, "a.wait_for_gate", gate.document))
+    thread.start()
+    gate.wait()
+    (worker,) = server.children()
+    server.process.kill()
+    server.process.wait()
+    until(lambda: not is_running(worker), "the worker has died")
+    thread.join()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_worker_has_a_home_of_its_own_and_none_of_the_servers_files(launch):
+    server = launch(light={"workers": 1})
+    text = server.text("a.environment", b"x")
+    home = next(line for line in text.split("\n") if line.startswith("home")).split()[1]
+    assert os.path.dirname(home) == str(server.data / "workers")
+    held = [line.split()[1] for line in text.split("\n") if line.startswith("fd")]
+    assert len(held) > 3
+    assert [path for path in held if path.startswith(str(server.data)) and "/incoming/" not in path] == []
+    assert [path for path in held if path.startswith("socket:")] == []
+
+
+def test_a_worker_reaches_no_network(launch):
+    probe = [sys.executable, "-c", "import ctypes; raise SystemExit(ctypes.CDLL(None).unshare(0x50000000))"]
+    if subprocess.run(probe, check=False).returncode != 0:
+        pytest.skip("this kernel gives no network of its own to a plain process; readers open no socket either way")
+    server = launch(light={"workers": 1})
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port)).close()
+        text = server.text("a.environment", str(port).encode())
+    code = int(next(line for line in text.split("\n") if line.startswith("network")).split()[1])
+    assert code in {errno.ENETUNREACH, errno.ECONNREFUSED}
