@@ -1,0 +1,360 @@
+"""The listing: one request for everybody, own changes laid over it, and an old one served when there is no new one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from moonfs import errors
+from moonfs.listing import HOLD_OFF, Listing
+from moonfs.wire import FileObject
+
+
+def file(file_id: str, size: int = 1, **other: Any) -> FileObject:
+    return FileObject(id=file_id, bytes=size, created_at=1, filename=f"{file_id}.txt", **other)
+
+
+class Service:
+    """An account whose answers a test holds back: `gate` opens each request in turn."""
+
+    def __init__(self, *ids: str) -> None:
+        self.files = [file(name) for name in ids]
+        self.requests = 0
+        self.error: BaseException | None = None
+        self.arrived = threading.Semaphore(0)
+        self.gate: threading.Semaphore | None = None
+        self.now = 100.0
+
+    def list(self) -> list[FileObject]:
+        self.requests += 1
+        answer, error = list(self.files), self.error
+        self.arrived.release()
+        if self.gate is not None:
+            assert self.gate.acquire(timeout=10)
+        if error is not None:
+            raise error
+        return answer
+
+    def listing(self, ttl: float = 10.0) -> Listing:
+        return Listing(self.list, ttl, clock=lambda: self.now)
+
+
+def ids(listing: Listing) -> set[str]:
+    return set(listing.current().files)
+
+
+def in_thread(call: Callable[[], Any]) -> Future[Any]:
+    result: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return result
+
+
+def test_a_listing_is_believed_for_its_ttl() -> None:
+    """L4: changes made elsewhere show within the TTL, and not a request is sent before."""
+    service = Service("a")
+    listing = service.listing(ttl=10)
+    assert ids(listing) == {"a"}
+    service.files.append(file("b"))
+    service.now += 9.99
+    assert ids(listing) == {"a"} and service.requests == 1
+    service.now += 0.02
+    assert ids(listing) == {"a", "b"} and service.requests == 2
+
+
+def test_a_ttl_of_nothing_asks_each_time() -> None:
+    """L4: listing_ttl=0 means what it says."""
+    service = Service("a")
+    listing = service.listing(ttl=0)
+    for _ in range(3):
+        listing.current()
+    assert service.requests == 3
+
+
+def test_an_idle_listing_sends_nothing() -> None:
+    """L4: peek and the snapshots that are held send no request."""
+    service = Service("a")
+    listing = service.listing()
+    assert listing.peek().files == {} and service.requests == 0
+    listing.current()
+    service.now += 1000
+    assert set(listing.peek().files) == {"a"} and service.requests == 1
+
+
+def test_twenty_callers_share_one_request() -> None:
+    """R2, L4: one request per refresh however many ask."""
+    service = Service("a")
+    service.gate = threading.Semaphore(0)
+    listing = service.listing()
+    barrier = threading.Barrier(20)
+
+    def ask() -> set[str]:
+        barrier.wait(10)
+        return ids(listing)
+
+    with ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(ask) for _ in range(20)]
+        assert service.arrived.acquire(timeout=10)
+        service.gate.release()
+        assert [result.result(10) for result in asked] == [{"a"}] * 20
+    assert service.requests == 1
+
+
+def test_waiting_callers_get_the_error_and_the_next_one_asks_again() -> None:
+    """A failure ends everybody's wait; it is not kept."""
+    service = Service("a")
+    service.gate = threading.Semaphore(0)
+    service.error = errors.AuthenticationFailed("no")
+    listing = service.listing()
+    first = in_thread(listing.current)
+    assert service.arrived.acquire(timeout=10)
+    second = in_thread(listing.current)
+    service.error = None
+    service.gate.release(2)
+    with pytest.raises(errors.AuthenticationFailed):
+        first.result(10)
+    outcome = second.exception(10)
+    assert outcome is None or isinstance(outcome, errors.AuthenticationFailed)
+    assert ids(listing) == {"a"}
+
+
+def test_an_own_upload_is_laid_over_an_answer_that_was_on_its_way() -> None:
+    """L4: own changes show at once and stay, though the service counted before the upload ended."""
+    service = Service("a")
+    listing = service.listing()
+    listing.current()
+    service.now += 11
+    service.gate = threading.Semaphore(0)
+    late = in_thread(listing.current)
+    assert service.arrived.acquire(timeout=10)
+    assert service.arrived.acquire(timeout=10)
+    listing.add(file("mine"))
+    listing.remove("a")
+    assert set(listing.peek().files) == {"mine"}
+    service.gate.release()
+    assert set(late.result(10).files) == {"mine"}
+    assert set(listing.peek().files) == {"mine"}
+
+
+def test_an_own_upload_survives_a_service_that_lags_for_one_ttl() -> None:
+    """L4: eventual consistency: an answer without the upload is not believed at once, and not for ever."""
+    service = Service("a")
+    listing = service.listing(ttl=10)
+    listing.current()
+    listing.add(file("mine"))
+    service.now += 9
+    assert "mine" in listing.refresh().files
+    service.now += 11
+    assert "mine" not in listing.refresh().files
+
+
+def test_an_upload_that_was_listed_and_deleted_elsewhere_goes() -> None:
+    """L4: once the service has shown it, the service's word counts."""
+    service = Service()
+    listing = service.listing()
+    listing.current()
+    listing.add(file("mine"))
+    service.files = [file("mine")]
+    assert "mine" in listing.refresh().files
+    service.files = []
+    assert "mine" not in listing.refresh().files
+
+
+def test_a_deleted_file_never_comes_back() -> None:
+    """L4, W8: ids are not used twice, so a tombstone is for good, whatever a lagging answer says."""
+    service = Service("a", "b")
+    listing = service.listing(ttl=0)
+    listing.current()
+    listing.remove("a")
+    for _ in range(3):
+        service.now += 100
+        assert ids(listing) == {"b"}
+
+
+def test_versions_and_sums_follow_every_change() -> None:
+    """The names of the drive are made anew when, and only when, the version changed."""
+    service = Service("a")
+    listing = service.listing(ttl=0)
+    first = listing.current()
+    assert listing.current().version == first.version
+    listing.add(file("b", size=41))
+    second = listing.peek()
+    assert second.version > first.version and second.total_bytes == 42
+    listing.remove("b")
+    assert listing.peek().version > second.version and listing.peek().total_bytes == 1
+    third = listing.peek().version
+    listing.remove("never there")
+    assert listing.peek().version == third
+    assert set(first.files) == {"a"}, "a snapshot is immutable"
+    with pytest.raises(TypeError):
+        first.files["x"] = file("x")  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", [errors.Unreachable, errors.TimedOut, errors.ServiceError, errors.RateLimited])
+def test_without_a_service_the_last_listing_is_served_and_marked(kind: type[errors.MoonfsError]) -> None:
+    """R6, E2: what is known stays listed; the outage is asked about once per hold-off, not per stat."""
+    service = Service("a")
+    listing = service.listing(ttl=1)
+    listing.current()
+    service.error = kind("down")
+    service.now += 2
+    stale = listing.current()
+    assert set(stale.files) == {"a"} and isinstance(stale.stale_because, kind)
+    for _ in range(50):
+        listing.current()
+    assert service.requests == 2
+    service.now += HOLD_OFF + 0.1
+    service.error = None
+    assert listing.current().stale_because is None
+
+
+def test_own_changes_show_during_an_outage() -> None:
+    """L4, R6: a change over a stale listing shows, and the listing stays marked."""
+    service = Service("a")
+    listing = service.listing(ttl=0)
+    listing.current()
+    service.error = errors.Unreachable("down")
+    listing.current()
+    listing.remove("a")
+    assert listing.peek().files == {} and listing.peek().stale_because is not None
+
+
+@pytest.mark.parametrize("kind", [errors.Unreachable, errors.AuthenticationFailed, errors.ProtocolError])
+def test_without_a_first_listing_the_error_is_raised(kind: type[errors.MoonfsError]) -> None:
+    """R6: an account that was never seen is not an empty one."""
+    service = Service("a")
+    service.error = kind("down")
+    with pytest.raises(kind):
+        service.listing().current()
+
+
+def test_a_refused_key_is_never_hidden_by_an_old_listing() -> None:
+    """Errors: 401 is EACCES, not an old answer."""
+    service = Service("a")
+    listing = service.listing(ttl=0)
+    listing.current()
+    service.error = errors.AuthenticationFailed("no")
+    with pytest.raises(errors.AuthenticationFailed):
+        listing.current()
+
+
+def test_refresh_is_sent_after_the_call() -> None:
+    """W3: an answer that was on its way when `refresh` was called does not count; another request is sent."""
+    service = Service("a")
+    service.gate = threading.Semaphore(0)
+    listing = service.listing()
+    early = in_thread(listing.current)
+    assert service.arrived.acquire(timeout=10)
+    fresh = in_thread(listing.refresh)
+    service.files.append(file("arrived"))
+    service.gate.release(2)
+    assert "arrived" in fresh.result(10).files
+    early.result(10)
+    assert service.requests == 2
+
+
+def test_refresh_after_a_failed_flight_asks_for_itself() -> None:
+    """W3: somebody else's failure is not ours."""
+    service = Service("a")
+    service.gate = threading.Semaphore(0)
+    service.error = errors.Unreachable("down")
+    listing = service.listing()
+    early = in_thread(listing.current)
+    assert service.arrived.acquire(timeout=10)
+    fresh = in_thread(listing.refresh)
+    service.error = None
+    service.gate.release(2)
+    assert isinstance(early.exception(10), errors.Unreachable)
+    assert set(fresh.result(10).files) == {"a"}
+
+
+def test_refresh_raises_where_current_would_serve_an_old_listing() -> None:
+    """W3: matching needs the truth of now; a stale listing would make a second copy."""
+    service = Service("a")
+    listing = service.listing()
+    listing.current()
+    service.error = errors.Unreachable("down")
+    with pytest.raises(errors.Unreachable):
+        listing.refresh()
+
+
+def test_expire_makes_the_next_call_ask() -> None:
+    """W3: after an upload in doubt the next look asks the service."""
+    service = Service("a")
+    listing = service.listing(ttl=1000)
+    listing.current()
+    listing.expire()
+    listing.current()
+    assert service.requests == 2
+
+
+def test_prime_is_a_listing() -> None:
+    """L1: the answer that proved the key is the first listing."""
+    service = Service()
+    listing = service.listing()
+    listing.prime([file("a")])
+    assert ids(listing) == {"a"} and service.requests == 0
+
+
+@pytest.mark.xfail(strict=True, reason="the answer of a request that was on its way undoes `expire`")
+def test_expire_outlasts_a_request_that_was_on_its_way() -> None:
+    """W3: the doubt arose after that request was sent, so its answer does not settle it."""
+    service = Service("a")
+    service.gate = threading.Semaphore(0)
+    listing = service.listing(ttl=1000)
+    early = in_thread(listing.current)
+    assert service.arrived.acquire(timeout=10)
+    listing.expire()
+    service.gate.release(2)
+    early.result(10)
+    listing.current()
+    assert service.requests == 2
+
+
+@pytest.mark.xfail(
+    strict=True, reason="`add` before the first listing makes a failing service look like a small account"
+)
+def test_an_upload_before_the_first_listing_is_not_the_whole_account() -> None:
+    """R6: an account that was never seen is not one with a single file."""
+    service = Service("a")
+    listing = service.listing()
+    listing.add(file("mine"))
+    service.error = errors.Unreachable("down")
+    with pytest.raises(errors.Unreachable):
+        listing.current()
+
+
+@pytest.mark.parametrize("kind", [errors.NotFound, errors.Rejected])
+@pytest.mark.xfail(strict=True, reason="a 404 or 400 to the list request makes every existing name ENOENT or EINVAL")
+def test_a_list_request_that_is_refused_does_not_empty_the_drive(kind: type[errors.MoonfsError]) -> None:
+    """R6: a proxy's 404 says nothing about a file; what is cached stays listed, or the answer is EIO."""
+    service = Service("a")
+    listing = service.listing(ttl=0)
+    listing.current()
+    service.error = kind("page not found", status=404)
+    assert set(listing.current().files) == {"a"}
+
+
+@pytest.mark.xfail(strict=True, reason="an answer sent before a status changed replaces what `add` knows")
+def test_an_own_newer_state_is_laid_over_an_older_answer() -> None:
+    """R4, L4: a file that was just retrieved as `ok` is not `processing` again by an answer sent before."""
+    service = Service()
+    service.files = [file("a", status="processing")]
+    service.gate = threading.Semaphore(0)
+    listing = service.listing()
+    early = in_thread(listing.current)
+    assert service.arrived.acquire(timeout=10)
+    listing.add(file("a", status="ok"))
+    service.gate.release()
+    early.result(10)
+    assert listing.peek().files["a"].status == "ok"

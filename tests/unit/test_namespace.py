@@ -1,0 +1,189 @@
+"""What a name means: local over remote over sidecar; ghosts, aliases, hidden ids; numbers that stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from moonfs import names, namespace, wire
+from moonfs.errors import NotFound
+from moonfs.listing import Snapshot
+from moonfs.localfile import LocalFile
+from moonfs.namespace import Namespace, Remote, Sidecar, has_text, inode_of, sidecar_inode
+from moonfs.spool import Spool
+from moonfs.wire import FileObject
+
+
+def file(file_id: str, filename: str, created_at: int = 1, **other: object) -> FileObject:
+    return FileObject(id=file_id, bytes=5, created_at=created_at, filename=filename, **other)  # type: ignore[arg-type]
+
+
+class Drive:
+    """A namespace, and the listing that a test gives it."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.space = Namespace()
+        self.spool = Spool(tmp_path)
+        self.snapshot = Snapshot(MappingProxyType({}), 0, 0)
+
+    def remote(self, *files: FileObject) -> None:
+        table = MappingProxyType({f.id: f for f in files})
+        self.snapshot = Snapshot(table, self.snapshot.version + 1, sum(f.bytes for f in files))
+
+    def local(self, name: str, base: FileObject | None = None) -> LocalFile:
+        local = LocalFile(self.spool, name, 1, 1, base=base)
+        self.space.put(local)
+        return local
+
+    def at(self, name: str) -> object:
+        return self.space.resolve(self.snapshot, name)
+
+    def gone(self, name: str) -> bool:
+        try:
+            self.at(name)
+        except NotFound:
+            return True
+        return False
+
+    def names(self, sidecars: bool = True) -> list[str]:
+        return self.space.entries(self.snapshot, sidecars=sidecars)
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Drive:
+    return Drive(tmp_path)
+
+
+def test_a_remote_file_and_its_sidecar(drive: Drive) -> None:
+    """N1: every file under its name, and NAME.content beside it; `sidecars=hide` hides, and they still open."""
+    a = file("i1", "a.pdf")
+    drive.remote(a)
+    assert drive.names() == ["a.pdf", "a.pdf.content"] and drive.names(sidecars=False) == ["a.pdf"]
+    assert drive.at("a.pdf") == Remote("a.pdf", a)
+    assert drive.at("a.pdf.content") == Sidecar("a.pdf.content", a)
+    assert drive.gone("a.pdf.content.content") and drive.gone("b")
+
+
+@pytest.mark.parametrize(("purpose", "text"), [(p, p not in (wire.IMAGE, wire.VIDEO)) for p in wire.PURPOSES])
+def test_pictures_and_videos_have_no_sidecar(drive: Drive, purpose: str, text: bool) -> None:
+    """R4: no sidecar for `image` and `video`."""
+    picture = file("i1", "a.png", purpose=purpose)
+    drive.remote(picture)
+    assert has_text(picture) is text and drive.gone("a.png.content") is not text
+
+
+def test_a_real_file_wins_over_a_sidecar(drive: Drive) -> None:
+    """N4: `a.content` of the account is a file, not the text of `a`; its own text is `a.content.content`."""
+    drive.remote(file("i1", "a"), file("i2", "a.content"))
+    assert drive.at("a.content") == Remote("a.content", file("i2", "a.content"))
+    assert drive.names() == ["a", "a.content", "a.content.content"]
+    assert not drive.space.is_sidecar(drive.snapshot, "a.content")
+    assert drive.space.is_sidecar(drive.snapshot, "a.content.content")
+
+
+def test_a_local_file_hides_what_it_replaces(drive: Drive) -> None:
+    """W4: until the new version is confirmed, one name shows once, and the old version nowhere."""
+    base = file("i1", "a.txt")
+    drive.remote(base, file("i2", "b.txt"))
+    local = drive.local("a.txt", base)
+    assert drive.at("a.txt") is local
+    assert drive.names(sidecars=False) == ["a.txt", "b.txt"] and drive.gone("a.txt.content")
+    drive.space.drop(local)
+    assert drive.at("a.txt") == Remote("a.txt", base)
+
+
+def test_a_local_file_leaves_other_versions_their_alias(drive: Drive) -> None:
+    """N3: what is written here is the newest; a remote file of its name that it does not replace is older."""
+    drive.local("a.txt")
+    drive.remote(file("i1", "a.txt"))
+    assert drive.names(sidecars=False) == ["a.txt", "a~i1.txt"]
+
+
+def test_doomed_files_are_gone_for_good(drive: Drive) -> None:
+    """W4, W8: what will be deleted is not shown, though the service still lists it."""
+    drive.remote(file("i1", "a.txt", 1), file("i2", "a.txt", 2))
+    drive.space.doom(frozenset({"i2"}))
+    assert drive.at("a.txt") == Remote("a.txt", file("i1", "a.txt", 1))
+    drive.remote(file("i2", "a.txt", 2))
+    assert drive.names() == []
+
+
+def test_an_alias_stays_valid_when_the_newest_goes(drive: Drive) -> None:
+    """W10: `rm *` over equal names was expanded before the first deletion."""
+    old = file("i1", "a.txt", 1)
+    drive.remote(old, file("i2", "a.txt", 2))
+    assert drive.names(sidecars=False) == ["a.txt", "a~i1.txt"]
+    drive.remote(old)
+    assert drive.names(sidecars=False) == ["a.txt"]
+    assert drive.at("a~i1.txt") == Remote("a~i1.txt", old)
+    assert drive.at("a~i1.txt.content") == Sidecar("a~i1.txt.content", old)
+    assert drive.gone("a~i2.txt") and drive.gone("b~i1.txt") and drive.gone("a~i1.txt.content.content")
+
+
+def test_moving_takes_the_name_from_whoever_had_it(drive: Drive) -> None:
+    """W9: rename over an existing local file answers who was there, and the old name is free."""
+    one, two = drive.local("one"), drive.local("two")
+    assert drive.space.move(one, "two") is two
+    assert drive.at("two") is one and one.name == "two" and drive.gone("one")
+    assert drive.space.move(one, "two") is None, "onto itself"
+    drive.space.drop(two)
+    assert drive.at("two") is one, "what has lost its name cannot take it along"
+
+
+def test_what_is_hidden_follows_a_change_of_replaces(drive: Drive) -> None:
+    """W9: a rename over a remote file hides it from the moment on."""
+    drive.remote(file("i1", "a.txt"))
+    local = drive.local("b.txt")
+    assert len(drive.names(sidecars=False)) == 2
+    local.replaces = frozenset({"i1"})
+    drive.space.changed()
+    assert drive.names(sidecars=False) == ["b.txt"]
+
+
+def test_ghosts_are_seen_by_the_process_that_deleted(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W10: `rm a a.content` ends without an error, for two minutes, and nobody else sees a thing."""
+    now = [100.0]
+    monkeypatch.setattr(namespace.time, "monotonic", lambda: now[0])
+    assert not drive.space.has_ghosts
+    drive.space.leave_ghost("a.content", 42)
+    assert drive.space.has_ghosts
+    assert drive.space.is_ghost("a.content", 42)
+    assert not drive.space.is_ghost("a.content", 43) and not drive.space.is_ghost("b.content", 42)
+    drive.space.bury_ghost("a.content")
+    drive.space.bury_ghost("a.content")
+    assert not drive.space.is_ghost("a.content", 42)
+    drive.space.leave_ghost("a.content", 42)
+    now[0] += namespace.GHOST_SECONDS + 1
+    assert not drive.space.is_ghost("a.content", 42)
+
+
+def test_ghosts_are_bounded(drive: Drive) -> None:
+    """Memory: deleting a million files does not keep a million ghosts."""
+    for number in range(5000):
+        drive.space.leave_ghost(f"{number}", 1)
+    assert len(drive.space._ghosts) <= 4096
+    assert drive.space.is_ghost("4999", 1) and not drive.space.is_ghost("0", 1)
+
+
+def test_the_table_is_made_once_for_each_version(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E2: a stat costs a look-up, not a thousand names."""
+    made = []
+    assign = names.assign
+    monkeypatch.setattr(names, "assign", lambda *args, **kwargs: made.append(1) or assign(*args, **kwargs))
+    drive.remote(*(file(f"i{number}", f"{number}.txt") for number in range(100)))
+    for number in range(100):
+        drive.at(f"{number}.txt")
+    assert len(made) == 1
+    drive.remote(file("x", "x"))
+    drive.names()
+    assert len(made) == 2
+
+
+def test_inode_numbers_are_the_same_everywhere() -> None:
+    """A1: they follow from the id alone, differ, and fit what every tool can hold."""
+    numbers = {make(f"id{index}") for index in range(5000) for make in (inode_of, sidecar_inode)}
+    assert len(numbers) == 10_000
+    assert all(2**32 <= number < 2**53 for number in numbers)
+    assert inode_of("cnbjfqh5ic7v8uu0n9e0") == 7955703084694518, "a golden number: rsync and tar have seen it"
