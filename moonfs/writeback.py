@@ -264,7 +264,7 @@ class Uploader:
                     self._journal.delete_later(file.id)
                     self.delete_queued(file.id)
                     raise ServiceError(
-                        f"The service stored {file.bytes} of {intent.size} bytes of {intent.name}; that copy is deleted."
+                        f"The service stored {file.bytes} of {intent.size} bytes of {intent.name}; that copy is gone."
                     )
                 if attempt:
                     self._drop_twins(intent, file)
