@@ -29,6 +29,9 @@ _PROBE_SECONDS: Final = 5.0
 #: Longest path of a UNIX socket on Linux, in bytes.
 _SUN_PATH: Final = 107
 
+#: Where `moonfs` is imported from; the working directory, where anything may lie, is not searched.
+_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
 Path = str | os.PathLike[str]
 
 
@@ -97,7 +100,7 @@ def _spawned(data: Path, runtime_dir: Path, log_path: Path, deadline: float) -> 
     path = socket_path(os.path.abspath(data), os.path.abspath(runtime_dir))
     if len(os.fsencode(path)) > _SUN_PATH:
         raise EmbedError(f"the path of the server's socket is too long: {path}")
-    command = [sys.executable, "-m", "moonfs.server", "--data", os.path.abspath(data), "--socket", path]
+    command = [sys.executable, "-P", "-m", "moonfs.server", "--data", os.path.abspath(data), "--socket", path]
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         start = os.fstat(log).st_size
@@ -106,6 +109,7 @@ def _spawned(data: Path, runtime_dir: Path, log_path: Path, deadline: float) -> 
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))},
             start_new_session=True,
         )
     finally:

@@ -35,6 +35,7 @@ def main() -> None:
     run(
         options["data"],
         socket_path=options["socket"],
+        host=options.get("host"),
         limits=Limits(**options.get("limits", {})),
         make_extractor=make_extractor,
     )

@@ -194,7 +194,8 @@ def test_a_sheet_of_too_many_cells_says_that_it_is_cut(server):
     book = zipped(
         {
             "[Content_Types].xml": f'<Types xmlns="{package}/content-types"><Override PartName="/xl/workbook.xml"'
-            f' ContentType="{sheet}.sheet.main+xml"/><Override PartName="/xl/s.xml" ContentType="{sheet}.worksheet+xml"/></Types>',
+            f' ContentType="{sheet}.sheet.main+xml"/><Override PartName="/xl/s.xml"'
+            f' ContentType="{sheet}.worksheet+xml"/></Types>',
             "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="a"'
             f' Target="xl/workbook.xml" Type="{office}/officeDocument"/></Relationships>',
             "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="S" sheetId="1"'
@@ -207,9 +208,8 @@ def test_a_sheet_of_too_many_cells_says_that_it_is_cut(server):
     )
     text = server.text("cells.xlsx", book)
     assert text.startswith("## S\n1\t1\t1")
-    assert re.search(
-        r"\[The text is cut here: (only the first 2,000,000 cells are kept|reading it took too long)\.\]$", text
-    )
+    why = "only the first 2,000,000 cells are kept|reading it took too long"  # the latter on a slow machine
+    assert re.search(rf"\[The text is cut here: ({why})\.\]$", text)
     assert text.count("1\t") < 2_100_000
 
 

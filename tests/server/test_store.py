@@ -50,9 +50,9 @@ def left_behind(directory: DataDirectory) -> list[str]:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-@pytest.mark.parametrize("failing", [1, 2, 3])
+@pytest.mark.parametrize("failing", [1, 2, 3, 4])
 def test_a_full_disk_is_a_clean_refusal(directory, store, monkeypatch, failing, code):
-    """Each fsync of a commit in turn finds the disk full."""
+    """Each fsync of a commit in turn finds the disk full: of the original, the text, and both directories."""
     kept = put(store)
     before = sorted(left_behind(directory))
     calls = 0

@@ -10,7 +10,10 @@ import subprocess
 import threading
 import time
 
+import httpx
 import pytest
+
+from moonfs.server.address import read_address
 
 MIB = 1024**2
 TOO_LARGE = "File size is too large, max file size is 100MB, please confirm and re-upload the file"
@@ -158,6 +161,23 @@ def test_curl_reads_the_refusal_of_a_file_that_is_too_large(launch, tmp_path):
         assert done.returncode == 0, done.stderr
         assert done.stdout.endswith("400")
         assert "File size is too large" in done.stdout
+
+
+def test_a_refusal_is_read_over_tcp_too(launch):
+    """A connection that is closed on unread bytes is reset, and the answer with it; so the rest is read first."""
+    server = launch(limits={"file_bytes": MIB}, host="127.0.0.1")
+    port = int(read_address(server.data).base_url.rpartition(":")[2].removesuffix("/v1"))
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(raw_head(server, 30 * MIB + len(PART)) + PART + b"x" * 30 * MIB)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400")
+    headers = {"Authorization": f"Bearer {server.key}"}
+    with httpx.Client(headers=headers, timeout=60) as client:
+        for key in (server.key, "sk-wrong"):
+            client.headers["Authorization"] = f"Bearer {key}"
+            large = io.BytesIO(b"x" * 30 * MIB)
+            answer = client.post(f"http://127.0.0.1:{port}/v1/files", files={"file": ("a.txt", large)})
+            assert answer.status_code == (400 if key == server.key else 401)
+            assert "error" in answer.json()
 
 
 def test_a_client_that_waits_for_leave_sends_nothing_of_a_refused_file(launch):

@@ -18,12 +18,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 _log = logging.getLogger(__name__)
-
-#: Where `moonfs` is imported from, so that a worker imports the same.
-_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
 class WorkerFailed(Exception):
@@ -152,7 +149,8 @@ class _Worker:
             "HOME": home,
             "TMPDIR": home,
             "LANG": "C.UTF-8",
-            "PYTHONPATH": os.pathsep.join((_ROOT, *settings.python_path)),
+            # A worker's home is not ours, and a library may be installed there.
+            "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), *settings.python_path]),
             "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime from 1.29 on would report to its vendor
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
