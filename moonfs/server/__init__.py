@@ -8,10 +8,12 @@ imports `moonfs.wire` only, and it can be deleted in one move. A module imports 
     serve                      life of one server: lock, sockets, readiness, signals, end with its clients
     app                        the endpoints, their answers and refusals
     edge · upload              around every request: id, key, drain  ·  a streamed multipart body
-    store                      SQLite rows, one file per original, limits; durable before it is listed
     extraction/                text out of documents, in workers of their own (see there)
+    store                      SQLite rows, one file per original, limits; durable before it is listed
+    staged · directory         an upload on its way in  ·  the data directory, locked and swept
     embed                      the client's side: attach to the server of a data directory, or start it
-    address · xid · refusal    where a server is found and its key  ·  ids  ·  the error table
+    address · xid              where a server is found and its key  ·  ids
+    refusal · media            the table of errors  ·  media types by the first bytes
 
 `embed`, `command` and `address` need the standard library only; the rest needs the extra `local`.
 

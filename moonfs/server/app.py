@@ -26,7 +26,8 @@ from moonfs.server import refusal
 from moonfs.server.directory import is_full
 from moonfs.server.edge import Edge, answer, refused
 from moonfs.server.media import is_image, is_video, media_type
-from moonfs.server.store import Extracted, Staged, Store
+from moonfs.server.staged import Extracted, Staged, remove
+from moonfs.server.store import Store
 from moonfs.server.upload import read_form
 
 #: DOC: the OpenAPI's type of the content; no capture.
@@ -63,7 +64,13 @@ def make_app(store: Store, extractor: Extractor, key: str) -> ASGIApp:
         Route("/v1/files/{file_id}", files.delete, methods=["DELETE"]),
         Route("/v1/files/{file_id}/content", files.content, methods=["GET"]),
     ]
-    handlers = {refusal.Refusal: _on_refusal, HTTPException: _on_route, Exception: _on_fault}
+    handlers = {
+        refusal.Refusal: _on_refusal,
+        HTTPException: _on_route,
+        ClientDisconnect: _on_leaving,
+        OSError: _on_disk,
+        Exception: _on_fault,
+    }
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return Edge(app, key)
@@ -88,8 +95,8 @@ class _Files:
             try:
                 stored = await asyncio.to_thread(self._store.commit, staged, form.filename, purpose, text)
             finally:
-                if isinstance(text.literal, str) and os.path.exists(text.literal):
-                    os.unlink(text.literal)
+                if isinstance(text.literal, str):  # not taken over by the store
+                    remove(text.literal)
         return answer(wire.dump(stored.to_wire()))
 
     async def listing(self, request: Request) -> Response:
@@ -177,9 +184,15 @@ async def _on_route(_request: Request, error: Exception) -> Response:
     return refused(refusal.not_found())
 
 
-async def _on_fault(_request: Request, error: Exception) -> Response:
-    if isinstance(error, ClientDisconnect):
-        return Response(status_code=400)
+async def _on_leaving(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
+async def _on_disk(_request: Request, error: Exception) -> Response:
     if isinstance(error, OSError) and is_full(error):
         return refused(refusal.disk_full())
-    return refused(refusal.Refusal(500, "The server had an internal error", wire.SERVER_ERROR))
+    raise error
+
+
+async def _on_fault(_request: Request, _error: Exception) -> Response:
+    return refused(refusal.internal())

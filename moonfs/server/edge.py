@@ -64,7 +64,7 @@ class Edge:
             # Starlette has answered 500 with the error body already; the traceback is for our log only.
             _log.exception("%s %s failed (%s)", scope["method"], scope["path"], exchange.request_id)
             if not exchange.started:
-                await refused(_internal())(scope, exchange.receive, exchange.send)
+                await refused(refusal.internal())(scope, exchange.receive, exchange.send)
 
     def _is_authorised(self, scope: Scope) -> bool:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
@@ -107,7 +107,3 @@ class _Exchange:
         except TimeoutError:
             pass
         return not self._unread
-
-
-def _internal() -> refusal.Refusal:
-    return refusal.Refusal(500, "The server had an internal error", wire.SERVER_ERROR)

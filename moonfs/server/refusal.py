@@ -1,6 +1,6 @@
 """The refusals of the Files API: one exception that knows status, type and message, and their table.
 
-Statuses and messages are those of live traffic (LIVE in `moonfs.wire`); the three that are ours say so.
+Statuses and messages are those of live traffic (LIVE in `moonfs.wire`); those that are ours say so.
 
 **Threading:** exceptions are built and raised by one task; the rest are constants.
 """
@@ -92,6 +92,11 @@ def bad_form(why: str) -> Refusal:
 def disk_full() -> Refusal:
     """The disk of the server is full (ours)."""
     return Refusal(500, "The server has no space left to store the file", wire.SERVER_ERROR)
+
+
+def internal() -> Refusal:
+    """A fault of the server (ours); its log says more."""
+    return Refusal(500, "The server had an internal error", wire.SERVER_ERROR)
 
 
 def stopping() -> Refusal:

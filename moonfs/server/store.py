@@ -11,17 +11,17 @@ one request.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import sqlite3
 import threading
 from dataclasses import dataclass
-from typing import IO, Final, Self
+from typing import Final
 
 from moonfs import wire
 from moonfs.server import refusal
 from moonfs.server.directory import DataDirectory, DirectoryError, is_full, sync
+from moonfs.server.staged import Extracted, Staged, remove
 from moonfs.server.xid import XidSource, created_at
 
 #: The order of the list is unknown of the service; ours is this.
@@ -46,85 +46,6 @@ class Limits:
     files: int = wire.MAX_FILES
     file_bytes: int = wire.MAX_FILE_BYTES
     total_bytes: int = wire.MAX_TOTAL_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class Extracted:
-    """The text of a document.
-
-    Attributes:
-        file_type: media type by the bytes.
-        literal: the text as a JSON string in UTF-8, quotes included; or the path of a file of that.
-        reader: what read it; with the hash of the original, the key under which the text is found again.
-        title: title of the document; the service leaves it empty (LIVE).
-    """
-
-    file_type: str
-    literal: bytes | str
-    reader: str = ""
-    title: str = ""
-
-
-class Staged:
-    """An upload on its way in: counted and hashed, not yet a file. Use as a context manager.
-
-    Args:
-        path: where in `incoming/` it is written.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.size = 0
-        self.head = b""
-        self._hash = hashlib.sha256()
-        self._buffer = bytearray()
-        self._file: IO[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-        _remove(self.path)
-
-    @property
-    def pending(self) -> int:
-        """Bytes that wait in memory for `flush`."""
-        return len(self._buffer)
-
-    def add(self, chunk: bytes) -> None:
-        """Take the next bytes."""
-        if len(self.head) < 4096:
-            self.head += chunk[: 4096 - len(self.head)]
-        self.size += len(chunk)
-        self._hash.update(chunk)
-        self._buffer += chunk
-
-    def flush(self) -> None:
-        """Write what waits. Raises OSError; blocks on the disk."""
-        if self._file is None:
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            self._file = os.fdopen(handle, "wb", buffering=0)
-        view = memoryview(self._buffer)
-        while view:
-            view = view[self._file.write(view) :]
-        self._buffer = bytearray()
-
-    def seal(self) -> None:
-        """Write what waits and make the bytes durable."""
-        self.flush()
-        assert self._file is not None
-        os.fsync(self._file.fileno())
-
-    def whole(self) -> bytes | None:
-        """Return all the bytes when they never left memory, else None."""
-        return bytes(self._buffer) if self._file is None else None
-
-    @property
-    def sha256(self) -> bytes:
-        """Hash of the bytes so far."""
-        return self._hash.digest()
 
 
 class Store:
@@ -251,12 +172,12 @@ class Store:
         try:
             return self._commit(staged, filename, purpose, text, made)
         except OSError as error:
-            _remove(*made)
+            remove(*made)
             if is_full(error):
                 raise refusal.disk_full() from error
             raise
         except sqlite3.Error as error:
-            _remove(*made)
+            remove(*made)
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
                 raise refusal.disk_full() from error
             raise
@@ -299,7 +220,7 @@ class Store:
         with self._lock:
             self._total -= self._files.pop(file_id).bytes
             self._listing = None
-        _remove(os.path.join(self.directory.originals, file_id), os.path.join(self.directory.contents, file_id))
+        remove(os.path.join(self.directory.originals, file_id), os.path.join(self.directory.contents, file_id))
 
     # -- inside
 
@@ -340,7 +261,7 @@ class Store:
             )
         self._total = sum(file.bytes for file in self._files.values())
         for folder in (self.directory.originals, self.directory.contents):
-            _remove(*(os.path.join(folder, name) for name in os.listdir(folder) if name not in self._files))
+            remove(*(os.path.join(folder, name) for name in os.listdir(folder) if name not in self._files))
 
 
 def _inline(literal: bytes | str) -> bytes | str:
@@ -348,18 +269,10 @@ def _inline(literal: bytes | str) -> bytes | str:
         return literal
     with open(literal, "rb") as stream:
         short = stream.read()
-    _remove(literal)
+    remove(literal)
     return short
 
 
 def _move(source: str, target: str) -> str:
     os.rename(source, target)
     return target
-
-
-def _remove(*paths: str) -> None:
-    for path in paths:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 from moonfs import wire
 from moonfs.server import refusal
-from moonfs.server.store import Staged
+from moonfs.server.staged import Staged
 
 #: LIVE: what the service calls an upload without a filename.
 UNNAMED: Final = "upload"

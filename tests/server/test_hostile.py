@@ -221,7 +221,7 @@ def test_a_sparse_sheet_that_claims_to_be_huge(server):
     stream = io.BytesIO()
     book.save(stream)
     text = server.text("sparse.xlsx", stream.getvalue())
-    assert text.startswith("## Sheet\nfirst\n")
+    assert text.split() == ["##", "Sheet", "first", "last"]
 
 
 def test_a_pdf_bomb_ends_one_request_only(server):

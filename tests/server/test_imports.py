@@ -13,6 +13,13 @@ SERVER = ROOT / "moonfs" / "server"
 WITHOUT_EXTRA = ("address", "embed", "command", "xid")
 
 
+#: The floor plan of `moonfs.server`, from the roof down.
+FLOORS = (
+    {"__main__"}, {"command"}, {"serve"}, {"app"}, {"edge", "upload"}, {"extraction"}, {"store"},
+    {"staged", "directory"}, {"embed"}, {"address", "xid", "refusal", "media"},
+)  # fmt: skip
+
+
 def imported(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -56,3 +63,14 @@ print(sorted(heavy & set(sys.modules)))
     environment = {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "[]\n"
+
+
+def test_a_module_imports_from_lower_floors_only():
+    floor = {name: number for number, names in enumerate(FLOORS) for name in names}
+    for module in SERVER.rglob("*.py"):
+        own = module.relative_to(SERVER).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        below = {name.split(".")[2] for name in imported(module) if name.startswith("moonfs.server.")} - {own}
+        for name in below & set(floor):
+            assert floor[name] > floor[own], f"{module} imports {name}"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import sqlite3
 
+import httpx
 import pytest
 
 from moonfs.server import store as store_module
+from moonfs.server.app import make_app
 from moonfs.server.directory import DataDirectory, DirectoryError
+from moonfs.server.extraction.extractor import NoExtraction
 from moonfs.server.refusal import Refusal
-from moonfs.server.store import Extracted, Store
+from moonfs.server.staged import Extracted, Staged
+from moonfs.server.store import Store
 from moonfs.server.xid import XidSource, created_at
 
 
@@ -81,6 +86,25 @@ def test_a_full_disk_is_a_clean_refusal(directory, store, monkeypatch, failing, 
     assert sorted(left_behind(directory)) == before
     assert list(store._files) == [kept]
     put(store)
+
+
+def test_a_disk_that_fills_up_in_mid_upload_is_answered(directory, store, monkeypatch):
+    def flush(_staged: Staged) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Staged, "flush", flush)
+
+    async def upload() -> httpx.Response:
+        transport = httpx.ASGITransport(make_app(store, NoExtraction(store), "key"))
+        async with httpx.AsyncClient(transport=transport, headers={"Authorization": "Bearer key"}) as client:
+            return await client.post("http://x/v1/files", files={"file": ("a.txt", b"x" * 5_000_000)})
+
+    answer = asyncio.run(upload())
+    assert answer.status_code == 500
+    assert answer.json() == {
+        "error": {"message": "The server has no space left to store the file", "type": "server_error"}
+    }
+    assert left_behind(directory) == []
 
 
 def test_a_database_that_fails_leaves_no_file(directory, store):

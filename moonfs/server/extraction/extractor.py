@@ -19,7 +19,8 @@ from moonfs.server import refusal
 from moonfs.server.extraction.lanes import Lane, LaneSettings, WorkerFailed
 from moonfs.server.extraction.registry import FORMATS, VERSION, Format, choose, extension_of, is_taken
 from moonfs.server.media import TEXT, media_type
-from moonfs.server.store import INLINE_BYTES, Extracted, Staged, Store
+from moonfs.server.staged import Extracted, Staged, remove
+from moonfs.server.store import INLINE_BYTES, Store
 
 _GIB: Final = 1024**3
 LIGHT: Final = LaneSettings(
@@ -90,7 +91,7 @@ class Extraction:
         try:
             await self._read(entry, staged.path, extension, target)
         except BaseException:
-            await asyncio.to_thread(_remove, target)
+            await asyncio.to_thread(remove, target)
             raise
         return Extracted(kind if not entry.is_text else _type_of_text(kind), target, reader)
 
@@ -104,7 +105,7 @@ class Extraction:
         try:
             answer = await self._lanes[entry.lane].run(job)
             if answer["verdict"] == "needs ocr":
-                await asyncio.to_thread(_remove, target)
+                await asyncio.to_thread(remove, target)
                 answer = await self._lanes["ocr"].run(job)
         except WorkerFailed as error:
             if self._closed:
@@ -155,10 +156,3 @@ def _short_text(entry: Format, staged: Staged) -> bytes | None:
 
 def _type_of_text(kind: str) -> str:
     return kind if kind.startswith(("text/", "image/svg")) else TEXT
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
