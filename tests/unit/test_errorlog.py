@@ -1,0 +1,131 @@
+"""The record of failures: one JSON object a line, in both languages, bounded, and never a failure itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from moonfs import errorlog
+from moonfs.errorlog import KEPT, ErrorLog
+from moonfs.errors import MoonfsError, UnsupportedType
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "errors.ndjson"
+
+
+def refused(message: str = "text extract error: 不支持的文件类型") -> MoonfsError:
+    return UnsupportedType(
+        message, status=400, request_id="r-1", service_message="text extract error: 不支持的文件类型"
+    )
+
+
+def test_a_line_says_what_happened(path: Path) -> None:
+    """E1: time, operation, name, errno, HTTP status, request id, the service's words, and plain English."""
+    log = ErrorLog(path)
+    log.record("flush", "福州.xyz", "ENOTSUP", refused())
+    (line,) = path.read_text().splitlines()
+    shown = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", shown.pop("time"))
+    assert shown == {
+        "operation": "flush",
+        "name": "福州.xyz",
+        "errno": "ENOTSUP",
+        "http_status": 400,
+        "request_id": "r-1",
+        "service_message": "text extract error: 不支持的文件类型",
+        "message": "text extract error: the service does not support this file type",
+    }
+    assert log.text() == path.read_bytes() and log.last(5)[0]["name"] == "福州.xyz"
+
+
+def test_the_record_is_private(path: Path) -> None:
+    """X2: it holds names of people's files."""
+    old = os.umask(0)
+    try:
+        ErrorLog(path).record("open", "a", "EIO", refused())
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_it_goes_on_after_a_remount(path: Path) -> None:
+    """E1: `moonfs status` shows the last, also those of the run before."""
+    ErrorLog(path).record("open", "first", "EIO", refused())
+    log = ErrorLog(path)
+    log.record("open", "second", "EIO", refused())
+    assert [line["name"] for line in log.last(9)] == ["first", "second"]
+    assert [line["name"] for line in log.last(1)] == ["second"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb", "lone\udce9", "\ud800", 'quote"', "\0", "x" * 5000, "\u2028", "\x85"], ids=ascii
+)
+def test_any_name_is_one_line(path: Path, name: str) -> None:
+    """E1: names are untrusted; a line stays one line of valid UTF-8."""
+    log = ErrorLog(path)
+    log.record("open", name, "EIO", refused())
+    assert path.read_bytes().count(b"\n") == 1 and log.text().decode()
+    assert len(log.last(1)) == 1
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\u2029b"], ids=ascii)
+@pytest.mark.xfail(strict=True, reason="str.splitlines breaks lines at characters that JSON leaves as they are")
+def test_any_name_is_one_line_after_a_remount(path: Path, name: str) -> None:
+    """E1: the record of such a name is still there in the next run."""
+    ErrorLog(path).record("open", name, "EIO", refused())
+    assert [line["name"] for line in ErrorLog(path).last(9)] == [name]
+
+
+@pytest.mark.xfail(strict=True, reason="the next record is appended to a line that a crash cut off")
+def test_a_line_that_a_crash_cut_off_costs_only_itself(path: Path) -> None:
+    """E1: what is recorded after it can be read."""
+    path.write_text('{"operation": "op')
+    ErrorLog(path).record("open", "later", "EIO", refused())
+    assert [line["name"] for line in ErrorLog(path).last(9)] == ["later"]
+
+
+def test_memory_and_disk_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E1: an outage of a week fills neither."""
+    monkeypatch.setattr(errorlog, "_MAX_BYTES", 10_000)
+    log = ErrorLog(path)
+    for number in range(KEPT + 50):
+        log.record("open", f"{number}", "EIO", refused())
+    assert len(log.last(10**6)) == KEPT and log.last(1)[0]["name"] == str(KEPT + 49)
+    assert sum(part.stat().st_size for part in path.parent.iterdir()) < 25_000
+
+
+def test_a_disk_that_refuses_is_no_failure(path: Path) -> None:
+    """E1: the line is shown all the same, and the operation's errno is not replaced."""
+    log = ErrorLog(path)
+    path.mkdir()
+    log.record("open", "a", "EIO", refused())
+    assert log.last(1)[0]["name"] == "a"
+
+
+def test_garbage_in_the_file_is_passed_over(path: Path) -> None:
+    """A damaged file does not keep the drive from mounting."""
+    path.write_bytes(b"\xff\xfe not json\n[1, 2\n")
+    log = ErrorLog(path)
+    assert log.last(9) == [] and log.text().decode()
+
+
+def test_many_threads_write_whole_lines(path: Path) -> None:
+    """The kernel's requests fail in many threads at once."""
+    log = ErrorLog(path)
+    threads = [
+        threading.Thread(target=lambda n=number: [log.record("open", f"{n}", "EIO", refused()) for _ in range(20)])
+        for number in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([json.loads(line) for line in path.read_text().splitlines()]) == 100

@@ -1,0 +1,150 @@
+"""The wire: key order, raw UTF-8, and file objects that nobody may trust."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from moonfs import wire
+from moonfs.wire import FileObject, dump, is_valid_id
+
+GOOD = {
+    "id": "cnbjfqh5ic7v8uu0n9e0",
+    "object": "file",
+    "bytes": 123,
+    "created_at": 1_700_000_000,
+    "filename": "福州商场.pdf",
+    "purpose": "file-extract",
+    "status": "ok",
+    "status_details": "",
+}
+
+
+def test_a_file_object_in_the_order_of_the_service() -> None:
+    """LIVE: id, object, bytes, created_at, filename, purpose, status, status_details; compact, raw UTF-8."""
+    file = FileObject.from_wire(GOOD)
+    assert (
+        dump(file.to_wire())
+        == (
+            '{"id":"cnbjfqh5ic7v8uu0n9e0","object":"file","bytes":123,"created_at":1700000000,'
+            '"filename":"福州商场.pdf","purpose":"file-extract","status":"ok","status_details":""}'
+        ).encode()
+    )
+    assert FileObject.from_wire(file.to_wire()) == file
+
+
+def test_an_error_body_in_the_order_of_the_service() -> None:
+    """LIVE: message first, no code."""
+    assert dump(wire.error_body("m", "t")) == b'{"error":{"message":"m","type":"t"}}'
+
+
+@pytest.mark.parametrize("text", ["a\ud800b", "\udcff", "\ud83d\ude00", "plain", "\0"], ids=ascii)
+def test_dump_is_always_valid_utf_8(text: str) -> None:
+    """A lone surrogate becomes U+FFFD; a pair becomes the character that it means."""
+    shown = json.loads(dump({"filename": text}).decode())["filename"]
+    assert shown == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+@pytest.mark.parametrize("good", ["a", "0", "cnbjfqh5ic7v8uu0n9e0", "file_abc-DEF.1", "x" * 128])
+def test_ids_that_are_fit_for_a_path(good: str) -> None:
+    """`^[A-Za-z0-9][A-Za-z0-9._-]*$`, the `file_` prefix of newer pages too."""
+    assert is_valid_id(good) and FileObject.from_wire({**GOOD, "id": good}).id == good
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "a b",
+        "a\n",
+        "\na",
+        "a?x=1",
+        "a#",
+        "a%2e",
+        "-a",
+        "_a",
+        "é",
+        "x" * 129,
+        None,
+        1,
+        b"a",
+    ],
+    ids=ascii,
+)
+def test_ids_that_lead_elsewhere(bad: object) -> None:
+    """N2: an id goes into URLs and paths: nothing of it may mean anything there."""
+    assert not is_valid_id(bad)
+    with pytest.raises(ValueError):
+        FileObject.from_wire({**GOOD, "id": bad})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bytes": -1},
+        {"bytes": 2**50},
+        {"bytes": 1.5},
+        {"bytes": "1"},
+        {"bytes": True},
+        {"bytes": None},
+        {"created_at": -1},
+        {"created_at": 2**40},
+        {"created_at": 10**400},
+        {"created_at": False},
+        {"filename": None},
+        {"filename": 7},
+        {"filename": "x" * 100_001},
+    ],
+    ids=lambda change: repr(change)[:40],
+)
+def test_objects_that_make_no_sense(change: dict[str, Any]) -> None:
+    """Remote answers are untrusted: sane sizes, sane times, a name that is text."""
+    with pytest.raises(ValueError):
+        FileObject.from_wire({**GOOD, **change})
+
+
+@pytest.mark.parametrize("data", [None, [], "file", 1, {}, [GOOD]], ids=repr)
+def test_what_is_no_object(data: object) -> None:
+    """Anything but a JSON object is a ValueError, never another exception."""
+    with pytest.raises(ValueError):
+        FileObject.from_wire(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "value"),
+    [
+        ({"purpose": None}, "purpose", "file-extract"),
+        ({"purpose": ""}, "purpose", "file-extract"),
+        ({"purpose": "newer"}, "purpose", "newer"),
+        ({"status": None}, "status", "ok"),
+        ({"status": "ready"}, "status", "ready"),
+        ({"status_details": 5}, "status_details", ""),
+        ({"status_details": "x" * 20_000}, "status_details", "x" * 10_000),
+        ({"filename": ""}, "filename", ""),
+        ({"filename": "a/b\0"}, "filename", "a/b\0"),
+        ({"unknown": 1}, "bytes", 123),
+    ],
+    ids=repr,
+)
+def test_what_may_differ(change: dict[str, Any], field: str, value: object) -> None:
+    """Accept what newer services may say; keep the filename as it is: `names` makes it safe."""
+    shown = getattr(FileObject.from_wire({**GOOD, **change}), field)
+    assert shown == value
+
+
+def test_statuses_do_not_overlap() -> None:
+    """R4: a file is readable, failed or waiting, never two of them."""
+    assert not wire.STATUS_OK & wire.STATUS_WAITING and wire.STATUS_ERROR not in wire.STATUS_OK | wire.STATUS_WAITING
+
+
+def test_extensions_are_as_the_code_asks_for_them() -> None:
+    """W11: lower case with their dot; TypeScript is no video."""
+    for table in (wire.EXTRACTABLE, wire.IMAGE_EXTENSIONS, wire.VIDEO_EXTENSIONS):
+        assert all(extension.startswith(".") and extension == extension.lower() for extension in table)
+    assert not wire.EXTRACTABLE & wire.VIDEO_EXTENSIONS and ".ts" in wire.EXTRACTABLE
