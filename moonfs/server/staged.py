@@ -74,9 +74,8 @@ class Staged:
             view = view[self._file.write(view) :]
         self._buffer = bytearray()
 
-    def seal(self) -> None:
-        """Write what waits and make the bytes durable."""
-        self.flush()
+    def sync(self) -> None:
+        """Make the bytes durable, under whatever name they have now."""
         assert self._file is not None
         os.fsync(self._file.fileno())
 

@@ -187,14 +187,16 @@ class Store:
                 self._reserved_bytes -= staged.size
 
     def _commit(self, staged: Staged, filename: str, purpose: str, text: Extracted, made: list[str]) -> wire.FileObject:
-        staged.seal()
+        staged.flush()
         file_id = self._ids.next()
         literal = _inline(text.literal)
+        # Named first, synced then: without a row it is no file yet, and the disk's journal is written once only.
         if isinstance(literal, str):
-            sync(literal)
             made.append(_move(literal, os.path.join(self.directory.contents, file_id)))
+            sync(made[-1])
             sync(self.directory.contents)
         made.append(_move(staged.path, os.path.join(self.directory.originals, file_id)))
+        staged.sync()
         sync(self.directory.originals)
         stored = wire.FileObject(file_id, staged.size, created_at(file_id), filename, purpose)
         row = (

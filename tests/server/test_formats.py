@@ -14,6 +14,7 @@ import pypdf
 import pytest
 from docx.oxml import parse_xml
 from PIL import Image, ImageOps
+from PIL.Image import Transpose
 from pptx import Presentation
 from pptx.util import Inches
 
@@ -326,13 +327,15 @@ def test_turned_pictures_are_recognised(server, degrees):
     assert text.index(NOTE[0]) < text.index(NOTE[2])
 
 
-@pytest.mark.parametrize("orientation", [3, 6])
+@pytest.mark.parametrize("orientation", [2, 3, 6])
 def test_a_camera_that_was_turned(server, orientation):
     stream = io.BytesIO()
     with Image.open(SAMPLES / "note.png") as note:
         exif = Image.Exif()
         exif[0x0112] = orientation
-        turned = note.convert("L").rotate({3: 180, 6: 90}[orientation], expand=True)
+        upright = note.convert("L")
+        how = {2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 6: Transpose.ROTATE_90}
+        turned = upright.transpose(how[orientation])
         turned.save(stream, "JPEG", exif=exif)
     assert NOTE[2] in server.text("camera.jpeg", stream.getvalue())
 
