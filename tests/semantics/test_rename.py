@@ -1,0 +1,219 @@
+"""Renaming: local names for free, bytes that are here by a new upload, the rest not at all (W9)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Faulty
+from tests.faults.server import FaultServer, answer_lost, refused
+from tests.harness.drive import wait_until
+from tests.harness.expect import fails
+
+pytestmark = pytest.mark.fuse
+
+
+def stored(drive: Faulty) -> list[tuple[str, bytes]]:
+    with drive.server.lock:
+        return sorted((file.filename, file.data) for file in drive.server.files.values())
+
+
+@pytest.mark.parametrize("remount", [False, True], ids=["same mount", "next mount"])
+def test_bytes_that_are_here(faulty: Callable[..., Faulty], both: Faulty, remount: bool) -> None:
+    """W9: they are uploaded under the new name and the old id goes; time and inode stay."""
+    drive = faulty() if remount else both
+    (drive.drive / "a.txt").write_text("hello")
+    os.utime(drive.drive / "a.txt", (1, 1_234_567_890))
+    if remount:
+        drive.drive.remount()
+    before = os.stat(drive.drive / "a.txt")
+    os.rename(drive.drive / "a.txt", drive.drive / "b.md")
+    assert stored(drive) == [("b.md", b"hello")]
+    assert os.listdir(drive.drive.point) == ["b.md", "b.md.content"]
+    after = os.stat(drive.drive / "b.md")
+    assert (after.st_mtime_ns, after.st_ino, after.st_size) == (before.st_mtime_ns, before.st_ino, 5)
+    assert (drive.drive / "b.md").read_text() == "hello"
+
+
+def test_over_an_existing_name(both: Faulty) -> None:
+    """W9: the target's old id goes too; there is one file in the end."""
+    (both.drive / "a.txt").write_text("newer")
+    (both.drive / "b.txt").write_text("older")
+    both.server.add("c.txt", b"theirs")
+    os.rename(both.drive / "a.txt", both.drive / "b.txt")
+    assert stored(both) == [("b.txt", b"newer"), ("c.txt", b"theirs")]
+    os.rename(both.drive / "b.txt", both.drive / "c.txt")
+    assert stored(both) == [("c.txt", b"newer")]
+    assert (both.drive / "c.txt").read_text() == "newer"
+
+
+@pytest.mark.parametrize("way", ['mv "$DIR/a.txt" "$DIR/b.txt"', 'mv -f "$DIR/a.txt" "$DIR/b.txt"'])
+@pytest.mark.parametrize("target", ["mine", "theirs", None])
+def test_bytes_that_are_not_here(both: Faulty, way: str, target: str | None) -> None:
+    """W9: ENOTSUP, never EXDEV: `mv -f` onto an existing file leaves both as they were."""
+    both.server.add("a.txt", b"source")
+    if target == "mine":
+        (both.drive / "b.txt").write_text("target")
+    elif target == "theirs":
+        both.server.add("b.txt", b"target")
+    before = stored(both)
+    done = both.drive.shell(way)
+    assert done.returncode == 1
+    assert "not supported" in done.stderr
+    assert stored(both) == before
+    assert both.server.count("delete") == 0
+    assert os.stat(both.drive / "a.txt").st_size == 6
+    assert "rename" in both.drive.errors()[-1]["operation"]
+
+
+def test_out_of_the_drive(both: Faulty) -> None:
+    """W9: `mv` out of the drive copies, then deletes; where the bytes cannot be had nothing is deleted."""
+    (both.drive / "mine.txt").write_text("mine")
+    both.server.add("theirs.txt", b"theirs")
+    both.drive.run('mv "$DIR/mine.txt" out.txt')
+    assert (both.drive.home / "work" / "out.txt").read_text() == "mine"
+    assert stored(both) == [("theirs.txt", b"theirs")]
+    done = both.drive.shell('mv "$DIR/theirs.txt" theirs.txt')
+    assert done.returncode == 1
+    assert stored(both) == [("theirs.txt", b"theirs")]
+
+
+def test_a_sidecar(both: Faulty) -> None:
+    """N4: a sidecar cannot be renamed: EACCES."""
+    both.server.add("a.txt", b"theirs")
+    with fails(errno.EACCES):
+        os.rename(both.drive / "a.txt.content", both.drive / "b.txt")
+    assert stored(both) == [("a.txt", b"theirs")]
+
+
+def test_what_is_not_there(both: Faulty) -> None:
+    """Table: ENOENT."""
+    with fails(errno.ENOENT):
+        os.rename(both.drive / "nobody.txt", both.drive / "b.txt")
+
+
+def test_onto_itself(both: Faulty) -> None:
+    """W9: a rename onto itself does nothing, also of a file whose bytes are not here."""
+    (both.drive / "a.txt").write_text("mine")
+    os.rename(both.drive / "a.txt", both.drive / "a.txt")
+    assert (both.server.count("upload"), both.server.count("delete")) == (1, 0)
+
+
+def test_a_temporary_name_becomes_real(both: Faulty) -> None:
+    """W9, N6: a temporary file moves for free until it gets a real name, which is one upload."""
+    (both.drive / "a.txt.tmp").write_text("hello")
+    os.rename(both.drive / "a.txt.tmp", both.drive / "a.txt.part")
+    assert both.server.count("upload") == 0
+    os.rename(both.drive / "a.txt.part", both.drive / "a.txt")
+    assert stored(both) == [("a.txt", b"hello")]
+    assert (both.server.count("upload"), both.server.count("delete")) == (1, 0)
+
+
+def test_a_real_name_becomes_temporary(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """W9, N6: a backup (`a.txt~`) costs no upload and shows under its name only, until it is deleted everywhere."""
+    drive = faulty().drive
+    (drive / "a.txt").write_text("hello")
+    os.rename(drive / "a.txt", drive / "a.txt~")
+    for _ in range(2):
+        assert os.listdir(drive.point) == ["a.txt~"]
+        assert (drive / "a.txt~").read_text() == "hello"
+        drive.remount()
+    assert service.count("upload") == 1
+    os.unlink(drive / "a.txt~")
+    assert service.names() == []
+    assert os.listdir(drive.point) == []
+
+
+def test_the_dance_of_a_backup(both: Faulty) -> None:
+    """W9: keep a backup under another name, put the new version in place: what many editors do."""
+    (both.drive / "a.txt").write_text("old")
+    os.rename(both.drive / "a.txt", both.drive / "a.txt~")
+    (both.drive / "a.txt").write_text("newer")
+    os.unlink(both.drive / "a.txt~")
+    wait_until(lambda: stored(both) == [("a.txt", b"newer")], "only the new version is left", 10)
+    assert (both.drive / "a.txt").read_text() == "newer"
+    assert os.listdir(both.drive.point) == ["a.txt", "a.txt.content"]
+
+
+def test_a_rename_that_is_refused(both: Faulty) -> None:
+    """W9: when the service does not take it both files stay as they were, and the bytes can be read."""
+    (both.drive / "a.txt").write_text("newer")
+    (both.drive / "b.txt").write_text("older")
+    both.server.script("upload", refused(400, "text extract error: 不支持的文件类型"))
+    with fails(errno.ENOTSUP):
+        os.rename(both.drive / "a.txt", both.drive / "b.txt")
+    assert stored(both) == [("a.txt", b"newer"), ("b.txt", b"older")]
+    assert (both.drive / "a.txt").read_text() == "newer"
+    assert (both.drive / "b.txt").read_text() == "older"
+
+
+def test_a_rename_of_a_temporary_name_that_is_refused(both: Faulty) -> None:
+    """W9, tenet 1: the bytes under the temporary name are kept for a second try."""
+    (both.drive / "a.tmp").write_text("hello")
+    both.server.script("upload", refused(400, "text extract error: 没有解析出内容"))
+    with fails(errno.EINVAL):
+        os.rename(both.drive / "a.tmp", both.drive / "a.txt")
+    assert (both.drive / "a.tmp").read_text() == "hello"
+    os.rename(both.drive / "a.tmp", both.drive / "a.txt")
+    assert stored(both) == [("a.txt", b"hello")]
+
+
+def test_a_rename_whose_answer_is_lost(both: Faulty) -> None:
+    """W9, W3: exactly one copy, under the new name."""
+    (both.drive / "a.txt").write_text("hello")
+    both.server.script("upload", answer_lost())
+    os.rename(both.drive / "a.txt", both.drive / "b.txt")
+    assert stored(both) == [("b.txt", b"hello")]
+
+
+def test_renaming_what_is_being_written(both: Faulty) -> None:
+    """W9: a file that is open for writing has its new name at once; its bytes arrive under it, once."""
+    with open(both.drive / "a.txt", "wb", buffering=0) as file:
+        file.write(b"hello")
+        os.rename(both.drive / "a.txt", both.drive / "b.txt")
+        assert os.listdir(both.drive.point)[0] == "b.txt"
+        file.write(b" again")
+    assert stored(both) == [("b.txt", b"hello again")]
+    assert (both.drive / "b.txt").read_text() == "hello again"
+
+
+@pytest.mark.xfail(
+    strict=True, reason="libfuse looks for the path of an unlinked file (flag_nullpath_ok is not set): ENOENT"
+)
+def test_a_reader_of_the_old_file_goes_on(both: Faulty) -> None:
+    """W9: a rename over a file is atomic for its readers: who has the old one open reads the old one to its end."""
+    (both.drive / "a.txt").write_text("old " * 100_000)
+    with open(both.drive / "a.txt", "rb", buffering=0) as file:
+        start = file.read(1000)
+        (both.drive / ".new").write_text("newer")
+        os.rename(both.drive / ".new", both.drive / "a.txt")
+        assert (both.drive / "a.txt").read_text() == "newer"
+        rest = b"".join(iter(lambda: file.read(100_000), b""))
+        assert start + rest == b"old " * 100_000
+
+
+def test_names_that_are_refused(both: Faulty) -> None:
+    """N2, N6, N7: what may not be created may not be renamed to either; the source stays."""
+    (both.drive / "a.txt").write_text("hello")
+    for name, code in ((b".DS_Store", errno.EACCES), (b"a\nb.txt", errno.EINVAL), (b"bad\xff.txt", errno.EINVAL)):
+        with fails(code):
+            os.rename(os.fsencode(both.drive / "a.txt"), os.path.join(os.fsencode(both.drive.point), name))
+    assert stored(both) == [("a.txt", b"hello")]
+    assert (both.drive / "a.txt").read_text() == "hello"
+
+
+def test_renames_survive_a_remount(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """W9: what was renamed is there under its new name in the next mount, and the old name is not."""
+    drive = faulty().drive
+    (drive / "a.txt").write_text("hello")
+    os.rename(drive / "a.txt", drive / "b.txt")
+    (drive / "c.tmp").write_text("temporary")
+    os.rename(drive / "c.tmp", drive / "d.tmp")
+    drive.remount()
+    assert os.listdir(drive.point) == ["b.txt", "b.txt.content", "d.tmp"]
+    assert (drive / "b.txt").read_text() == "hello"
+    assert (drive / "d.tmp").read_text() == "temporary"
+    assert service.names() == ["b.txt"]
