@@ -458,7 +458,7 @@ def test_a_crash_before_the_old_version_is_deleted(bench: Bench) -> None:
     bench.server.add("a.txt", V0)
     drive = bench.start()
     held = Held(store=False)
-    bench.server.script("delete", held)
+    bench.server.script("delete", held, held)  # this run and the next one
     after = crash_during_success(bench, drive, held)
     assert bench.copies() == [V1] and after.ls() == ["a.txt"] and after.journal.deletions() == []
 

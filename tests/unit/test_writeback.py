@@ -240,7 +240,7 @@ def test_what_was_known_before_is_not_ours(desk: Desk) -> None:
     other = desk.service.add("a.txt", b"EQAL", created_at=1000)
     desk.service.script = [doubt()]
     file = desk.store()
-    assert set(desk.service.files) == {other.id, file.id}
+    assert file.id != other.id and set(desk.service.files) == {other.id, file.id}
 
 
 def test_the_clock_of_the_service_counts(desk: Desk) -> None:
