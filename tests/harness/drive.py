@@ -47,8 +47,8 @@ class Drive:
 
     def __init__(self, home: Path, arguments: tuple[str, ...] = (), environ: Mapping[str, str] | None = None) -> None:
         """`arguments` of `moonfs mount` name the account, or `environ` does; see `local` and `hosted`."""
-        self.home = home
-        self.point = home / "drive"
+        self.home = home.resolve()
+        self.point = self.home / "drive"
         # A socket's path holds 107 bytes, fewer than pytest's directories.
         self._runtime = tempfile.mkdtemp(prefix="mfs-")
         self.environ = {
@@ -72,6 +72,16 @@ class Drive:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+    @property
+    def point(self) -> Path:
+        """Where it is mounted: always below `home`, since that is what is unmounted by force in the end."""
+        return self._point
+
+    @point.setter
+    def point(self, path: Path) -> None:
+        assert self.home in path.parents, f"{path} is not below {self.home}"
+        self._point = path
 
     def __truediv__(self, name: str) -> Path:
         return self.point / name
@@ -188,8 +198,11 @@ class Drive:
         self._clear()
 
     def _is_mounted(self) -> bool:
+        """Say whether a drive of ours is there: a moonfs mount below our own home, and nothing else ever."""
+        if self.home not in self.point.parents:
+            return False
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
-            return any(line.split()[4] == str(self.point) for line in table)
+            return any(line.split()[4] == str(self.point) and " - fuse.moonfs " in line for line in table)
 
     def _clear(self) -> None:
         while self._is_mounted():
