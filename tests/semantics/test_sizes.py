@@ -175,13 +175,13 @@ def test_a_known_length_is_remembered(faulty: Callable[..., Faulty], service: Fa
     assert service.count("content") == asked
 
 
-@pytest.mark.parametrize("shorter", [False, True], ids=["longer", "shorter"])
-def test_another_text_under_the_same_name(both: Faulty, shorter: bool) -> None:
+@pytest.mark.parametrize("other", [10, 60_000, 90_000], ids=["shorter", "of the same length", "longer"])
+def test_another_text_under_the_same_name(both: Faulty, other: int) -> None:
     """A2, R2: when the file behind a name is another one, no byte of the old text is left in the page cache."""
-    first = both.server.add("a.txt", b"first " * 50_000)
+    first = both.server.add("a.txt", b"first " * 60_000)
     assert b"first" in (both.drive / "a.txt.content").read_bytes()
     del both.server.files[first.id]
-    both.server.add("a.txt", b"second " * (10 if shorter else 90_000))
+    both.server.add("a.txt", b"other " * other, created_at=first.created_at)
     for _ in range(2):
         text = (both.drive / "a.txt.content").read_bytes()
-        assert json.loads(text)["content"] == "second " * (10 if shorter else 90_000)
+        assert json.loads(text)["content"] == "other " * other
