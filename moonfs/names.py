@@ -28,6 +28,8 @@ SIDECAR: Final = ".content"
 #: The control directory; no file of the account may take its name (N5).
 CONTROL: Final = ".moonfs"
 
+#: One character of what mkstemp(3) fills in for its XXXXXX.
+_RANDOM = "[A-Za-z0-9]"
 #: Temporary names of editors and copy tools: kept on this machine until renamed (N6).
 TEMPORARY: Final = (
     ".*",
@@ -43,8 +45,9 @@ TEMPORARY: Final = (
     "*.crdownload",
     "*.download",
     "*.swp",
-    "sed??????",
-    "*.o??????",
+    "sed" + 6 * _RANDOM,  # sed -i; no dot, so that `sedan.txt` is a document
+    # patch; a digit or a capital somewhere, so that `diary.october` is a document
+    *(f"*.o{n * _RANDOM}[A-Z0-9]{(5 - n) * _RANDOM}" for n in range(6)),
 )
 #: What desktops leave behind everywhere; refused with EACCES (N6).
 LITTER: Final = (
@@ -143,8 +146,9 @@ def sidecar(name: str, file_id: str) -> str:
 def assign(files: Iterable[FileObject], taken: Collection[str] = ()) -> dict[str, FileObject]:
     """Give every file its name on the drive (N2, N3).
 
-    The newest of equal names (by `created_at`, then id) has the bare name, every older one its `alias`. A
-    name in `taken` (a newer file that is still being written here) counts as given.
+    The newest of equal names (by `created_at`, then id) has the bare name, every older one its `alias`, or
+    `stem~<id>~<hash>.ext` where some filename is made to look like that. A name in `taken` (a newer file that
+    is still being written here) counts as given.
 
     Returns:
         name → file, newest first within equal names.
@@ -159,10 +163,18 @@ def assign(files: Iterable[FileObject], taken: Collection[str] = ()) -> dict[str
             names[name] = file
     for name, file in older:
         full = alias(name, file.id)
-        while full in names or full in taken:
-            full = alias(full, file.id)
+        if full in names or full in taken:
+            # These are all different, so one of them is free.
+            spares = (_spare(name, file.id, count) for count in range(len(names) + len(taken) + 1))
+            full = next(spare for spare in spares if spare not in names and spare not in taken)
         names[full] = file
     return names
+
+
+def _spare(name: str, file_id: str, count: int) -> str:
+    """Return the name of an older file whose alias is taken; another one for each `count`, at the limit too."""
+    digest = hashlib.sha256(f"{name}\0{file_id}".encode()).hexdigest()[:8]
+    return _shorten(name, f"~{file_id}~{digest}" + (f"-{count}" if count else ""), MAX_BYTES)
 
 
 def _shorten(name: str, tag: str, limit: int) -> str:
