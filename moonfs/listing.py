@@ -1,15 +1,17 @@
 """The listing: every file of the account, believed for a TTL, one request per refresh however many callers (L4).
 
 Own changes are laid over an answer that was on its way when they happened, so they show at once and stay. When
-the service cannot be reached the last listing is served and marked stale (R6). It is given the function that
-fetches the list; it knows no names on the drive and no HTTP.
+the service gives no list the last one is served and marked stale (R6); a refused key is never hidden by it. It is
+given the function that fetches the list; it knows no names on the drive and no HTTP.
 
 **Threading:** any thread may call anything. One caller fetches, the others wait for its answer; the lock is never
-held during a fetch. A `Snapshot` is immutable.
+held during a fetch. What happens is numbered, so that an answer is believed in what it can know: what happened
+before its request was sent. A `Snapshot` is immutable.
 """
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,13 +20,24 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from moonfs.errors import RateLimited, ServiceError, TimedOut, Unreachable
+from moonfs.errors import (
+    AuthenticationFailed,
+    MoonfsError,
+    ProtocolError,
+    QuotaExceeded,
+    RateLimited,
+    ServiceError,
+    TimedOut,
+    Unreachable,
+)
 from moonfs.wire import FileObject
 
-#: Seconds in which a failed refresh is not tried again while an old listing can be served.
+#: Seconds in which a failed refresh is not tried again, once there has been a listing.
 HOLD_OFF: Final = 5.0
 #: How many ids of deleted files are remembered; ids never come back.
 _TOMBSTONES: Final = 20_000
+#: What a failed list request may mean. A 404 or 400 would say something of a file, and there is none in it.
+_MEANT: Final = (AuthenticationFailed, QuotaExceeded, RateLimited, ServiceError, TimedOut, Unreachable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,14 @@ class Snapshot:
     version: int
     total_bytes: int
     stale_because: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """One request under way, sent after the event of number `started`."""
+
+    started: int
+    done: Future[None]
 
 
 class Listing:
@@ -62,10 +83,12 @@ class Listing:
         self._snapshot: Snapshot | None = None
         self._version = 0
         self._expires = float("-inf")
+        self._refused: AuthenticationFailed | None = None
         self._sequence = 0
+        self._expired = 0
         self._added: dict[str, tuple[int, float, FileObject]] = {}
         self._removed: dict[str, None] = {}
-        self._flight: Future[None] | None = None
+        self._flight: _Flight | None = None
         self.requests = 0
 
     def current(self) -> Snapshot:
@@ -74,17 +97,25 @@ class Listing:
         Raises:
             MoonfsError: there is none yet and the service does not answer, or it refuses the key.
         """
-        snapshot = self._snapshot
-        if snapshot is not None and self._clock() < self._expires:
-            return snapshot
+        with self._lock:
+            wanted = self._expired
+            if self._snapshot is not None and self._clock() < self._expires:
+                if self._refused is not None:
+                    raise copy.copy(self._refused)
+                return self._snapshot
         try:
-            self._join_or_fetch()
-        except (Unreachable, TimedOut, ServiceError, RateLimited) as error:
+            self._join_or_fetch(wanted)
+        except MoonfsError as error:
             with self._lock:
-                if self._version == 0:
+                if self._snapshot is None:
                     raise
-                self._expires = self._clock() + HOLD_OFF
-                return self._publish(error)
+                if self._expired == wanted:
+                    self._expires = self._clock() + HOLD_OFF
+                self._refused = error if isinstance(error, AuthenticationFailed) else None
+                snapshot = self._publish(error)
+                if self._refused is not None:
+                    raise
+                return snapshot
         assert self._snapshot is not None
         return self._snapshot
 
@@ -99,13 +130,9 @@ class Listing:
             MoonfsError: the service does not answer.
         """
         with self._lock:
-            flight = self._flight
-        if flight is not None:
-            try:
-                flight.result()
-            except Exception:  # noqa: BLE001, S110 - that request was not ours; ours follows
-                pass
-        self._join_or_fetch()
+            self._sequence += 1
+            wanted = self._sequence
+        self._join_or_fetch(wanted)
         assert self._snapshot is not None
         return self._snapshot
 
@@ -115,8 +142,11 @@ class Listing:
             self._install(answer, self._sequence)
 
     def expire(self) -> None:
-        """Make the next `current` ask the service."""
-        self._expires = float("-inf")
+        """Make the next `current` ask the service: an answer that is on its way does not do."""
+        with self._lock:
+            self._sequence += 1
+            self._expired = self._sequence
+            self._expires = float("-inf")
 
     def add(self, file: FileObject) -> None:
         """Lay an own upload over the listing."""
@@ -138,41 +168,61 @@ class Listing:
                 self._version += 1
                 self._snapshot = None if self._snapshot is None else self._publish(self._snapshot.stale_because)
 
-    def _join_or_fetch(self) -> None:
-        with self._lock:
-            flight = self._flight
+    def _join_or_fetch(self, wanted: int) -> None:
+        """Wait for an answer whose request was sent after the event of number `wanted`."""
+        while True:
+            with self._lock:
+                flight = self._flight
+                if flight is None:
+                    mine = self._flight = _Flight(self._sequence, Future())
             if flight is None:
-                mine: Future[None] = Future()
-                self._flight = mine
-                started = self._sequence
-        if flight is not None:
-            flight.result()
-            return
+                self._fly(mine)
+                return
+            if flight.started >= wanted:
+                flight.done.result()
+                return
+            flight.done.exception()  # too old for us, whatever comes of it
+
+    def _fly(self, flight: _Flight) -> None:
         try:
             self.requests += 1
-            answer = self._fetch()
+            answer = self._ask()
         except BaseException as error:
             with self._lock:
                 self._flight = None
-            mine.set_exception(error)
+            flight.done.set_exception(error)
             raise
         with self._lock:
             self._flight = None
-            self._install(answer, started)
-        mine.set_result(None)
+            self._install(answer, flight.started)
+        flight.done.set_result(None)
+
+    def _ask(self) -> list[FileObject]:
+        try:
+            return self._fetch()
+        except _MEANT:
+            raise
+        except MoonfsError as error:
+            raise ProtocolError(
+                f"The service does not list the account's files: {error}",
+                status=error.status,
+                request_id=error.request_id,
+                service_message=error.service_message,
+            ) from error
 
     def _install(self, answer: list[FileObject], started: int) -> None:
         now = self._clock()
         files = {file.id: file for file in answer if file.id not in self._removed}
         for file_id, (sequence, until, file) in list(self._added.items()):
-            # An answer sent for before the upload ended cannot have it; a service that is eventually
-            # consistent may lack it a little longer.
-            if file_id in files or (sequence <= started and now >= until):
+            # An answer sent for before the upload ended cannot have it, or has an older state of it; a service
+            # that is eventually consistent may lack it a little longer.
+            if sequence <= started and (file_id in files or now >= until):
                 del self._added[file_id]
             else:
                 files[file_id] = file
-        self._expires = now + self._ttl
-        if self._version == 0 or files != self._files:
+        self._expires = now + self._ttl if started >= self._expired else float("-inf")
+        self._refused = None
+        if self._snapshot is None or files != self._files:
             self._files = files
             self._version += 1
         self._publish(None)
