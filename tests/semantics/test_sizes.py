@@ -127,7 +127,8 @@ def test_sendfile_without_a_look_at_the_size(both: Faulty) -> None:
     out = both.drive.home / "out"
     both.drive.python(
         "import os, sys\n"
-        "source, target = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT, 0o600)\n"
+        "source = os.open(sys.argv[1], os.O_RDONLY)\n"
+        "target = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)\n"
         "while os.sendfile(target, source, None, 1 << 20): pass",
         str(both.drive / sidecar),
         str(out),
