@@ -1,13 +1,15 @@
 """What this machine knows about remote files beyond their file objects, by id: kept across mounts.
 
 A time set with `utimens`, the inode number that an upload inherited, the hash of bytes that were written here
-(A1, R5), and the length of a text once it was fetched (A2). Losing it costs accuracy, never a file's bytes.
+(A1, R5), and the length of a text once it was fetched (A2). Losing it costs accuracy, never a file's bytes: a
+damaged table is made anew, and where the disk refuses, memory has to do. Nothing here fails for that.
 
 **Threading:** reads are dict look-ups on immutable values, safe from any thread; writes take one lock.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -15,6 +17,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+log = logging.getLogger(__name__)
 
 #: Ids that are remembered without a look at whether they still exist; five times what an account holds.
 MANY: Final = 5000
@@ -27,6 +31,9 @@ CREATE TABLE IF NOT EXISTS attributes (
     text_bytes INTEGER
 ) STRICT;
 """
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last: other columns
+#: What SQLite's integers hold: nanoseconds up to the year 2262.
+_FIRST, _LAST = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +60,10 @@ class Attributes:
     """The table of one account on one machine."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the table at `path` (0600).
-
-        Raises:
-            sqlite3.Error: it is damaged or cannot be written.
-        """
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        """Open or create the table at `path` (0600); one that cannot be used is made anew, if need be in memory."""
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
-        self._known = {row[0]: Known(*row[1:]) for row in self._db.execute("SELECT * FROM attributes")}
+        self._unsaved: set[str] = set()
+        self._db, self._known = _open(path)
 
     def get(self, file_id: str) -> Known:
         """Return what is known of `file_id`; all None when nothing is."""
@@ -79,7 +78,12 @@ class Attributes:
         sha256: str | None = None,
         text_bytes: int | None = None,
     ) -> None:
-        """Remember what is not None; what was known stays."""
+        """Remember what is not None; what was known stays.
+
+        A time outside of the years 1677 to 2262 becomes the nearest one inside.
+        """
+        if mtime_ns is not None:
+            mtime_ns = min(max(mtime_ns, _FIRST), _LAST)
         given = {"mtime_ns": mtime_ns, "inode": inode, "sha256": sha256, "text_bytes": text_bytes}
         changes = {name: value for name, value in given.items() if value is not None}
         with self._lock:
@@ -88,16 +92,15 @@ class Attributes:
             if new == old:
                 return
             self._known[file_id] = new
-            self._db.execute(
-                "INSERT OR REPLACE INTO attributes VALUES (?,?,?,?,?)",
-                (file_id, new.mtime_ns, new.inode, new.sha256, new.text_bytes),
-            )
+            self._unsaved.add(file_id)
+            self._save()
 
     def forget(self, file_id: str) -> str | None:
         """Forget a file that was deleted; return the hash of its original if no other file has the same."""
         with self._lock:
             known = self._known.pop(file_id, _NOTHING)
-            self._db.execute("DELETE FROM attributes WHERE id = ?", (file_id,))
+            self._unsaved.discard(file_id)
+            self._write("DELETE FROM attributes WHERE id = ?", [(file_id,)])
             if any(other.sha256 == known.sha256 for other in self._known.values()):
                 return None
             return known.sha256
@@ -113,9 +116,65 @@ class Attributes:
             gone = [file_id for file_id in self._known if file_id not in ids]
             for file_id in gone:
                 del self._known[file_id]
-            self._db.executemany("DELETE FROM attributes WHERE id = ?", [(file_id,) for file_id in gone])
+            self._unsaved.difference_update(gone)
+            self._write("DELETE FROM attributes WHERE id = ?", [(file_id,) for file_id in gone])
 
     def close(self) -> None:
         """Close the database."""
         with self._lock:
-            self._db.close()
+            if self._unsaved:
+                self._save()
+            try:
+                self._db.close()
+            except sqlite3.Error as error:
+                log.warning("Cannot close the table of attributes: %s", error)
+
+    def _save(self) -> None:
+        """Write what is not on disk yet; what a full disk refuses is tried again with the next."""
+        rows = [
+            (file_id, known.mtime_ns, known.inode, known.sha256, known.text_bytes)
+            for file_id in self._unsaved
+            if (known := self._known.get(file_id)) is not None
+        ]
+        if self._write("INSERT OR REPLACE INTO attributes VALUES (?,?,?,?,?)", rows):
+            self._unsaved.clear()
+
+    def _write(self, statement: str, rows: list[tuple[object, ...]]) -> bool:
+        try:
+            self._db.executemany(statement, rows)
+        except sqlite3.Error as error:
+            log.warning("Cannot write the table of attributes, so the next mount may not know them: %s", error)
+            return False
+        return True
+
+
+def _open(path: Path) -> tuple[sqlite3.Connection, dict[str, Known]]:
+    try:
+        try:
+            return _load(path)
+        except sqlite3.Error as error:
+            # The primary code, without what SQLite adds above it; text that is no UTF-8 has none.
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _DAMAGED:
+                raise
+            log.warning("%s is damaged (%s): made anew; some times and sizes are lost, no bytes", path, error)
+            for part in ("", "-wal", "-shm"):
+                Path(f"{path}{part}").unlink(missing_ok=True)
+            return _load(path)
+    except (OSError, sqlite3.Error) as error:
+        log.warning("Cannot use %s (%s): times and sizes are remembered until the drive is unmounted", path, error)
+        return _load(None)
+
+
+def _load(path: Path | None) -> tuple[sqlite3.Connection, dict[str, Known]]:
+    if path is not None:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.executescript(_SCHEMA)
+        rows = db.execute("SELECT id, mtime_ns, inode, sha256, text_bytes FROM attributes")
+        return db, {row[0]: Known(*row[1:]) for row in rows}
+    except BaseException:
+        db.close()
+        raise
