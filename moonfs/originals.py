@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import shutil
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import Final
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 1024 * 1024
+#: What the name of a copy under way ends in.
+_PART: Final = ".part"
 
 
 class Originals:
@@ -32,7 +38,9 @@ class Originals:
         self._used = 0
         entries = []
         for entry in os.scandir(directory):
-            if len(entry.name) == 64 and entry.is_file(follow_symlinks=False):
+            if entry.name.endswith(_PART) and len(entry.name) == 64 + len(_PART):
+                _remove(entry.path)  # a copy that a crash cut off
+            elif len(entry.name) == 64 and entry.is_file(follow_symlinks=False):
                 status = entry.stat(follow_symlinks=False)
                 entries.append((status.st_mtime_ns, entry.name, status.st_size))
         for _, sha256, size in sorted(entries):
@@ -52,13 +60,14 @@ class Originals:
     def adopt(self, path: Path, sha256: str, size: int) -> None:
         """Move the file at `path`, whose hash and size were just computed, into the store.
 
-        A file larger than the whole store is deleted instead.
+        It replaces bytes of that hash which were not verified yet: they may be damaged. A file larger than the
+        whole store is deleted instead.
 
         Raises:
             OSError: the local disk refuses.
         """
         with self._lock:
-            if sha256 in self._sizes or size > self._capacity:
+            if sha256 in self._verified or size > self._capacity:
                 path.unlink(missing_ok=True)
                 return
             try:
@@ -67,14 +76,12 @@ class Originals:
                 if error.errno != errno.EXDEV:
                     raise
                 # State and cache are on different filesystems.
-                part = self._directory / f"{sha256}.part"
-                shutil.copyfile(path, part)
-                os.replace(part, self._directory / sha256)
-                path.unlink()
-            os.utime(self._directory / sha256)
+                self._copy(path, sha256)
+                _remove(path)
+            _touch(self._directory / sha256)
+            self._used += size - self._sizes.pop(sha256, 0)
             self._sizes[sha256] = size
             self._verified.add(sha256)
-            self._used += size
             self._evict()
 
     def open(self, sha256: str) -> int | None:
@@ -90,26 +97,46 @@ class Originals:
             verified = sha256 in self._verified
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+        except FileNotFoundError:
             self.discard(sha256)
             return None
-        if not verified:
-            if _sha256(fd) != sha256:
-                os.close(fd)
-                self.discard(sha256)
-                return None
-            with self._lock:
-                self._verified.add(sha256)
+        except OSError as error:  # no descriptor left, say: that is no reason to lose it
+            log.warning("Cannot open an original: %s", error)
+            return None
         try:
-            os.utime(fd)
-        except OSError:  # a read-only or full disk must not stop a read
-            pass
+            whole = verified or _sha256(fd) == sha256
+        except OSError as error:
+            log.warning("Cannot read an original: %s", error)
+            os.close(fd)
+            return None
+        if not whole:
+            os.close(fd)
+            with self._lock:
+                replaced = sha256 in self._verified
+                if not replaced:
+                    self._drop(sha256)
+            return self.open(sha256) if replaced else None
+        with self._lock:
+            if sha256 in self._sizes:
+                self._verified.add(sha256)
+        _touch(fd)
         return fd
 
     def discard(self, sha256: str) -> None:
         """Drop one original."""
         with self._lock:
             self._drop(sha256)
+
+    def _copy(self, path: Path, sha256: str) -> None:
+        part = self._directory / f"{sha256}{_PART}"
+        _remove(part)
+        try:
+            os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            shutil.copyfile(path, part)
+            os.replace(part, self._directory / sha256)
+        except BaseException:
+            _remove(part)
+            raise
 
     def _evict(self) -> None:
         while self._used > self._capacity and self._sizes:
@@ -120,7 +147,7 @@ class Originals:
         if size is not None:
             self._used -= size
             self._verified.discard(sha256)
-            (self._directory / sha256).unlink(missing_ok=True)
+            _remove(self._directory / sha256)
 
 
 def _sha256(fd: int) -> str:
@@ -130,3 +157,20 @@ def _sha256(fd: int) -> str:
         digest.update(chunk)
         offset += len(chunk)
     return digest.hexdigest()
+
+
+def _touch(file: int | Path) -> None:
+    """Remember across mounts that it was used just now."""
+    try:
+        os.utime(file)
+    except OSError:  # a read-only or full disk must not stop a read
+        pass
+
+
+def _remove(path: str | Path) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning("Cannot remove %s: %s", path, error.strerror)
