@@ -41,10 +41,10 @@ class Mount:
 def table() -> list[Mount]:
     """Return the mounts of this mount namespace, the topmost last (proc_pid_mountinfo(5))."""
     mounts = []
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+    with open("/proc/self/mountinfo", "rb") as lines:  # bytes: only " " and "\n" part, which the kernel escapes
         for line in lines:
-            fields, _, rest = line.partition(" - ")
-            mounts.append(Mount(_unescape(fields.split()[4]), rest.split()[0]))
+            fields, _, rest = line.partition(b" - ")
+            mounts.append(Mount(_unescape(fields.split(b" ")[4]), _unescape(rest.split(b" ")[0])))
     return mounts
 
 
@@ -171,10 +171,10 @@ def unmount(point: str, *, timeout: float, waiting: Callable[[str], None] = lamb
         except (UsageError, KeyError, TypeError, ValueError):
             daemon = 0
     command = ["umount", path] if os.geteuid() == 0 else ["fusermount", "-u", path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-        if "busy" in reason:
+        reason = os.fsdecode(done.stderr).strip().rpartition("\n")[2] or "it gave no reason"
+        if reason.rstrip(". ").endswith("busy"):
             raise UsageError(
                 f"{point} is in use: close the programs and shells that are in it (fuser -m {point} lists them), "
                 "then try again."
@@ -200,9 +200,5 @@ def _alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
-def _unescape(field: str) -> str:
-    return (
-        re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
-        .encode("utf-8", "surrogateescape")
-        .decode("utf-8", "surrogateescape")
-    )
+def _unescape(field: bytes) -> str:
+    return os.fsdecode(re.sub(rb"\\([0-3][0-7]{2})", lambda match: bytes([int(match[1], 8)]), field))

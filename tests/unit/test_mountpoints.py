@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,59 @@ def test_ours_and_the_topmost(kernel: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["全　角", "no\u00a0break", "car\rriage", "next\x85line"], ids=ascii)
-@pytest.mark.xfail(
-    strict=True, reason="str.split and universal newlines take more for blanks and line ends than the kernel"
-)
 def test_blanks_that_the_kernel_does_not_escape(kernel: Any, name: str) -> None:
     """L2: a drive on a directory with a full-width blank can be found, and any such mount ends no command."""
     kernel(f"22 1 0:50 / /mnt/{name} rw - fuse.moonfs moonfs rw\n".encode())
     assert ours() == [f"/mnt/{name}"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"a b",
+        "全　角".encode(),
+        "no\u00a0break".encode(),
+        b"car\rriage",
+        "next\x85line".encode(),
+        b"latin-\xe9",
+        b"a\\b",
+    ],
+)
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (None, None),
+        (b"umount: %s: target is busy.\n", "is in use"),
+        (b"fusermount: failed to unmount %s: Device or resource busy\n", "is in use"),
+        (b"a warning\nfusermount: entry for %s not found\n", "Cannot unmount .*not found$"),
+        (b"", "it gave no reason"),
+    ],
+)
+def test_any_drive_can_be_unmounted(
+    kernel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes, said: bytes | None, shown: str | None
+) -> None:
+    """L2: whatever its path; what the tool says of such a path is shown, not choked on."""
+    point = os.fsencode(tmp_path) + b"/busy-" + name
+    os.mkdir(point)
+    escaped = point.replace(b"\\", b"\\134").replace(b" ", b"\\040")
+    kernel(b"22 1 0:50 / " + escaped + b" rw - fuse.moonfs moonfs rw\n")
+    commands = []
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
+        if command[0] == "cat":
+            return subprocess.CompletedProcess(command, 1, b"", b"")
+        commands.append(command)
+        assert not options.get("text")
+        return subprocess.CompletedProcess(command, 0 if said is None else 1, b"", (said or b"").replace(b"%s", point))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    if shown is None:
+        assert mountpoints.unmount(os.fsdecode(point), timeout=1) is False
+    else:
+        with pytest.raises(UsageError, match=shown):
+            mountpoints.unmount(os.fsdecode(point), timeout=1)
+    ((*_, given),) = commands
+    assert os.fsencode(given) == point
 
 
 def test_the_real_table_can_be_read() -> None:
