@@ -35,9 +35,13 @@ class ErrorLog:
         self._lock = threading.Lock()
         self._lines: deque[str] = deque(maxlen=KEPT)
         try:
-            self._lines.extend(path.read_text(encoding="utf-8", errors="replace").splitlines())
+            # "\n" alone ends a line: JSON leaves U+2028 and its like in names as they are.
+            lines = path.read_bytes().decode(errors="replace").split("\n")
+            self._lines.extend(line for line in lines if line)
         except FileNotFoundError:
             pass
+        except OSError as problem:
+            log.warning("Cannot read %s: %s", path, problem.strerror)
 
     def record(self, operation: str, name: str, errno_name: str, error: MoonfsError) -> None:
         """Add one line; a full disk loses it from the file, never from `text`."""
@@ -63,9 +67,11 @@ class ErrorLog:
             try:
                 if self._path.exists() and self._path.stat().st_size > _MAX_BYTES:
                     os.replace(self._path, self._path.with_suffix(".old.ndjson"))
-                fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                with os.fdopen(fd, "w", encoding="utf-8") as file:
-                    file.write(line + "\n")
+                fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                with os.fdopen(fd, "r+b", buffering=0) as file:
+                    size = os.fstat(fd).st_size
+                    cut = size > 0 and os.pread(fd, 1, size - 1) != b"\n"  # by a crash or a full disk
+                    file.write(b"\n" * cut + line.encode() + b"\n")
             except OSError as problem:
                 log.warning("Cannot write %s: %s", self._path, problem.strerror)
 
@@ -81,7 +87,9 @@ class ErrorLog:
         records = []
         for line in lines:
             try:
-                records.append(json.loads(line))
-            except ValueError:  # a line cut by a full disk
+                record = json.loads(line)
+            except (ValueError, RecursionError):  # a line cut by a full disk
                 continue
+            if isinstance(record, dict):
+                records.append(record)
         return records
