@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -87,9 +88,8 @@ def hosted_account(environ: Mapping[str, str]) -> Account:
     Raises:
         UsageError: no key.
     """
-    key = (environ.get("MOONSHOT_API_KEY") or environ.get("KIMI_API_KEY") or "").strip()
-    base_url = (environ.get("MOONSHOT_BASE_URL") or environ.get("KIMI_BASE_URL") or DEFAULT_BASE_URL).strip()
-    base_url = base_url.rstrip("/")
+    key = _first(environ, "MOONSHOT_API_KEY", "KIMI_API_KEY")
+    base_url = (_first(environ, "MOONSHOT_BASE_URL", "KIMI_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
     if not key:
         raise UsageError(
             "No API key: set MOONSHOT_API_KEY (or KIMI_API_KEY) to mount the hosted service, "
@@ -97,6 +97,11 @@ def hosted_account(environ: Mapping[str, str]) -> Account:
         )
     digest = hashlib.sha256(f"{base_url}\n{key}".encode("utf-8", "surrogateescape")).hexdigest()
     return Account(base_url=base_url, key=key, socket=None, identity=digest[:16], label=base_url)
+
+
+def _first(environ: Mapping[str, str], *variables: str) -> str:
+    """Return the first of these variables that is not blank; empty where all are."""
+    return next((value for name in variables if (value := environ.get(name, "").strip())), "")
 
 
 def local_identity(data: Path) -> str:
@@ -160,13 +165,18 @@ class Directories:
 
 
 def make_private(directory: Path) -> Path:
-    """Create `directory` (and its parents) as 0700 and return it (X2).
+    """Create `directory` as 0700, with the parents that are missing, and return it (X2).
+
+    Every directory that is made is 0700, as the XDG specification asks; of those that were there only
+    `directory` itself becomes so, since the others may be somebody's own.
 
     Raises:
         UsageError: it cannot be made, or belongs to somebody else.
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for part in (*reversed(directory.parents), directory):
+            if part == directory or not part.exists():
+                part.mkdir(mode=0o700, exist_ok=True)
         status = directory.lstat()
         if status.st_uid != os.geteuid() or not directory.is_dir() or directory.is_symlink():
             raise UsageError(f"{directory} belongs to somebody else or is no directory; remove it, then try again.")
@@ -219,12 +229,10 @@ def _positive_seconds(text: str | None) -> float:
 
 
 def _size(text: str | None) -> int:
-    text = _need(text).upper().removesuffix("B").removesuffix("I")
-    factor = {"K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}.get(text[-1:], 1)
-    value = int(text.rstrip("KMGT")) * factor
-    if value < 0:
-        raise ValueError("a size is not negative")
-    return value
+    match = re.fullmatch(r"([0-9]{1,18})(?:([KMGT])I?)?B?", _need(text).upper())
+    if match is None:
+        raise ValueError("a size is a whole number of bytes, or one with K, M, G or T, such as 64M")
+    return int(match[1]) * 1024 ** " KMGT".index(match[2] or " ")
 
 
 def _flag(text: str | None) -> bool:
