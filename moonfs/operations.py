@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from moonfs import errors
+from moonfs import errors, names
 from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Attr, Filesystem, Opened
 
@@ -121,7 +121,8 @@ class Operations:
         except errors.MoonfsError as error:
             code = self._code(operation, args, error)
         except OSError as error:
-            code = error.errno if error.errno is not None and error.errno > 0 else errno.EIO
+            # What the kernel does not know as an errno it takes for no answer at all.
+            code = error.errno if isinstance(error.errno, int) and error.errno in errno.errorcode else errno.EIO
             if code not in (errno.ENOENT, errno.ENODATA, errno.ENOTSUP):
                 log.warning("%s %s: %s", operation, _name(args), error)
         except BaseException:
@@ -133,7 +134,10 @@ class Operations:
         code = errno_of(error)
         if not isinstance(error, _COMMON):
             log.warning("%s %s: %s (%s)", operation, _name(args), error, errno.errorcode[code])
-            self._error_log.record(operation, _name(args), errno.errorcode[code], error)
+            try:
+                self._error_log.record(operation, _name(args), errno.errorcode[code], error)
+            except BaseException:
+                log.exception("The failure could not be recorded")
         return code
 
     # Life cycle
@@ -173,7 +177,7 @@ class Operations:
 
     def readdir(self, path: str, _handle: int) -> list[str]:
         """readdir(3); a list, since a generator would raise outside of the boundary."""
-        return [".", "..", *self._filesystem.readdir(path)]
+        return [".", "..", *filter(_can_be_listed, self._filesystem.readdir(path))]
 
     def chmod(self, path: str, _mode: int) -> int:
         """chmod(2): accepted, without effect (A4)."""
@@ -374,6 +378,18 @@ def _process() -> int:
     except (OSError, ValueError):  # no /proc, or the process is in another namespace
         pass
     return int(thread)
+
+
+def _can_be_listed(name: str) -> bool:
+    """Say whether the kernel takes `name`; one that it does not would end the listing of all the others."""
+    try:
+        encoded = name.encode(_ENCODING)
+    except UnicodeError:
+        encoded = b""
+    if 0 < len(encoded) <= names.MAX_BYTES and b"/" not in encoded and b"\0" not in encoded:
+        return True
+    log.error("The name %a cannot be listed", name)
+    return False
 
 
 def _name(args: tuple[Any, ...]) -> str:
