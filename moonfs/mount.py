@@ -16,6 +16,7 @@ import json
 import logging
 import logging.handlers
 import os
+import resource
 import select
 import signal
 import sqlite3
@@ -23,7 +24,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds in which the first listing must come (L1).
 VERIFY_SECONDS: Final = 30.0
+#: Descriptors that one drive may have: each open file holds one, and login shells allow 1,024.
+_DESCRIPTORS: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +59,14 @@ class Request:
         local: data directory of the embedded local Files API, or None for the hosted service.
         settings: how the drive behaves.
         directories: where its state goes.
-        environ: keys and bases.
+        environ: keys and bases; never printed (X1).
     """
 
     point: str
     local: Path | None
     settings: Settings
     directories: Directories
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
 
 
 def start(request: Request) -> str:
@@ -141,7 +144,7 @@ def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
         def answer(text: str) -> None:
             nonlocal pipe
             if pipe >= 0:
-                os.write(pipe, " ".join(text.split()).encode() + b"\n")
+                os.write(pipe, " ".join(text.split()).encode(errors="surrogateescape") + b"\n")
                 os.close(pipe)
                 pipe = -1
 
@@ -208,11 +211,12 @@ class _Drive:
         self._stack.close()
 
     def _build(self) -> None:
+        _allow_many_descriptors()
         request, settings = self._request, self._request.settings
         hosted = None if request.local is not None else config.hosted_account(request.environ)
         identity = hosted.identity if hosted is not None else config.local_identity(request.local or Path())
-        state = make_private(make_private(request.directories.state) / "accounts" / identity)
-        cache = make_private(make_private(request.directories.cache) / "accounts" / identity)
+        state = make_private(make_private(make_private(request.directories.state) / "accounts") / identity)
+        cache = make_private(make_private(make_private(request.directories.cache) / "accounts") / identity)
         self._log_path = state / "moonfs.log"
         if self._log_to_file:
             _log_to(self._log_path, debug=settings.debug)
@@ -306,6 +310,16 @@ def _timeouts(settings: Settings) -> Timeouts:
         upload_read=min(300.0, settings.upload_timeout),
         deadline=settings.timeout,
     )
+
+
+def _allow_many_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError) as error:
+            log.warning("No more than %d files can be open: %s", soft, error)
 
 
 def _lock(path: Path, point: str) -> int:
