@@ -13,7 +13,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -139,7 +139,7 @@ class Attributes:
         if self._write("INSERT OR REPLACE INTO attributes VALUES (?,?,?,?,?)", rows):
             self._unsaved.clear()
 
-    def _write(self, statement: str, rows: list[tuple[object, ...]]) -> bool:
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> bool:
         try:
             self._db.executemany(statement, rows)
         except sqlite3.Error as error:

@@ -232,7 +232,7 @@ def _size(text: str | None) -> int:
     match = re.fullmatch(r"([0-9]{1,18})(?:([KMGT])I?)?B?", _need(text).upper())
     if match is None:
         raise ValueError("a size is a whole number of bytes, or one with K, M, G or T, such as 64M")
-    return int(match[1]) * 1024 ** " KMGT".index(match[2] or " ")
+    return int(match[1]) * {None: 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}[match[2]]
 
 
 def _flag(text: str | None) -> bool:
