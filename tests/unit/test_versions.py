@@ -611,9 +611,6 @@ def test_an_open_text_keeps_its_size_when_its_name_goes(house: House) -> None:
     drive.fs.release(handle)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="OverflowError in the journal or the attributes: nanoseconds after 2262 do not fit"
-)
 def test_a_file_of_the_far_future_can_be_copied(house: House) -> None:
     """A4, W1: `cp -p` of a file dated 2300."""
     drive = house.start()
