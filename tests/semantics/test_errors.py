@@ -260,17 +260,19 @@ def test_many_stuck_uploads(faulty: Callable[..., Faulty], service: FaultServer)
     drive = faulty("uploads=2").drive
     gates = [Gate() for _ in range(12)]
     service.script("upload", *[gate.before for gate in gates])
-    with ThreadPoolExecutor(12) as pool:
-        writers = [pool.submit((drive / f"{index}.txt").write_text, "x" * (index + 1)) for index in range(12)]
-        gates[0].wait()
-        gates[1].wait()
-        assert service.count("upload") == 2
-        wait_until(lambda: len(os.listdir(drive.point)) == 12, "all are listed")
-        drive.run('ls -l "$DIR"; stat "$DIR"/*; df "$DIR"', timeout=15)
-        for gate in gates:
-            gate.opened.set()
-        for writer in writers:
-            writer.result()
+    # Writers of their own process: a fork of ours would inherit their descriptors, and wait at its exec to flush them.
+    script = 'for i in 0 1 2 3 4 5 6 7 8 9 10 11; do echo $i > "$DIR/$i.txt" & done; wait'
+    with subprocess.Popen(["sh", "-c", script], env={**os.environ, "DIR": str(drive.point)}) as writers:
+        try:
+            gates[0].wait()
+            gates[1].wait()
+            wait_until(lambda: len(os.listdir(drive.point)) == 12, "all are listed")
+            assert service.count("upload") == 2
+            drive.run('ls -l "$DIR"; stat "$DIR"/*; df "$DIR"', timeout=15)
+        finally:
+            for gate in gates:
+                gate.opened.set()
+        assert writers.wait(SECONDS) == 0
     assert len(service.files) == 12
 
 

@@ -89,33 +89,19 @@ def too_open(*tops: Path) -> list[str]:
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="the directory accounts/ between moonfs/ and the account is made by the umask")
 def test_everything_is_for_the_owner_only(fuse: None, tmp_path: Path, service: FaultServer) -> None:
     """X2: cache, spool, journal and log are 0700 and 0600, whatever the umask."""
     with Drive(tmp_path) as drive:
         drive.environ |= {"MOONSHOT_BASE_URL": service.base_url, "MOONSHOT_API_KEY": service.key}
         assert drive.try_mount("debug", umask=0).returncode == 0
         busy(drive, service)
-        assert too_open(*tmp_path.glob("*/moonfs")) == []
-        drive.umount()
-        assert too_open(*tmp_path.glob("*/moonfs")) == []
-
-
-def test_what_is_in_an_account_is_for_the_owner_only(fuse: None, tmp_path: Path, service: FaultServer) -> None:
-    """X2: every file and directory of an account, while it is mounted and after, whatever the umask."""
-    with Drive(tmp_path) as drive:
-        drive.environ |= {"MOONSHOT_BASE_URL": service.base_url, "MOONSHOT_API_KEY": service.key}
-        assert drive.try_mount("debug", umask=0).returncode == 0
-        busy(drive, service)
         with open(drive / "open.txt", "wb", buffering=0) as file:
             file.write(b"being written")
-            assert too_open(*tmp_path.glob("*/moonfs"), *tmp_path.glob("*/moonfs/accounts/*")) == [
-                f"{path}: drwxrwxrwx" for path in tmp_path.glob("*/moonfs/accounts")
-            ]
+            assert too_open(*tmp_path.glob("*/moonfs")) == []
         assert stat.S_IMODE(drive.point.stat().st_mode) == 0o700
         drive.umount()
-        assert too_open(*tmp_path.glob("*/moonfs/accounts/*")) == []
         assert len(list(tmp_path.glob("*/moonfs/accounts/*"))) == 2
+        assert too_open(*tmp_path.glob("*/moonfs")) == []
 
 
 def test_the_local_servers_files_too(fuse: None, tmp_path: Path) -> None:
