@@ -25,6 +25,8 @@ _MOUNT_OPTIONS = """
 Options of -o (comma-separated, or -o several times):
 
 \b
+  write_back               as --write-back
+  drain=SECONDS            how long the end of the mount waits for uploads (30)
   listing_ttl=SECONDS      believe a listing this long (10)
   purpose=NAME             auto, file-extract, image, video or batch (auto)
   sidecars=hide            keep NAME.content out of listings; they still open
@@ -66,9 +68,16 @@ def cli() -> None:
     help="Mount the local Files API that keeps its files in DATA (default: moonfs/local in the XDG data directory), "
     "started when it is not running. No account, no network.",
 )
+@click.option(
+    "--write-back",
+    is_flag=True,
+    help="Let close return when the bytes are safe on this disk; upload in the background, for ever if need be.",
+)
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to the terminal.")
 @click.option("-o", "options", metavar="OPTION[,…]", multiple=True, help="Settings of the drive, see below.")
-def mount(directory: str | None, local: str | None, foreground: bool, options: tuple[str, ...]) -> None:
+def mount(
+    directory: str | None, local: str | None, write_back: bool, foreground: bool, options: tuple[str, ...]
+) -> None:
     """Mount an account on DIR, an empty directory (made if it is missing).
 
     Without --local this is the hosted service, with the key in MOONSHOT_API_KEY (or KIMI_API_KEY) and the service
@@ -88,7 +97,7 @@ def mount(directory: str | None, local: str | None, foreground: bool, options: t
     request = mounting.Request(
         point=directory,
         local=data,
-        settings=config.parse_settings(_split_options(options)),
+        settings=config.parse_settings(_split_options((*options, "write_back") if write_back else options)),
         directories=directories,
         environ=os.environ,
     )
@@ -98,18 +107,27 @@ def mount(directory: str | None, local: str | None, foreground: bool, options: t
         mounting.start(request)
 
 
-@cli.command(short_help="Unmount a drive and wait for its daemon.")
+@cli.command(short_help="Unmount a drive, after its pending uploads.")
 @click.argument("directory", metavar="DIR")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),
     default=600.0,
     show_default=True,
-    help="Seconds to wait for the daemon.",
+    help="Seconds to wait for pending uploads; what is left then is uploaded after the next mount.",
 )
 def umount(directory: str, timeout: float) -> None:
-    """Unmount the drive on DIR and wait until its daemon has finished; also clears a stale mount."""
-    stale = mountpoints.unmount(directory, timeout=timeout, waiting=lambda text: click.echo(f"{text} …", err=True))
+    """Wait for what is still to be uploaded or deleted, unmount the drive on DIR, and wait until its daemon has ended.
+
+    Also clears a stale mount, left by a daemon that died.
+    """
+    ends = time.monotonic() + timeout
+    _drain(directory, ends)
+    stale = mountpoints.unmount(
+        directory,
+        timeout=max(60.0, ends - time.monotonic()),
+        waiting=lambda text: click.echo(f"{text} …", err=True),
+    )
     if stale:
         click.echo(f"{directory} was stale (its daemon had died) and is cleared.", err=True)
 
@@ -165,6 +183,39 @@ def serve(host: str, port: int, data: str | None) -> None:
     sys.exit(serve_command(host, port, data or directories.data / "local", str(directories.runtime)))
 
 
+def _drain(directory: str, ends: float) -> None:
+    """Show how the pending uploads of a drive go on until there are none or the time is up (L2)."""
+    mounted = mountpoints.at(directory)
+    if mounted is None or mounted.fstype != mountpoints.FSTYPE:
+        return
+    try:
+        uploads = mountpoints.read_status(mounted.point)["uploads"]
+        files, size = len(uploads["pending"]) + uploads["deletions"], uploads["pending_bytes"]
+    except (UsageError, KeyError, TypeError):
+        return
+    if not files:
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import TransferSpeedColumn as SpeedColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), SpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=size)
+        left = files
+        while left and time.monotonic() < ends:
+            progress.update(task, description=f"{left} of {files} files to go")
+            time.sleep(0.2)
+            try:
+                uploads = mountpoints.read_status(mounted.point)["uploads"]
+            except (UsageError, KeyError, TypeError):
+                return
+            left = len(uploads["pending"]) + uploads["deletions"]
+            progress.update(task, completed=max(0, size - uploads["pending_bytes"]))
+    if left:
+        click.echo(f"{left} files are not uploaded yet; they stay here and go on after the next mount.", err=True)
+
+
 def main() -> NoReturn:
     """Run a command and exit: 0 when it did its work, 1 when it could not, 2 when it was called wrongly."""
     try:
@@ -201,8 +252,9 @@ def _show(drive: dict[str, Any]) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(highlight=False)
-    if "problem" in drive:
-        console.print(Text(str(drive["problem"])))
+    if "problem" in drive or drive.get("version") != moonfs.__version__:
+        text = drive.get("problem") or f"{drive.get('mountpoint')} is served by moonfs {drive.get('version')}."
+        console.print(Text(str(text)))
         return
     quota, uploads, caches = drive["quota"], drive["uploads"], drive["caches"]
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -221,7 +273,11 @@ def _show(drive: dict[str, Any]) -> None:
         "quota",
         f"{quota['files']:,} of {quota['max_files']:,} files, {_size(quota['bytes'])} of {_size(quota['max_bytes'])}",
     )
-    row("uploads", f"{uploads['active']} under way, {uploads['waiting']} waiting, {uploads['done']} done")
+    row(
+        "uploads",
+        f"{len(uploads['pending'])} pending ({_size(uploads['pending_bytes'])}), {uploads['active']} under way, "
+        f"{uploads['deletions']} deletions, {uploads['done']} done",
+    )
     if uploads["local"]:
         row("local only", ", ".join(uploads["local"]))
     for failed in uploads["failed"]:

@@ -29,6 +29,8 @@ class Settings:
     """How one mount behaves; every field has a `-o name=value` of the same name.
 
     Attributes:
+        write_back: `close` returns when bytes and intent are on this disk, uploads follow in the background (W2).
+        drain: seconds for which the end of a mount waits for uploads (L2); the rest stays in the journal.
         listing_ttl: seconds a listing is believed (L4).
         purpose: `auto` (W11) or one of `wire.PURPOSES`.
         sidecars: `show`, or `hide` to keep them out of listings (N1).
@@ -43,6 +45,8 @@ class Settings:
         debug: log every operation.
     """
 
+    write_back: bool = False
+    drain: float = 30.0
     listing_ttl: float = 10.0
     purpose: str = "auto"
     sidecars: str = "show"
@@ -272,6 +276,8 @@ def _choice(*choices: str):  # type: ignore[no-untyped-def]
 
 
 _PARSERS = {
+    "write_back": _flag,
+    "drain": _seconds,
     "listing_ttl": _seconds,
     "purpose": _choice("auto", "file-extract", "image", "video", "batch"),
     "sidecars": _choice("show", "hide"),

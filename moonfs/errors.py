@@ -19,6 +19,7 @@
     ├── QuotaExceeded            1,000 files, 10 GB, or the account's plan
     ├── RateLimited              429 after the retry budget
     ├── NotReady                 text is not extracted yet
+    ├── Overtaken                nobody wants this upload any more: its name or its bytes have changed
     ├── TimedOut                 no answer in time
     ├── Unreachable              no connection
     └── ServiceError             5xx after retries
@@ -137,6 +138,10 @@ class RateLimited(MoonfsError):
 
 class NotReady(MoonfsError):
     """The text is not extracted yet (R4)."""
+
+
+class Overtaken(MoonfsError):
+    """Nobody wants this upload any more; reaches a worker, never a caller of the drive."""
 
 
 class TimedOut(MoonfsError):

@@ -23,7 +23,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from moonfs import names, wire
@@ -32,6 +32,7 @@ from moonfs.config import Settings
 from moonfs.errors import (
     AccessDenied,
     AlreadyExists,
+    MoonfsError,
     NotFound,
     NotPermitted,
     NotSupported,
@@ -96,6 +97,7 @@ class _Handle:
     fd: int = -1
     local: LocalFile | None = None
     writes: bool = False
+    attr: Attr | None = None
 
 
 class Filesystem:
@@ -145,6 +147,20 @@ class Filesystem:
         """Take up what an earlier run left; call once, before the first request."""
         self._versions.recover()
 
+    def drain(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until nothing is pending (L2); say whether that came."""
+        deadline = time.monotonic() + timeout
+        while self.busy():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def busy(self) -> bool:
+        """Say whether uploads or deletions are waiting or under way."""
+        with self._lock:
+            return bool(self._versions.pending()) or bool(self._journal.deletions())
+
     def close(self) -> None:
         """Stop the uploader and close every descriptor; what is unfinished stays in the journal."""
         self._versions.uploader.close()
@@ -154,11 +170,11 @@ class Filesystem:
                     os.close(handle.fd)
             self._handles.clear()
             for local in self._space.local.values():
-                local.close()
+                local.rest()
 
     # Names and attributes
 
-    def getattr(self, path: str, handle: int | None = None, group: Callable[[], int] | None = None) -> Attr:
+    def getattr(self, path: str | None, handle: int | None = None, group: Callable[[], int] | None = None) -> Attr:
         """Return what `stat` shows of `path`; nothing is fetched for it but an expired listing (A2).
 
         `handle` names an open file whose name may be gone; `group()` returns the asking process (W10).
@@ -166,17 +182,22 @@ class Filesystem:
         Raises:
             NotFound: no such name.
         """
-        if handle is not None and (opened := self._handles.get(handle)) is not None and opened.local is not None:
-            return self._local_attr(opened.local)
+        if handle is not None and (opened := self._handles.get(handle)) is not None:
+            if opened.local is not None:
+                return self._local_attr(opened.local)
+            if opened.attr is not None:
+                return opened.attr
+        if path is None:
+            raise NotFound("An open file that is not known any more.")
         directory, name = split(path)
         if names.CONTROL in (directory, name):
             return self._control_attr(directory, name)
         if not name:
             return Attr(0, self._space.changed_ns, 0o700, ROOT_INODE, directory=True)
-        snapshot = self._account.listing.current()
+        self._account.listing.current()
         with self._lock:
             try:
-                entry = self._space.resolve(snapshot, name)
+                entry = self._space.resolve(self._account.listing.peek(), name)
             except NotFound:
                 if group is not None and self._space.has_ghosts and self._space.is_ghost(name, group()):
                     return Attr(0, self._space.changed_ns, 0o400, sidecar_inode(name))
@@ -184,7 +205,7 @@ class Filesystem:
             if isinstance(entry, LocalFile):
                 return self._local_attr(entry)
         known = self._attributes.get(entry.file.id)
-        mtime_ns = entry.file.created_at * 10**9 if known.mtime_ns is None else known.mtime_ns
+        mtime_ns = self._mtime_ns(entry.file)
         if isinstance(entry, Sidecar):
             size = UNKNOWN_TEXT_SIZE if known.text_bytes is None else known.text_bytes
             return Attr(size, mtime_ns, 0o400, sidecar_inode(entry.file.id))
@@ -202,9 +223,9 @@ class Filesystem:
             return sorted(self._control)
         if name:
             raise NotFound(f"No such directory: {path}")
-        snapshot = self._account.listing.current()
+        self._account.listing.current()
         with self._lock:
-            return self._space.entries(snapshot, sidecars=self._settings.sidecars == "show")
+            return self._space.entries(self._account.listing.peek(), sidecars=self._settings.sidecars == "show")
 
     def xattrs(self, path: str) -> dict[str, bytes]:
         """Return the extended attributes of `path` by name (A4)."""
@@ -240,14 +261,17 @@ class Filesystem:
         entry = self._resolve(name)
         if mtime_ns is None or isinstance(entry, Sidecar):
             return
-        if isinstance(entry, LocalFile):
-            with entry.lock:
-                entry.mtime_ns = mtime_ns
-                file = entry.current if entry.clean else None
-        else:
-            file = entry.file
+        mtime_ns = min(max(mtime_ns, -(2**63)), 2**63 - 1)
+        if isinstance(entry, Remote):
+            self._attributes.set(entry.file.id, mtime_ns=mtime_ns)
+            return
+        with entry.lock:
+            entry.mtime_ns = mtime_ns
+            file = entry.current if entry.clean else None
         if file is not None:
             self._attributes.set(file.id, mtime_ns=mtime_ns)
+        with self._lock:
+            self._versions.remember_time(entry)
 
     def touch_attributes(self, path: str) -> None:
         """Accept a chmod or chown of an existing name and do nothing (A4).
@@ -285,12 +309,16 @@ class Filesystem:
             body = self._account.text(entry.file)
             keep = self._cached.get(path) == entry.file.id
             self._cached[path] = entry.file.id
-            return Opened(self._add(_Handle(name, body=body)), keep_cache=keep)
+            attr = Attr(len(body), self._mtime_ns(entry.file), 0o400, sidecar_inode(entry.file.id))
+            return Opened(self._add(_Handle(name, body=body, attr=attr)), keep_cache=keep)
         if isinstance(entry, Remote) and not write:
             fd = self._open_original(entry.file)
             if fd is None:
                 raise not_here(name)
-            return Opened(self._add(_Handle(name, fd=fd)))
+            attr = Attr(entry.file.bytes, self._mtime_ns(entry.file), 0o600, self._inode(entry.file))
+            return Opened(self._add(_Handle(name, fd=fd, attr=attr)))
+        if isinstance(entry, Remote) and not truncate:
+            self._verify_original(entry.file)
         with self._lock:
             # Somebody may have opened, stored or removed it meanwhile.
             entry = self._space.resolve(self._account.listing.peek(), name)
@@ -369,19 +397,33 @@ class Filesystem:
                 raise
         return local.write(data, offset)
 
-    def truncate(self, path: str, length: int, handle: int | None = None) -> None:
+    def exists(self, path: str, group: Callable[[], int]) -> bool:
+        """Say whether `stat` shows `path` to the asking process; a ghost of W10 counts."""
+        try:
+            self.getattr(path, None, group)
+        except MoonfsError:
+            return False
+        return True
+
+    def name_of(self, handle: int) -> str:
+        """Return the name under which a file was opened, for messages."""
+        opened = self._handles.get(handle)
+        return "" if opened is None else opened.name
+
+    def truncate(self, path: str | None, length: int, handle: int | None = None) -> None:
         """Cut or extend a file; without an open handle the change is stored at once.
 
         Raises:
             ReadOnly, BytesNotHere, FileTooLarge, MoonfsError: as `open`, `write` and `flush`.
         """
-        if handle is not None:
-            self._cut(self._written(handle), length)
+        if handle is not None or path is None:
+            self._cut(self._written(handle or 0), length)
             return
         name = split(path)[1]
         with self._lock:
             entry = self._space.resolve(self._account.listing.peek(), name)
-            shared = isinstance(entry, LocalFile) and entry.handles > 0
+            # A writer that has it open stores the change with its own (vim: truncate, then write).
+            shared = any(opened.local is entry and opened.writes for opened in self._handles.values())
         number = self.open(path, read=False, write=True).handle
         try:
             self._cut(self._written(number), length)
@@ -399,7 +441,7 @@ class Filesystem:
         """
         opened = self._handles.get(handle)
         if opened is not None and opened.local is not None and opened.writes:
-            self._versions.store(opened.local)
+            self._versions.settle(opened.local)
 
     def fsync(self, handle: int) -> None:
         """Make durable what was written: on the service, or on this disk when it stays local (W1, W6).
@@ -410,7 +452,7 @@ class Filesystem:
         opened = self._handles.get(handle)
         if opened is None or opened.local is None:
             return
-        self._versions.store(opened.local)
+        self._versions.settle(opened.local)
         with self._lock:
             if not opened.local.clean and opened.local.stays_local:
                 self._versions.keep_local(opened.local)
@@ -453,8 +495,11 @@ class Filesystem:
             return
         if isinstance(entry, Remote):
             process = group()
-            self._versions.uploader.delete(entry.file.id)
+            if not self._settings.write_back:
+                self._versions.uploader.delete(entry.file.id)
             with self._lock:
+                if self._settings.write_back:
+                    self._versions.delete_later(frozenset({entry.file.id}))
                 self._ghost(entry, process)
             return
         self._unlink_local(entry, group())
@@ -478,6 +523,8 @@ class Filesystem:
         self._check_new_name(*target)
         if source == target:
             return
+        if isinstance(entry, Remote):
+            self._verify_original(entry.file)
         with self._lock:
             entry = self._space.resolve(self._account.listing.peek(), source[1])
             local = entry if isinstance(entry, LocalFile) else self._take_over(entry)
@@ -487,13 +534,15 @@ class Filesystem:
                     f"Cannot rename {source[1]}: the API has no rename, and its original bytes are not on this machine."
                 )
             local.handles += 1
+            over = self._space.local.get(target[1])
             replaced = self._replaced_by_rename(target[1])
-            local.private = local.private and names.is_known_refused(target[1])
         try:
-            if local.size == 0 or local.local_name(target[1]):
-                self._versions.rename_locally(local, target[1], replaced)
+            if not local.local_name(target[1]) and not replaced | local.replaces and over is None:
+                self._room.check_one_more(beside=local)
+            if self._settings.write_back or local.size == 0 or local.local_name(target[1]):
+                self._versions.rename_here(local, target[1], lambda: self._replaced_by_rename(target[1]))
             else:
-                self._versions.store(local, name=target[1], replaced=replaced)
+                self._versions.store(local, name=target[1], replaced=replaced, over=over)
         finally:
             with self._lock:
                 local.handles -= 1
@@ -519,6 +568,7 @@ class Filesystem:
         with self._lock:
             locals_ = list(self._space.local.values())
             used_bytes, used_files = self._room.used()
+            pending = self._versions.pending()
         stale = snapshot.stale_because
         contents = self._account.contents
         return {
@@ -536,7 +586,9 @@ class Filesystem:
             "uploads": {
                 "active": self._versions.uploader.active,
                 "done": self._versions.uploader.uploaded,
-                "waiting": self._versions.uploader.waiting,
+                "pending": sorted(f.name for f in pending),
+                "pending_bytes": sum(f.size for f in pending),
+                "deletions": len(self._journal.deletions()),
                 "local": sorted(f.name for f in locals_ if f.stays_local and not f.handles),
                 "failed": [{"name": f.name, "error": str(f.failure[1])} for f in locals_ if f.failure and f.kept],
             },
@@ -549,9 +601,10 @@ class Filesystem:
     # Below: the parts of the above. Those that say so need the lock.
 
     def _resolve(self, name: str) -> Remote | Sidecar | LocalFile:
-        snapshot = self._account.listing.current()
+        # Refreshed without the lock, looked at with it: an upload that ends moves its file from one to the other.
+        self._account.listing.current()
         with self._lock:
-            return self._space.resolve(snapshot, name)
+            return self._space.resolve(self._account.listing.peek(), name)
 
     def _add(self, handle: _Handle) -> int:
         number = next(self._numbers)
@@ -559,10 +612,14 @@ class Filesystem:
         return number
 
     def _written(self, handle: int) -> LocalFile:
-        opened = self._handles[handle]
-        if opened.local is None or not opened.writes:
-            raise AccessDenied(f"{opened.name} is not open for writing.")
+        opened = self._handles.get(handle)
+        if opened is None or opened.local is None or not opened.writes:
+            raise AccessDenied("The file is not open for writing.")
         return opened.local
+
+    def _mtime_ns(self, file: FileObject) -> int:
+        known = self._attributes.get(file.id)
+        return file.created_at * 10**9 if known.mtime_ns is None else known.mtime_ns
 
     def _inode(self, file: FileObject) -> int:
         return self._attributes.get(file.id).inode or inode_of(file.id)
@@ -584,7 +641,9 @@ class Filesystem:
             raise NotFound(f"No such file: {names.CONTROL}/{name}")
         if write:
             raise ReadOnly(f"{name} shows the drive's state and cannot be written.")
-        return Opened(self._add(_Handle(name, body=self._control[name]())), direct_io=True)
+        body = self._control[name]()
+        attr = replace(self._control_attr(names.CONTROL, name), size=len(body))
+        return Opened(self._add(_Handle(name, body=body, attr=attr)), direct_io=True)
 
     def _check_new_name(self, directory: str, name: str) -> None:
         if directory:
@@ -596,10 +655,16 @@ class Filesystem:
         names.check(name)
         if names.is_litter(name):
             raise ReadOnly(f"The drive keeps no {name}.")
-        snapshot = self._account.listing.current()
+        self._account.listing.current()
         with self._lock:
-            if self._space.is_sidecar(snapshot, name):
+            if self._space.is_sidecar(self._account.listing.peek(), name):
                 raise ReadOnly(f"{name} shows the text of a file and cannot be written.")
+
+    def _verify_original(self, file: FileObject) -> None:
+        """Have the bytes hashed before the lock is taken, which they would keep for as long (E2)."""
+        fd = self._open_original(file)
+        if fd is not None:
+            os.close(fd)
 
     def _open_original(self, file: FileObject) -> int | None:
         sha256 = self._attributes.get(file.id).sha256
@@ -614,7 +679,7 @@ class Filesystem:
             self._spool,
             entry.name,
             self._inode(entry.file),
-            entry.file.created_at * 10**9 if known.mtime_ns is None else known.mtime_ns,
+            self._mtime_ns(entry.file),
             base=entry.file,
             source=self._open_original(entry.file),
         )
@@ -640,6 +705,13 @@ class Filesystem:
         return target.replaces if isinstance(target, LocalFile) else frozenset({target.file.id})
 
     def _unlink_local(self, local: LocalFile, group: int) -> None:
+        if self._settings.write_back:
+            with self._lock:
+                remote = local.current
+                self._versions.unlink_later(local)
+                if remote is not None:
+                    self._ghost(Remote(local.name, remote), group)
+            return
         deleted: set[str] = set()
         while True:
             with self._lock:

@@ -16,6 +16,7 @@ from typing import Final
 
 from moonfs import names, wire
 from moonfs.errors import BytesNotHere, FileTooLarge, MoonfsError
+from moonfs.journal import Intent
 from moonfs.spool import Spool, SpoolFile
 from moonfs.wire import FileObject
 
@@ -37,6 +38,9 @@ class LocalFile:
         sha256: hash of the generation `stored`, or of what was just journaled.
         handles: open handles.
         spool: the bytes, once there are any of our own.
+        committed: the spool file that the journal promises to upload, at the generation `acknowledged` (W2); a
+            write leaves it alone and goes on with a copy.
+        attempt: the last unfinished upload of `committed`, whose outcome may be open (W3).
         lent: the spool file that an upload is reading; a write leaves it alone and goes on with a copy.
         unlinked: its name is gone; its bytes end with the last handle (W8).
         private: created with mode 0600 (N6).
@@ -75,6 +79,9 @@ class LocalFile:
         self.sha256 = ""
         self.handles = 0
         self.lent: SpoolFile | None = None
+        self.committed: SpoolFile | None = None
+        self.acknowledged = NEVER
+        self.attempt: Intent | None = None
         self.unlinked = False
         self.private = private
         self.kept = False
@@ -97,6 +104,16 @@ class LocalFile:
     def clean(self) -> bool:
         """Whether the service has exactly these bytes."""
         return self.stored == self.generation
+
+    @property
+    def pending(self) -> bool:
+        """Whether these bytes are promised to reach the service and have not yet (W2)."""
+        return self.committed is not None and self.committed is self.spool
+
+    @property
+    def refused_for_good(self) -> bool:
+        """Whether the service has refused the bytes that were acknowledged."""
+        return self.failure is not None and self.failure[0] == self.acknowledged
 
     @property
     def stays_local(self) -> bool:
@@ -136,9 +153,15 @@ class LocalFile:
                 raise self.refused
             try:
                 spool = self._writable()
-                done = spool.write(data, offset)
             except OSError as error:
                 self.refused = error
+                raise
+            try:
+                done = spool.write(data, offset)
+            except OSError as error:
+                # Part of it may be there: these are no longer the bytes that were stored.
+                self.refused = error
+                self._changed()
                 raise
             self._changed()
             return done
@@ -183,24 +206,37 @@ class LocalFile:
             self._close_source()
         return self.spool
 
+    def revert(self) -> None:
+        """Go back to the bytes that were acknowledged."""
+        with self.lock:
+            self.refused = None
+            if self.spool is self.committed:
+                return
+            if self.spool is not None:
+                self.spool.discard()
+            self.spool = self.committed
+            # A number of its own: what the service said of the bytes in between is not said of these.
+            self._changed(self.mtime_ns)
+            self.acknowledged = self.generation
+
     def discard(self) -> None:
         """Delete the local bytes."""
         with self.lock:
             self._close_source()
-            if self.spool is not None:
-                self.spool.discard()
+            for file in {self.spool, self.committed} - {None}:
+                file.discard()  # type: ignore[union-attr]
 
-    def close(self) -> None:
-        """Close the descriptors; the bytes stay where they are."""
+    def rest(self) -> None:
+        """Give the descriptors back; the bytes stay where they are."""
         with self.lock:
             self._close_source()
-            if self.spool is not None:
-                self.spool.close()
+            for file in {self.spool, self.committed} - {None}:
+                file.rest()  # type: ignore[union-attr]
 
     def _writable(self) -> SpoolFile:
         spool = self.materialise()
-        if spool is self.lent:
-            # The upload goes on with the bytes it started with; the writer goes on with a copy.
+        if spool is self.lent or spool is self.committed:
+            # What is being uploaded, or was promised, stays as it is; the writer goes on with a copy.
             fork = self._spool.create()
             try:
                 spool.copy_to(fork)
@@ -211,16 +247,16 @@ class LocalFile:
         return spool
 
     def _start_over(self) -> None:
-        if self.spool is not None and self.spool is not self.lent:
+        if self.spool is not None and self.spool is not self.lent and self.spool is not self.committed:
             self.spool.truncate(0)
             return
         self.spool = self._spool.create()
         self.hollow = False
         self._close_source()
 
-    def _changed(self) -> None:
+    def _changed(self, mtime_ns: int | None = None) -> None:
         self.generation += 1
-        self.mtime_ns = time.time_ns()
+        self.mtime_ns = time.time_ns() if mtime_ns is None else mtime_ns
 
     def _close_source(self) -> None:
         if self._source is not None:

@@ -232,7 +232,7 @@ class _Drive:
         attributes = Attributes(state / "attributes.db")
         self._stack.callback(attributes.close)
         remote = Remote(client, attributes, listing_ttl=settings.listing_ttl, content_cache=settings.content_cache)
-        remote.verify(VERIFY_SECONDS)
+        remote.verify(min(VERIFY_SECONDS, settings.timeout))
         journal = Journal(state / "journal.db")
         self._stack.callback(journal.close)
         self._error_log = ErrorLog(state / "errors.ndjson")
@@ -246,6 +246,7 @@ class _Drive:
             control={"status.json": self.status, "errors.ndjson": self._error_log.text},
         )
         self._stack.callback(self._filesystem.close)
+        self._stack.callback(self._drain)
         self._filesystem.recover()
 
     def _embed(self, state: Path) -> Account:
@@ -253,6 +254,11 @@ class _Drive:
         server = attach(self._request.local, self._request.directories.runtime, state / "server.log")
         self._stack.callback(server.close)
         return config.local_account(self._request.local, server.key, server.socket)
+
+    def _drain(self) -> None:
+        """Give pending uploads a bounded time at the end (L2); the rest stays in the journal."""
+        if not self._filesystem.drain(self._request.settings.drain):
+            log.warning("Not everything is uploaded yet; the next mount of this account goes on with it")
 
     def serve(self, ready: object) -> None:
         """Mount, call `ready` when the kernel has started, and return when the mount has ended."""

@@ -18,6 +18,7 @@ from typing import Final
 
 from moonfs import names, wire
 from moonfs.errors import NotFound
+from moonfs.journal import Intent
 from moonfs.listing import Snapshot
 from moonfs.localfile import LocalFile
 from moonfs.wire import FileObject
@@ -53,10 +54,16 @@ class _Table:
 
 
 class Namespace:
-    """The names of one account's drive."""
+    """The names of one account's drive.
+
+    Attributes:
+        local: the local files by name.
+        disowned: uploads that nobody wants any more, by spool file; what they leave is not shown.
+    """
 
     def __init__(self) -> None:
         self.local: dict[str, LocalFile] = {}
+        self.disowned: dict[str, Intent] = {}
         self._doomed: set[str] = set()
         self._changes = 0
         self.changed_ns = time.time_ns()
@@ -78,6 +85,8 @@ class Namespace:
             return Remote(name, file)
         if (file := table.sidecars.get(name)) is not None:
             return Sidecar(name, file)
+        if name.endswith(names.SIDECAR) and (file := self._stored_sidecars().get(name)) is not None:
+            return Sidecar(name, file)
         if "~" in name:
             return self._resolve_alias(table, name)
         raise NotFound(f"No such file: {name}")
@@ -88,11 +97,14 @@ class Namespace:
         shown = set(table.files) | set(self.local)
         if sidecars:
             shown |= set(table.sidecars)
+            shown |= set(self._stored_sidecars())
         return sorted(shown)
 
     def is_sidecar(self, snapshot: Snapshot, name: str) -> bool:
         """Say whether `name` is a sidecar now (N4)."""
-        return name not in self.local and name in self._current(snapshot).sidecars
+        if name in self.local:
+            return False
+        return name in self._current(snapshot).sidecars or name in self._stored_sidecars()
 
     def put(self, local: LocalFile) -> None:
         """Show `local` under its name and hide what it replaces."""
@@ -123,6 +135,17 @@ class Namespace:
             self._doomed |= ids
             self.changed()
 
+    def own(self, name: str, file_id: str) -> None:
+        """Say that `file_id` was stored under `name` on purpose: no disowned upload has made it."""
+        for left in self.disowned.values():
+            if left.name == name:
+                left.known |= {file_id}
+        self.changed()
+
+    def is_doomed(self, file_id: str) -> bool:
+        """Say whether `file_id` is deleted, or will be."""
+        return file_id in self._doomed
+
     def changed(self) -> None:
         """Say that some `replaces` has changed."""
         self._changes += 1
@@ -150,13 +173,30 @@ class Namespace:
         """Forget the ghost `name`."""
         self._ghosts.pop(name, None)
 
+    def _stored_sidecars(self) -> dict[str, FileObject]:
+        """Return the sidecars of local files that the service has by now and that are still open here."""
+        found = {}
+        for local in self.local.values():
+            file = local.current
+            if file is not None and local.clean and not local.unlinked and has_text(file):
+                sidecar = names.sidecar(local.name, file.id)
+                if sidecar not in self.local and sidecar not in self._table.files:
+                    found[sidecar] = file
+        return found
+
     def _current(self, snapshot: Snapshot) -> _Table:
         key = (snapshot.version, self._changes)
         if key != self._key:
             hidden = set(self._doomed)
             for local in self.local.values():
                 hidden |= local.replaces
-            visible = [file for file in snapshot.files.values() if file.id not in hidden]
+            attempts = [local.attempt for local in self.local.values() if local.attempt is not None]
+            attempts += self.disowned.values()
+            visible = [
+                file
+                for file in snapshot.files.values()
+                if file.id not in hidden and not any(attempt.may_have_made(file) for attempt in attempts)
+            ]
             files = names.assign(visible, taken=self.local)
             sidecars = {
                 sidecar: file

@@ -51,6 +51,7 @@ ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
     errors.QuotaExceeded: errno.EDQUOT,
     errors.RateLimited: errno.EAGAIN,
     errors.NotReady: errno.EAGAIN,
+    errors.Overtaken: errno.EAGAIN,
     errors.TimedOut: errno.ETIMEDOUT,
     errors.Unreachable: errno.EHOSTUNREACH,
     errors.ServiceError: errno.EIO,
@@ -67,6 +68,8 @@ _BLOCK: Final = 4096
 _UTIME_NOW: Final = 0x3FFFFFFF
 _UTIME_OMIT: Final = 0x3FFFFFFE
 _ENCODING: Final = "utf8-drive"
+#: What `opendir` may be asked for.
+_DIRECTORIES: Final = ("/", f"/{names.CONTROL}")
 
 
 def _find_codec(name: str) -> codecs.CodecInfo | None:
@@ -89,6 +92,10 @@ class Operations:
     # fusepy takes these for flags of struct fuse_operations.
     use_ns = True
     flag_utime_omit_ok = 1
+    # Calls on open files come without a path: libfuse need not find one, so an unlinked file goes on working (W8)
+    # and a name is not locked while its upload runs (E2).
+    flag_nullpath_ok = 1
+    flag_nopath = 1
 
     def __init__(
         self,
@@ -123,22 +130,31 @@ class Operations:
         except OSError as error:
             # What the kernel does not know as an errno it takes for no answer at all.
             code = error.errno if isinstance(error.errno, int) and error.errno in errno.errorcode else errno.EIO
-            if code not in (errno.ENOENT, errno.ENODATA, errno.ENOTSUP):
-                log.warning("%s %s: %s", operation, _name(args), error)
+            if code not in (errno.ENOENT, errno.ENODATA, errno.ENOTSUP, errno.ESTALE):
+                log.warning("%s %s: %s", operation, self._name(args), error)
         except BaseException:
-            log.exception("%s %s failed in an unforeseen way", operation, _name(args))
+            log.exception("%s %s failed in an unforeseen way", operation, self._name(args))
             code = errno.EIO
         raise OSError(code, os.strerror(code))
 
     def _code(self, operation: str, args: tuple[Any, ...], error: errors.MoonfsError) -> int:
         code = errno_of(error)
         if not isinstance(error, _COMMON):
-            log.warning("%s %s: %s (%s)", operation, _name(args), error, errno.errorcode[code])
+            log.warning("%s %s: %s (%s)", operation, self._name(args), error, errno.errorcode[code])
             try:
-                self._error_log.record(operation, _name(args), errno.errorcode[code], error)
+                self._error_log.record(operation, self._name(args), errno.errorcode[code], error)
             except BaseException:
                 log.exception("The failure could not be recorded")
         return code
+
+    def _name(self, args: tuple[Any, ...]) -> str:
+        """Return the name that a call is about: by its path, or by its handle where it has none."""
+        try:
+            if args and isinstance(args[0], str):
+                return args[0].lstrip("/")
+            return self._filesystem.name_of(int(args[-1].fh))
+        except Exception:  # noqa: BLE001 - only for a line in the log
+            return ""
 
     # Life cycle
 
@@ -161,7 +177,7 @@ class Operations:
     def getattr(self, path: str, fi: Any = None) -> dict[str, int]:
         """stat(2)."""
         handle = int(fi.fh) if fi else None
-        return self._stat(self._filesystem.getattr(path or "", handle, _process))
+        return self._stat(self._filesystem.getattr(path, handle, _process))
 
     def access(self, path: str, mode: int) -> int:
         """access(2), by the bits that the owner has."""
@@ -175,9 +191,17 @@ class Operations:
             raise errors.AccessDenied("Nothing on the drive can be executed.")
         return 0
 
-    def readdir(self, path: str, _handle: int) -> list[str]:
+    def opendir(self, path: str) -> int:
+        """opendir(3); the number stands for the directory, since `readdir` is given no path."""
+        return _DIRECTORIES.index(path)
+
+    def readdir(self, _path: str | None, handle: int) -> list[str]:
         """readdir(3); a list, since a generator would raise outside of the boundary."""
-        return [".", "..", *filter(_can_be_listed, self._filesystem.readdir(path))]
+        return [".", "..", *filter(_can_be_listed, self._filesystem.readdir(_DIRECTORIES[handle]))]
+
+    def releasedir(self, _path: str | None, _handle: int) -> int:
+        """closedir(3)."""
+        return 0
 
     def chmod(self, path: str, _mode: int) -> int:
         """chmod(2): accepted, without effect (A4)."""
@@ -241,13 +265,19 @@ class Operations:
     def open(self, path: str, fi: Any) -> int:
         """open(2) of an existing file."""
         access = fi.flags & os.O_ACCMODE
-        opened = self._filesystem.open(
-            path,
-            read=access != os.O_WRONLY,
-            write=access != os.O_RDONLY,
-            truncate=bool(fi.flags & os.O_TRUNC),
-            append=bool(fi.flags & os.O_APPEND),
-        )
+        try:
+            opened = self._filesystem.open(
+                path,
+                read=access != os.O_WRONLY,
+                write=access != os.O_RDONLY,
+                truncate=bool(fi.flags & os.O_TRUNC),
+                append=bool(fi.flags & os.O_APPEND),
+            )
+        except errors.NotFound:
+            if self._filesystem.exists(path, _process):
+                raise
+            # The kernel opened by a name that it had seen before: on ESTALE it looks again, and creates if it may.
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
         return self._opened(fi, opened)
 
     def create(self, path: str, mode: int, fi: Any) -> int:
@@ -270,7 +300,7 @@ class Operations:
 
     def truncate(self, path: str, length: int, fi: Any = None) -> int:
         """truncate(2) and ftruncate(2)."""
-        self._filesystem.truncate(path or "", length, int(fi.fh) if fi else None)
+        self._filesystem.truncate(path, length, int(fi.fh) if fi else None)
         return 0
 
     def flush(self, _path: str, fi: Any) -> int:
@@ -390,7 +420,3 @@ def _can_be_listed(name: str) -> bool:
         return True
     log.error("The name %a cannot be listed", name)
     return False
-
-
-def _name(args: tuple[Any, ...]) -> str:
-    return args[0].lstrip("/") if args and isinstance(args[0], str) else ""

@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds for which an `open` waits for a text that is being extracted (R4).
 EXTRACTION_WAIT: Final = 15.0
+#: Seconds for one deletion, retries included.
+DELETE_SECONDS: Final = 15.0
+#: Seconds for a refresh of the listing, retries included.
+LIST_SECONDS: Final = 10.0
 
 
 class Remote:
@@ -40,7 +44,7 @@ class Remote:
         """`listing_ttl` is in seconds, `content_cache` in bytes."""
         self._client = client
         self._attributes = attributes
-        self.listing = Listing(client.list, listing_ttl)
+        self.listing = Listing(self._list, listing_ttl)
         self.contents = Contents(self._fetch, content_cache)
         self._closing = threading.Event()
         self.on_gone: Callable[[str], None] = lambda _file_id: None
@@ -62,7 +66,8 @@ class Remote:
             MoonfsError: it is not known to be deleted.
         """
         try:
-            self._client.delete(file_id)
+            # The kernel locks the directory meanwhile, so nobody could list it (E2).
+            self._client.delete(file_id, deadline=DELETE_SECONDS)
         except NotFound:
             self._gone(file_id)
             raise
@@ -112,8 +117,9 @@ class Remote:
         try:
             body = self.contents.get(file.id)
         except NotFound:
-            # Deleted elsewhere since the listing was made.
-            self._gone(file.id)
+            # Deleted elsewhere since the listing was made? Only a new listing can tell: the drive acts on it.
+            if file.id not in self.relist():
+                self._gone(file.id)
             raise
         self._attributes.set(file.id, text_bytes=len(body))
         return body
@@ -131,6 +137,10 @@ class Remote:
         """Close the connections and end waits."""
         self._closing.set()
         self._client.close()
+
+    def _list(self) -> list[FileObject]:
+        # With an old listing to fall back to, nobody waits long for a new one (E2, R6).
+        return self._client.list(deadline=LIST_SECONDS if self.listing.peek().version else None)
 
     def _fetch(self, file_id: str) -> bytes:
         body = self._client.content(file_id)

@@ -41,11 +41,14 @@ class Room:
         total_bytes, total_files = snapshot.total_bytes, len(snapshot.files)
         with self._lock:
             for local in self._space.local.values():
-                if local is beside or local.clean or local.stays_local:
+                if local.clean:
                     continue
                 present = [snapshot.files[file_id] for file_id in local.replaces if file_id in snapshot.files]
-                total_bytes += local.size - sum(file.bytes for file in present)
-                total_files += 0 if present else 1
+                total_bytes -= sum(file.bytes for file in present)
+                total_files -= len(present)
+                if local is not beside and not local.stays_local:
+                    total_bytes += local.size
+                    total_files += 1
         return total_bytes, total_files
 
     def quota(self) -> Quota:
@@ -65,7 +68,8 @@ class Room:
             QuotaExceeded: over 10 GB in all (W7).
         """
         # Far from the limit the exact count, which looks at every local file, is not needed.
-        if self._listing.peek().total_bytes + growth < wire.MAX_TOTAL_BYTES - 16 * wire.MAX_FILE_BYTES:
+        most = (len(self._space.local) + 1) * wire.MAX_FILE_BYTES
+        if self._listing.peek().total_bytes + growth + most < wire.MAX_TOTAL_BYTES:
             return
         if self.used()[0] + growth > wire.MAX_TOTAL_BYTES:
             raise QuotaExceeded("The account's 10 GB are full; delete files to make room.")

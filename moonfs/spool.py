@@ -19,7 +19,7 @@ _CHUNK = 1024 * 1024
 
 
 class SpoolFile:
-    """One writer's bytes.
+    """One writer's bytes. Its descriptor is opened when it is needed and given back by `rest`.
 
     Attributes:
         path: where the bytes are.
@@ -29,6 +29,7 @@ class SpoolFile:
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self._fd = fd
+        self._listed = False
         self.size = os.fstat(fd).st_size
 
     @property
@@ -38,7 +39,7 @@ class SpoolFile:
 
     def read(self, length: int, offset: int) -> bytes:
         """Return up to `length` bytes from `offset`; empty at the end."""
-        return os.pread(self._fd, length, offset)
+        return os.pread(self._open(), length, offset)
 
     def write(self, data: bytes, offset: int) -> int:
         """Write all of `data` at `offset` and return its length.
@@ -46,29 +47,39 @@ class SpoolFile:
         Raises:
             OSError: ENOSPC and the like reach the writer (W7).
         """
+        fd = self._open()
         view = memoryview(data)
         done = 0
-        while done < len(data):
-            done += os.pwrite(self._fd, view[done:], offset + done)
-        self.size = max(self.size, offset + done)
+        try:
+            while done < len(data):
+                done += os.pwrite(fd, view[done:], offset + done)
+        finally:
+            if done:
+                self.size = max(self.size, offset + done)
         return done
 
     def truncate(self, length: int) -> None:
         """Cut, or extend with zeros, to `length` bytes."""
-        os.ftruncate(self._fd, length)
+        os.ftruncate(self._open(), length)
         self.size = length
 
     def sync(self) -> None:
-        """Make the bytes durable (fsync)."""
-        os.fsync(self._fd)
+        """Make the bytes durable, and the first time the name of the file too (fsync of file and directory)."""
+        os.fsync(self._open())
+        if not self._listed:
+            fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            self._listed = True
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the bytes as hex, in constant memory."""
+        """Return the SHA-256 of the bytes as hex, in constant memory; may run beside anything else."""
         digest = hashlib.sha256()
-        offset = 0
-        while chunk := os.pread(self._fd, _CHUNK, offset):
-            digest.update(chunk)
-            offset += len(chunk)
+        with self.path.open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
         return digest.hexdigest()
 
     def copy_from(self, fd: int) -> None:
@@ -80,18 +91,23 @@ class SpoolFile:
 
     def copy_to(self, other: SpoolFile) -> None:
         """Replace the bytes of `other` by these."""
-        other.copy_from(self._fd)
+        other.copy_from(self._open())
 
-    def close(self) -> None:
-        """Close the descriptor; the bytes stay."""
+    def rest(self) -> None:
+        """Give the descriptor back until it is needed again."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def discard(self) -> None:
         """Close and delete the bytes."""
-        self.close()
+        self.rest()
         self.path.unlink(missing_ok=True)
+
+    def _open(self) -> int:
+        if self._fd < 0:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        return self._fd
 
 
 class Spool:
@@ -118,14 +134,6 @@ class Spool:
         """
         path = self._directory / name
         return SpoolFile(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
-
-    def sync_directory(self) -> None:
-        """Make the names of new spool files durable (fsync of the directory)."""
-        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
     def clean(self, keep: Collection[str]) -> int:
         """Delete every spool file that the journal does not refer to; return how many."""

@@ -1,19 +1,22 @@
-"""The life of a local file's versions: written, in flight, stored; or kept on this machine.
+"""The life of a local file's versions: written, acknowledged, in flight, stored; or kept on this machine.
 
-`store` brings the newest generation to the service once (W1) and answers when it is there; `end_use` puts the
-bytes where they belong when nobody has them open; `recover` takes up what an earlier run left. It knows no paths
-and no handles.
+`settle` is what a close means: in write-through the newest generation is on the service when it returns (W1), in
+write-back its bytes and the intent are on disk (W2) and `workers` bring it to the service. Both go through `store`.
+`end_use` puts the bytes where they belong when nobody has them open; `recover` takes up what an earlier run left.
+It knows no paths and no handles.
 
-**Threading:** any thread may call `store` and `recover`; what says so needs the filesystem's lock, which is never
-held during a request. Lock order: that lock, then `LocalFile.lock`.
+**Threading:** any thread may call `settle`, `store` and `recover`; what says so needs the filesystem's lock, which is
+never held during a request. Lock order: that lock, then `LocalFile.lock`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,27 +24,45 @@ from moonfs import journal as journal_states
 from moonfs import names
 from moonfs.attributes import Attributes
 from moonfs.config import Settings
-from moonfs.errors import FileTooLarge, MoonfsError, Rejected, TimedOut
+from moonfs.errors import (
+    FileTooLarge,
+    InvalidName,
+    MoonfsError,
+    NameTooLong,
+    NotFound,
+    Overtaken,
+    RateLimited,
+    Rejected,
+    TimedOut,
+    UnsupportedType,
+)
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import NEVER, LocalFile
 from moonfs.namespace import Namespace
 from moonfs.originals import Originals
 from moonfs.remote import Remote as Account
 from moonfs.room import Room
-from moonfs.spool import Spool
+from moonfs.spool import Spool, SpoolFile
 from moonfs.wire import FileObject
-from moonfs.writeback import Uploader, arrived
+from moonfs.writeback import TWIN_CHECK, Uploader, arrived, copies_of
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Flight:
-    """An upload under way."""
+    """An upload under way.
+
+    `moves` when its success gives the file the intent's name (write-through rename); `background`: in a worker.
+    """
 
     local: LocalFile
     generation: int
     intent: Intent
+    moves: bool = False
+    background: bool = False
+    over: LocalFile | None = None
+    replaces: frozenset[str] = frozenset()
 
 
 class Versions:
@@ -76,91 +97,346 @@ class Versions:
         )
 
     def recover(self) -> None:
-        """Take up what an earlier run left in the journal (W4, W6); call once, before the first request."""
-        resumed = []
-        keep = set()
+        """Take up what an earlier run left in the journal (W2, W4, W6); call once, before the first request.
+
+        Raises:
+            OSError: bytes that the journal promises cannot be read; nothing of them is given up.
+        """
+        self._space.doom(frozenset(self._journal.deletions()))
+        intents = self._journal.intents()
+        self._spool.clean({intent.spool for intent in intents})
+        live = [intent for intent in intents if intent.state != journal_states.CANCELLED]
+        newest = {intent.inode: intent for intent in sorted(live, key=lambda intent: intent.acknowledged)}
+        for intent in intents:
+            if intent.state == journal_states.CANCELLED:
+                self._recover_cancelled(intent)
+            elif newest[intent.inode] is not intent:
+                self._recover_older(intent, newest[intent.inode])
+        recovered = []
+        for intent in self._recover_names(list(newest.values())):
+            local = self._recover_newest(intent)
+            if local is not None:
+                local.rest()
+                self._space.put(local)
+                recovered.append(local)
         deletions = self._journal.deletions()
         self._space.doom(frozenset(deletions))
-        for intent in self._journal.intents():
-            try:
-                file = self._spool.reopen(intent.spool)
-            except OSError as error:
-                log.warning("The bytes of %s are gone (%s)", intent.name, error.strerror)
+        left = self._journal.intents()
+        self._spool.clean({intent.spool for intent in left if intent.state != journal_states.CANCELLED})
+        self._attributes.keep_only({*self._account.known(), *deletions})
+        # Nothing starts before everything is known.
+        self.uploader.delete_later(deletions)
+        for local in recovered:
+            if local.pending and not local.refused_for_good:
+                self._schedule(local)
+        for intent in list(self._space.disowned.values()):
+            self._look_for(intent)
+
+    def _recover_cancelled(self, intent: Intent) -> None:
+        """Hide what an upload left whose file was deleted meanwhile; it is deleted later (W8)."""
+        self._space.disowned[intent.spool] = intent
+        self._space.doom(self._left_copies(intent, self._account.known().values()))
+
+    def _left_copies(self, intent: Intent, present: Iterable[FileObject]) -> frozenset[str]:
+        """Return the ids that a disowned upload may have left: not those that are known to hold other bytes."""
+        return frozenset(
+            copy.id
+            for copy in copies_of(intent, present)
+            if self._attributes.get(copy.id).sha256 in (None, intent.sha256)
+        )
+
+    def _recover_names(self, intents: list[Intent]) -> list[Intent]:
+        """Finish renames over another file: of two that have one name, the later one has taken the other's place."""
+        latest: dict[str, Intent] = {}
+        for intent in sorted(intents, key=lambda intent: intent.acknowledged):
+            taken = latest.get(intent.name)
+            if taken is not None:
+                intent.replaces |= taken.replaces
+                left = [replace(self._left_of(taken), inode=0)] if taken.started else []
+                self._journal.give_up([taken.spool], [intent, *left])
+                for one in left:
+                    self._recover_cancelled(one)
+            latest[intent.name] = intent
+        return list(latest.values())
+
+    def _recover_older(self, intent: Intent, newest: Intent) -> None:
+        """Drop a version that a newer one has overtaken; if it had arrived, the newer one replaces it."""
+        copies = copies_of(intent, self._account.known().values()) if intent.started else []
+        newest.replaces |= intent.replaces | {file.id for file in copies}
+        self._journal.put(newest, instead_of=intent.spool)
+
+    def _recover_newest(self, intent: Intent) -> LocalFile | None:
+        """Return the file of a journal entry, or None when nothing of it is left to do here.
+
+        Raises:
+            OSError: its bytes cannot be read.
+        """
+        try:
+            file = self._spool.reopen(intent.spool)
+        except FileNotFoundError:
+            log.warning("The bytes of %s are gone", intent.name)
+            self._journal.forget(intent.spool)
+            return None
+        if intent.started and intent.state != journal_states.LOCAL and self._has_arrived(intent, file):
+            return None
+        if intent.state == journal_states.UPLOADING:
+            if not intent.local_name:
+                # Its writer was never told that it is safe.
                 self._journal.forget(intent.spool)
-                continue
-            if intent.state == journal_states.UPLOADING:
-                if self._arrived(intent) or not intent.local_name:
-                    # It is on the service, or its writer was never told that it is safe.
-                    file.close()
-                    self._journal.forget(intent.spool)
-                    continue
-                # A rename that was interrupted: the bytes are safe under the name they had.
-                intent = replace(  # noqa: PLW2901
-                    intent, name=intent.local_name, state=journal_states.LOCAL, replaces=frozenset()
-                )
-                self._journal.put(intent)
-            local = LocalFile(self._spool, intent.name, intent.inode, intent.mtime_ns, file=file)
-            local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
-            keep.add(intent.spool)
-            if intent.state == journal_states.FAILED:
-                local.failure = (local.generation, Rejected(intent.error))
-            elif intent.state == journal_states.PENDING:
-                local.lent = file
-                self._flights[intent.spool] = _Flight(local, local.generation, intent)
-                resumed.append((intent, file))
-            self._space.put(local)
-        self._spool.clean(keep)
-        self._attributes.keep_only(set(self._account.known()) | set(deletions))
-        self.uploader.resume(resumed, self._journal.deletions())
+                file.rest()
+                return None
+            # A rename that was interrupted: the bytes are safe under the name they had, and are what they were.
+            known = self._account.known()
+            before = {i for i in intent.replaces if i in known and names.safe(known[i].filename) == intent.local_name}
+            stays = names.is_temporary(intent.local_name) or not intent.size or intent.private
+            intent = replace(
+                intent,
+                name=intent.local_name,
+                state=journal_states.LOCAL if stays else journal_states.PENDING,
+                replaces=frozenset(before),
+                started=0.0,
+                unanswered=0,
+            )
+            self._journal.put(intent)
+        local = LocalFile(self._spool, intent.name, intent.inode, intent.mtime_ns, file=file, private=intent.private)
+        local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
+        if intent.state == journal_states.PENDING:
+            local.committed, local.acknowledged, local.attempt = file, local.generation, intent
+        elif intent.state == journal_states.FAILED:
+            local.committed, local.acknowledged = file, local.generation
+            local.failure = (local.generation, Rejected(intent.error))
+        return local
 
-    def store(self, local: LocalFile, *, name: str | None = None, replaced: frozenset[str] = frozenset()) -> None:
-        """Bring the newest generation to the service, under `name` if that is given (rename).
+    def _has_arrived(self, intent: Intent, file: SpoolFile) -> bool:
+        """Say whether an interrupted upload had arrived; if so, finish it: attributes, original, deletions (W4)."""
+        copies = [
+            copy for copy in copies_of(intent, self._account.known().values()) if not self._space.is_doomed(copy.id)
+        ]
+        sure = [copy for copy in copies if intent.sha256 and self._attributes.get(copy.id).sha256 == intent.sha256]
+        if not sure and self.uploader.has_rival(intent):
+            # What is there may be theirs: these bytes are uploaded once more and replace it.
+            intent.replaces |= {copy.id for copy in copies}
+            self._space.doom(frozenset(copy.id for copy in copies))
+            return False
+        stored = arrived(intent, sure or copies)
+        if stored is None:
+            return False
+        self._attributes.set(stored.id, mtime_ns=intent.mtime_ns, inode=intent.inode, sha256=intent.sha256 or None)
+        surplus = intent.replaces - {stored.id}
+        self._journal.stored(intent, stored.id, surplus)
+        self._space.own(intent.name, stored.id)
+        self._space.doom(surplus)
+        file.rest()
+        if intent.sha256:
+            self._adopt(file.path, intent.sha256, intent.size)
+        return True
 
-        Returns when it is there, or when there is nothing to do: stored already, unlinked, or staying local.
+    # What a close means
+
+    def settle(self, local: LocalFile) -> None:
+        """Make the newest generation as safe as the mount promises: on the service, or on this disk.
+
+        Raises:
+            MoonfsError: the service did not take it, or is known to refuse it (N7).
+            OSError: the local disk refuses, or refused an earlier write.
+        """
+        if self._settings.write_back:
+            self._acknowledge(local)
+        else:
+            self.store(local)
+
+    def _acknowledge(self, local: LocalFile) -> None:
+        """Bring bytes and intent to this disk (W2): the spool file first, then the journal's row for it."""
+        with local.lock:
+            if not self._has_news(local) or local.acknowledged == local.generation:
+                return
+            self._check_type(local.name)
+            self._promise(local)
+        self._schedule(local)
+
+    def _has_news(self, local: LocalFile) -> bool:
+        """Whether there is something for the service; the file's lock must be held.
+
+        Raises what kept an earlier write, or an earlier upload of the same generation, from being done.
+        """
+        if local.unlinked or local.clean or local.hollow:
+            return False
+        if local.refused is not None:
+            raise local.refused
+        if local.stays_local:
+            return False
+        if local.failure is not None and local.failure[0] == local.generation:
+            raise local.failure[1]
+        return True
+
+    def _promise(self, local: LocalFile) -> None:
+        """Make the bytes durable, then the intent; the file's lock must be held."""
+        spool = local.materialise()
+        spool.sync()
+        older = local.committed
+        local.committed, local.acknowledged, local.kept = spool, local.generation, True
+        local.journaled = None
+        self._record(local, self._pending(local), older)
+
+    def _record(self, local: LocalFile, intent: Intent, older: SpoolFile | None) -> None:
+        """Journal `intent` in place of what was committed before, in one step; the file's lock is held."""
+        left = self._leave_attempt(local, intent.spool)
+        instead_of = ""
+        if older is not None and older.name != intent.spool:
+            # An upload under way still needs its row, unless the name has changed since.
+            flying = older is local.lent and local.attempt is not None and local.attempt.name == local.name
+            instead_of = "" if flying else older.name
+        self._journal.put(intent, *left, instead_of=instead_of)
+        if older is not None and older.name != intent.spool and older is not local.lent:
+            older.discard()
+
+    def _leave_attempt(self, local: LocalFile, spool: str) -> list[Intent]:
+        """Keep track of an upload under way or in doubt that the name or the bytes move on from; the lock is held.
+
+        What it leaves on the service is deleted (W3): the next upload replaces it, and after a crash the journal
+        still knows of it by the intents returned, to be recorded in one step with what comes after.
+        """
+        attempt, local.attempt = local.attempt, None
+        flying = local.lent is not None
+        if attempt is None or not (flying or attempt.unanswered):
+            return []
+        if flying:
+            local.attempt = attempt
+            if attempt.name == local.name and local.lent is not None and local.lent.name != spool:
+                return []  # its own row stays, beside the newer one
+            attempt.cancelled = attempt.name != local.name
+        else:
+            self.uploader.remember_doubt(attempt, local.name)
+        left = replace(self._left_of(attempt), spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
+        self._look_for(left)
+        return [left]
+
+    def _pending(self, local: LocalFile) -> Intent:
+        assert local.committed is not None
+        return Intent(
+            spool=local.committed.name,
+            name=local.name,
+            state=journal_states.PENDING,
+            purpose=self._settings.purpose,
+            size=local.committed.size,
+            sha256="",
+            mtime_ns=local.mtime_ns,
+            inode=local.inode,
+            replaces=local.replaces,
+            acknowledged=time.time_ns(),
+            private=local.private,
+        )
+
+    def remember_time(self, local: LocalFile) -> None:
+        """Journal a modification time that was set on bytes that are kept here (A1); the lock must be held."""
+        with local.lock:
+            journaled, pending = local.journaled, local.pending and local.lent is None
+            if pending:
+                self._journal.put(self._pending(local))
+        if journaled is not None and not local.handles:
+            self.keep_local(local)
+
+    # The way to the service
+
+    def _schedule(self, local: LocalFile, attempt: int = 0, delay: float = 0.0) -> None:
+        self.uploader.workers.submit(lambda: self._upload(local, attempt), delay)
+
+    def _upload(self, local: LocalFile, attempt: int) -> None:
+        """Bring an acknowledged version to the service, in a worker; on failure once more later (W2)."""
+        with local.lock:
+            if local.unlinked or local.committed is None or local.lent is not None or local.refused_for_good:
+                return
+        try:
+            self.store(local, acknowledged=True)
+        except (MoonfsError, OSError) as error:
+            if isinstance(error, MoonfsError) and not may_pass(error):
+                return
+            if isinstance(error, RateLimited):
+                self.uploader.workers.slow_down()
+            delay = max(self.uploader.backoff(attempt), getattr(error, "retry_after", None) or 0.0)
+            log.warning("%s is not uploaded yet, next try in %.0f s: %s", local.name, delay, error)
+            self._schedule(local, attempt + 1, delay)
+        else:
+            self.uploader.workers.speed_up()
+
+    def store(
+        self,
+        local: LocalFile,
+        *,
+        acknowledged: bool = False,
+        name: str | None = None,
+        replaced: frozenset[str] = frozenset(),
+        over: LocalFile | None = None,
+    ) -> None:
+        """Bring the newest generation (or the newest that was acknowledged) to the service.
+
+        With `name` it is stored under that name and has it from then on (rename), in place of the remote files
+        `replaced` and the local file `over`. Returns when it is there, or when
+        there is nothing to do: stored already, unlinked, or staying local.
+
+        Raises:
+            MoonfsError: the service did not take it.
+            OSError: the local disk refuses, or refused an earlier write.
         """
         with local.lock:
             deadline = time.monotonic() + self._settings.upload_timeout
             while local.lent is not None:
                 if not local.lock.wait(max(0.0, deadline - time.monotonic())):
                     raise TimedOut(f"An earlier upload of {local.name} has not ended yet.")
-            if local.unlinked or (name is None and (local.clean or local.hollow)):
-                return
-            if local.refused is not None:
-                raise local.refused
-            if name is None:
-                if local.stays_local:
+            if acknowledged:
+                if local.unlinked or local.committed is None:
                     return
-                if local.failure is not None and local.failure[0] == local.generation:
-                    raise local.failure[1]
-            spool = local.materialise()
+                spool, generation = local.committed, local.acknowledged
+            else:
+                if name is None and not self._has_news(local):
+                    return
+                if local.refused is not None:
+                    raise local.refused
+                if local.unlinked:
+                    raise NotFound(f"{local.name} was deleted.")
+                spool, generation = local.materialise(), local.generation
             local.lent = spool
-            generation = local.generation
-        intent = Intent(
-            spool=spool.name,
-            name=name or local.name,
-            state=journal_states.UPLOADING,
-            purpose=self._settings.purpose,
-            size=spool.size,
-            sha256="",
-            mtime_ns=local.mtime_ns,
-            inode=local.inode,
-            replaces=local.replaces | replaced,
-            local_name=local.name if local.kept else "",
+            if acknowledged:
+                intent = local.attempt or self._pending(local)
+                intent.replaces = local.replaces
+            else:
+                intent = Intent(
+                    spool=spool.name,
+                    name=name or local.name,
+                    state=journal_states.UPLOADING,
+                    purpose=self._settings.purpose,
+                    size=spool.size,
+                    sha256="",
+                    mtime_ns=local.mtime_ns,
+                    inode=local.inode,
+                    replaces=local.replaces | replaced,
+                    local_name=local.name if local.kept else "",
+                )
+            local.attempt = intent
+        flight = _Flight(
+            local,
+            generation,
+            intent,
+            moves=name is not None,
+            background=acknowledged,
+            over=over,
+            replaces=intent.replaces,
         )
-        flight = _Flight(local, generation, intent)
         try:
-            intent.sha256 = spool.sha256()
+            intent.sha256 = intent.sha256 or spool.sha256()
             if (same := self._same_bytes(intent)) is not None:
-                surplus = intent.replaces - {same.id}
-                self._journal.stored(spool.name, surplus)
-                self.finish(flight, same)
-                for file_id in surplus:
+                for file_id in self._finish(flight, same):
                     self.uploader.delete_queued(file_id)
                 return
-            if not intent.replaces:
+            if not intent.replaces and not acknowledged:
                 self._room.check_one_more(beside=local)
             self._flights[spool.name] = flight
             self.uploader.store(intent, spool)
+        except Overtaken as error:
+            self._store_failed(flight, error)
+            if acknowledged or local.unlinked:
+                return
+            raise
         except BaseException as error:
             self._store_failed(flight, error)
             raise
@@ -172,80 +448,161 @@ class Versions:
             file = files.get(file_id)
             if (
                 file is not None
+                and not self._space.is_doomed(file_id)
                 and self._attributes.get(file_id).sha256 == intent.sha256
                 and names.safe(file.filename) == intent.name
             ):
                 return file
         return None
 
-    def finish(self, flight: _Flight, file: FileObject) -> None:
-        """Make `file` the stored version of what was in flight, in one step for every reader."""
+    def _finish(self, flight: _Flight, file: FileObject) -> frozenset[str]:
+        """Make `file` the stored version of what was in flight, in one step for every reader and for the journal.
+
+        Returns the ids to delete now; the journal has them.
+        """
         local, intent = flight.local, flight.intent
         self._attributes.set(file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None)
         with self._lock:
-            self._space.doom(intent.replaces - {file.id})
+            surplus = intent.replaces - {file.id}
+            gone = not flight.moves and intent.name != local.name and local.stays_local
+            if local.unlinked or gone:
+                surplus |= {file.id}
+            if flight.over is not None:
+                # What it takes the place of may have been stored meanwhile.
+                surplus |= flight.over.replaces - {file.id}
+            self._flights.pop(intent.spool, None)
+            self._space.doom(surplus)
+            self._space.own(intent.name, file.id)
             with local.lock:
+                self._journal.stored(intent, file.id, surplus)
                 sent, local.lent = local.lent, None
-                local.stored = flight.generation
-                local.sha256 = intent.sha256
-                local.base = local.current = file
-                local.replaces = frozenset({file.id})
-                local.failure = None
-                local.kept = False
+                local.replaces = (local.replaces - intent.replaces) | ({file.id} - surplus)
+                local.attempt = None
+                renamed = not flight.moves and intent.name != local.name
+                if not renamed:
+                    local.stored = flight.generation
+                    local.sha256 = intent.sha256
+                    local.base = local.current = file
+                    local.failure = None
+                    overtaken = local.committed if flight.generation >= local.acknowledged else None
+                    if overtaken is not None:
+                        local.committed = None
+                        if overtaken is not sent:
+                            self._journal.forget(overtaken.name)
+                            overtaken.discard()
+                    local.kept = local.committed is not None
                 local.lock.notify_all()
-            if sent is not None and sent is not local.spool:
-                sent.close()
+            if sent is not None and sent is not local.spool and sent is not local.committed:
+                sent.rest()
                 self._adopt(sent.path, intent.sha256, sent.size)
-            if not local.unlinked and intent.name != local.name:
+            if flight.moves and not local.unlinked and intent.name != local.name:
                 superseded = self._space.move(local, intent.name)
                 if superseded is not None:
                     self._supersede(superseded, intent.replaces | {file.id})
             self._space.changed()
             self._account.listing.add(file)
-            self._flights.pop(intent.spool, None)
-            if local.unlinked:
-                self._delete_in_background(frozenset({file.id}))
+            if local.committed is not None and not local.unlinked:
+                # It was renamed or overwritten while it was on its way.
+                self._schedule(local)
             self.end_use(local)
+        return surplus
 
     def _store_failed(self, flight: _Flight, error: BaseException) -> None:
+        """Leave everything as it was before the flight, but for what is acknowledged: that is tried again."""
         local, intent = flight.local, flight.intent
-        kept = intent.state == journal_states.PENDING
+        lasting = isinstance(error, MoonfsError) and not may_pass(error)
         with self._lock:
+            self._flights.pop(intent.spool, None)
             with local.lock:
-                if not kept:
-                    local.lent = None
-                local.replaces = local.replaces if intent.replaces else frozenset()
-                renaming = intent.name != local.name
-                local.kept = kept or (renaming and local.kept)
-                if isinstance(error, Rejected | FileTooLarge) and not renaming:
+                sent, local.lent = local.lent, None
+                # Old versions may have had to make room; copies of earlier attempts may have turned up.
+                local.replaces = (local.replaces - (flight.replaces - intent.replaces)) | (
+                    intent.replaces - flight.replaces
+                )
+                if intent.state == journal_states.PENDING and local.committed is None and not local.unlinked:
+                    # These bytes are the only ones left: from now on they are acknowledged.
+                    local.committed, local.acknowledged, local.kept = sent, flight.generation, True
+                promised = local.committed is not None and local.committed is sent
+                renamed = not flight.moves and intent.name != local.name
+                lasting = lasting and not renamed
+                local.attempt = intent if promised and not renamed else None
+                if isinstance(error, MoonfsError) and lasting and (promised or not flight.moves):
                     local.failure = (flight.generation, error)
                 local.lock.notify_all()
+            if not promised or local.unlinked:
+                self._abandon(flight, sent)
+            elif lasting:
+                self._journal.put(replace(intent, state=journal_states.FAILED, error=str(error)))
+            elif not flight.background or renamed:
+                self._schedule(local, attempt=1, delay=self.uploader.backoff(1))
+            if promised and flight.moves and (superseded := self._space.move(local, intent.name)):
+                self._supersede(superseded, intent.replaces)
+            if flight.background and not promised and local.committed is not None:
+                self._schedule(local)
             self._space.changed()
-            if kept:
-                # The old version had to make room: these bytes are the only ones left, so they go on trying.
-                if intent.name != local.name and (superseded := self._space.move(local, intent.name)):
-                    self._supersede(superseded, intent.replaces)
-                self.uploader.store_later(intent, flight.local.lent or flight.local.materialise(), attempt=1)
-            else:
-                self._flights.pop(intent.spool, None)
-                self._journal.forget(intent.spool)
-                if local.kept:
-                    local.journaled = None
-                    with contextlib.suppress(OSError):
-                        self.keep_local(local)
+            self.end_use(local)
         if getattr(error, "maybe_stored", False):
             self._account.listing.expire()
 
-    def _arrived(self, intent: Intent) -> bool:
-        """Say whether an interrupted upload had arrived; if so, queue the deletion of what it replaced (W4)."""
-        file = arrived(intent, self._account.known().values())
-        if file is None:
-            return False
-        self._attributes.set(file.id, mtime_ns=intent.mtime_ns, inode=intent.inode, sha256=intent.sha256 or None)
-        surplus = intent.replaces - {file.id}
-        self._journal.stored(intent.spool, surplus)
-        self._space.doom(surplus)
-        return True
+    def _abandon(self, flight: _Flight, sent: SpoolFile | None) -> None:
+        """Forget a version that nobody counts on; if it may have arrived, its copy is looked for; lock held."""
+        local, intent = flight.local, flight.intent
+        if intent.unanswered and (local.unlinked or flight.background):
+            intent.cancelled = True
+            left = self._left_of(intent)
+            self._journal.put(left)
+            self._look_for(left)
+        else:
+            self._journal.forget(intent.spool)
+        if sent is not None and sent is not local.spool:
+            sent.discard()
+        if local.kept and local.stays_local and not local.unlinked:
+            local.journaled = None
+            with contextlib.suppress(OSError):
+                self.keep_local(local)
+
+    def _left_of(self, attempt: Intent) -> Intent:
+        """Return the record of a copy that `attempt` makes or has made and that is to be deleted (W3, W8)."""
+        return replace(
+            attempt,
+            state=journal_states.CANCELLED,
+            started=attempt.started or self._account.now(),
+            known=attempt.known if attempt.started else frozenset(self._account.known()),
+            replaces=frozenset(),
+        )
+
+    def _look_for(self, left: Intent) -> None:
+        self._space.disowned[left.spool] = left
+        self._space.changed()
+        self.uploader.workers.submit(lambda: self._delete_disowned(left.spool, last=False), TWIN_CHECK / 3)
+
+    def _delete_disowned(self, spool: str, *, last: bool) -> None:
+        """Delete the copies that a disowned attempt made; once now, once when a late one must have arrived."""
+        try:
+            present = list(self._account.relist().values())
+        except MoonfsError as error:
+            log.warning("Cannot see whether an interrupted upload left a copy: %s", error)
+            self.uploader.workers.submit(lambda: self._delete_disowned(spool, last=last), TWIN_CHECK)
+            return
+        with self._lock:
+            # Looked at after the listing: what another upload of this name has stored since is `known` now.
+            found = [intent for intent in self._journal.intents() if intent.spool == spool]
+            if not found or found[0].state != journal_states.CANCELLED:
+                return
+            local = self._space.local.get(found[0].name)
+            if local is not None and not local.clean:
+                self.uploader.workers.submit(lambda: self._delete_disowned(spool, last=last), TWIN_CHECK / 3)
+                return
+            copies = self._left_copies(found[0], present)
+            self._journal.give_up([spool] if last else [], delete=copies)
+            self._space.doom(copies)
+            if last:
+                self._space.disowned.pop(spool, None)
+        for file_id in copies:
+            log.info("Deleting %s, which an interrupted upload of %s had left.", file_id, found[0].name)
+            self.uploader.delete_queued(file_id)
+        if not last:
+            self.uploader.workers.submit(lambda: self._delete_disowned(spool, last=True), TWIN_CHECK)
 
     def keep_local(self, local: LocalFile) -> None:
         """Journal a file that stays on this machine (W6); the lock must be held.
@@ -259,42 +616,51 @@ class Versions:
                 return
             spool = local.materialise()
             spool.sync()
-            self._spool.sync_directory()
-            self._journal.put(
-                Intent(
-                    spool=spool.name,
-                    name=local.name,
-                    state=journal_states.LOCAL,
-                    purpose=self._settings.purpose,
-                    size=spool.size,
-                    sha256="",
-                    mtime_ns=local.mtime_ns,
-                    inode=local.inode,
-                    replaces=local.replaces,
-                )
+            older, local.committed = local.committed, None
+            intent = Intent(
+                spool=spool.name,
+                name=local.name,
+                state=journal_states.LOCAL,
+                purpose=self._settings.purpose,
+                size=spool.size,
+                sha256="",
+                mtime_ns=local.mtime_ns,
+                inode=local.inode,
+                replaces=local.replaces,
+                acknowledged=time.time_ns(),
+                private=local.private,
             )
+            self._record(local, intent, older)
             local.kept = True
             local.journaled = state
 
     def end_use(self, local: LocalFile) -> None:
         """Put a file's bytes where they belong once nobody has it open; the lock must be held."""
-        if local.handles or local.lent is not None:
+        if local.handles:
+            return
+        broken = local.committed is not None and local.committed is not local.spool and not local.stays_local
+        if broken and not local.unlinked and not local.clean:
+            # Its writer was told that the newest bytes failed: what was acknowledged before shows again.
+            local.revert()
+        if local.lent is not None:
             return
         if local.unlinked:
-            if local.spool is not None:
-                self._journal.forget(local.spool.name)
             local.discard()
         elif local.clean:
             self._space.drop(local)
-            local.close()
+            local.rest()
             if local.spool is not None:
                 self._journal.forget(local.spool.name)
                 self._adopt(local.spool.path, local.sha256, local.spool.size)
-        elif local.refused is None and local.stays_local and not local.hollow:
+        elif local.stays_local and not local.hollow and (local.refused is None or local.kept):
+            local.refused = None
             try:
                 self.keep_local(local)
             except OSError as error:
                 log.error("Cannot keep %s: %s", local.name, error.strerror)
+            local.rest()
+        elif local.committed is not None:
+            local.rest()
         elif not local.kept:
             # Its writer was told: the close failed. The version before it shows again.
             self._space.drop(local)
@@ -313,19 +679,42 @@ class Versions:
 
         `inherited` are the remote files that the other one answers for; what else it had stored must go.
         """
-        self.cancel(local)
-        self._delete_in_background(local.replaces - inherited)
+        self.cancel(local, local.replaces - inherited)
         self.end_use(local)
 
-    def cancel(self, local: LocalFile) -> None:
-        """Take its name from a local file: nothing of it is uploaded any more (W8); the lock must be held."""
-        local.unlinked = True
-        if local.spool is not None:
-            self._journal.forget(local.spool.name)
-        for flight in self._flights.values():
-            if flight.local is local:
-                flight.intent.cancelled = True
+    def cancel(self, local: LocalFile, delete: frozenset[str] = frozenset()) -> None:
+        """Take its name from a local file, and delete `delete` in the background (W8); the lock must be held.
+
+        Nothing of it is uploaded any more; what an upload under way or in doubt leaves is deleted.
+        """
+        with local.lock:
+            local.unlinked = True
+            attempt, flying = local.attempt, local.lent is not None
+            spools = {file.name for file in (local.spool, local.committed) if file is not None}
+            local.attempt = None
+        left = []
+        if attempt is not None and (flying or attempt.unanswered):
+            # Should this process end before the upload does, its copy is to be deleted at the next start.
+            attempt.cancelled = True
+            left.append(self._left_of(attempt))
+        self._journal.give_up(spools, left, delete)
+        self._space.doom(delete)
         self._space.changed()
+        self.uploader.delete_later(delete)
+        for intent in left:
+            self._look_for(intent)
+
+    def unlink_later(self, local: LocalFile) -> None:
+        """Delete a local file and what it replaces on the service, in the background (W8); the lock must be held."""
+        self.cancel(local, local.replaces)
+        self._space.drop(local)
+        self.end_use(local)
+
+    def delete_later(self, ids: frozenset[str]) -> None:
+        """Hide remote files now and delete them in the background (W8); the lock must be held."""
+        self._journal.give_up((), delete=ids)
+        self._space.doom(ids)
+        self.uploader.delete_later(ids)
 
     def _forget(self, file_id: str) -> None:
         """Drop what is known and kept of a deleted file: a deleted document leaves no copy behind."""
@@ -333,58 +722,67 @@ class Versions:
         if sha256 is not None:
             self._originals.discard(sha256)
 
-    def _delete_in_background(self, ids: frozenset[str]) -> None:
-        for file_id in ids:
-            self._journal.delete_later(file_id)
-        self._space.doom(ids)
-        self.uploader.resume((), ids)
+    def rename_here(self, local: LocalFile, name: str, replaced: Callable[[], frozenset[str]]) -> None:
+        """Give a file another name without waiting for the service: one that stays here, or in write-back any (W9).
 
-    def rename_locally(self, local: LocalFile, name: str, replaced: frozenset[str]) -> None:
-        """Give a file that stays on this machine another name, over an existing one if need be (N6, W9).
+        `replaced()` returns the remote files that have the name, at the moment when it changes hands.
 
         Raises:
-            OSError: the local disk refuses.
+            UnsupportedType: a name that the service is known to refuse (N7).
+            OSError: the local disk refuses, or refused an earlier write.
         """
+        stays = local.size == 0 or local.local_name(name)
+        if not stays:
+            self._check_type(name)
         with self._lock:
             with local.lock:
+                if local.refused is not None:
+                    raise local.refused
                 local.materialise()
                 if local.clean:
                     # Under its new name the service does not have it.
                     local.stored = NEVER
-                local.replaces = local.replaces | replaced
+                old = local.name
+                if local.attempt is not None and local.attempt.unanswered:
+                    self.uploader.remember_doubt(local.attempt, name)
+                local.replaces = local.replaces | replaced()
             superseded = self._space.move(local, name)
-            self.keep_local(local)
+            try:
+                if stays:
+                    self.keep_local(local)
+                else:
+                    with local.lock:
+                        self._promise(local)
+            except OSError:
+                self._space.move(local, old)
+                if superseded is not None:
+                    self._space.put(superseded)
+                raise
             if superseded is not None:
                 self._supersede(superseded, local.replaces)
+            if stays:
+                # The bytes are safe here, and the name they had on the service is given up.
+                self.delete_later(local.replaces)
+                local.replaces = frozenset()
+        if not stays:
+            self._schedule(local)
 
-    def stored(self, intent: Intent, file: FileObject) -> None:
-        """Take up that the service has `intent` as `file`."""
-        flight = self._flights.get(intent.spool)
-        if flight is None:
-            self._account.listing.add(file)
-        else:
-            self.finish(flight, file)
+    def pending(self) -> list[LocalFile]:
+        """Return the files that are acknowledged and not on the service yet, failed ones left out; lock held."""
+        return [
+            local for local in self._space.local.values() if local.committed is not None and not local.refused_for_good
+        ]
 
-    def failed(self, intent: Intent, error: MoonfsError) -> None:
-        """Take up that the service refused an acknowledged `intent` for good."""
-        flight = self._land(intent)
-        if flight is not None:
-            flight.local.failure = (flight.generation, error)
+    def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
+        """Take up that the service has `intent` as `file`; return what must be deleted now."""
+        return self._finish(self._flights[intent.spool], file)
 
-    def cancelled(self, intent: Intent) -> None:
-        """Take up that `intent`, whose name is gone, is not tried again."""
-        self._land(intent)
-
-    def _land(self, intent: Intent) -> _Flight | None:
-        """End a flight that did not arrive."""
-        with self._lock:
-            flight = self._flights.pop(intent.spool, None)
-            if flight is not None:
-                with flight.local.lock:
-                    flight.local.lent = None
-                    flight.local.lock.notify_all()
-                self.end_use(flight.local)
-        return flight
+    @staticmethod
+    def _check_type(name: str) -> None:
+        if not names.extension(name):
+            raise UnsupportedType(
+                f"The service takes no files without an extension, such as {name}; give it one, like .txt."
+            )
 
 
 class _Service:
@@ -399,14 +797,11 @@ class _Service:
         self.same_text = account.same_text
         self.now = account.now
 
-    def stored(self, intent: Intent, file: FileObject) -> None:
+    def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
         """Take the uploader's success over, for a waiting writer or from the background."""
-        self._versions.stored(intent, file)
+        return self._versions.stored(intent, file)
 
-    def failed(self, intent: Intent, error: MoonfsError) -> None:
-        """Mark an acknowledged file that the service refuses; its bytes stay readable."""
-        self._versions.failed(intent, error)
 
-    def cancelled(self, intent: Intent) -> None:
-        """End the flight of an intent that is not tried again."""
-        self._versions.cancelled(intent)
+def may_pass(error: MoonfsError) -> bool:
+    """Say whether what failed may succeed later without anybody changing the file: all but a refusal of the file."""
+    return not isinstance(error, Rejected | FileTooLarge | InvalidName | NameTooLong)

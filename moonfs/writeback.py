@@ -1,8 +1,7 @@
 """The uploader: carries journaled intents out, so that every version ends up on the service exactly once.
 
-One mechanism for every dirty file: spool → journal → uploader. `store` runs in the thread of the writer that waits
-for it (write-through, W1); intents that are already acknowledged (`journal.PENDING`) and deletions that did not
-get through are finished by one background thread, which sleeps while there is nothing to do (L4).
+One mechanism for every dirty file: spool → journal → uploader. Write-through waits for `store` in the thread of the
+writer (W1); write-back has `workers` call it (W2), and so does whatever an earlier run left.
 
 Exactly one copy (W3): when an attempt ends without an answer (time-out, reset, 5xx after the body), the fresh
 listing is searched for a file with our name and size that was not there before the first attempt. Only if there
@@ -11,36 +10,48 @@ text proves equal.
 
 It is given the calls it makes on the service and knows no names on the drive, no handles and no HTTP.
 
-**Threading:** any thread may call `store` and `delete`; at most `uploads` uploads run at once. `close` ends the
-background thread and every wait for a retry.
+**Threading:** any thread may call anything; at most `uploads` uploads run at once. `close` ends the workers and every
+wait for a repeat.
 """
 
 from __future__ import annotations
 
 import contextlib
-import heapq
+import functools
 import itertools
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final, Protocol
 
 from moonfs import journal as journal_states
 from moonfs import names, wire
-from moonfs.errors import MoonfsError, NoText, NotFound, QuotaExceeded, RateLimited, ServiceError, TimedOut, Unreachable
+from moonfs.errors import (
+    MoonfsError,
+    NoText,
+    NotFound,
+    Overtaken,
+    QuotaExceeded,
+    ServiceError,
+    TimedOut,
+    UnsupportedType,
+)
 from moonfs.journal import Intent, Journal
 from moonfs.spool import SpoolFile
 from moonfs.wire import FileObject
+from moonfs.workers import Workers
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a file's `created_at` may lie before the start of the attempt that made it (clock granularity).
-CLOCK_SLACK: Final = 5.0
 #: Seconds after which a repeated upload is checked once more for a late twin.
 TWIN_CHECK: Final = 30.0
+#: Seconds for which an attempt without an answer may still turn up.
+DOUBT_SECONDS: Final = 900.0
+#: Unanswered attempts of one `store`; the next one is the writer's, or a worker's after a pause.
+ATTEMPTS: Final = 5
 
 
 class Service(Protocol):
@@ -64,21 +75,8 @@ class Service(Protocol):
     def now(self) -> float:
         """Unix time by the service's clock, in seconds."""
 
-    def stored(self, intent: Intent, file: FileObject) -> None:
-        """Told when an intent is on the service, before what it replaces is deleted."""
-
-    def failed(self, intent: Intent, error: MoonfsError) -> None:
-        """Told when an acknowledged intent was refused for good."""
-
-    def cancelled(self, intent: Intent) -> None:
-        """Told when a cancelled intent is not tried again."""
-
-
-@dataclass(order=True)
-class _Task:
-    due: float
-    number: int
-    run: Callable[[], None]
+    def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
+        """Record that `intent` is on the service; return what must be deleted now, which is journaled."""
 
 
 def purposes(name: str, purpose: str) -> tuple[str, ...]:
@@ -109,14 +107,12 @@ class Uploader:
         self._service = service
         self._journal = journal
         self._deadline = deadline
-        self._backoff = backoff
+        self.backoff = backoff
         self._slots = threading.BoundedSemaphore(uploads)
+        self.workers = Workers(uploads)
         self._unsettled: dict[str, list[Intent]] = {}
-        self._wake = threading.Condition()
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._tasks: list[_Task] = []
-        self._numbers = itertools.count()
-        self._thread: threading.Thread | None = None
         self.active = 0
         self.uploaded = 0
 
@@ -134,11 +130,15 @@ class Uploader:
             raise TimedOut(f"{intent.name} waited {self._deadline:.0f} s for other uploads to end.")
         try:
             self.active += 1
-            file = self._adopt_unsettled(intent) or self._try_purposes(intent, spool, limit)
-            surplus = intent.replaces - {file.id}
-            self._journal.stored(intent.spool, surplus)
+            file = self._adopt_earlier(intent) or self._try_purposes(intent, spool, limit)
+            try:
+                surplus = self._service.stored(intent, file)
+            except BaseException:
+                # It is on the service and not in the journal: the next try looks for it first.
+                intent.unanswered = max(1, intent.unanswered)
+                self.remember_doubt(intent, intent.name)
+                raise
             self.uploaded += 1
-            self._service.stored(intent, file)
         finally:
             self.active -= 1
             self._slots.release()
@@ -162,66 +162,40 @@ class Uploader:
             self.delete(file_id)
         except MoonfsError as error:
             log.warning("Cannot delete %s yet: %s", file_id, error)
-            self._later(self._backoff(attempt + 3), lambda: self.delete_queued(file_id, attempt + 1))
+            self.workers.submit(lambda: self.delete_queued(file_id, attempt + 1), self.backoff(attempt + 3))
 
-    def resume(self, intents: Iterable[tuple[Intent, SpoolFile]], deletions: Iterable[str]) -> None:
-        """Finish in the background what an earlier run left (W2, W4)."""
-        for file_id in deletions:
-            self._later(0.0, lambda file_id=file_id: self.delete_queued(file_id))  # type: ignore[misc]
-        for intent, spool in intents:
-            self.store_later(intent, spool)
+    def delete_later(self, ids: Iterable[str]) -> None:
+        """Delete `ids`, which stand in the journal, in the background until they are gone (W4, W8)."""
+        for file_id in ids:
+            self.workers.submit(functools.partial(self.delete_queued, file_id))
 
-    def store_later(self, intent: Intent, spool: SpoolFile, attempt: int = 0) -> None:
-        """Store `intent` in the background, retried until it is stored or refused."""
-
-        def run() -> None:
-            if intent.cancelled:
-                self._service.cancelled(intent)
-                return
-            try:
-                self.store(intent, spool)
-            except (TimedOut, Unreachable, RateLimited) as error:
-                log.warning("%s is not uploaded yet: %s", intent.name, error)
-                self.store_later(intent, spool, attempt + 1)
-            except MoonfsError as error:
-                if error.status is not None and error.status >= 500:
-                    self.store_later(intent, spool, attempt + 1)
-                    return
-                intent.state, intent.error = journal_states.FAILED, str(error)
-                self._journal.put(intent)
-                self._service.failed(intent, error)
-
-        self._later(0.0 if attempt == 0 else self._backoff(attempt), run)
-
-    @property
-    def waiting(self) -> int:
-        """How many background tasks are waiting or under way."""
-        return len(self._tasks)
+    def remember_doubt(self, attempt: Intent, name: str) -> None:
+        """Let the next upload under `name` take up what became of `attempt`, which had another name (W9)."""
+        with self._lock:
+            self._unsettled.setdefault(name, []).append(replace(attempt))
 
     def close(self) -> None:
-        """Stop the background thread and every wait; what is unfinished stays in the journal."""
+        """End the workers and every wait; what is unfinished stays in the journal."""
         self._stopping.set()
-        with self._wake:
-            self._wake.notify_all()
-            thread = self._thread
-        if thread is not None:
-            thread.join(timeout=5)
+        self.workers.close()
 
     # The steps of `store`.
 
     def _try_purposes(self, intent: Intent, spool: SpoolFile, limit: float) -> FileObject:
-        known = self._service.known()
-        twins = _namesakes(intent, known.values())
-        intent.started = intent.started or self._service.now()
-        intent.known = intent.known | {file.id for file in twins}
+        if not (intent.started and intent.unanswered):
+            intent.started = self._service.now()
+            intent.known = frozenset(file.id for file in _namesakes(intent, self._service.known().values()))
         if intent.state != journal_states.PENDING:
             intent.state = journal_states.UPLOADING
-        if intent.replaces or intent.local_name or intent.state == journal_states.PENDING:
-            # A new file that nobody was told is safe needs no record: after a crash there is nothing to finish.
-            self._journal.put(intent)
+        if intent.cancelled:
+            raise Overtaken(f"{intent.name} is not wanted any more.")
+        # A new file that nobody was told is safe needs no record: after a crash there is nothing to finish.
+        recorded = intent.replaces or intent.local_name or intent.state == journal_states.PENDING
+        if recorded and not self._journal.attempt(intent):
+            raise Overtaken(f"{intent.name} has got another name or other bytes.")
         choices = purposes(intent.name, intent.purpose)
         for purpose in choices[:-1]:
-            with contextlib.suppress(NoText):
+            with contextlib.suppress(NoText, UnsupportedType):
                 return self._make_room_for(intent, spool, purpose, limit)
         return self._make_room_for(intent, spool, choices[-1], limit)
 
@@ -235,11 +209,12 @@ class Uploader:
             log.info("The account is full: %s makes room for its new version first.", intent.name)
         spool.sync()
         intent.state = journal_states.PENDING
-        self._journal.put(intent)
+        if not self._journal.attempt(intent):
+            raise Overtaken(f"{intent.name} has got another name or other bytes.")
         for file_id in intent.replaces:
             self.delete(file_id)
         intent.replaces = frozenset()
-        self._journal.put(intent)
+        self._journal.attempt(intent)
         return self._put_once(intent, spool, purpose, limit)
 
     def _put_once(self, intent: Intent, spool: SpoolFile, purpose: str, limit: float) -> FileObject:
@@ -250,125 +225,135 @@ class Uploader:
             except MoonfsError as error:
                 if not error.maybe_stored:
                     raise
+                intent.unanswered += 1
                 log.warning("The upload of %s ended without an answer: %s", intent.name, error)
                 found = self._settle(intent, attempt, limit)
-                if found is not None:
-                    return found
-                if time.monotonic() + self._backoff(attempt) > limit or self._stopping.is_set():
-                    with self._wake:
-                        self._unsettled.setdefault(intent.name, []).append(replace(intent))
-                    raise
-            else:
-                if file.bytes != intent.size:
-                    # What is stored is not what was written: it may not take the place of anything.
-                    self._journal.delete_later(file.id)
-                    self.delete_queued(file.id)
-                    raise ServiceError(
-                        f"The service stored {file.bytes} of {intent.size} bytes of {intent.name}; that copy is gone."
-                    )
-                if attempt:
-                    self._drop_twins(intent, file)
-                    self._later(TWIN_CHECK, lambda file=file: self._drop_twins(intent, file))  # type: ignore[misc]
-                return file
+                if found is None:
+                    late = time.monotonic() + self.backoff(attempt) > limit
+                    if late or attempt + 1 >= ATTEMPTS or self._stopping.is_set():
+                        self.remember_doubt(intent, intent.name)
+                        raise
+                    continue
+                file = found
+            if file.bytes != intent.size:
+                # What is stored is not what was written: it may not take the place of anything.
+                self._journal.delete_later(file.id)
+                self.delete_queued(file.id)
+                raise ServiceError(
+                    f"The service stored {file.bytes} of {intent.size} bytes of {intent.name}; that copy is gone."
+                )
+            if intent.unanswered:
+                self._drop_twins(intent, file)
+                self.workers.submit(functools.partial(self._drop_twins, replace(intent), file), TWIN_CHECK)
+            return file
         raise AssertionError("unreachable")
 
     def _settle(self, intent: Intent, attempt: int, limit: float) -> FileObject | None:
-        """Look for the outcome of an unanswered attempt, now and once more after a pause (W3)."""
-        for pause in (0.0, self._backoff(attempt)):
-            if time.monotonic() + pause > limit or self._stopping.wait(pause):
-                return None
+        """Look for the outcome of an unanswered attempt, now and once more after a pause (W3).
+
+        Returns None when it is not there, or when the time is up: then the doubt stays.
+        """
+        for pause in (0.0, self.backoff(attempt)):
+            wait = pause
             while True:
+                if time.monotonic() + wait > limit or self._stopping.wait(wait):
+                    return None
                 try:
                     found = self._match(intent)
                     break
                 except MoonfsError as error:
                     # Without a listing a repeat could make a second copy: wait for one.
                     log.warning("Cannot see yet whether %s arrived: %s", intent.name, error)
-                    wait = self._backoff(attempt + 1)
-                    if time.monotonic() + wait > limit or self._stopping.wait(wait):
-                        raise
+                    wait = self.backoff(attempt + 1)
             if found is not None:
                 log.info("%s had arrived as %s.", intent.name, found.id)
                 return found
         return None
 
     def _match(self, intent: Intent) -> FileObject | None:
-        return arrived(intent, self._service.relist().values())
+        present = self._service.relist().values()
+        if self.has_rival(intent):
+            # Which of them made it cannot be told: what is there is replaced by one more upload.
+            intent.replaces |= {file.id for file in copies_of(intent, present)}
+            return None
+        return arrived(intent, present)
 
-    def _adopt_unsettled(self, intent: Intent) -> FileObject | None:
-        """Take up what became of earlier attempts under this name that ended in an error for their writer."""
-        with self._wake:
+    def has_rival(self, intent: Intent) -> bool:
+        """Say whether another upload of this name and size, with other bytes, may turn up too (W3)."""
+        with self._lock:
+            others = [*self._journal.intents(), *self._unsettled.get(intent.name, [])]
+        return any(
+            (other.name, other.size) == (intent.name, intent.size)
+            and other.spool != intent.spool
+            and other.started
+            and other.sha256 != intent.sha256
+            for other in others
+        )
+
+    def _adopt_earlier(self, intent: Intent) -> FileObject | None:
+        """Take up what became of earlier attempts: of this intent, or under this name by a writer that was failed."""
+        with self._lock:
             earlier = self._unsettled.pop(intent.name, [])
+        if intent.unanswered:
+            earlier.append(replace(intent))
         if not earlier:
             return None
         try:
-            present = self._service.relist().values()
+            present = list(self._service.relist().values())
         except MoonfsError:
-            with self._wake:
+            with self._lock:
                 self._unsettled.setdefault(intent.name, []).extend(earlier)
             raise
+        adopted: FileObject | None = None
+        alone = not self.has_rival(intent) and all(
+            old.sha256 == intent.sha256 for old in earlier if (old.name, old.size) == (intent.name, intent.size)
+        )
         for old in earlier:
-            for file in _ours(old, present):
-                if old.sha256 == intent.sha256 and file.id not in intent.replaces:
-                    return file
-                intent.replaces |= {file.id}
-        return None
+            copies = copies_of(old, present)
+            intent.unanswered = max(intent.unanswered, old.unanswered)
+            for file in copies:
+                same = (old.name, old.sha256) == (intent.name, intent.sha256)
+                if same and alone and adopted is None and file.id not in intent.replaces:
+                    adopted = file
+                elif file is not adopted:
+                    intent.replaces |= {file.id}
+                intent.replaces |= old.replaces - {file.id}
+            if not copies and old.started > self._service.now() - DOUBT_SECONDS:
+                self.remember_doubt(old, intent.name)
+        return adopted
 
     def _drop_twins(self, intent: Intent, file: FileObject) -> None:
-        """Delete copies that unanswered attempts left beside `file`, where the text proves them equal."""
+        """Delete copies that unanswered attempts left beside `file`.
+
+        A text must prove equal first. An image or video has none: there the name, the size and the time decide, and
+        no more are deleted than attempts were left without an answer.
+        """
         try:
             present = self._service.relist()
-            for twin in list(_ours(intent, present.values())) if file.id in present else ():
-                if twin.id != file.id and twin.purpose == file.purpose and self._service.same_text(twin, file):
-                    log.info("Deleting %s, a second copy of %s.", twin.id, intent.name)
-                    self._journal.delete_later(twin.id)
-                    self.delete_queued(twin.id)
+            twins = [twin for twin in copies_of(intent, present.values()) if twin.id != file.id]
+            left = intent.unanswered
+            for twin in twins if file.id in present else ():
+                if twin.purpose != file.purpose or left == 0:
+                    continue
+                if twin.purpose not in (wire.IMAGE, wire.VIDEO) and not self._service.same_text(twin, file):
+                    continue
+                log.info("Deleting %s, a second copy of %s.", twin.id, intent.name)
+                left -= 1
+                self._journal.delete_later(twin.id)
+                self.delete_queued(twin.id)
         except MoonfsError as error:
             log.warning("Cannot look for a second copy of %s: %s", intent.name, error)
-
-    # The background thread.
-
-    def _later(self, delay: float, run: Callable[[], None]) -> None:
-        with self._wake:
-            if self._stopping.is_set():
-                return
-            heapq.heappush(self._tasks, _Task(time.monotonic() + delay, next(self._numbers), run))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="moonfs-uploader", daemon=True)
-                self._thread.start()
-            self._wake.notify_all()
-
-    def _work(self) -> None:
-        while not self._stopping.is_set():
-            with self._wake:
-                if not self._tasks:
-                    self._wake.wait()
-                    continue
-                delay = self._tasks[0].due - time.monotonic()
-                if delay > 0:
-                    self._wake.wait(delay)
-                    continue
-                task = self._tasks[0]
-            try:
-                task.run()
-            except Exception:
-                log.exception("A background task failed")
-            with self._wake:
-                self._tasks.remove(task)
-                heapq.heapify(self._tasks)
 
 
 def arrived(intent: Intent, files: Iterable[FileObject]) -> FileObject | None:
     """Return the newest of `files` that an unanswered attempt of `intent` may have made, or None (W3)."""
-    return max(_ours(intent, files), key=lambda file: (file.created_at, file.id), default=None)
+    return max(copies_of(intent, files), key=lambda file: (file.created_at, file.id), default=None)
+
+
+def copies_of(intent: Intent, files: Iterable[FileObject]) -> list[FileObject]:
+    """Return all of `files` that unanswered attempts of `intent` may have made (W3)."""
+    return [file for file in files if intent.may_have_made(file)]
 
 
 def _namesakes(intent: Intent, files: Iterable[FileObject]) -> list[FileObject]:
     return [file for file in files if file.bytes == intent.size and names.safe(file.filename) == intent.name]
-
-
-def _ours(intent: Intent, files: Iterable[FileObject]) -> Iterator[FileObject]:
-    """Yield the files that an unanswered attempt of `intent` may have made (W3)."""
-    for file in _namesakes(intent, files):
-        if file.id not in intent.known and file.created_at >= intent.started - CLOCK_SLACK:
-            yield file

@@ -1,0 +1,118 @@
+"""Background work: tasks with a due time, a bounded number at once, asleep while there is nothing to do (L4).
+
+It knows nothing of files; a task is a function that reports its own failures and asks to be run again if need be.
+
+**Threading:** any thread may submit; tasks run in threads of their own, which start when they are needed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(order=True, slots=True)
+class _Task:
+    due: float
+    number: int
+    run: Callable[[], None]
+
+
+class Workers:
+    """A queue of tasks and the threads that run them."""
+
+    def __init__(self, limit: int) -> None:
+        """Run at most `limit` tasks at once."""
+        self._most = limit
+        self._limit = limit
+        self._cond = threading.Condition()
+        self._tasks: list[_Task] = []
+        self._numbers = itertools.count()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._running = 0
+        self._closing = False
+
+    def submit(self, run: Callable[[], None], delay: float = 0.0) -> None:
+        """Run `run` after `delay` seconds; nothing happens once the workers are closed."""
+        with self._cond:
+            if self._closing:
+                return
+            heapq.heappush(self._tasks, _Task(time.monotonic() + delay, next(self._numbers), run))
+            self._staff()
+            self._cond.notify_all()
+
+    def slow_down(self) -> None:
+        """Halve what runs at once: the service asked for less (429)."""
+        with self._cond:
+            self._limit = max(1, self._limit // 2)
+
+    def speed_up(self) -> None:
+        """Allow one more at once, up to the limit given at the start."""
+        with self._cond:
+            if self._limit < self._most:
+                self._limit += 1
+                self._staff()
+                self._cond.notify_all()
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks are waiting or running."""
+        return len(self._tasks) + self._running
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Start nothing more and wait up to `timeout` seconds for what is running."""
+        with self._cond:
+            self._closing = True
+            self._cond.notify_all()
+            threads = list(self._threads)
+        deadline = time.monotonic() + timeout
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _staff(self, busy: int = 0) -> None:
+        """Start threads while more tasks than idle threads are there; `busy` of the idle ones are taken already."""
+        while self._idle - busy < len(self._tasks) and len(self._threads) < self._most:
+            thread = threading.Thread(target=self._work, name="moonfs-worker", daemon=True)
+            self._threads.append(thread)
+            self._idle += 1
+            thread.start()
+
+    def _work(self) -> None:
+        while True:
+            with self._cond:
+                task = self._next()
+                self._idle -= 1
+                if task is None:
+                    return
+                self._running += 1
+            try:
+                task.run()
+            except Exception:
+                log.exception("A background task failed")
+            finally:
+                with self._cond:
+                    self._running -= 1
+                    self._idle += 1
+                    self._cond.notify_all()
+
+    def _next(self) -> _Task | None:
+        """Wait for a task that is due and may run; None at the end."""
+        while not self._closing:
+            if not self._tasks or self._running >= self._limit:
+                self._cond.wait()
+                continue
+            delay = self._tasks[0].due - time.monotonic()
+            if delay <= 0:
+                task = heapq.heappop(self._tasks)
+                self._staff(busy=1)
+                return task
+            self._cond.wait(delay)
+        return None
