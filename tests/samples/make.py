@@ -53,9 +53,7 @@ def make_welcome(path: str) -> None:
     """Write `welcome.pdf`: one A4 page, the font cut down to its characters, with a map back to Unicode."""
     characters = sorted({c for text, _ in WELCOME for c in text})
     font = TTCollection(FONT).fonts[0]
-    options = subset.Options(
-        drop_tables=["GSUB", "GPOS", "GDEF", "name", "OS/2", "post", "BASE", "vhea", "vmtx"]
-    )
+    options = subset.Options(drop_tables=["GSUB", "GPOS", "GDEF", "name", "OS/2", "post", "BASE", "vhea", "vmtx"])
     subsetter = subset.Subsetter(options)
     subsetter.populate(text="".join(characters))
     subsetter.subset(font)

@@ -76,7 +76,7 @@ CONTENT: dict[str, tuple[Fault, int]] = {
 }
 
 
-@pytest.mark.parametrize("case", UPLOAD)
+@pytest.mark.parametrize("case", list(CONTENT))
 def test_an_upload_that_is_refused(both: Faulty, case: str) -> None:
     """Table: the errno of close; nothing is stored, nothing is left behind, one request is sent."""
     fault, code = UPLOAD[case]
@@ -89,7 +89,7 @@ def test_an_upload_that_is_refused(both: Faulty, case: str) -> None:
     assert both.server.count("upload") == 1
 
 
-@pytest.mark.parametrize("case", CONTENT)
+@pytest.mark.parametrize("case", list(CONTENT))
 def test_a_text_that_cannot_be_had(both: Faulty, case: str) -> None:
     """Table: the errno of open, and a line that says why."""
     fault, code = CONTENT[case]
@@ -100,6 +100,19 @@ def test_a_text_that_cannot_be_had(both: Faulty, case: str) -> None:
     if code != errno.ENOENT:
         line = both.drive.errors()[-1]
         assert (line["errno"], line["operation"]) == (errno.errorcode[code], "open")
+    assert os.listdir(both.drive.point) == ["a.txt", "a.txt.content"], "the list has the file, whatever its text is"
+
+
+def test_a_text_whose_file_was_deleted_elsewhere(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """Table: 404 of a file that a new list does not have any more: ENOENT, and the file goes."""
+    file = service.add("a.txt", b"theirs")
+    drive = faulty("listing_ttl=1000").drive
+    assert (drive / "a.txt.content").exists()
+    with service.lock:
+        del service.files[file.id]
+    with fails(errno.ENOENT):
+        (drive / "a.txt.content").read_bytes()
+    assert os.listdir(drive.point) == []
 
 
 def test_5xx_after_retries(both: Faulty) -> None:
@@ -235,7 +248,6 @@ def test_a_stuck_upload_holds_up_nobody_else(stuck: Faulty, look: str) -> None:
     stuck.drive.run(look, timeout=15)
 
 
-@pytest.mark.xfail(strict=True, reason="libfuse locks the path of a flush (flag_nopath is not set): rm waits for it")
 def test_a_stuck_upload_can_be_deleted(faulty: Callable[..., Faulty], service: FaultServer) -> None:
     """E2, W8: nor the deletion of the very file that is stuck, and with it, in the kernel, every listing."""
     drive = faulty("upload_timeout=6").drive

@@ -92,7 +92,6 @@ def test_they_survive(faulty: Callable[..., Faulty], end: str) -> None:
     assert (drive / ".begun.swp").read_text() == "begun"
 
 
-@pytest.mark.xfail(strict=True, reason="utimens of a local file that is closed is not journaled")
 def test_their_times_survive(faulty: Callable[..., Faulty]) -> None:
     """A1, W6: what `utimens` sets on them is kept across mounts too."""
     drive = faulty().drive

@@ -80,10 +80,6 @@ def test_identical_bytes_upload_nothing(faulty: Callable[..., Faulty], both: Fau
     assert (drive.drive / "a.txt").read_text() == "hello"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the kernel knows the name for a second yet and asks for open, which says ENOENT; ESTALE would help",
-)
 @pytest.mark.parametrize("body", ["hello", "other"], ids=["the same bytes", "other bytes"])
 def test_a_file_that_was_deleted_elsewhere_can_be_written_again(both: Faulty, body: str) -> None:
     """W1, W4: when somebody else has deleted a file, writing its name makes it anew; nobody hears ENOENT."""

@@ -180,9 +180,6 @@ def test_renaming_what_is_being_written(both: Faulty) -> None:
     assert (both.drive / "b.txt").read_text() == "hello again"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="libfuse looks for the path of an unlinked file (flag_nullpath_ok is not set): ENOENT"
-)
 def test_a_reader_of_the_old_file_goes_on(both: Faulty) -> None:
     """W9: a rename over a file is atomic for its readers: who has the old one open reads the old one to its end."""
     (both.drive / "a.txt").write_text("old " * 100_000)

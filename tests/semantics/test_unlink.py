@@ -116,9 +116,6 @@ def test_only_the_texts(both: Faulty) -> None:
     assert both.server.names() == ["a.txt"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="libfuse looks for the path of an unlinked file (flag_nullpath_ok is not set): ENOENT"
-)
 def test_unlinking_an_open_file_discards_its_bytes(both: Faulty) -> None:
     """W8: its bytes end with the last handle and nothing is uploaded; until then they can be read and written."""
     with open(both.drive / "a.txt", "w+b", buffering=0) as file:
@@ -133,9 +130,6 @@ def test_unlinking_an_open_file_discards_its_bytes(both: Faulty) -> None:
     assert both.drive.status()["uploads"]["local"] == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="libfuse looks for the path of an unlinked file (flag_nullpath_ok is not set): ENOENT"
-)
 def test_unlinking_a_stored_file_that_is_open(both: Faulty) -> None:
     """W8: it is deleted on the service at once; its reader goes on."""
     (both.drive / "a.txt").write_text("hello")
@@ -156,7 +150,6 @@ def test_unlinking_what_is_being_overwritten(both: Faulty) -> None:
     assert os.listdir(both.drive.point) == []
 
 
-@pytest.mark.xfail(strict=True, reason="libfuse locks the path of a flush (flag_nopath is not set): rm waits for it")
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_unlinking_while_the_upload_is_under_way(
     faulty: Callable[..., Faulty], service: FaultServer, moment: str
@@ -178,9 +171,6 @@ def test_unlinking_while_the_upload_is_under_way(
     assert os.listdir(drive.point) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="libfuse looks for the path of an unlinked file (flag_nullpath_ok is not set): ENOENT"
-)
 def test_a_name_that_was_unlinked_can_be_made_anew(both: Faulty) -> None:
     """W8: at once, with other bytes, while the old file is still open."""
     (both.drive / "a.txt").write_text("old")

@@ -150,10 +150,6 @@ def test_a_second_try_after_a_failure(both: Faulty) -> None:
     assert both.server.names() == ["a.txt"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the kernel knows the name for a second yet and asks for open, which says ENOENT; ESTALE would help",
-)
 def test_a_second_try_at_once(both: Faulty) -> None:
     """W1: the very next `echo >` works too, which does not look before it opens."""
     both.server.script("upload", refused(400, "text extract error: 没有解析出内容"))

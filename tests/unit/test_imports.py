@@ -24,7 +24,8 @@ LAYERS = """
     namespace
     localfile
     api
-    names  spool  journal  attributes  originals  contents  listing  errorlog
+    spool  journal  attributes  originals  contents  listing  errorlog
+    names  workers
     config
     errors  wire
 """

@@ -7,8 +7,10 @@ from types import MappingProxyType
 
 import pytest
 
+from moonfs import journal as states
 from moonfs import names, namespace, wire
 from moonfs.errors import NotFound
+from moonfs.journal import Intent
 from moonfs.listing import Snapshot
 from moonfs.localfile import LocalFile
 from moonfs.namespace import Namespace, Remote, Sidecar, has_text, inode_of, sidecar_inode
@@ -89,9 +91,33 @@ def test_a_local_file_hides_what_it_replaces(drive: Drive) -> None:
     drive.remote(base, file("i2", "b.txt"))
     local = drive.local("a.txt", base)
     assert drive.at("a.txt") is local
+    assert drive.at("a.txt.content") == Sidecar("a.txt.content", base), "opened for writing, not written yet"
+    assert drive.space.is_sidecar(drive.snapshot, "a.txt.content") and "a.txt.content" in drive.names()
+    local.truncate(0)
     assert drive.names(sidecars=False) == ["a.txt", "b.txt"] and drive.gone("a.txt.content")
+    assert not drive.space.is_sidecar(drive.snapshot, "a.txt.content") and "a.txt.content" not in drive.names()
+    local.discard()
     drive.space.drop(local)
     assert drive.at("a.txt") == Remote("a.txt", base)
+
+
+def test_a_stored_file_that_is_still_open_has_its_text(drive: Drive) -> None:
+    """N1, N4: `fsync`, then a look: the text of the new version is there; a real file of that name goes first."""
+    local = drive.local("a.txt")
+    assert drive.gone("a.txt.content")
+    stored = file("i9", "a.txt")
+    local.current, local.stored, local.replaces = stored, local.generation, frozenset({"i9"})
+    drive.space.changed()
+    drive.remote(stored)
+    assert drive.at("a.txt.content") == Sidecar("a.txt.content", stored)
+    local.unlinked = True
+    assert drive.gone("a.txt.content")
+    local.unlinked = False
+    real = drive.local("a.txt.content")
+    assert drive.at("a.txt.content") is real and not drive.space.is_sidecar(drive.snapshot, "a.txt.content")
+    drive.space.drop(real)
+    drive.remote(stored, file("i2", "a.txt.content"))
+    assert drive.at("a.txt.content") == Remote("a.txt.content", file("i2", "a.txt.content"))
 
 
 def test_a_local_file_leaves_other_versions_their_alias(drive: Drive) -> None:
@@ -108,6 +134,48 @@ def test_doomed_files_are_gone_for_good(drive: Drive) -> None:
     assert drive.at("a.txt") == Remote("a.txt", file("i1", "a.txt", 1))
     drive.remote(file("i2", "a.txt", 2))
     assert drive.names() == []
+
+
+def attempt(name: str = "a.txt", **other: object) -> Intent:
+    chosen: dict[str, object] = {"state": states.PENDING, "started": 100.0, **other}
+    return Intent(spool="s", name=name, purpose="auto", size=5, sha256="", mtime_ns=1, inode=1, **chosen)  # type: ignore[arg-type]
+
+
+def test_a_copy_in_flight_is_not_shown(drive: Drive) -> None:
+    """W3, W4: what an upload has made and not yet confirmed is the local file, not a second one beside it."""
+    local = drive.local("a.txt")
+    local.attempt = attempt(known=frozenset({"i3"}))
+    drive.space.changed()
+    ours, elder, known = file("i1", "a.txt", 100), file("i2", "a.txt", 50), file("i3", "a.txt", 100)
+    drive.remote(ours, elder, known, file("i4", "b.txt", 100))
+    assert drive.names(sidecars=False) == ["a.txt", "a~i2.txt", "a~i3.txt", "b.txt"]
+    assert drive.at("a.txt") is local and drive.gone("a~i1.txt") and drive.gone("a~i1.txt.content")
+    local.attempt = None
+    drive.space.changed()
+    assert "a~i1.txt" in drive.names()
+
+
+def test_a_copy_in_flight_is_not_shown_under_the_old_name(drive: Drive) -> None:
+    """W9: renamed while it was sent: the name that is free again shows nothing of the copy under way."""
+    local = drive.local("a.txt")
+    local.attempt = attempt()
+    drive.remote(file("i1", "a.txt", 100))
+    drive.space.move(local, "b.txt")
+    assert drive.names(sidecars=False) == ["b.txt"] and drive.gone("a.txt") and drive.gone("a.txt.content")
+
+
+def test_what_nobody_wants_any_more_is_not_shown(drive: Drive) -> None:
+    """W8: deleted in mid-upload: its copy is not shown before it is deleted; other files of its name are."""
+    left = attempt(state=states.CANCELLED)
+    drive.space.disowned["s"] = left
+    drive.remote(file("i1", "a.txt", 100), file("i2", "a.txt", 50))
+    assert drive.names(sidecars=False) == ["a.txt"] and drive.at("a.txt") == Remote("a.txt", file("i2", "a.txt", 50))
+    left.known |= {"i1"}
+    drive.space.changed()
+    assert len(drive.names(sidecars=False)) == 2, "another upload has stored that one"
+    del drive.space.disowned["s"]
+    drive.space.changed()
+    assert len(drive.names(sidecars=False)) == 2
 
 
 def test_an_alias_stays_valid_when_the_newest_goes(drive: Drive) -> None:
