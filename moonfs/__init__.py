@@ -7,6 +7,8 @@ A module imports only from lines below its own; modules on one line do not know 
     operations · mountpoints                  the FUSE adapter with the one errno boundary · the mount table
     filesystem                                what the drive is: every promise about paths and handles; no errno
     versions                                  the life of a written file: spooled, in flight, stored or kept here
+    recovery                                  what an earlier run left in the journal
+    disowned                                  uploads that nobody wants any more, and their copies
     writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits
     namespace                                 what every name means: local files over the remote listing
     localfile                                 one file whose newest bytes are here

@@ -16,7 +16,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from moonfs import journal as journal_states
 from moonfs import names
 from moonfs.attributes import Attributes
 from moonfs.config import Settings
+from moonfs.disowned import Disowned
 from moonfs.errors import (
     FileTooLarge,
     InvalidName,
@@ -40,11 +41,12 @@ from moonfs.journal import Intent, Journal
 from moonfs.localfile import NEVER, LocalFile
 from moonfs.namespace import Namespace
 from moonfs.originals import Originals
+from moonfs.recovery import Recovery
 from moonfs.remote import Remote as Account
 from moonfs.room import Room
 from moonfs.spool import Spool, SpoolFile
 from moonfs.wire import FileObject
-from moonfs.writeback import TWIN_CHECK, Uploader, arrived, copies_of
+from moonfs.writeback import Uploader
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +97,19 @@ class Versions:
         self.uploader = Uploader(
             _Service(self, account), journal, uploads=settings.uploads, deadline=settings.upload_timeout
         )
+        self._disowned = Disowned(
+            account=account, space=space, journal=journal, attributes=attributes, uploader=self.uploader, lock=lock
+        )
+        self._recovery = Recovery(
+            account=account,
+            space=space,
+            spool=spool,
+            journal=journal,
+            originals=originals,
+            attributes=attributes,
+            uploader=self.uploader,
+            disowned=self._disowned,
+        )
 
     def recover(self) -> None:
         """Take up what an earlier run left in the journal (W2, W4, W6); call once, before the first request.
@@ -102,134 +117,15 @@ class Versions:
         Raises:
             OSError: bytes that the journal promises cannot be read; nothing of them is given up.
         """
-        self._space.doom(frozenset(self._journal.deletions()))
-        intents = self._journal.intents()
-        self._spool.clean({intent.spool for intent in intents})
-        live = [intent for intent in intents if intent.state != journal_states.CANCELLED]
-        newest = {intent.inode: intent for intent in sorted(live, key=lambda intent: intent.acknowledged)}
-        for intent in intents:
-            if intent.state == journal_states.CANCELLED:
-                self._recover_cancelled(intent)
-            elif newest[intent.inode] is not intent:
-                self._recover_older(intent, newest[intent.inode])
-        recovered = []
-        for intent in self._recover_names(list(newest.values())):
-            local = self._recover_newest(intent)
-            if local is not None:
-                local.rest()
-                self._space.put(local)
-                recovered.append(local)
-        deletions = self._journal.deletions()
-        self._space.doom(frozenset(deletions))
-        left = self._journal.intents()
-        self._spool.clean({intent.spool for intent in left if intent.state != journal_states.CANCELLED})
-        self._attributes.keep_only({*self._account.known(), *deletions})
+        with self._lock:
+            recovered, deletions = self._recovery.run()
         # Nothing starts before everything is known.
         self.uploader.delete_later(deletions)
         for local in recovered:
             if local.pending and not local.refused_for_good:
                 self._schedule(local)
         for intent in list(self._space.disowned.values()):
-            self._look_for(intent)
-
-    def _recover_cancelled(self, intent: Intent) -> None:
-        """Hide what an upload left whose file was deleted meanwhile; it is deleted later (W8)."""
-        self._space.disowned[intent.spool] = intent
-        self._space.doom(self._left_copies(intent, self._account.known().values()))
-
-    def _left_copies(self, intent: Intent, present: Iterable[FileObject]) -> frozenset[str]:
-        """Return the ids that a disowned upload may have left: not those that are known to hold other bytes."""
-        return frozenset(
-            copy.id
-            for copy in copies_of(intent, present)
-            if self._attributes.get(copy.id).sha256 in (None, intent.sha256)
-        )
-
-    def _recover_names(self, intents: list[Intent]) -> list[Intent]:
-        """Finish renames over another file: of two that have one name, the later one has taken the other's place."""
-        latest: dict[str, Intent] = {}
-        for intent in sorted(intents, key=lambda intent: intent.acknowledged):
-            taken = latest.get(intent.name)
-            if taken is not None:
-                intent.replaces |= taken.replaces
-                left = [replace(self._left_of(taken), inode=0)] if taken.started else []
-                self._journal.give_up([taken.spool], [intent, *left])
-                for one in left:
-                    self._recover_cancelled(one)
-            latest[intent.name] = intent
-        return list(latest.values())
-
-    def _recover_older(self, intent: Intent, newest: Intent) -> None:
-        """Drop a version that a newer one has overtaken; if it had arrived, the newer one replaces it."""
-        copies = copies_of(intent, self._account.known().values()) if intent.started else []
-        newest.replaces |= intent.replaces | {file.id for file in copies}
-        self._journal.put(newest, instead_of=intent.spool)
-
-    def _recover_newest(self, intent: Intent) -> LocalFile | None:
-        """Return the file of a journal entry, or None when nothing of it is left to do here.
-
-        Raises:
-            OSError: its bytes cannot be read.
-        """
-        try:
-            file = self._spool.reopen(intent.spool)
-        except FileNotFoundError:
-            log.warning("The bytes of %s are gone", intent.name)
-            self._journal.forget(intent.spool)
-            return None
-        if intent.started and intent.state != journal_states.LOCAL and self._has_arrived(intent, file):
-            return None
-        if intent.state == journal_states.UPLOADING:
-            if not intent.local_name:
-                # Its writer was never told that it is safe.
-                self._journal.forget(intent.spool)
-                file.rest()
-                return None
-            # A rename that was interrupted: the bytes are safe under the name they had, and are what they were.
-            known = self._account.known()
-            before = {i for i in intent.replaces if i in known and names.safe(known[i].filename) == intent.local_name}
-            stays = names.is_temporary(intent.local_name) or not intent.size or intent.private
-            intent = replace(
-                intent,
-                name=intent.local_name,
-                state=journal_states.LOCAL if stays else journal_states.PENDING,
-                replaces=frozenset(before),
-                started=0.0,
-                unanswered=0,
-            )
-            self._journal.put(intent)
-        local = LocalFile(self._spool, intent.name, intent.inode, intent.mtime_ns, file=file, private=intent.private)
-        local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
-        if intent.state == journal_states.PENDING:
-            local.committed, local.acknowledged, local.attempt = file, local.generation, intent
-        elif intent.state == journal_states.FAILED:
-            local.committed, local.acknowledged = file, local.generation
-            local.failure = (local.generation, Rejected(intent.error))
-        return local
-
-    def _has_arrived(self, intent: Intent, file: SpoolFile) -> bool:
-        """Say whether an interrupted upload had arrived; if so, finish it: attributes, original, deletions (W4)."""
-        copies = [
-            copy for copy in copies_of(intent, self._account.known().values()) if not self._space.is_doomed(copy.id)
-        ]
-        sure = [copy for copy in copies if intent.sha256 and self._attributes.get(copy.id).sha256 == intent.sha256]
-        if not sure and self.uploader.has_rival(intent):
-            # What is there may be theirs: these bytes are uploaded once more and replace it.
-            intent.replaces |= {copy.id for copy in copies}
-            self._space.doom(frozenset(copy.id for copy in copies))
-            return False
-        stored = arrived(intent, sure or copies)
-        if stored is None:
-            return False
-        self._attributes.set(stored.id, mtime_ns=intent.mtime_ns, inode=intent.inode, sha256=intent.sha256 or None)
-        surplus = intent.replaces - {stored.id}
-        self._journal.stored(intent, stored.id, surplus)
-        self._space.own(intent.name, stored.id)
-        self._space.doom(surplus)
-        file.rest()
-        if intent.sha256:
-            self._adopt(file.path, intent.sha256, intent.size)
-        return True
+            self._disowned.look_for(intent)
 
     # What a close means
 
@@ -307,8 +203,8 @@ class Versions:
             attempt.cancelled = attempt.name != local.name
         else:
             self.uploader.remember_doubt(attempt, local.name)
-        left = replace(self._left_of(attempt), spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
-        self._look_for(left)
+        left = replace(self._disowned.left_of(attempt), spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
+        self._disowned.look_for(left)
         return [left]
 
     def _pending(self, local: LocalFile) -> Intent:
@@ -549,9 +445,9 @@ class Versions:
         local, intent = flight.local, flight.intent
         if intent.unanswered and (local.unlinked or flight.background):
             intent.cancelled = True
-            left = self._left_of(intent)
+            left = self._disowned.left_of(intent)
             self._journal.put(left)
-            self._look_for(left)
+            self._disowned.look_for(left)
         else:
             self._journal.forget(intent.spool)
         if sent is not None and sent is not local.spool:
@@ -560,49 +456,6 @@ class Versions:
             local.journaled = None
             with contextlib.suppress(OSError):
                 self.keep_local(local)
-
-    def _left_of(self, attempt: Intent) -> Intent:
-        """Return the record of a copy that `attempt` makes or has made and that is to be deleted (W3, W8)."""
-        return replace(
-            attempt,
-            state=journal_states.CANCELLED,
-            started=attempt.started or self._account.now(),
-            known=attempt.known if attempt.started else frozenset(self._account.known()),
-            replaces=frozenset(),
-        )
-
-    def _look_for(self, left: Intent) -> None:
-        self._space.disowned[left.spool] = left
-        self._space.changed()
-        self.uploader.workers.submit(lambda: self._delete_disowned(left.spool, last=False), TWIN_CHECK / 3)
-
-    def _delete_disowned(self, spool: str, *, last: bool) -> None:
-        """Delete the copies that a disowned attempt made; once now, once when a late one must have arrived."""
-        try:
-            present = list(self._account.relist().values())
-        except MoonfsError as error:
-            log.warning("Cannot see whether an interrupted upload left a copy: %s", error)
-            self.uploader.workers.submit(lambda: self._delete_disowned(spool, last=last), TWIN_CHECK)
-            return
-        with self._lock:
-            # Looked at after the listing: what another upload of this name has stored since is `known` now.
-            found = [intent for intent in self._journal.intents() if intent.spool == spool]
-            if not found or found[0].state != journal_states.CANCELLED:
-                return
-            local = self._space.local.get(found[0].name)
-            if local is not None and not local.clean:
-                self.uploader.workers.submit(lambda: self._delete_disowned(spool, last=last), TWIN_CHECK / 3)
-                return
-            copies = self._left_copies(found[0], present)
-            self._journal.give_up([spool] if last else [], delete=copies)
-            self._space.doom(copies)
-            if last:
-                self._space.disowned.pop(spool, None)
-        for file_id in copies:
-            log.info("Deleting %s, which an interrupted upload of %s had left.", file_id, found[0].name)
-            self.uploader.delete_queued(file_id)
-        if not last:
-            self.uploader.workers.submit(lambda: self._delete_disowned(spool, last=True), TWIN_CHECK)
 
     def keep_local(self, local: LocalFile) -> None:
         """Journal a file that stays on this machine (W6); the lock must be held.
@@ -696,13 +549,13 @@ class Versions:
         if attempt is not None and (flying or attempt.unanswered):
             # Should this process end before the upload does, its copy is to be deleted at the next start.
             attempt.cancelled = True
-            left.append(self._left_of(attempt))
+            left.append(self._disowned.left_of(attempt))
         self._journal.give_up(spools, left, delete)
         self._space.doom(delete)
         self._space.changed()
         self.uploader.delete_later(delete)
         for intent in left:
-            self._look_for(intent)
+            self._disowned.look_for(intent)
 
     def unlink_later(self, local: LocalFile) -> None:
         """Delete a local file and what it replaces on the service, in the background (W8); the lock must be held."""

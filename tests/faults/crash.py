@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from moonfs import versions, writeback
+from moonfs import disowned, writeback
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
 from moonfs.config import Settings, make_private
@@ -54,7 +54,7 @@ def run(
     With `die_at` N > 0 the process kills itself at the Nth step.
     """
     say = functools.partial(_say, os.open(diary, os.O_WRONLY | os.O_APPEND))
-    writeback.TWIN_CHECK = versions.TWIN_CHECK = 0.1  # type: ignore[misc]
+    writeback.TWIN_CHECK = disowned.TWIN_CHECK = 0.1  # type: ignore[misc]
     if die_at:
         _die_at(die_at)
     chance = random.Random(seed)

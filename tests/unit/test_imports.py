@@ -20,6 +20,8 @@ LAYERS = """
     operations  mountpoints
     filesystem
     versions
+    recovery
+    disowned
     writeback  remote  room
     namespace
     localfile

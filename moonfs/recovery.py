@@ -1,0 +1,180 @@
+"""What an earlier run left in the journal, taken up at the start of the next (W2, W4, W6, W8).
+
+Every row is in one of the states of `journal`, and the fresh listing says which uploads had arrived. It sends no
+request and starts nothing.
+
+**Threading:** called once, with the filesystem's lock, before the first request.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from moonfs import journal as journal_states
+from moonfs import names
+from moonfs.attributes import Attributes
+from moonfs.disowned import Disowned
+from moonfs.errors import Rejected
+from moonfs.journal import Intent, Journal
+from moonfs.localfile import LocalFile
+from moonfs.namespace import Namespace
+from moonfs.originals import Originals
+from moonfs.remote import Remote as Account
+from moonfs.spool import Spool, SpoolFile
+from moonfs.writeback import Uploader, arrived, copies_of
+
+log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """The recovery of one account."""
+
+    def __init__(
+        self,
+        *,
+        account: Account,
+        space: Namespace,
+        spool: Spool,
+        journal: Journal,
+        originals: Originals,
+        attributes: Attributes,
+        uploader: Uploader,
+        disowned: Disowned,
+    ) -> None:
+        self._account = account
+        self._space = space
+        self._spool = spool
+        self._journal = journal
+        self._originals = originals
+        self._attributes = attributes
+        self._uploader = uploader
+        self._disowned = disowned
+
+    def run(self) -> tuple[list[LocalFile], list[str]]:
+        """Return the local files, which are shown from now on, and the ids still to delete.
+
+        Raises:
+            OSError: bytes that the journal promises cannot be read; nothing of them is given up.
+        """
+        self._space.doom(frozenset(self._journal.deletions()))
+        intents = self._journal.intents()
+        self._spool.clean({intent.spool for intent in intents})
+        live = [intent for intent in intents if intent.state != journal_states.CANCELLED]
+        newest = {intent.inode: intent for intent in sorted(live, key=lambda intent: intent.acknowledged)}
+        for intent in intents:
+            if intent.state == journal_states.CANCELLED:
+                self._recover_cancelled(intent)
+            elif newest[intent.inode] is not intent:
+                self._recover_older(intent, newest[intent.inode])
+        recovered = []
+        for intent in self._recover_names(list(newest.values())):
+            local = self._recover_newest(intent)
+            if local is not None:
+                local.rest()
+                self._space.put(local)
+                recovered.append(local)
+        deletions = self._journal.deletions()
+        self._space.doom(frozenset(deletions))
+        left = self._journal.intents()
+        self._spool.clean({intent.spool for intent in left if intent.state != journal_states.CANCELLED})
+        self._attributes.keep_only({*self._account.known(), *deletions})
+        return recovered, deletions
+
+    def _recover_cancelled(self, intent: Intent) -> None:
+        """Hide what an upload left whose file was deleted meanwhile; it is deleted later (W8)."""
+        self._space.disowned[intent.spool] = intent
+        self._space.doom(self._disowned.copies(intent, self._account.known().values()))
+
+    def _recover_names(self, intents: list[Intent]) -> list[Intent]:
+        """Finish renames over another file: of two that have one name, the later one has taken the other's place."""
+        latest: dict[str, Intent] = {}
+        for intent in sorted(intents, key=lambda intent: intent.acknowledged):
+            taken = latest.get(intent.name)
+            if taken is not None:
+                intent.replaces |= taken.replaces
+                left = [replace(self._disowned.left_of(taken), inode=0)] if taken.started else []
+                self._journal.give_up([taken.spool], [intent, *left])
+                for one in left:
+                    self._recover_cancelled(one)
+            latest[intent.name] = intent
+        return list(latest.values())
+
+    def _recover_older(self, intent: Intent, newest: Intent) -> None:
+        """Drop a version that a newer one has overtaken; if it had arrived, the newer one replaces it."""
+        copies = copies_of(intent, self._account.known().values()) if intent.started else []
+        newest.replaces |= intent.replaces | {file.id for file in copies}
+        self._journal.put(newest, instead_of=intent.spool)
+
+    def _recover_newest(self, intent: Intent) -> LocalFile | None:
+        """Return the file of a journal entry, or None when nothing of it is left to do here.
+
+        Raises:
+            OSError: its bytes cannot be read.
+        """
+        try:
+            file = self._spool.reopen(intent.spool)
+        except FileNotFoundError:
+            log.warning("The bytes of %s are gone", intent.name)
+            self._journal.forget(intent.spool)
+            return None
+        if intent.started and intent.state != journal_states.LOCAL and self._has_arrived(intent, file):
+            return None
+        if intent.state == journal_states.UPLOADING:
+            if not intent.local_name:
+                # Its writer was never told that it is safe.
+                self._journal.forget(intent.spool)
+                file.rest()
+                return None
+            # A rename that was interrupted: the bytes are safe under the name they had, and are what they were.
+            known = self._account.known()
+            before = {i for i in intent.replaces if i in known and names.safe(known[i].filename) == intent.local_name}
+            stays = names.is_temporary(intent.local_name) or not intent.size or intent.private
+            intent = replace(
+                intent,
+                name=intent.local_name,
+                state=journal_states.LOCAL if stays else journal_states.PENDING,
+                replaces=frozenset(before),
+                started=0.0,
+                unanswered=0,
+            )
+            self._journal.put(intent)
+        local = LocalFile(self._spool, intent.name, intent.inode, intent.mtime_ns, file=file, private=intent.private)
+        local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
+        if intent.state == journal_states.PENDING:
+            local.committed, local.acknowledged, local.attempt = file, local.generation, intent
+        elif intent.state == journal_states.FAILED:
+            local.committed, local.acknowledged = file, local.generation
+            local.failure = (local.generation, Rejected(intent.error))
+        return local
+
+    def _has_arrived(self, intent: Intent, file: SpoolFile) -> bool:
+        """Say whether an interrupted upload had arrived; if so, finish it: attributes, original, deletions (W4)."""
+        copies = [
+            copy for copy in copies_of(intent, self._account.known().values()) if not self._space.is_doomed(copy.id)
+        ]
+        sure = [copy for copy in copies if intent.sha256 and self._attributes.get(copy.id).sha256 == intent.sha256]
+        if not sure and self._uploader.has_rival(intent):
+            # What is there may be theirs: these bytes are uploaded once more and replace it.
+            intent.replaces |= {copy.id for copy in copies}
+            self._space.doom(frozenset(copy.id for copy in copies))
+            return False
+        stored = arrived(intent, sure or copies)
+        if stored is None:
+            return False
+        self._attributes.set(stored.id, mtime_ns=intent.mtime_ns, inode=intent.inode, sha256=intent.sha256 or None)
+        surplus = intent.replaces - {stored.id}
+        self._journal.stored(intent, stored.id, surplus)
+        self._space.own(intent.name, stored.id)
+        self._space.doom(surplus)
+        file.rest()
+        if intent.sha256:
+            self._adopt(file.path, intent.sha256, intent.size)
+        return True
+
+    def _adopt(self, path: Path, sha256: str, size: int) -> None:
+        try:
+            self._originals.adopt(path, sha256, size)
+        except OSError as error:
+            log.warning("Cannot keep an original: %s", error.strerror)
