@@ -76,7 +76,7 @@ CONTENT: dict[str, tuple[Fault, int]] = {
 }
 
 
-@pytest.mark.parametrize("case", list(CONTENT))
+@pytest.mark.parametrize("case", list(UPLOAD))
 def test_an_upload_that_is_refused(both: Faulty, case: str) -> None:
     """Table: the errno of close; nothing is stored, nothing is left behind, one request is sent."""
     fault, code = UPLOAD[case]
