@@ -126,6 +126,7 @@ def umount(directory: str, timeout: float) -> None:
     stale = mountpoints.unmount(
         directory,
         timeout=max(60.0, ends - time.monotonic()),
+        hurry=time.monotonic() >= ends,
         waiting=lambda text: click.echo(f"{text} …", err=True),
     )
     if stale:
@@ -211,6 +212,7 @@ def _drain(directory: str, ends: float) -> None:
             except (UsageError, KeyError, TypeError):
                 return
             left = len(uploads["pending"]) + uploads["deletions"]
+            progress.update(task, description=f"{left} of {files} files to go")
             progress.update(task, completed=max(0, size - uploads["pending_bytes"]))
     if left:
         click.echo(f"{left} files are not uploaded yet; they stay here and go on after the next mount.", err=True)
@@ -251,7 +253,7 @@ def _show(drive: dict[str, Any]) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     if "problem" in drive or drive.get("version") != moonfs.__version__:
         text = drive.get("problem") or f"{drive.get('mountpoint')} is served by moonfs {drive.get('version')}."
         console.print(Text(str(text)))

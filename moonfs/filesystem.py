@@ -98,6 +98,8 @@ class _Handle:
     local: LocalFile | None = None
     writes: bool = False
     attr: Attr | None = None
+    path: str = ""
+    holds: str = ""
 
 
 class Filesystem:
@@ -307,16 +309,14 @@ class Filesystem:
             if write or truncate:
                 raise ReadOnly(f"{name} shows the text of a file and cannot be written.")
             body = self._account.text(entry.file)
-            keep = self._cached.get(path) == entry.file.id
-            self._cached[path] = entry.file.id
             attr = Attr(len(body), self._mtime_ns(entry.file), 0o400, sidecar_inode(entry.file.id))
-            return Opened(self._add(_Handle(name, body=body, attr=attr)), keep_cache=keep)
+            return self._opened(path, entry.file.id, _Handle(name, body=body, attr=attr), immutable=True)
         if isinstance(entry, Remote) and not write:
             fd = self._open_original(entry.file)
             if fd is None:
                 raise not_here(name)
             attr = Attr(entry.file.bytes, self._mtime_ns(entry.file), 0o600, self._inode(entry.file))
-            return Opened(self._add(_Handle(name, fd=fd, attr=attr)))
+            return self._opened(path, entry.file.id, _Handle(name, fd=fd, attr=attr))
         if isinstance(entry, Remote) and not truncate:
             self._verify_original(entry.file)
         with self._lock:
@@ -327,14 +327,15 @@ class Filesystem:
                 self._versions.end_use(local)
                 raise not_here(name)
             local.handles += 1
-            number = self._add(_Handle(name, local=local, writes=write))
+            opened = self._opened(path, str(id(local)), _Handle(name, local=local, writes=write))
+            number = opened.handle
         if truncate:
             try:
                 self._cut(local, 0)
             except BaseException:
                 self.release(number)
                 raise
-        return Opened(number)
+        return opened
 
     def create(self, path: str, mode: int) -> Opened:
         """Make a new file and open it for reading and writing.
@@ -419,7 +420,9 @@ class Filesystem:
         if handle is not None or path is None:
             self._cut(self._written(handle or 0), length)
             return
-        name = split(path)[1]
+        directory, name = split(path)
+        if names.CONTROL in (directory, name):
+            raise ReadOnly(f"{path} shows the drive's state and cannot be written.")
         with self._lock:
             entry = self._space.resolve(self._account.listing.peek(), name)
             # A writer that has it open stores the change with its own (vim: truncate, then write).
@@ -516,7 +519,7 @@ class Filesystem:
         """
         source, target = split(old), split(new)
         if names.CONTROL in (*source, target[0]):
-            raise NotPermitted(f"{old} shows the drive's state and cannot be moved.")
+            raise NotPermitted(f"{names.CONTROL} shows the drive's state; nothing can be moved from or to it.")
         entry = self._resolve(source[1])
         if isinstance(entry, Sidecar):
             raise ReadOnly(f"{source[1]} shows the text of a file and cannot be renamed.")
@@ -605,6 +608,22 @@ class Filesystem:
         self._account.listing.current()
         with self._lock:
             return self._space.resolve(self._account.listing.peek(), name)
+
+    def _opened(self, path: str, holds: str, handle: _Handle, *, immutable: bool = False) -> Opened:
+        """Register a handle on `path` whose bytes are those of `holds`, and say how the kernel may cache them.
+
+        libfuse's node is the path: a handle that still reads what was there before fills the page cache of the one
+        that reads what is there now. While there is such a handle, a new one passes the cache by (tenet 3).
+        """
+        handle.path, handle.holds = path, holds
+        with self._lock:
+            mixed = any(other.path == path and other.holds != holds for other in self._handles.values())
+            keep = immutable and not mixed and self._cached.get(path) == holds
+            if immutable and not mixed:
+                self._cached[path] = holds
+            else:
+                self._cached.pop(path, None)
+            return Opened(self._add(handle), keep_cache=keep, direct_io=mixed)
 
     def _add(self, handle: _Handle) -> int:
         number = next(self._numbers)

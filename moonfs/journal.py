@@ -284,7 +284,9 @@ class Journal:
         try:
             with self._lock:
                 yield
-        except sqlite3.OperationalError as error:
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # a fault of ours, not of the disk
+        except sqlite3.Error as error:
             code = errno.ENOSPC if "full" in str(error) else errno.EIO
             raise OSError(code, f"The journal cannot be written: {error}") from error
 

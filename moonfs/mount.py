@@ -113,7 +113,12 @@ def _check(request: Request) -> str:
     mountpoints.check_fuse(operations.MISSING)
     if request.local is None:
         config.hosted_account(request.environ)
-    return mountpoints.prepare(request.point)
+    point = mountpoints.prepare(request.point)
+    if request.local is not None and Path(point) in (request.local.resolve(), *request.local.resolve().parents):
+        raise UsageError(
+            f"{request.local} is inside of {request.point}; keep the files of the local Files API elsewhere."
+        )
+    return point
 
 
 def _wait_for(pipe: int, pid: int) -> str:
@@ -198,6 +203,7 @@ class _Drive:
         self._log_to_file = log_to_file
         self._stack = contextlib.ExitStack()
         self._started = time.time()
+        self._hurry = False
 
     def __enter__(self) -> _Drive:
         try:
@@ -257,7 +263,7 @@ class _Drive:
 
     def _drain(self) -> None:
         """Give pending uploads a bounded time at the end (L2); the rest stays in the journal."""
-        if not self._filesystem.drain(self._request.settings.drain):
+        if not self._filesystem.drain(0.0 if self._hurry else self._request.settings.drain):
             log.warning("Not everything is uploaded yet; the next mount of this account goes on with it")
 
     def serve(self, ready: object) -> None:
@@ -266,6 +272,8 @@ class _Drive:
         faulthandler.register(signal.SIGUSR1, all_threads=True)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+        # `moonfs umount` has waited long enough already: Python runs this as soon as FUSE has returned.
+        signal.signal(signal.SIGUSR2, lambda *_: setattr(self, "_hurry", True))
         assert callable(ready)
         adapter = operations.Operations(
             self._filesystem,
@@ -353,7 +361,9 @@ def _lock(path: Path, point: str) -> int:
 def _log_to(path: Path, *, debug: bool) -> None:
     """Log to `path` (0600, 2 × 1 MiB), and send there what libfuse and Python print."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=1024**2, backupCount=1, encoding="utf-8")
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=1024**2, backupCount=1, encoding="utf-8", errors="backslashreplace"
+    )
     logging.basicConfig(
         handlers=[handler],
         level=logging.DEBUG if debug else logging.INFO,

@@ -7,11 +7,13 @@ It reads the kernel's mount table and calls fusermount; it knows no account and 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -141,12 +143,15 @@ def read_status(point: str) -> dict[str, Any]:
     raise UsageError(f"The drive on {point} does not answer; if its daemon died, clear it with: moonfs umount {point}")
 
 
-def unmount(point: str, *, timeout: float, waiting: Callable[[str], None] = lambda _text: None) -> bool:
+def unmount(
+    point: str, *, timeout: float, hurry: bool = False, waiting: Callable[[str], None] = lambda _text: None
+) -> bool:
     """Unmount the drive on `point` and wait until its daemon has ended.
 
     Args:
         point: any spelling of the mount point.
         timeout: seconds to wait for the daemon.
+        hurry: tell the daemon to leave what is pending to the next mount.
         waiting: told once what is being waited for.
 
     Returns:
@@ -170,6 +175,9 @@ def unmount(point: str, *, timeout: float, waiting: Callable[[str], None] = lamb
             daemon = int(read_status(path)["pid"])
         except (UsageError, KeyError, TypeError, ValueError):
             daemon = 0
+    if hurry and daemon:
+        with contextlib.suppress(OSError):
+            os.kill(daemon, signal.SIGUSR2)
     command = ["umount", path] if os.geteuid() == 0 else ["fusermount", "-u", path]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode != 0:

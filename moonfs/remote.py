@@ -30,7 +30,7 @@ EXTRACTION_WAIT: Final = 15.0
 #: Seconds for one deletion, retries included.
 DELETE_SECONDS: Final = 15.0
 #: Seconds for a refresh of the listing, retries included.
-LIST_SECONDS: Final = 10.0
+LIST_SECONDS: Final = 5.0
 
 
 class Remote:

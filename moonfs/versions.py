@@ -244,7 +244,7 @@ class Versions:
                 return
         try:
             self.store(local, acknowledged=True)
-        except (MoonfsError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, what was acknowledged is tried again (W2)
             if isinstance(error, MoonfsError) and not may_pass(error):
                 return
             if isinstance(error, RateLimited):
@@ -357,7 +357,6 @@ class Versions:
         Returns the ids to delete now; the journal has them.
         """
         local, intent = flight.local, flight.intent
-        self._attributes.set(file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None)
         with self._lock:
             surplus = intent.replaces - {file.id}
             gone = not flight.moves and intent.name != local.name and local.stays_local
@@ -370,6 +369,7 @@ class Versions:
             self._space.doom(surplus)
             self._space.own(intent.name, file.id)
             with local.lock:
+                self._attributes.set(file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None)
                 self._journal.stored(intent, file.id, surplus)
                 sent, local.lent = local.lent, None
                 local.replaces = (local.replaces - intent.replaces) | ({file.id} - surplus)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from moonfs.server import serve
 from moonfs.server.address import read_address, read_key
 from moonfs.server.embed import EmbedError, attach
 
@@ -246,3 +247,19 @@ def test_an_idle_server_does_not_wake_up(server):
     before = switches()
     time.sleep(2)
     assert switches() - before <= 3
+
+
+def test_connections_are_not_delayed() -> None:
+    """asyncio turns Nagle's algorithm off only where the listener names its protocol: 40 ms a kept-alive request."""
+    with serve._listen_tcp("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
+def test_no_data_directory_below_the_mount_point(tmp_path: Path) -> None:
+    """The server's files would disappear under the drive that shows them: one sentence, and nothing is started."""
+    command = [sys.executable, "-m", "moonfs", "mount", str(tmp_path / "m"), "--local", str(tmp_path / "m" / "data")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "HOME": str(tmp_path)}
+    )
+    assert done.returncode == 1 and "elsewhere" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "m" / "data").exists()
