@@ -3,7 +3,8 @@
 A row says: these spooled bytes are to be stored under this name, then these ids are to be deleted. Every step
 can be repeated after a crash at any point:
 
-1. spool file complete and synced → `put` (state `local`, `pending` or `uploading`); a `pending` row acknowledges (W2)
+1. `put` (state `local`, `pending` or `uploading`); a `pending` row acknowledges (W2). Before it the spool file is
+   synced, and its directory; or, where it is small, the row carries its bytes: one fsync makes both durable
 2. upload, matched against the listing where its outcome is open (W3)
 3. `stored`: in one transaction the row goes, the ids it replaces are queued for deletion (W4), and a newer row of the
    same file learns the id that it will replace
@@ -12,23 +13,22 @@ can be repeated after a crash at any point:
 It does no network and knows no policy. A disk that refuses raises OSError with its errno. Spool files without a
 row are orphans (`Spool.clean`).
 
-**Threading:** one connection behind one lock; any thread may call.
+**Threading:** any thread may call; changes happen in the order of the calls, and threads that wait share an fsync.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
 import sqlite3
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from types import EllipsisType
+from typing import Any, Final
 
 from moonfs import names
+from moonfs.groupcommit import Change, GroupCommit
 from moonfs.wire import FileObject
 
 LOCAL: Final = "local"
@@ -45,7 +45,7 @@ FAILED: Final = "failed"
 #: Seconds that a file's `created_at` may lie before the start of the attempt that made it (clock granularity).
 CLOCK_SLACK: Final = 5.0
 #: Counts the layouts of the file; a journal of another one is never guessed at.
-_LAYOUT: Final = 3
+_LAYOUT: Final = 4
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS intents (
     spool TEXT PRIMARY KEY,
@@ -62,17 +62,19 @@ CREATE TABLE IF NOT EXISTS intents (
     error TEXT NOT NULL,
     local_name BLOB NOT NULL,
     acknowledged INTEGER NOT NULL,
-    private INTEGER NOT NULL
+    private INTEGER NOT NULL,
+    data BLOB
 ) STRICT;
 CREATE TABLE IF NOT EXISTS deletions (id TEXT PRIMARY KEY) STRICT;
 """
 
 _COLUMNS: Final = [line.split()[0] for line in _SCHEMA.partition(" STRICT")[0].splitlines()[2:-1]]
-#: A row keeps its place when it is replaced, so that the oldest intent stays the first.
+#: A row keeps its place when it is replaced, so that the oldest intent stays the first; and the bytes it carries.
 _PUT: Final = (
     f"INSERT INTO intents VALUES ({','.join('?' * len(_COLUMNS))}) ON CONFLICT (spool) DO UPDATE SET "  # noqa: S608
-    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[1:])
+    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[1:-1])
 )
+_PUT_WITH_DATA: Final = f"{_PUT}, data = excluded.data"
 
 
 @dataclass(slots=True)
@@ -135,37 +137,53 @@ class Journal:
     """The journal of one account on one machine; its file is owned by one mount (L3)."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the journal at `path` (0600).
+        """Open or create the journal at `path` (0600); one of the layout before is brought up to this one.
 
         Raises:
             sqlite3.Error: it is damaged, cannot be written, or has the layout of another version.
         """
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        (layout,) = self._db.execute("PRAGMA user_version").fetchone()
-        if layout not in (0, _LAYOUT):
-            self._db.close()
-            raise sqlite3.DatabaseError(f"{path} was written by another version of moonfs (layout {layout})")
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(f"{_SCHEMA} PRAGMA user_version = {_LAYOUT};")
+        self._group = GroupCommit(path)
+        try:
+            self._prepare(path)
+        except BaseException:
+            self._group.close()
+            raise
 
-    def put(self, *intents: Intent, instead_of: str = "") -> None:
-        """Record or replace `intents`, and drop that of the spool file `instead_of`; one step, durable on return."""
-        with self._using(), self._db:
-            self._db.execute("BEGIN")
-            self._db.executemany(_PUT, [_row(intent) for intent in intents])
-            if instead_of and instead_of not in {intent.spool for intent in intents}:
-                self._db.execute("DELETE FROM intents WHERE spool = ?", (instead_of,))
+    def put(
+        self, intent: Intent, *others: Intent, instead_of: str = "", data: bytes | EllipsisType | None = ...
+    ) -> None:
+        """Record or replace intents, and drop that of the spool file `instead_of`; one step, durable on return.
+
+        `data` are the bytes of the spool file of `intent`, which then need not be durable there; None where they are.
+        Left out, it stays with what was recorded of that spool file before.
+        """
+        row = _row(intent)
+        statement = _PUT
+        if not isinstance(data, EllipsisType):
+            statement, row = _PUT_WITH_DATA, (*row[:-1], data)
+        rows = [_row(other) for other in others]
+        dropped = instead_of and instead_of not in {each.spool for each in (intent, *others)}
+
+        def change(db: sqlite3.Connection) -> None:
+            db.execute(statement, row)
+            db.executemany(_PUT, rows)
+            if dropped:
+                db.execute("DELETE FROM intents WHERE spool = ?", (instead_of,))
+
+        self._group.queue(change).wait()
 
     def give_up(self, spools: Iterable[str], left: Iterable[Intent] = (), delete: Iterable[str] = ()) -> None:
         """Drop the intents for `spools`, record what is `left` of them and queue `delete`, in one step (W8)."""
-        with self._using(), self._db:
-            self._db.execute("BEGIN")
-            self._db.executemany("DELETE FROM intents WHERE spool = ?", [(spool,) for spool in spools])
-            self._db.executemany(_PUT, [_row(intent) for intent in left])
-            self._db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", [(file_id,) for file_id in delete])
+        dropped = [(spool,) for spool in spools]
+        rows = [_row(intent) for intent in left]
+        deleted = [(file_id,) for file_id in delete]
+
+        def change(db: sqlite3.Connection) -> None:
+            db.executemany("DELETE FROM intents WHERE spool = ?", dropped)
+            db.executemany(_PUT, rows)
+            db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", deleted)
+
+        self._group.queue(change).wait()
 
     def attempt(self, intent: Intent) -> bool:
         """Record how far the upload of `intent` is; False when its name or its bytes have changed meanwhile.
@@ -180,120 +198,115 @@ class Journal:
             json.dumps(sorted(intent.replaces)),
         )
         key = (intent.spool, os.fsencode(intent.name), CANCELLED)
-        with self._using(), self._db:
-            self._db.execute("BEGIN")
-            changed = self._db.execute(
+        row = _row(intent) if intent.state == UPLOADING and not intent.cancelled else None
+
+        def change(db: sqlite3.Connection) -> bool:
+            changed = db.execute(
                 "UPDATE intents SET state = ?, sha256 = ?, started = ?, known = ?, replaces = ? "
                 "WHERE spool = ? AND name = ? AND state != ?",
                 values + key,
             ).rowcount
-            if not changed and intent.state == UPLOADING and not intent.cancelled:
-                changed = self._db.execute(f"{_PUT} WHERE state != '{CANCELLED}'", _row(intent)).rowcount
-        return bool(changed)
+            if not changed and row is not None:
+                changed = db.execute(f"{_PUT} WHERE state != '{CANCELLED}'", row).rowcount
+            return bool(changed)
 
-    def stored(self, intent: Intent, file_id: str, delete: frozenset[str]) -> None:
-        """Record that `intent` is on the service as `file_id`, in one transaction (W4).
+        return self._group.queue(change).wait()
 
-        Its row goes and `delete` is queued. Where the file has moved on meanwhile (another name, newer bytes), the
-        row of that replaces `file_id` from now on; a cancelled upload of this name does not own it.
+    def stored(self, intent: Intent, file_id: str, delete: frozenset[str], older: str = "") -> Change[None]:
+        """Record that `intent` is on the service as `file_id`, in one transaction (W4); durable once it is waited for.
+
+        Its row goes, with that of the spool file `older`, and `delete` is queued. Where the file has moved on meanwhile
+        (another name, newer bytes), the row of that replaces `file_id` from now on; a cancelled upload of this name
+        does not own it. A disk that refuses loses nothing of it: the row stays until it goes.
         """
-        with self._using(), self._db:
-            self._db.execute("BEGIN")
-            self._db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", [(item,) for item in delete])
-            self._db.execute(
-                "DELETE FROM intents WHERE spool = ? AND name = ?", (intent.spool, os.fsencode(intent.name))
-            )
-            newer = self._db.execute(
+        name = os.fsencode(intent.name)
+
+        def change(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", [(item,) for item in delete])
+            db.execute("DELETE FROM intents WHERE spool = ? AND name = ?", (intent.spool, name))
+            if older:
+                db.execute("DELETE FROM intents WHERE spool = ?", (older,))
+            newer = db.execute(
                 "SELECT spool, replaces FROM intents WHERE inode = ? AND state != ?", (intent.inode, CANCELLED)
             ).fetchall()
-            cancelled = self._db.execute(
-                "SELECT spool, known FROM intents WHERE state = ? AND name = ?", (CANCELLED, os.fsencode(intent.name))
+            cancelled = db.execute(
+                "SELECT spool, known FROM intents WHERE state = ? AND name = ?", (CANCELLED, name)
             ).fetchall()
             for spool, known in cancelled:
                 ids = json.dumps(sorted({*json.loads(known), file_id}))
-                self._db.execute("UPDATE intents SET known = ? WHERE spool = ?", (ids, spool))
+                db.execute("UPDATE intents SET known = ? WHERE spool = ?", (ids, spool))
             for spool, replaces in newer:
                 ids = json.dumps(sorted({*json.loads(replaces), file_id} - delete))
-                self._db.execute("UPDATE intents SET replaces = ? WHERE spool = ?", (ids, spool))
+                db.execute("UPDATE intents SET replaces = ? WHERE spool = ?", (ids, spool))
+
+        return self._group.queue(change, keep=True)
 
     def forget(self, spool: str) -> None:
-        """Drop the intent for `spool`, if there is one."""
-        with self._using():
-            self._db.execute("DELETE FROM intents WHERE spool = ?", (spool,))
+        """Drop the intent for `spool`, if there is one: with the next change, since nothing depends on when."""
+        self._group.queue(_statement("DELETE FROM intents WHERE spool = ?", spool), keep=True)
 
     def delete_later(self, file_id: str) -> None:
         """Queue the deletion of `file_id` on the service."""
-        with self._using():
-            self._db.execute("INSERT OR IGNORE INTO deletions VALUES (?)", (file_id,))
+        self._group.queue(_statement("INSERT OR IGNORE INTO deletions VALUES (?)", file_id), keep=True).wait()
 
     def deleted(self, file_id: str) -> None:
-        """Record that `file_id` is gone from the service."""
-        with self._using():
-            self._db.execute("DELETE FROM deletions WHERE id = ?", (file_id,))
+        """Record that `file_id` is gone from the service: with the next change, since a deletion can be repeated."""
+        self._group.queue(_statement("DELETE FROM deletions WHERE id = ?", file_id), keep=True)
 
     def intents(self) -> list[Intent]:
         """Return every intent, oldest first."""
-        with self._using():
-            rows = self._db.execute("SELECT * FROM intents ORDER BY rowid").fetchall()
-        return [
-            Intent(
-                spool=spool,
-                name=os.fsdecode(name),
-                state=state,
-                purpose=purpose,
-                size=size,
-                sha256=sha256,
-                mtime_ns=mtime_ns,
-                inode=inode,
-                replaces=frozenset(json.loads(replaces)),
-                started=started,
-                known=frozenset(json.loads(known)),
-                error=error,
-                local_name=os.fsdecode(local_name),
-                acknowledged=acknowledged,
-                private=bool(private),
-                unanswered=int(started > 0),
-            )
-            for (
-                spool,
-                name,
-                state,
-                purpose,
-                size,
-                sha256,
-                mtime_ns,
-                inode,
-                replaces,
-                started,
-                known,
-                error,
-                local_name,
-                acknowledged,
-                private,
-            ) in rows
-        ]
+        rows = self._group.read(f"SELECT {', '.join(_COLUMNS[:-1])} FROM intents ORDER BY rowid")  # noqa: S608
+        return [_intent(row) for row in rows]
+
+    def carried(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the spool files whose bytes are in the journal itself, by name, with those bytes."""
+        carriers = "SELECT spool FROM intents WHERE data IS NOT NULL AND state != ?"
+        for (spool,) in self._group.read(carriers, (CANCELLED,)):
+            for (data,) in self._group.read("SELECT data FROM intents WHERE spool = ?", (spool,)):
+                yield spool, data
 
     def deletions(self) -> list[str]:
         """Return the ids that are still to be deleted on the service."""
-        with self._using():
-            return [file_id for (file_id,) in self._db.execute("SELECT id FROM deletions")]
-
-    @contextlib.contextmanager
-    def _using(self) -> Iterator[None]:
-        """Hold the lock, and let a full or failing disk reach the writer as an errno (W7)."""
-        try:
-            with self._lock:
-                yield
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise  # a fault of ours, not of the disk
-        except sqlite3.Error as error:
-            code = errno.ENOSPC if "full" in str(error) else errno.EIO
-            raise OSError(code, f"The journal cannot be written: {error}") from error
+        return [file_id for (file_id,) in self._group.read("SELECT id FROM deletions")]
 
     def close(self) -> None:
         """Close the database."""
-        with self._lock:
-            self._db.close()
+        self._group.close()
+
+    def _prepare(self, path: Path) -> None:
+        def change(db: sqlite3.Connection) -> None:
+            (layout,) = db.execute("PRAGMA user_version").fetchone()
+            if layout == _LAYOUT - 1:
+                db.execute("ALTER TABLE intents ADD COLUMN data BLOB")
+            elif layout not in (0, _LAYOUT):
+                raise sqlite3.ProgrammingError(f"{path} was written by another version of moonfs (layout {layout})")
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {_LAYOUT}")
+
+        self._group.queue(change).wait()
+
+
+def _statement(statement: str, value: str) -> Callable[[sqlite3.Connection], None]:
+    def change(db: sqlite3.Connection) -> None:
+        db.execute(statement, (value,))
+
+    return change
+
+
+def _intent(row: tuple[Any, ...]) -> Intent:
+    fields = dict(zip(_COLUMNS, row, strict=False))
+    return Intent(
+        **fields
+        | {
+            "name": os.fsdecode(fields["name"]),
+            "local_name": os.fsdecode(fields["local_name"]),
+            "replaces": frozenset(json.loads(fields["replaces"])),
+            "known": frozenset(json.loads(fields["known"])),
+            "private": bool(fields["private"]),
+            "unanswered": int(fields["started"] > 0),
+        }
+    )
 
 
 def _row(intent: Intent) -> tuple[object, ...]:
@@ -313,4 +326,5 @@ def _row(intent: Intent) -> tuple[object, ...]:
         os.fsencode(intent.local_name),
         intent.acknowledged,
         int(intent.private),
+        None,
     )

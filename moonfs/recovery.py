@@ -8,6 +8,7 @@ request and starts nothing.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,8 @@ class Recovery:
         """
         self._space.doom(frozenset(self._journal.deletions()))
         intents = self._journal.intents()
+        for spool, data in self._journal.carried():
+            self._spool.restore(spool, data)
         self._spool.clean({intent.spool for intent in intents})
         live = [intent for intent in intents if intent.state != journal_states.CANCELLED]
         newest = {intent.inode: intent for intent in sorted(live, key=lambda intent: intent.acknowledged)}
@@ -113,13 +116,14 @@ class Recovery:
         Raises:
             OSError: its bytes cannot be read.
         """
-        try:
+        file: SpoolFile | None = None
+        with contextlib.suppress(FileNotFoundError):
             file = self._spool.reopen(intent.spool)
-        except FileNotFoundError:
+        if intent.started and intent.state != journal_states.LOCAL and self._has_arrived(intent, file):
+            return None
+        if file is None:
             log.warning("The bytes of %s are gone", intent.name)
             self._journal.forget(intent.spool)
-            return None
-        if intent.started and intent.state != journal_states.LOCAL and self._has_arrived(intent, file):
             return None
         if intent.state == journal_states.UPLOADING:
             if not intent.local_name:
@@ -149,8 +153,11 @@ class Recovery:
             local.failure = (local.generation, Rejected(intent.error))
         return local
 
-    def _has_arrived(self, intent: Intent, file: SpoolFile) -> bool:
-        """Say whether an interrupted upload had arrived; if so, finish it: attributes, original, deletions (W4)."""
+    def _has_arrived(self, intent: Intent, file: SpoolFile | None) -> bool:
+        """Say whether an interrupted upload had arrived; if so, finish it: attributes, original, deletions (W4).
+
+        Without `file` its bytes are an original already: the row was to go next.
+        """
         copies = [
             copy for copy in copies_of(intent, self._account.known().values()) if not self._space.is_doomed(copy.id)
         ]
@@ -165,11 +172,12 @@ class Recovery:
             return False
         self._attributes.set(stored.id, mtime_ns=intent.mtime_ns, inode=intent.inode, sha256=intent.sha256 or None)
         surplus = intent.replaces - {stored.id}
-        self._journal.stored(intent, stored.id, surplus)
+        self._journal.stored(intent, stored.id, surplus).wait()
         self._space.own(intent.name, stored.id)
         self._space.doom(surplus)
-        file.rest()
-        if intent.sha256:
+        if file is not None:
+            file.rest()
+        if file is not None and intent.sha256:
             self._adopt(file.path, intent.sha256, intent.size)
         return True
 

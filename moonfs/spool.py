@@ -14,8 +14,11 @@ import os
 import secrets
 from collections.abc import Collection
 from pathlib import Path
+from typing import Final
 
 _CHUNK = 1024 * 1024
+#: The most bytes that the journal carries in place of a sync of the spool file and its directory.
+CARRIED_BYTES: Final = 64 * 1024
 
 
 class SpoolFile:
@@ -62,6 +65,10 @@ class SpoolFile:
         """Cut, or extend with zeros, to `length` bytes."""
         os.ftruncate(self._open(), length)
         self.size = length
+
+    def small(self) -> bytes | None:
+        """Return all the bytes where they are few enough for the journal to carry, else None."""
+        return self.read(self.size, 0) if self.size <= CARRIED_BYTES else None
 
     def sync(self) -> None:
         """Make the bytes durable, and the first time the name of the file too (fsync of file and directory)."""
@@ -134,6 +141,25 @@ class Spool:
         """
         path = self._directory / name
         return SpoolFile(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+
+    def restore(self, name: str, data: bytes) -> None:
+        """Make the spool file `name` hold `data`, which the journal carries: its own bytes may not have become durable.
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        path = self._directory / name
+        try:
+            if path.stat().st_size == len(data) and path.read_bytes() == data:
+                return
+        except FileNotFoundError:
+            pass
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        file = SpoolFile(path, fd)
+        try:
+            file.write(data, 0)
+        finally:
+            file.rest()
 
     def clean(self, keep: Collection[str]) -> int:
         """Delete every spool file that the journal does not refer to; return how many."""

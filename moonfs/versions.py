@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from moonfs import journal as journal_states
 from moonfs import names
@@ -49,6 +50,10 @@ from moonfs.wire import FileObject
 from moonfs.writeback import Uploader
 
 log = logging.getLogger(__name__)
+
+#: Seconds between a close and its upload in write-back: who goes on writing uploads once, and a copy of many files is
+#: over before the uploads of the first ones take the processor.
+LINGER: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -142,13 +147,13 @@ class Versions:
             self.store(local)
 
     def _acknowledge(self, local: LocalFile) -> None:
-        """Bring bytes and intent to this disk (W2): the spool file first, then the journal's row for it."""
+        """Bring bytes and intent to this disk (W2)."""
         with local.lock:
             if not self._has_news(local) or local.acknowledged == local.generation:
                 return
             self._check_type(local.name)
             self._promise(local)
-        self._schedule(local)
+        self._schedule(local, delay=LINGER)
 
     def _has_news(self, local: LocalFile) -> bool:
         """Whether there is something for the service; the file's lock must be held.
@@ -167,22 +172,26 @@ class Versions:
 
     def _promise(self, local: LocalFile) -> None:
         """Make the bytes durable, then the intent; the file's lock must be held."""
-        spool = local.materialise()
-        spool.sync()
-        older = local.committed
+        spool, older = local.materialise(), local.committed
+        self._record(local, self._pending(local, spool), spool, older)
         local.committed, local.acknowledged, local.kept = spool, local.generation, True
         local.journaled = None
-        self._record(local, self._pending(local), older)
 
-    def _record(self, local: LocalFile, intent: Intent, older: SpoolFile | None) -> None:
-        """Journal `intent` in place of what was committed before, in one step; the file's lock is held."""
+    def _record(self, local: LocalFile, intent: Intent, spool: SpoolFile, older: SpoolFile | None) -> None:
+        """Make `spool` durable and journal `intent` for it, in place of what was committed before; file's lock held.
+
+        Few bytes go into the journal's row, so that one fsync does for both; others are synced before it.
+        """
+        data = spool.small()
+        if data is None:
+            spool.sync()
         left = self._leave_attempt(local, intent.spool)
         instead_of = ""
         if older is not None and older.name != intent.spool:
             # An upload under way still needs its row, unless the name has changed since.
             flying = older is local.lent and local.attempt is not None and local.attempt.name == local.name
             instead_of = "" if flying else older.name
-        self._journal.put(intent, *left, instead_of=instead_of)
+        self._journal.put(intent, *left, instead_of=instead_of, data=data)
         if older is not None and older.name != intent.spool and older is not local.lent:
             older.discard()
 
@@ -207,14 +216,13 @@ class Versions:
         self._disowned.look_for(left)
         return [left]
 
-    def _pending(self, local: LocalFile) -> Intent:
-        assert local.committed is not None
+    def _pending(self, local: LocalFile, spool: SpoolFile) -> Intent:
         return Intent(
-            spool=local.committed.name,
+            spool=spool.name,
             name=local.name,
             state=journal_states.PENDING,
             purpose=self._settings.purpose,
-            size=local.committed.size,
+            size=spool.size,
             sha256="",
             mtime_ns=local.mtime_ns,
             inode=local.inode,
@@ -226,9 +234,9 @@ class Versions:
     def remember_time(self, local: LocalFile) -> None:
         """Journal a modification time that was set on bytes that are kept here (A1); the lock must be held."""
         with local.lock:
-            journaled, pending = local.journaled, local.pending and local.lent is None
-            if pending:
-                self._journal.put(self._pending(local))
+            journaled = local.journaled
+            if local.pending and local.lent is None and local.committed is not None:
+                self._journal.put(self._pending(local, local.committed))
         if journaled is not None and not local.handles:
             self.keep_local(local)
 
@@ -293,7 +301,7 @@ class Versions:
                 spool, generation = local.materialise(), local.generation
             local.lent = spool
             if acknowledged:
-                intent = local.attempt or self._pending(local)
+                intent = local.attempt or self._pending(local, spool)
                 intent.replaces = local.replaces
             else:
                 intent = Intent(
@@ -357,6 +365,8 @@ class Versions:
         Returns the ids to delete now; the journal has them.
         """
         local, intent = flight.local, flight.intent
+        if flight.background:
+            self._outlast_the_journal(flight)
         with self._lock:
             surplus = intent.replaces - {file.id}
             gone = not flight.moves and intent.name != local.name and local.stays_local
@@ -370,11 +380,11 @@ class Versions:
             self._space.own(intent.name, file.id)
             with local.lock:
                 self._attributes.set(file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None)
-                self._journal.stored(intent, file.id, surplus)
                 sent, local.lent = local.lent, None
                 local.replaces = (local.replaces - intent.replaces) | ({file.id} - surplus)
                 local.attempt = None
                 renamed = not flight.moves and intent.name != local.name
+                older = ""
                 if not renamed:
                     local.stored = flight.generation
                     local.sha256 = intent.sha256
@@ -384,9 +394,11 @@ class Versions:
                     if overtaken is not None:
                         local.committed = None
                         if overtaken is not sent:
-                            self._journal.forget(overtaken.name)
+                            older = overtaken.name
                             overtaken.discard()
                     local.kept = local.committed is not None
+                # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
+                recorded = self._journal.stored(intent, file.id, surplus, older)
                 local.lock.notify_all()
             if sent is not None and sent is not local.spool and sent is not local.committed:
                 sent.rest()
@@ -401,7 +413,17 @@ class Versions:
                 # It was renamed or overwritten while it was on its way.
                 self._schedule(local)
             self.end_use(local)
+        recorded.wait()
         return surplus
+
+    @staticmethod
+    def _outlast_the_journal(flight: _Flight) -> None:
+        """Make bytes durable that only the journal's row was sure to keep: the row goes, the original stays (R5)."""
+        try:
+            if flight.local.lent is not None:
+                flight.local.lent.sync()
+        except OSError as error:
+            log.warning("The original of %s may not survive a power cut: %s", flight.intent.name, error.strerror)
 
     def _store_failed(self, flight: _Flight, error: BaseException) -> None:
         """Leave everything as it was before the flight, but for what is acknowledged: that is tried again."""
@@ -467,9 +489,7 @@ class Versions:
             state = (local.name, local.generation, local.mtime_ns)
             if local.journaled == state:
                 return
-            spool = local.materialise()
-            spool.sync()
-            older, local.committed = local.committed, None
+            spool, older = local.materialise(), local.committed
             intent = Intent(
                 spool=spool.name,
                 name=local.name,
@@ -483,7 +503,8 @@ class Versions:
                 acknowledged=time.time_ns(),
                 private=local.private,
             )
-            self._record(local, intent, older)
+            self._record(local, intent, spool, older)
+            local.committed = None
             local.kept = True
             local.journaled = state
 

@@ -32,7 +32,10 @@ class Workers:
         """Run at most `limit` tasks at once."""
         self._most = limit
         self._limit = limit
-        self._cond = threading.Condition()
+        lock = threading.RLock()
+        self._cond = threading.Condition(lock)
+        self._watch = threading.Condition(lock)
+        self._watched = False
         self._tasks: list[_Task] = []
         self._numbers = itertools.count()
         self._threads: list[threading.Thread] = []
@@ -45,9 +48,11 @@ class Workers:
         with self._cond:
             if self._closing:
                 return
-            heapq.heappush(self._tasks, _Task(time.monotonic() + delay, next(self._numbers), run))
+            task = _Task(time.monotonic() + delay, next(self._numbers), run)
+            heapq.heappush(self._tasks, task)
+            if self._tasks[0] is task:
+                self._wake_one()
             self._staff()
-            self._cond.notify_all()
 
     def slow_down(self) -> None:
         """Halve what runs at once: the service asked for less (429)."""
@@ -60,7 +65,7 @@ class Workers:
             if self._limit < self._most:
                 self._limit += 1
                 self._staff()
-                self._cond.notify_all()
+                self._wake_one()
 
     @property
     def waiting(self) -> int:
@@ -72,6 +77,7 @@ class Workers:
         with self._cond:
             self._closing = True
             self._cond.notify_all()
+            self._watch.notify_all()
             threads = list(self._threads)
         deadline = time.monotonic() + timeout
         for thread in threads:
@@ -92,7 +98,6 @@ class Workers:
                 self._idle -= 1
                 if task is None:
                     return
-                self._running += 1
             try:
                 task.run()
             except Exception:
@@ -101,18 +106,27 @@ class Workers:
                 with self._cond:
                     self._running -= 1
                     self._idle += 1
-                    self._cond.notify_all()
 
     def _next(self) -> _Task | None:
-        """Wait for a task that is due and may run; None at the end."""
+        """Wait for a task that is due and may run; None at the end.
+
+        One idle thread at a time keeps watch for the first task to be due; it wakes the next one when it takes it.
+        """
         while not self._closing:
-            if not self._tasks or self._running >= self._limit:
+            if not self._tasks or self._running >= self._limit or self._watched:
                 self._cond.wait()
                 continue
             delay = self._tasks[0].due - time.monotonic()
             if delay <= 0:
+                self._running += 1
                 task = heapq.heappop(self._tasks)
                 self._staff(busy=1)
+                self._wake_one()
                 return task
-            self._cond.wait(delay)
+            self._watched = True
+            self._watch.wait(delay)
+            self._watched = False
         return None
+
+    def _wake_one(self) -> None:
+        (self._watch if self._watched else self._cond).notify()

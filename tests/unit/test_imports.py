@@ -27,7 +27,7 @@ LAYERS = """
     localfile
     api
     spool  journal  attributes  originals  contents  listing  errorlog
-    names  workers
+    names  workers  groupcommit
     config
     errors  wire
 """

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import stat
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,8 +83,8 @@ def test_every_field_survives_a_crash(path: Path, tmp_path: Path, entry: Intent)
 def test_synchronous_is_full(path: Path) -> None:
     """W2: power loss after `put` does not undo it."""
     journal = Journal(path)
-    assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert journal._group._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert journal._group._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     journal.close()
 
 
@@ -104,12 +105,14 @@ def test_stored_is_one_transaction(path: Path, tmp_path: Path) -> None:
     journal = Journal(path)
     entry = intent(replaces=frozenset({"old"}))
     journal.put(entry)
-    journal._db.execute("CREATE TRIGGER cut BEFORE DELETE ON intents BEGIN SELECT RAISE(ABORT, 'power loss'); END")
+    journal._group._db.execute(
+        "CREATE TRIGGER cut BEFORE DELETE ON intents BEGIN SELECT RAISE(ABORT, 'power loss'); END"
+    )
     with pytest.raises(sqlite3.Error):
-        journal.stored(entry, "new", frozenset({"old"}))
+        journal.stored(entry, "new", frozenset({"old"})).wait()
     assert journal.deletions() == [] and len(journal.intents()) == 1
-    journal._db.execute("DROP TRIGGER cut")
-    journal.stored(entry, "new", frozenset({"old", "older"}))
+    journal._group._db.execute("DROP TRIGGER cut")
+    journal.stored(entry, "new", frozenset({"old", "older"})).wait()
     again = crashed(path, tmp_path / "after")
     assert sorted(again.deletions()) == ["old", "older"] and again.intents() == []
     again.close()
@@ -121,7 +124,7 @@ def test_deletions_repeat_harmlessly(path: Path) -> None:
     journal = Journal(path)
     for _ in range(2):
         journal.delete_later("x")
-        journal.stored(intent("gone"), "new", frozenset({"x", "y"}))
+        journal.stored(intent("gone"), "new", frozenset({"x", "y"})).wait()
     assert sorted(journal.deletions()) == ["x", "y"]
     for _ in range(2):
         journal.deleted("x")
@@ -133,9 +136,9 @@ def test_a_statement_that_fails_blocks_nobody(path: Path) -> None:
     """E2: an error inside of `stored` leaves neither an open transaction nor a held lock."""
     journal = Journal(path)
     with pytest.raises(sqlite3.Error):
-        journal.stored(intent(), "new", frozenset({object()}))  # type: ignore[arg-type]
+        journal.stored(intent(), "new", frozenset({object()})).wait()  # type: ignore[arg-type]
     journal.put(intent())
-    journal.stored(intent(), "new", frozenset())
+    journal.stored(intent(), "new", frozenset()).wait()
     journal.close()
 
 
@@ -150,7 +153,7 @@ def test_any_thread_may_call(path: Path) -> None:
                 entry = intent(f"{number}-{turn}", inode=100 * number + turn)
                 journal.put(entry)
                 assert journal.attempt(entry)
-                journal.stored(entry, "new", frozenset({f"{number}-{turn}"}))
+                journal.stored(entry, "new", frozenset({f"{number}-{turn}"})).wait()
         except BaseException as error:
             problems.append(error)
 
@@ -163,8 +166,99 @@ def test_any_thread_may_call(path: Path) -> None:
     journal.close()
 
 
+def test_threads_that_wait_share_a_commit(path: Path) -> None:
+    """W2: changes that gather while the disk is busy are durable with its next fsync, in the order of the calls."""
+    journal = Journal(path)
+    commits: list[str] = []
+    journal._group._db.set_trace_callback(
+        lambda statement: commits.append(statement) if statement == "COMMIT" else None
+    )
+    threads = [threading.Thread(target=journal.put, args=(intent(f"s{number}", inode=number),)) for number in range(8)]
+    with journal._group._turn:  # as during an fsync
+        for number, thread in enumerate(threads):
+            thread.start()
+            while len(journal._group._queue) <= number:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert commits == ["COMMIT"]
+    assert [entry.spool for entry in journal.intents()] == [f"s{number}" for number in range(8)]
+    journal.close()
+
+
+def test_a_change_that_fails_takes_no_other_along(path: Path) -> None:
+    """E2: of changes that share a commit the wrong one fails alone, and is told to whoever made it."""
+    journal = Journal(path)
+    bad = journal.stored(intent("bad"), "new", frozenset({object()}))  # type: ignore[arg-type]
+    good = journal.stored(intent("good"), "new", frozenset({"old"}))
+    good.wait()
+    with pytest.raises(sqlite3.Error):
+        bad.wait()
+    assert journal.deletions() == ["old"]
+    journal.close()
+
+
+def test_what_a_full_disk_refuses_reaches_the_writer_or_is_recorded_later(path: Path) -> None:
+    """W7, W4: a promise that cannot be recorded is an error; what is known is recorded later."""
+    journal = Journal(path)
+    entry = intent(state=states.PENDING)
+    journal.put(entry)
+    journal._group._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(OSError, match="cannot be written"):
+        journal.put(intent("s2"))
+    journal.stored(entry, "new", frozenset({"old"})).wait()
+    assert [left.spool for left in journal.intents()] == ["s1"]
+    journal._group._db.execute("PRAGMA query_only = OFF")
+    assert (journal.intents(), journal.deletions()) == ([], ["old"])
+    journal.close()
+
+
+def test_an_unneeded_row_goes_with_the_next_change(path: Path, tmp_path: Path) -> None:
+    """L4: what nothing depends on costs no fsync of its own; it is done at the end at the latest."""
+    journal = Journal(path)
+    journal.put(intent())
+    journal.forget("s1")
+    again = crashed(path, tmp_path / "after")
+    assert len(again.intents()) == 1
+    again.close()
+    journal.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT count(*) FROM intents").fetchone() == (0,)
+    db.close()
+
+
+def test_bytes_that_the_journal_carries(path: Path, tmp_path: Path) -> None:
+    """W2: durable with their row; kept when only the row changes, and dropped when the file has them."""
+    journal = Journal(path)
+    journal.put(intent(state=states.PENDING), intent("s2"), data=b"bytes")
+    journal.put(intent(state=states.PENDING, mtime_ns=1))
+    assert journal.attempt(intent(state=states.PENDING, started=1.0))
+    again = crashed(path, tmp_path / "after")
+    assert list(again.carried()) == [("s1", b"bytes")]
+    again.put(intent(state=states.CANCELLED))
+    assert list(again.carried()) == []  # nobody wants them any more
+    again.close()
+    journal.put(intent(), data=None)
+    assert list(journal.carried()) == [] and len(journal.intents()) == 2
+    journal.close()
+
+
+def test_a_journal_of_the_layout_before_is_brought_up(path: Path) -> None:
+    """Tenet 1: what an earlier moonfs left pending is taken over."""
+    journal = Journal(path)
+    journal.put(intent())
+    journal._group._db.execute("ALTER TABLE intents DROP COLUMN data")
+    journal._group._db.execute("PRAGMA user_version = 3")
+    journal.close()
+    journal = Journal(path)
+    assert journal.intents() == [intent()]
+    journal.put(intent("s2"), data=b"bytes")
+    assert list(journal.carried()) == [("s2", b"bytes")]
+    journal.close()
+
+
 def cut(journal: Journal, event: str) -> None:
-    journal._db.execute(f"CREATE TRIGGER cut BEFORE {event} BEGIN SELECT RAISE(ABORT, 'power loss'); END")
+    journal._group._db.execute(f"CREATE TRIGGER cut BEFORE {event} BEGIN SELECT RAISE(ABORT, 'power loss'); END")
 
 
 def test_a_newer_version_takes_the_place_of_an_older_one_in_one_step(path: Path) -> None:
@@ -175,7 +269,7 @@ def test_a_newer_version_takes_the_place_of_an_older_one_in_one_step(path: Path)
     with pytest.raises(sqlite3.Error):
         journal.put(intent("new", state=states.PENDING), intent("new.left", inode=0), instead_of="old")
     assert [entry.spool for entry in journal.intents()] == ["old"]
-    journal._db.execute("DROP TRIGGER cut")
+    journal._group._db.execute("DROP TRIGGER cut")
     journal.put(intent("new", state=states.PENDING), intent("new.left", inode=0), instead_of="old")
     assert [entry.spool for entry in journal.intents()] == ["new", "new.left"]
     journal.put(intent("new", state=states.PENDING, name="b.txt"), instead_of="new")
@@ -193,7 +287,7 @@ def test_giving_up_is_one_step(path: Path) -> None:
     with pytest.raises(sqlite3.Error):
         journal.give_up({"s1", "s2"}, [left], ["x"])
     assert [entry.state for entry in journal.intents()] == [states.LOCAL] * 3 and journal.deletions() == []
-    journal._db.execute("DROP TRIGGER cut")
+    journal._group._db.execute("DROP TRIGGER cut")
     for _ in range(2):
         journal.give_up({"s1", "s2", "never there"}, [left], ["x"])
     assert {(entry.spool, entry.state) for entry in journal.intents()} == {
@@ -232,7 +326,8 @@ def test_an_attempt_that_was_given_up_is_overtaken(path: Path, state: str | None
     """W8: unlinked or overwritten before it was sent: it makes no row anew, and a cancelled one stays cancelled."""
     journal = Journal(path)
     rows = [] if state is None else [intent(state=state)]
-    journal.put(*rows)
+    if rows:
+        journal.put(*rows)
     assert not journal.attempt(intent(state=states.PENDING, started=7.5))
     assert not journal.attempt(intent(state=states.UPLOADING, started=7.5, cancelled=True))
     assert journal.intents() == rows
@@ -273,7 +368,7 @@ def test_a_newer_version_replaces_what_was_stored_meanwhile(path: Path) -> None:
     sent = intent("old", state=states.PENDING, replaces=frozenset({"v0"}))
     journal.put(sent, intent("new", state=states.PENDING, replaces=frozenset({"v0", "v1"})))
     journal.put(intent("stranger", inode=5, replaces=frozenset({"z"})))
-    journal.stored(sent, "v2", frozenset({"v0"}))
+    journal.stored(sent, "v2", frozenset({"v0"})).wait()
     assert {entry.spool: entry.replaces for entry in journal.intents()} == {"new": {"v1", "v2"}, "stranger": {"z"}}
     assert journal.deletions() == ["v0"]
     journal.close()
@@ -283,7 +378,7 @@ def test_what_was_renamed_during_its_upload_keeps_its_row(path: Path) -> None:
     """W9: the same bytes are to get another name: what was stored under the old one is replaced by that."""
     journal = Journal(path)
     journal.put(intent(name="b.txt", state=states.PENDING))
-    journal.stored(intent(name="a.txt", state=states.PENDING), "v1", frozenset())
+    journal.stored(intent(name="a.txt", state=states.PENDING), "v1", frozenset()).wait()
     (row,) = journal.intents()
     assert (row.name, row.replaces) == ("b.txt", {"v1"})
     journal.close()
@@ -294,7 +389,7 @@ def test_a_cancelled_upload_owns_nothing_that_another_stored(path: Path) -> None
     journal = Journal(path)
     cancelled = intent("old", state=states.CANCELLED, started=5.0, known=frozenset({"k"}))
     journal.put(cancelled, replace(cancelled, spool="elsewhere", name="b.txt"), intent("new"))
-    journal.stored(intent("new"), "v2", frozenset())
+    journal.stored(intent("new"), "v2", frozenset()).wait()
     rows = {entry.spool: entry for entry in journal.intents()}
     assert rows["old"].known == {"k", "v2"} and rows["elsewhere"].known == {"k"}
     assert all(entry.replaces == frozenset() for entry in rows.values()), "a cancelled row replaces nothing"
@@ -325,7 +420,7 @@ def test_a_journal_of_another_layout_is_left_alone(path: Path) -> None:
     """L1, tenet 1: rows of another version are never guessed at, nor lost."""
     journal = Journal(path)
     journal.put(intent())
-    journal._db.execute("PRAGMA user_version = 1")
+    journal._group._db.execute("PRAGMA user_version = 1")
     journal.close()
     with pytest.raises(sqlite3.DatabaseError, match="another version"):
         Journal(path)
