@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from moonfs import errors, names
+from moonfs.dispatch import Dispatch
 from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Attr, Filesystem, Opened
 
@@ -394,7 +395,7 @@ def run(operations: Operations, mountpoint: str, **options: Any) -> None:
     Raises:
         RuntimeError: libfuse could not mount; it has said why on standard error.
     """
-    fuse.FUSE(operations, mountpoint, raw_fi=True, encoding=_ENCODING, foreground=True, **options)
+    Dispatch(operations, mountpoint, raw_fi=True, encoding=_ENCODING, foreground=True, **options)
 
 
 def _process() -> int:

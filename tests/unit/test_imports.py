@@ -27,7 +27,7 @@ LAYERS = """
     localfile
     api
     spool  journal  attributes  originals  contents  listing  errorlog
-    names  workers  groupcommit
+    names  workers  groupcommit  dispatch
     config
     errors  wire
 """
@@ -43,7 +43,7 @@ HOMES = {
     "httpx": {"api"},
     "httpcore": {"api"},
     "cachetools": {"contents", "listing"},
-    "fuse": {"operations", "mount"},
+    "fuse": {"operations", "dispatch", "mount"},
     "click": {"cli"},
     "rich": {"cli", "mount"},
     "starlette": {"server"},
