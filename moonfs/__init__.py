@@ -6,8 +6,9 @@ A module imports only from lines below its own; modules on one line do not know 
     mount                                     the life of one mount: lock, key, daemon, readiness, end
     operations · mountpoints                  the FUSE adapter with the one errno boundary · the mount table
     filesystem                                what the drive is: every promise about paths and handles; no errno
-    versions                                  the life of a written file: spooled, in flight, stored or kept here
-    recovery                                  what an earlier run left in the journal
+    versions                                  the life of a written file: made safe, given up, renamed, at rest
+    flights                                   its versions on their way to the service, and what becomes of them
+    promises · recovery                       bytes and intents made durable here · what an earlier run left of them
     disowned                                  uploads that nobody wants any more, and their copies
     writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits
     namespace                                 what every name means: local files over the remote listing

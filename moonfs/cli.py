@@ -17,7 +17,7 @@ import click
 import moonfs
 from moonfs import config, mountpoints
 from moonfs.config import Directories
-from moonfs.errors import UsageError, plain_english
+from moonfs.errors import UsageError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -283,7 +283,7 @@ def _show(drive: dict[str, Any]) -> None:
     if uploads["local"]:
         row("local only", ", ".join(uploads["local"]))
     for failed in uploads["failed"]:
-        row("not uploaded", f"{failed['name']}: {plain_english(failed['error'])}")
+        row("not uploaded", f"{failed['name']}: {failed['error']} ({failed['errno']})")
     content = caches["content"]
     row(
         "caches",

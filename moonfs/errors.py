@@ -164,6 +164,23 @@ class ProtocolError(ServiceError):
     """An answer that makes no sense."""
 
 
+#: Refusals of the file itself: trying again changes nothing, only another name or other bytes do.
+_FINAL: Final = (Rejected, FileTooLarge, InvalidName, NameTooLong)
+
+
+def is_final(error: BaseException) -> bool:
+    """Say whether the same upload fails whenever it is tried; anything else may succeed another time."""
+    return isinstance(error, _FINAL)
+
+
+def revive(kind: str, message: str) -> MoonfsError:
+    """Return the error that was recorded by the name of its class and its message; an unknown name is `Rejected`."""
+    found = globals().get(kind)
+    if not (isinstance(found, type) and issubclass(found, MoonfsError)):
+        found = Rejected
+    return found(message)
+
+
 #: The service's Chinese messages (LIVE), in plain English (E1).
 _TRANSLATIONS: Final = (
     ("没有解析出内容", "no text could be extracted from this file"),

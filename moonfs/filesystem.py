@@ -38,6 +38,7 @@ from moonfs.errors import (
     NotSupported,
     QuotaExceeded,
     ReadOnly,
+    plain_english,
 )
 from moonfs.journal import Journal
 from moonfs.localfile import LocalFile, not_here
@@ -115,8 +116,14 @@ class Filesystem:
         originals: Originals,
         attributes: Attributes,
         control: dict[str, Callable[[], bytes]] | None = None,
+        report: Callable[[str, MoonfsError], None] = lambda _name, _error: None,
+        errno_name: Callable[[MoonfsError], str] = lambda error: type(error).__name__,
     ) -> None:
-        """Wire the parts; `control` names the files of `.moonfs/` and what makes their bytes (N5)."""
+        """Wire the parts.
+
+        `control` names the files of `.moonfs/` and what makes their bytes (N5); `report(name, error)` is told of
+        uploads that fail in the background (E1); `errno_name(error)` is what status calls it.
+        """
         self._account = account
         self._settings = settings
         self._spool = spool
@@ -124,6 +131,7 @@ class Filesystem:
         self._originals = originals
         self._attributes = attributes
         self._control = control or {}
+        self._errno_name = errno_name
         self._lock = threading.RLock()
         self._space = Namespace()
         self._handles: dict[int, _Handle] = {}
@@ -141,6 +149,7 @@ class Filesystem:
             journal=journal,
             originals=originals,
             attributes=attributes,
+            report=report,
         )
 
     # Life cycle
@@ -165,7 +174,7 @@ class Filesystem:
 
     def close(self) -> None:
         """Stop the uploader and close every descriptor; what is unfinished stays in the journal."""
-        self._versions.uploader.close()
+        self._versions.close()
         with self._lock:
             for handle in self._handles.values():
                 if handle.fd >= 0:
@@ -238,7 +247,7 @@ class Filesystem:
         if isinstance(entry, LocalFile):
             file = entry.current if entry.clean else None
             state = "open" if entry.handles else "local" if entry.stays_local else "pending"
-            error = str(entry.failure[1]) if entry.failure else ""
+            error = str(entry.failure[1]) if entry.failure and entry.failed else ""
             sha256 = entry.sha256 if entry.clean else ""
             state = "failed" if error else state
         else:
@@ -542,10 +551,7 @@ class Filesystem:
         try:
             if not local.local_name(target[1]) and not replaced | local.replaces and over is None:
                 self._room.check_one_more(beside=local)
-            if self._settings.write_back or local.size == 0 or local.local_name(target[1]):
-                self._versions.rename_here(local, target[1], lambda: self._replaced_by_rename(target[1]))
-            else:
-                self._versions.store(local, name=target[1], replaced=replaced, over=over)
+            self._versions.rename(local, target[1], over, lambda: self._replaced_by_rename(target[1]))
         finally:
             with self._lock:
                 local.handles -= 1
@@ -593,7 +599,11 @@ class Filesystem:
                 "pending_bytes": sum(f.size for f in pending),
                 "deletions": len(self._journal.deletions()),
                 "local": sorted(f.name for f in locals_ if f.stays_local and not f.handles),
-                "failed": [{"name": f.name, "error": str(f.failure[1])} for f in locals_ if f.failure and f.kept],
+                "failed": [
+                    {"name": f.name, "error": plain_english(str(f.failure[1])), "errno": self._errno_name(f.failure[1])}
+                    for f in locals_
+                    if f.failure and f.failed
+                ],
             },
             "caches": {
                 "content": {"bytes": contents.used, "hits": contents.hits, "misses": contents.misses},

@@ -28,6 +28,7 @@ from types import EllipsisType
 from typing import Any, Final
 
 from moonfs import names
+from moonfs.errors import MoonfsError, revive
 from moonfs.groupcommit import Change, GroupCommit
 from moonfs.wire import FileObject
 
@@ -133,6 +134,17 @@ class Intent:
         )
 
 
+def said(error: MoonfsError) -> str:
+    """Return what an intent's `error` says of a refusal, for `failure_of`."""
+    return f"{type(error).__name__}: {error}"
+
+
+def failure_of(intent: Intent) -> MoonfsError:
+    """Return the refusal that `intent` has met, as it was."""
+    kind, colon, message = intent.error.partition(": ")
+    return revive(kind, message) if colon else revive("", intent.error)
+
+
 class Journal:
     """The journal of one account on one machine; its file is owned by one mount (L3)."""
 
@@ -202,9 +214,10 @@ class Journal:
 
         def change(db: sqlite3.Connection) -> bool:
             changed = db.execute(
-                "UPDATE intents SET state = ?, sha256 = ?, started = ?, known = ?, replaces = ? "
-                "WHERE spool = ? AND name = ? AND state != ?",
-                values + key,
+                # What was acknowledged meanwhile stays so.
+                "UPDATE intents SET state = CASE state WHEN ? THEN state ELSE ? END, sha256 = ?, started = ?, "
+                "known = ?, replaces = ? WHERE spool = ? AND name = ? AND state != ?",
+                (PENDING, *values, *key),
             ).rowcount
             if not changed and row is not None:
                 changed = db.execute(f"{_PUT} WHERE state != '{CANCELLED}'", row).rowcount

@@ -15,7 +15,7 @@ import time
 from typing import Final
 
 from moonfs import names, wire
-from moonfs.errors import BytesNotHere, FileTooLarge, MoonfsError
+from moonfs.errors import BytesNotHere, FileTooLarge, MoonfsError, is_final
 from moonfs.journal import Intent
 from moonfs.spool import Spool, SpoolFile
 from moonfs.wire import FileObject
@@ -47,7 +47,7 @@ class LocalFile:
         kept: the bytes are acknowledged and may not be dropped with the last handle.
         refused: why the bytes here are not what was written (ENOSPC, EFBIG); nothing of them is uploaded.
         journaled: name, generation and mtime_ns that the journal has of a file that stays local.
-        failure: (generation, error) of an upload that the service refused for good.
+        failure: (generation, error) of an upload that the service refused.
     """
 
     def __init__(
@@ -111,9 +111,14 @@ class LocalFile:
         return self.committed is not None and self.committed is self.spool
 
     @property
-    def refused_for_good(self) -> bool:
-        """Whether the service has refused the bytes that were acknowledged."""
+    def failed(self) -> bool:
+        """Whether the service has refused the bytes that are kept."""
         return self.failure is not None and self.failure[0] == self.acknowledged
+
+    @property
+    def refused_for_good(self) -> bool:
+        """Whether the service has refused the bytes that are kept, and would again."""
+        return self.failure is not None and self.failed and is_final(self.failure[1])
 
     @property
     def stays_local(self) -> bool:
@@ -123,6 +128,28 @@ class LocalFile:
     def local_name(self, name: str) -> bool:
         """Whether this file would stay local under `name` even with bytes in it (N6)."""
         return names.is_temporary(name) or (self.private and names.is_known_refused(name))
+
+    def has_news(self) -> bool:
+        """Say whether there is something for the service; the lock must be held.
+
+        Raises:
+            OSError, MoonfsError: what kept an earlier write, or an earlier upload of this generation, from being done.
+        """
+        if self.unlinked or self.clean or self.hollow:
+            return False
+        if self.refused is not None:
+            raise self.refused
+        if self.stays_local:
+            return False
+        if self.failure is not None and self.failure[0] == self.generation:
+            raise self.failure[1]
+        return True
+
+    def commit(self, spool: SpoolFile, generation: int | None = None) -> None:
+        """Note that the bytes of `spool` are promised to last, as `generation` (the newest); the lock must be held."""
+        self.committed = spool
+        self.acknowledged = self.generation if generation is None else generation
+        self.kept = True
 
     def read(self, length: int, offset: int) -> bytes:
         """Return up to `length` bytes from `offset`.

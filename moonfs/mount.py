@@ -250,10 +250,16 @@ class _Drive:
             originals=Originals(make_private(cache / "originals"), settings.originals_cache),
             attributes=attributes,
             control={"status.json": self.status, "errors.ndjson": self._error_log.text},
+            report=self._report,
+            errno_name=operations.errno_name,
         )
         self._stack.callback(self._filesystem.close)
         self._stack.callback(self._drain)
         self._filesystem.recover()
+
+    def _report(self, name: str, error: MoonfsError) -> None:
+        """Record an upload that failed with nobody waiting for it (E1)."""
+        self._error_log.record("upload", name, operations.errno_name(error), error)
 
     def _embed(self, state: Path) -> Account:
         assert self._request.local is not None

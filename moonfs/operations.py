@@ -141,9 +141,9 @@ class Operations:
     def _code(self, operation: str, args: tuple[Any, ...], error: errors.MoonfsError) -> int:
         code = errno_of(error)
         if not isinstance(error, _COMMON):
-            log.warning("%s %s: %s (%s)", operation, self._name(args), error, errno.errorcode[code])
+            log.warning("%s %s: %s (%s)", operation, self._name(args), error, errno_name(error))
             try:
-                self._error_log.record(operation, self._name(args), errno.errorcode[code], error)
+                self._error_log.record(operation, self._name(args), errno_name(error), error)
             except BaseException:
                 log.exception("The failure could not be recorded")
         return code
@@ -387,6 +387,13 @@ def errno_of(error: errors.MoonfsError) -> int:
         if code is not None:
             return code
     return errno.EIO
+
+
+def errno_name(error: errors.MoonfsError) -> str:
+    """Return the name of an error's errno, such as `ENOTSUP`."""
+    code = errno_of(error)
+    # ENOTSUP and EOPNOTSUPP are one number on Linux; the table says the former.
+    return "ENOTSUP" if code == errno.ENOTSUP else errno.errorcode[code]
 
 
 def run(operations: Operations, mountpoint: str, **options: Any) -> None:

@@ -11,14 +11,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 from moonfs import journal as journal_states
 from moonfs import names
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
-from moonfs.errors import Rejected
-from moonfs.journal import Intent, Journal
+from moonfs.journal import Intent, Journal, failure_of
 from moonfs.localfile import LocalFile
 from moonfs.namespace import Namespace
 from moonfs.originals import Originals
@@ -127,7 +125,8 @@ class Recovery:
             return None
         if intent.state == journal_states.UPLOADING:
             if not intent.local_name:
-                # Its writer was never told that it is safe.
+                # Its writer was never told that it is safe. A copy that comes late is its next upload's.
+                self._uploader.remember_doubt(intent, intent.name)
                 self._journal.forget(intent.spool)
                 file.rest()
                 return None
@@ -150,7 +149,7 @@ class Recovery:
             local.committed, local.acknowledged, local.attempt = file, local.generation, intent
         elif intent.state == journal_states.FAILED:
             local.committed, local.acknowledged = file, local.generation
-            local.failure = (local.generation, Rejected(intent.error))
+            local.failure = (local.generation, failure_of(intent))
         return local
 
     def _has_arrived(self, intent: Intent, file: SpoolFile | None) -> bool:
@@ -178,11 +177,15 @@ class Recovery:
         if file is not None:
             file.rest()
         if file is not None and intent.sha256:
-            self._adopt(file.path, intent.sha256, intent.size)
+            self._adopt(file, intent.sha256)
         return True
 
-    def _adopt(self, path: Path, sha256: str, size: int) -> None:
+    def _adopt(self, file: SpoolFile, sha256: str) -> None:
+        """Move bytes to the originals that may not have survived a power cut whole."""
         try:
-            self._originals.adopt(path, sha256, size)
+            if file.sha256() == sha256:
+                self._originals.adopt(file.path, sha256, file.size)
+            else:
+                file.discard()
         except OSError as error:
             log.warning("Cannot keep an original: %s", error.strerror)

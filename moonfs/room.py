@@ -41,8 +41,8 @@ class Room:
         total_bytes, total_files = snapshot.total_bytes, len(snapshot.files)
         with self._lock:
             for local in self._space.local.values():
-                if local.clean:
-                    continue
+                if local.clean or local.failed:
+                    continue  # what the service has counts already; what it refused takes no room
                 present = [snapshot.files[file_id] for file_id in local.replaces if file_id in snapshot.files]
                 total_bytes -= sum(file.bytes for file in present)
                 total_files -= len(present)

@@ -189,9 +189,7 @@ class Uploader:
             intent.state = journal_states.UPLOADING
         if intent.cancelled:
             raise Overtaken(f"{intent.name} is not wanted any more.")
-        # A new file that nobody was told is safe needs no record: after a crash there is nothing to finish.
-        recorded = intent.replaces or intent.local_name or intent.state == journal_states.PENDING
-        if recorded and not self._journal.attempt(intent):
+        if not self._journal.attempt(intent):
             raise Overtaken(f"{intent.name} has got another name or other bytes.")
         choices = purposes(intent.name, intent.purpose)
         for purpose in choices[:-1]:

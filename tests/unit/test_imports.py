@@ -20,7 +20,8 @@ LAYERS = """
     operations  mountpoints
     filesystem
     versions
-    recovery
+    flights
+    promises  recovery
     disowned
     writeback  remote  room
     namespace

@@ -4,200 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 
 from moonfs import errors
 from moonfs import journal as states
-from moonfs.attributes import Attributes
-from moonfs.config import Settings, make_private
 from moonfs.errors import MoonfsError
-from moonfs.filesystem import Filesystem
-from moonfs.journal import Journal
-from moonfs.originals import Originals
-from moonfs.remote import Remote
-from moonfs.spool import Spool, SpoolFile
+from moonfs.spool import SpoolFile
 from moonfs.wire import FileObject
+from tests.harness.house import SELF, Drive, House, in_thread, let_go, put_off, record
 from tests.harness.rest import at_rest
-
-SELF = os.getpid
-
-
-class Account:
-    """`api.Client` in memory. `gate` holds uploads back; `script` is what the next ones do."""
-
-    server_clock_offset = 0.0
-
-    def __init__(self) -> None:
-        self.files: dict[str, FileObject] = {}
-        self.bodies: dict[str, bytes] = {}
-        self.script: list[MoonfsError | None] = []
-        self.delete_error: MoonfsError | None = None
-        self.content_error: MoonfsError | None = None
-        self.gate: threading.Event | None = None
-        self.arrived = threading.Semaphore(0)
-        self.uploads = 0
-
-    def add(self, name: str, data: bytes, created_at: int = 0) -> FileObject:
-        file_id = f"id{len(self.bodies)}"
-        made = created_at or 1000 + len(self.bodies)
-        file = FileObject(id=file_id, bytes=len(data), created_at=made, filename=name)
-        self.files[file_id], self.bodies[file_id] = file, data
-        return file
-
-    def list(self, *, deadline: float | None = None) -> list[FileObject]:
-        return list(self.files.values())
-
-    def upload(self, source: BinaryIO, *, filename: str, size: int, purpose: str, deadline: float) -> FileObject:
-        self.uploads += 1
-        self.arrived.release()
-        step = self.script.pop(0) if self.script else None
-        if self.gate is not None:
-            assert self.gate.wait(10)
-        if step is not None:
-            raise step
-        data = source.read()
-        assert len(data) == size
-        return self.add(filename, data, created_at=int(time.time()) + len(self.bodies))
-
-    def retrieve(self, file_id: str) -> FileObject:
-        if file_id not in self.files:
-            raise errors.NotFound("gone", status=404)
-        return self.files[file_id]
-
-    def delete(self, file_id: str, *, deadline: float | None = None) -> None:
-        if self.delete_error is not None:
-            raise self.delete_error
-        if self.files.pop(file_id, None) is None:
-            raise errors.NotFound("gone", status=404)
-
-    def content(self, file_id: str) -> bytes:
-        if self.content_error is not None:
-            raise self.content_error
-        return b"text of " + self.bodies[file_id]
-
-    def close(self) -> None:
-        pass
-
-    def shown(self) -> dict[str, bytes]:
-        assert len({file.filename for file in self.files.values()}) == len(self.files), "two copies of one name"
-        return {file.filename: self.bodies[file.id] for file in self.files.values()}
-
-
-class Drive:
-    """A filesystem over `account` with its state in `home`."""
-
-    def __init__(self, account: Account, home: Path, **settings: Any) -> None:
-        self.account, self.home = account, home
-        chosen = Settings(**{"upload_timeout": 5.0, "listing_ttl": 0.0, **settings})
-        make_private(home)
-        self.attributes = Attributes(home / "attributes.db")
-        self.remote = Remote(account, self.attributes, listing_ttl=chosen.listing_ttl, content_cache=2**20)  # type: ignore[arg-type]
-        self.remote.verify(5)
-        self.journal = Journal(home / "journal.db")
-        self.spool = Spool(make_private(home / "spool"))
-        self.fs = Filesystem(
-            self.remote,
-            settings=chosen,
-            spool=self.spool,
-            journal=self.journal,
-            originals=Originals(make_private(home / "originals"), 2**20),
-            attributes=self.attributes,
-        )
-        self.uploader = self.fs._versions.uploader
-        self.uploader.backoff = lambda _attempt: 0.0  # type: ignore[method-assign]
-
-    def start(self) -> Drive:
-        self.fs.recover()
-        return self
-
-    def create(self, name: str, data: bytes = b"", mode: int = 0o644) -> int:
-        handle = self.fs.create(f"/{name}", mode).handle
-        if data:
-            self.fs.write(handle, data, 0)
-        return handle
-
-    def end(self, handle: int) -> None:
-        try:
-            self.fs.flush(handle)
-        finally:
-            self.fs.release(handle)
-
-    def write(self, name: str, data: bytes, mode: int = 0o644) -> None:
-        try:
-            handle = self.fs.open(f"/{name}", read=False, write=True, truncate=True).handle
-        except errors.NotFound:
-            handle = self.fs.create(f"/{name}", mode).handle
-        self.fs.write(handle, data, 0)
-        self.end(handle)
-
-    def read(self, name: str) -> bytes:
-        handle = self.fs.open(f"/{name}", read=True, write=False).handle
-        try:
-            return self.fs.read(handle, 10_000, 0)
-        finally:
-            self.fs.release(handle)
-
-    def ls(self) -> list[str]:
-        return [name for name in self.fs.readdir("/") if not name.endswith(".content")]
-
-    def spooled(self) -> int:
-        return len(list((self.home / "spool").iterdir()))
-
-    def close(self) -> None:
-        self.fs.close()
-        self.journal.close()
-        self.attributes.close()
-
-
-class House:
-    """One account, and the drives that run on it one after another."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.account, self.drives = root, Account(), []
-
-    def build(self, **settings: Any) -> Drive:
-        drive = Drive(self.account, self.root / f"home{len(self.drives)}", **settings)
-        self.drives.append(drive)
-        return drive
-
-    def start(self, **settings: Any) -> Drive:
-        return self.build(**settings).start()
-
-    def next_run(self, *, start: bool = True) -> Drive:
-        """Build the drive that a next process makes of the disk as it is now."""
-        shutil.copytree(self.drives[-1].home, self.root / f"home{len(self.drives)}")
-        return self.start() if start else self.build()
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
-    yield house
-    if house.account.gate is not None:
-        house.account.gate.set()
-    for drive in house.drives:
-        drive.close()
-
-
-def in_thread(call: Callable[[], Any]) -> Future[Any]:
-    result: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(call())
-        except BaseException as problem:
-            result.set_exception(problem)
-
-    threading.Thread(target=run, daemon=True).start()
-    return result
 
 
 def held(house: House, drive: Drive, handle: int) -> Future[Any]:
@@ -294,7 +114,7 @@ def test_unlinking_during_the_upload_leaves_nothing(house: House) -> None:
     assert house.account.files == {} and drive.ls() == [] and drive.spooled() == 0
 
 
-def test_a_refused_file_is_gone_and_said_once(house: House) -> None:
+def test_a_refused_overwrite_is_gone_and_said_once(house: House) -> None:
     """W1, N7: the error is close's; a second close repeats it without a request; the old version is back."""
     drive = house.start()
     house.account.add("a.txt", b"old")
@@ -350,27 +170,6 @@ def test_the_time_of_a_file_that_stays_here_survives(house: House) -> None:
     drive.write("a.txt.part", b"part")
     drive.fs.utimens("/a.txt.part", 5)
     assert house.next_run().fs.getattr("/a.txt.part").mtime_ns == 5
-
-
-def record(drive: Drive, name: str, data: bytes, state: str, **other: Any) -> SpoolFile:
-    file = drive.spool.create()
-    file.write(data, 0)
-    drive.journal.put(
-        states.Intent(
-            spool=file.name,
-            name=name,
-            state=state,
-            purpose="auto",
-            size=len(data),
-            sha256=file.sha256(),
-            mtime_ns=7,
-            inode=9,
-            **other,
-        )
-    )
-    file.sync()
-    file.rest()
-    return file
 
 
 @pytest.mark.parametrize(
@@ -594,18 +393,6 @@ def test_an_open_text_keeps_its_size_when_its_name_goes(house: House) -> None:
 # Write-back: a close is a promise, and workers keep it.
 
 
-def put_off(house: House, drive: Drive, name: str = "a.txt", data: bytes = b"one") -> None:
-    """Write a file and return once its upload is at the service, which keeps the answer until `let_go`."""
-    house.account.gate = threading.Event()
-    drive.write(name, data)
-    assert house.account.arrived.acquire(timeout=10)
-
-
-def let_go(house: House, drive: Drive) -> None:
-    house.account.gate.set()  # type: ignore[union-attr]
-    at_rest(drive.uploader.workers)
-
-
 def test_close_promises_and_a_worker_keeps_it(house: House) -> None:
     """W2: close returns while the service holds the answer back; bytes and intent are on disk by then."""
     drive = house.start(write_back=True)
@@ -672,7 +459,7 @@ def test_an_upload_that_is_refused_for_good_is_kept_and_said(house: House, write
     drive.start()
     at_rest(drive.uploader.workers)
     (row,) = drive.journal.intents()
-    assert (row.state, row.error) == (states.FAILED, "no such type") and house.account.uploads == 1
+    assert (row.state, row.error) == (states.FAILED, "UnsupportedType: no such type") and house.account.uploads == 1
     again = house.next_run()
     at_rest(again.uploader.workers)
     assert again.ls() == ["a.txt"] and again.read("a.txt") == b"bytes" and house.account.uploads == 1
@@ -900,7 +687,7 @@ def test_a_refusal_is_not_held_against_promised_bytes(house: House) -> None:
     with pytest.raises(errors.UnsupportedType):
         drive.write("a.txt", b"bad")
     assert drive.read("a.txt") == b"one" and drive.fs.busy()
-    drive.fs._versions._upload(drive.fs._space.local["a.txt"], 1)
+    drive.fs._versions._flights._carry(drive.fs._space.local["a.txt"], 1)
     assert house.account.shown() == {"a.txt": b"one"}
 
 
@@ -926,6 +713,7 @@ def test_no_descriptor_is_left_after_work(house: House) -> None:
         house.account.script = [errors.UnsupportedType("no")]
         with pytest.raises(errors.UnsupportedType):
             drive.write("c.txt", b"refused")
+        drive.fs.unlink("/c.txt", SELF)
         drive.fs.unlink("/b.txt", SELF)
         with pytest.raises(errors.BytesNotHere):
             house.account.add("far.txt", b"far")

@@ -493,13 +493,6 @@ def test_an_attempt_is_recorded_before_it_is_sent(desk: Desk) -> None:
     assert desk.journal.intents() == []
 
 
-def test_a_new_file_of_a_waiting_writer_needs_no_record(desk: Desk) -> None:
-    """W1: nobody was told that it is safe and it replaces nothing: one fsync less for each file."""
-    desk.journal.attempt = lambda _intent: pytest.fail("recorded")  # type: ignore[method-assign]
-    desk.store()
-    assert len(desk.service.files) == 1
-
-
 @pytest.mark.parametrize("state", [states.PENDING, states.UPLOADING])
 def test_a_resumed_upload_that_had_arrived_is_not_sent_again(desk: Desk, state: str) -> None:
     """W3, W2: an earlier run had started it: the listing is matched before the next attempt."""

@@ -1,0 +1,519 @@
+"""Versions on their way to the service: what is sent, and what becomes of the file when it arrives or is refused.
+
+Every version goes the same way (spool → journal → uploader): a writer that waits for it, an acknowledged version in
+a worker, a rename under its new name. It knows no paths and no handles.
+
+**Threading:** any thread may call. The filesystem's lock is never held during a request; lock order: that lock, then
+`LocalFile.lock`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Protocol
+
+from moonfs import journal as journal_states
+from moonfs import names
+from moonfs.attributes import Attributes
+from moonfs.disowned import Disowned
+from moonfs.errors import MoonfsError, NotFound, Overtaken, QuotaExceeded, RateLimited, TimedOut, is_final
+from moonfs.journal import Intent, Journal
+from moonfs.localfile import LocalFile
+from moonfs.namespace import Namespace
+from moonfs.originals import Originals
+from moonfs.promises import Promises
+from moonfs.remote import Remote as Account
+from moonfs.room import Room
+from moonfs.spool import SpoolFile
+from moonfs.wire import FileObject
+from moonfs.writeback import Uploader
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which a rename waits for its upload in write-through; the kernel locks the directory meanwhile (E2).
+RENAME_SECONDS: Final = 2.0
+#: Where the account is full or suspended only somebody's deed helps: the next try waits as after this many failures.
+_PATIENT: Final = 20
+
+Report = Callable[[str, MoonfsError], None]
+
+
+class Life(Protocol):
+    """What happens to a file besides its flights."""
+
+    def end_use(self, local: LocalFile) -> None:
+        """Put its bytes where they belong once nobody has it open; the filesystem's lock is held."""
+
+    def supersede(self, local: LocalFile, inherited: frozenset[str]) -> None:
+        """End a file whose name another one has taken; the filesystem's lock is held."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """An upload under way.
+
+    Attributes:
+        replaces: what the intent replaced at the start.
+        moves: its success gives the file the intent's name (a rename that waits).
+        background: in a worker; nobody waits for its outcome.
+        over: the local file whose name it takes.
+        given_up: nobody wants it to start any more.
+    """
+
+    local: LocalFile
+    generation: int = 0
+    intent: Intent | None = None
+    replaces: frozenset[str] = frozenset()
+    moves: bool = False
+    background: bool = False
+    over: LocalFile | None = None
+    given_up: bool = False
+
+
+class Flights:
+    """The flights of one account."""
+
+    def __init__(
+        self,
+        life: Life,
+        lock: threading.RLock,
+        *,
+        account: Account,
+        space: Namespace,
+        room: Room,
+        journal: Journal,
+        originals: Originals,
+        attributes: Attributes,
+        uploader: Uploader,
+        disowned: Disowned,
+        promises: Promises,
+        report: Report,
+        patience: float,
+    ) -> None:
+        """`report(name, error)` is told what fails in the background; `patience` is in seconds, for one upload."""
+        self._life = life
+        self._lock = lock
+        self._account = account
+        self._space = space
+        self._room = room
+        self._journal = journal
+        self._originals = originals
+        self._attributes = attributes
+        self._uploader = uploader
+        self._disowned = disowned
+        self._promises = promises
+        self._report = report
+        self._patience = patience
+        self._under_way: dict[str, _Flight] = {}
+        self._renames: list[threading.Thread] = []
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Wait up to `timeout` seconds for the renames under way; their promises are in the journal."""
+        deadline = time.monotonic() + timeout
+        for thread in self._renames:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    # In the background
+
+    def schedule(self, local: LocalFile, attempt: int = 0, delay: float = 0.0) -> None:
+        """Bring the acknowledged version to the service in a worker, after `delay` seconds, until it is there (W2)."""
+        self._uploader.workers.submit(lambda: self._carry(local, attempt), delay)
+
+    def _carry(self, local: LocalFile, attempt: int) -> None:
+        with local.lock:
+            if local.unlinked or local.committed is None or local.lent is not None or local.refused_for_good:
+                return
+        try:
+            self._fly(_Flight(local, background=True))
+        except Exception as error:  # noqa: BLE001 - whatever it is, what was acknowledged is tried again (W2)
+            self._carry_again(local, attempt, error)
+        else:
+            self._uploader.workers.speed_up()
+
+    def _carry_again(self, local: LocalFile, attempt: int, error: Exception) -> None:
+        if isinstance(error, MoonfsError):
+            if attempt == 0 or is_final(error):
+                self._report(local.name, error)
+            if is_final(error):
+                return
+        if isinstance(error, RateLimited):
+            self._uploader.workers.slow_down()
+        delay = max(self._uploader.backoff(attempt), getattr(error, "retry_after", None) or 0.0)
+        if _is_full(error):
+            delay = max(delay, self._uploader.backoff(attempt + _PATIENT))
+        log.warning("%s is not uploaded yet, next try in %.0f s: %s", local.name, delay, error)
+        self.schedule(local, attempt + 1, delay)
+
+    # With somebody waiting
+
+    def store(self, local: LocalFile) -> None:
+        """Bring the newest generation to the service; return when it is there, or when there is nothing to do (W1).
+
+        Raises:
+            MoonfsError: the service did not take it.
+            OSError: the local disk refuses, or refused an earlier write.
+        """
+        self._fly(_Flight(local))
+
+    def rename(self, local: LocalFile, name: str, replaced: frozenset[str], over: LocalFile | None) -> None:
+        """Store the bytes under `name`, in place of the remote files `replaced` and the local file `over` (W9).
+
+        Waits for `RENAME_SECONDS`. An upload that takes longer is promised on this disk and goes on in the
+        background: a rename locks the whole directory, for everybody.
+
+        Raises:
+            MoonfsError: the service did not take it; both files stay as they were.
+            OSError: the local disk refuses.
+        """
+        flight = _Flight(local, moves=True, over=over)
+        outcome: Future[None] = Future()
+
+        def fly() -> None:
+            try:
+                self._fly(flight, name, replaced)
+            except BaseException as error:  # noqa: BLE001 - it is whoever waits that must hear of it
+                if flight.background and isinstance(error, Exception):
+                    self._carry_again(local, 0, error)
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(None)
+
+        thread = threading.Thread(target=fly, name="moonfs-rename", daemon=True)
+        self._renames = [thread, *(other for other in self._renames if other.is_alive())]
+        thread.start()
+        wait([outcome], RENAME_SECONDS)
+        if outcome.done() or not self._let_go(flight, name):
+            outcome.result()
+
+    def _let_go(self, flight: _Flight, name: str) -> bool:
+        """Turn a rename under way into a promise, under its new name from now on; False when it cannot be."""
+        local = flight.local
+        with self._lock:
+            with local.lock:
+                intent, spool = flight.intent, local.lent
+                if intent is None:  # it waits for an earlier upload of the same file
+                    flight.given_up = True
+                    local.lock.notify_all()
+                    return False
+                if spool is None or self._under_way.get(intent.spool) is not flight:
+                    return False
+                if local.unlinked or local.attempt is not intent:
+                    return False
+                older = local.committed
+                intent.state, intent.acknowledged, intent.local_name = journal_states.PENDING, time.time_ns(), ""
+                try:
+                    data = spool.small()
+                    if data is None:
+                        spool.sync()
+                    instead_of = "" if older is None or older is spool else older.name
+                    self._journal.put(intent, instead_of=instead_of, data=data)
+                except OSError as error:
+                    log.warning("The rename to %s cannot be promised and has to wait: %s", name, error)
+                    intent.state = journal_states.UPLOADING
+                    return False
+                if older is not None and older is not spool:
+                    older.discard()
+                local.commit(spool, flight.generation)
+                local.journaled = local.failure = None
+                local.replaces |= intent.replaces
+                flight.moves, flight.background, flight.replaces = False, True, intent.replaces
+            superseded = self._space.move(local, name)
+            if superseded is not None:
+                self._life.supersede(superseded, intent.replaces)
+            self._space.changed()
+        return True
+
+    # The way there
+
+    def _fly(self, flight: _Flight, name: str = "", replaced: frozenset[str] = frozenset()) -> None:
+        local = flight.local
+        with local.lock:
+            spool = self._board(flight, name, replaced)
+            if spool is None:
+                return
+        intent = flight.intent
+        assert intent is not None
+        try:
+            intent.sha256 = intent.sha256 or spool.sha256()
+            if (same := self._same_bytes(intent)) is not None:
+                for file_id in self._arrived(flight, intent, same):
+                    self._uploader.delete_queued(file_id)
+                return
+            if not intent.replaces and not flight.background:
+                self._room.check_one_more(beside=local)
+            self._under_way[spool.name] = flight
+            self._uploader.store(intent, spool)
+        except Overtaken as error:
+            self._failed(flight, intent, error)
+            if flight.background or local.unlinked:
+                return
+            raise
+        except BaseException as error:
+            self._failed(flight, intent, error)
+            raise
+
+    def _board(self, flight: _Flight, name: str, replaced: frozenset[str]) -> SpoolFile | None:
+        """Choose the version that flies, with its intent; None when there is none. The file's lock must be held."""
+        local = flight.local
+        deadline = time.monotonic() + self._patience
+        while local.lent is not None:
+            if flight.given_up:
+                raise Overtaken(f"{local.name} is to be renamed without its upload.")
+            if not local.lock.wait(max(0.0, deadline - time.monotonic())):
+                raise TimedOut(f"An earlier upload of {local.name} has not ended yet.")
+        if flight.background:
+            if local.unlinked or local.committed is None:
+                return None
+            spool, flight.generation = local.committed, local.acknowledged
+            flight.intent = local.attempt or self._promises.intent(local, spool)
+            flight.intent.replaces = local.replaces
+        else:
+            if not name and not local.has_news():
+                return None
+            if local.refused is not None:
+                raise local.refused
+            if local.unlinked:
+                raise NotFound(f"{local.name} was deleted.")
+            spool, flight.generation = local.materialise(), local.generation
+            flight.intent = replace(
+                self._promises.intent(local, spool),
+                name=name or local.name,
+                state=journal_states.UPLOADING,
+                replaces=local.replaces | replaced,
+                local_name=local.name if local.kept else "",
+                acknowledged=0,
+            )
+        flight.replaces = flight.intent.replaces
+        local.lent, local.attempt = spool, flight.intent
+        return spool
+
+    def _same_bytes(self, intent: Intent) -> FileObject | None:
+        """Return the file that has exactly these bytes under this name already (W4)."""
+        files = self._account.known()
+        for file_id in intent.replaces:
+            file = files.get(file_id)
+            if (
+                file is not None
+                and not self._space.is_doomed(file_id)
+                and self._attributes.get(file_id).sha256 == intent.sha256
+                and names.safe(file.filename) == intent.name
+            ):
+                return file
+        return None
+
+    # There
+
+    def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
+        """Take up that the service has `intent` as `file`; return what must be deleted now."""
+        return self._arrived(self._under_way[intent.spool], intent, file)
+
+    def _arrived(self, flight: _Flight, intent: Intent, file: FileObject) -> frozenset[str]:
+        """Make `file` the stored version of what was in flight, in one step for every reader and for the journal.
+
+        Returns the ids to delete now; the journal has them.
+        """
+        local = flight.local
+        if flight.background:
+            self._outlast_the_journal(flight)
+        with self._lock:
+            surplus = intent.replaces - {file.id}
+            here = flight.moves or intent.name == local.name
+            if here:
+                # It may have been renamed over others and back to this name while it was on its way.
+                surplus |= local.replaces - {file.id}
+            gone = not here and local.stays_local
+            if local.unlinked or gone:
+                surplus |= {file.id}
+            if flight.over is not None:
+                # What it takes the place of may have been stored meanwhile.
+                surplus |= flight.over.replaces - {file.id}
+            self._under_way.pop(intent.spool, None)
+            self._space.doom(surplus)
+            self._space.own(intent.name, file.id)
+            with local.lock:
+                self._attributes.set(file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None)
+                sent, local.lent = local.lent, None
+                local.replaces = (local.replaces - intent.replaces - surplus) | ({file.id} - surplus)
+                local.attempt = None
+                older = ""
+                if here:
+                    older = self._is_stored(flight, intent, file, sent)
+                # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
+                recorded = self._journal.stored(intent, file.id, surplus, older)
+                local.lock.notify_all()
+            if sent is not None and sent is not local.spool and sent is not local.committed:
+                sent.rest()
+                self.adopt(sent.path, intent.sha256, sent.size)
+            if flight.moves and not local.unlinked and intent.name != local.name:
+                superseded = self._space.move(local, intent.name)
+                if superseded is not None:
+                    self._life.supersede(superseded, intent.replaces | {file.id})
+            self._space.changed()
+            self._account.listing.add(file)
+            if local.committed is not None and not local.unlinked:
+                # It was renamed or overwritten while it was on its way.
+                self.schedule(local)
+            self._life.end_use(local)
+        recorded.wait()
+        return surplus
+
+    @staticmethod
+    def _is_stored(flight: _Flight, intent: Intent, file: FileObject, sent: SpoolFile | None) -> str:
+        """Note that the service has this version; return the spool file of an older promise that is over with it."""
+        local = flight.local
+        local.stored = flight.generation
+        local.sha256 = intent.sha256
+        local.base = local.current = file
+        local.failure = None
+        older = ""
+        if local.committed is not None and flight.generation >= local.acknowledged:
+            if local.committed is not sent:
+                older = local.committed.name
+                local.committed.discard()
+            local.committed = None
+        local.kept = local.committed is not None
+        return older
+
+    @staticmethod
+    def _outlast_the_journal(flight: _Flight) -> None:
+        """Make bytes durable that only the journal's row was sure to keep: the row goes, the original stays (R5)."""
+        try:
+            if flight.local.lent is not None:
+                flight.local.lent.sync()
+        except OSError as error:
+            log.warning("The original of %s may not survive a power cut: %s", flight.local.name, error.strerror)
+
+    def adopt(self, path: Path, sha256: str, size: int) -> None:
+        """Move bytes that the service has to the originals; a disk that refuses costs the original only."""
+        try:
+            self._originals.adopt(path, sha256, size)
+        except OSError as error:
+            log.warning("Cannot keep an original: %s", error.strerror)
+
+    # Not there
+
+    def _failed(self, flight: _Flight, intent: Intent, error: BaseException) -> None:
+        """Leave everything as it was before the flight, but for what is to be kept: that is tried again, or waits."""
+        local = flight.local
+        with self._lock:
+            self._under_way.pop(intent.spool, None)
+            with local.lock:
+                sent, local.lent = local.lent, None
+                # Old versions may have had to make room; copies of earlier attempts may have turned up.
+                local.replaces = (local.replaces - (flight.replaces - intent.replaces)) | (
+                    intent.replaces - flight.replaces
+                )
+                irreplaceable = not flight.background and intent.state == journal_states.PENDING
+                made_room = irreplaceable and not local.unlinked and local.committed in (None, sent)
+                if made_room and sent is not None:
+                    # These bytes are the only ones left: from now on they are acknowledged.
+                    local.commit(sent, flight.generation)
+                renamed = not flight.moves and intent.name != local.name
+                moved = flight.moves and made_room
+                promised = local.committed is not None and local.committed is sent and not local.unlinked
+                mine = promised and not renamed and (not flight.moves or moved)
+                local.attempt = intent if mine else None
+                refused = isinstance(error, MoonfsError) and (is_final(error) or _is_full(error))
+                if isinstance(error, MoonfsError) and refused and not renamed and (moved or not flight.moves):
+                    if not promised and self._may_keep_refused(flight, intent):
+                        promised = mine = self._keep_refused(flight, sent or local.materialise(), error)
+                    local.failure = (flight.generation, error)
+                local.lock.notify_all()
+            if moved and (superseded := self._space.move(local, intent.name)):
+                self._life.supersede(superseded, intent.replaces)
+            self._what_is_left(flight, intent, sent, error, promised=promised, mine=mine)
+            self._space.changed()
+            self._life.end_use(local)
+        if getattr(error, "maybe_stored", False):
+            self._account.listing.expire()
+
+    def _what_is_left(
+        self,
+        flight: _Flight,
+        intent: Intent,
+        sent: SpoolFile | None,
+        error: BaseException,
+        *,
+        promised: bool,
+        mine: bool,
+    ) -> None:
+        """Bring the journal and the queue in line with a failure; the filesystem's lock is held.
+
+        `promised`: the bytes that flew are kept; `mine`: so they are under the intent's name, by its row.
+        """
+        local = flight.local
+        final = isinstance(error, MoonfsError) and is_final(error)
+        if promised and not mine and flight.moves:
+            # A rename of bytes that are kept under their old name: that is what is recorded again.
+            self._keep_as_it_was(local)
+        elif not promised:
+            self._abandon(flight, intent, sent)
+        elif mine and final:
+            said = journal_states.said(error) if isinstance(error, MoonfsError) else ""
+            with contextlib.suppress(OSError):
+                self._journal.put(replace(intent, state=journal_states.FAILED, error=said))
+        elif not flight.background or not mine:
+            self.schedule(local, attempt=1, delay=self._uploader.backoff(_PATIENT if _is_full(error) else 1))
+        if flight.background and not promised and local.committed is not None:
+            self.schedule(local)
+
+    @staticmethod
+    def _may_keep_refused(flight: _Flight, intent: Intent) -> bool:
+        """Say whether what a waiting writer was refused takes nobody's place.
+
+        An older version, on the service or promised to reach it, shows again (W4): it would go with the removal of
+        the one that was refused.
+        """
+        local = flight.local
+        promised = local.committed is not None and not local.failed
+        return not (local.unlinked or intent.replaces or promised) and flight.generation == local.generation
+
+    def _keep_refused(self, flight: _Flight, sent: SpoolFile, error: MoonfsError) -> bool:
+        """Keep a new file that was refused: no person may know of it yet, and it can be put right."""
+        try:
+            self._promises.keep_refused(flight.local, sent, flight.generation, error)
+        except OSError as problem:
+            log.warning("Cannot keep %s, which the service refuses: %s", flight.local.name, problem)
+            return False
+        return True
+
+    def _keep_as_it_was(self, local: LocalFile) -> None:
+        with local.lock:
+            spool = local.committed
+            if spool is None:
+                return
+            intent = self._promises.intent(local, spool)
+            if local.refused_for_good and local.failure is not None:
+                intent.state, intent.error = journal_states.FAILED, journal_states.said(local.failure[1])
+            with contextlib.suppress(OSError):  # else the next start takes the interrupted rename back
+                self._journal.put(intent)
+        self.schedule(local)
+
+    def _abandon(self, flight: _Flight, intent: Intent, sent: SpoolFile | None) -> None:
+        """Forget a version that nobody counts on; if it may have arrived, its copy is looked for; lock held."""
+        local = flight.local
+        if intent.unanswered and (local.unlinked or flight.background):
+            intent.cancelled = True
+            left = self._disowned.left_of(intent)
+            self._journal.put(left)
+            self._disowned.look_for(left)
+        else:
+            self._journal.forget(intent.spool)
+        if sent is not None and sent is not local.spool:
+            sent.discard()
+        if local.kept and local.stays_local and not local.unlinked:
+            local.journaled = None
+            with contextlib.suppress(OSError):
+                self._promises.keep_local(local)
+
+
+def _is_full(error: BaseException) -> bool:
+    """Say whether the account has no room, or is suspended: the same bytes may be taken another day."""
+    return isinstance(error, QuotaExceeded)

@@ -1,0 +1,136 @@
+"""What is promised to last: a file's bytes and what is to become of them, made durable on this disk.
+
+A promise is one row of the journal, with the bytes in it or in a synced spool file before it. A promise that is
+replaced by a newer one, of other bytes or under another name, goes in the same step.
+
+**Threading:** any thread may call; the file's lock is taken here unless it says that it must be held.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+
+from moonfs import journal as journal_states
+from moonfs.disowned import Disowned
+from moonfs.errors import MoonfsError, is_final
+from moonfs.journal import Intent, Journal
+from moonfs.localfile import LocalFile
+from moonfs.spool import SpoolFile
+from moonfs.writeback import Uploader
+
+
+class Promises:
+    """The promises of one account on one machine."""
+
+    def __init__(self, journal: Journal, disowned: Disowned, uploader: Uploader, *, purpose: str) -> None:
+        self._journal = journal
+        self._disowned = disowned
+        self._uploader = uploader
+        self._purpose = purpose
+
+    def upload(self, local: LocalFile) -> None:
+        """Promise that the newest bytes reach the service (W2); the file's lock must be held.
+
+        Raises:
+            OSError: the local disk refuses; nothing is promised then.
+        """
+        spool = local.materialise()
+        self._record(local, self.intent(local, spool), spool)
+        local.commit(spool)
+        local.journaled = None
+
+    def keep_refused(self, local: LocalFile, spool: SpoolFile, generation: int, error: MoonfsError) -> None:
+        """Keep bytes that the service refuses, so that they can be read and put right; the file's lock must be held.
+
+        Raises:
+            OSError: the local disk refuses; nothing is kept then.
+        """
+        state = journal_states.FAILED if is_final(error) else journal_states.PENDING
+        intent = replace(self.intent(local, spool), state=state, error=journal_states.said(error))
+        self._record(local, intent, spool)
+        local.commit(spool, generation)
+        local.journaled = None
+
+    def keep_local(self, local: LocalFile) -> None:
+        """Keep a file that stays on this machine (W6); the filesystem's lock must be held.
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        with local.lock:
+            state = (local.name, local.generation, local.mtime_ns)
+            if local.journaled == state:
+                return
+            spool = local.materialise()
+            self._record(local, replace(self.intent(local, spool), state=journal_states.LOCAL), spool)
+            local.committed = None
+            local.kept = True
+            local.journaled = state
+
+    def remember_time(self, local: LocalFile) -> None:
+        """Record a modification time that was set on bytes that are kept here (A1); the filesystem's lock is held."""
+        with local.lock:
+            kept_here = local.journaled is not None and not local.handles
+            spool = local.committed
+            if spool is not None and spool is local.spool and local.lent is None and not local.refused_for_good:
+                self._journal.put(self.intent(local, spool))
+        if kept_here:
+            self.keep_local(local)
+
+    def intent(self, local: LocalFile, spool: SpoolFile) -> Intent:
+        """Return the intent to upload the bytes of `spool` as `local` is named now; the file's lock must be held."""
+        return Intent(
+            spool=spool.name,
+            name=local.name,
+            state=journal_states.PENDING,
+            purpose=self._purpose,
+            size=spool.size,
+            sha256="",
+            mtime_ns=local.mtime_ns,
+            inode=local.inode,
+            replaces=local.replaces,
+            acknowledged=time.time_ns(),
+            private=local.private,
+        )
+
+    def _record(self, local: LocalFile, intent: Intent, spool: SpoolFile) -> None:
+        """Make `spool` durable and journal `intent` for it, in place of what was promised before, in one step.
+
+        Few bytes go into the journal's row, so that one fsync does for both; others are synced before it.
+        """
+        older = local.committed
+        data = spool.small()
+        if data is None:
+            spool.sync()
+        left = self._leave_attempt(local, intent.spool)
+        instead_of = ""
+        if older is not None and older.name != intent.spool:
+            # An upload under way still needs its row, unless the name has changed since.
+            flying = older is local.lent and local.attempt is not None and local.attempt.name == local.name
+            instead_of = "" if flying else older.name
+        self._journal.put(intent, *left, instead_of=instead_of, data=data)
+        if older is not None and older.name != intent.spool and older is not local.lent:
+            older.discard()
+
+    def _leave_attempt(self, local: LocalFile, spool: str) -> list[Intent]:
+        """Keep track of an upload under way or in doubt that the name or the bytes move on from.
+
+        What it leaves on the service is deleted (W3): the next upload replaces it, and after a crash the journal
+        still knows of it by the intents returned, to be recorded in one step with what comes after.
+        """
+        attempt, local.attempt = local.attempt, None
+        flying = local.lent is not None
+        if attempt is None or not (flying or attempt.unanswered):
+            return []
+        if flying:
+            local.attempt = attempt
+            if attempt.name == local.name and local.lent is not None and local.lent.name != spool:
+                return []  # its own row stays, beside the newer one
+            attempt.cancelled = attempt.name != local.name
+        else:
+            self._uploader.remember_doubt(attempt, local.name)
+        left = replace(self._disowned.left_of(attempt), spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
+        self._disowned.look_for(left)
+        return [left]

@@ -1,0 +1,227 @@
+"""Versions on their way: what a slow, refused or cut-off upload leaves here and on the service."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from moonfs import errors, flights
+from moonfs import journal as states
+from moonfs.errors import MoonfsError
+from tests.harness.house import SELF, Drive, House, in_thread, let_go, put_off, record
+from tests.harness.rest import at_rest
+
+
+def test_what_it_was_renamed_over_on_the_way_is_gone(house: House) -> None:
+    """W9: away from its name, over others, and back while the service holds the answer: the others stay gone."""
+    drive = house.start(write_back=True)
+    house.account.add("b.txt", b"theirs")
+    drive.remote.listing.refresh()
+    put_off(house, drive, "a.txt")
+    drive.fs.rename("/a.txt", "/b.txt")
+    drive.fs.rename("/b.txt", "/a.txt")
+    let_go(house, drive)
+    assert house.account.shown() == {"a.txt": b"one"} and drive.ls() == ["a.txt"] and drive.journal.deletions() == []
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flights, "RENAME_SECONDS", 0.05)
+
+
+def slow_rename(house: House, drive: Drive, over: bytes = b"") -> None:
+    """Rename `.new` to `a.txt`, over a file of ours with the bytes `over`, and return before the service answers."""
+    if over:
+        drive.write("a.txt", over)
+        house.account.arrived.acquire()
+    drive.write(".new", b"one")
+    house.account.gate = threading.Event()
+    drive.fs.rename("/.new", "/a.txt")
+    assert house.account.arrived.acquire(timeout=10) and drive.ls() == ["a.txt"] and drive.read("a.txt") == b"one"
+
+
+def land(house: House, drive: Drive) -> None:
+    """Let the service answer, and return when nothing is under way any more."""
+    house.account.gate.set()  # type: ignore[union-attr]
+    assert drive.fs.drain(10)
+    drive.fs._versions._flights.close()
+    at_rest(drive.uploader.workers)
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("over", [b"", b"old"])
+def test_a_slow_rename_is_promised_and_goes_on(house: House, over: bytes) -> None:
+    """E2, W9: the directory is not locked for as long as an upload takes; in the end there is one copy."""
+    drive = house.start()
+    slow_rename(house, drive, over)
+    assert [row.state for row in drive.journal.intents() if row.name == "a.txt"] == [states.PENDING] and drive.fs.busy()
+    land(house, drive)
+    assert house.account.shown() == {"a.txt": b"one"} and drive.journal.intents() == [] and drive.spooled() == 0
+    assert drive.read("a.txt") == b"one"
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_slow_rename_survives_the_process(house: House) -> None:
+    """W2, W9: what rename has answered is finished by the next mount, if need be from the journal's own bytes."""
+    drive = house.start()
+    slow_rename(house, drive, b"old")
+    again = house.next_run(start=False)
+    for file in (again.home / "spool").iterdir():
+        file.write_bytes(b"")  # a power cut: nothing was synced but the journal
+    land(house, drive)
+    house.account.files.clear()
+    house.account.gate = None
+    again.remote.listing.refresh()
+    again.start()
+    assert again.read("a.txt") == b"one"
+    at_rest(again.uploader.workers)
+    assert house.account.shown() == {"a.txt": b"one"} and again.spooled() == 0
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize(
+    ("error", "tried_again"), [(errors.ServiceError("503"), True), (errors.NoText("no", status=400), False)]
+)
+def test_a_slow_rename_that_fails_later(house: House, error: MoonfsError, tried_again: bool) -> None:
+    """W2, W9: tried again like any promise, or kept and marked when the file itself is refused."""
+    drive = house.start()
+    drive.write(".new", b"one")
+    house.account.gate, house.account.script = threading.Event(), [error]
+    drive.fs.rename("/.new", "/a.txt")
+    land(house, drive)
+    assert house.account.shown() == ({"a.txt": b"one"} if tried_again else {})
+    assert drive.ls() == ["a.txt"] and drive.read("a.txt") == b"one"
+    state = drive.fs.xattrs("/a.txt")["user.moonfs.state"]
+    assert state == (b"stored" if tried_again else b"failed")
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_rename_behind_a_stuck_upload_of_the_same_file(house: House) -> None:
+    """E2: it does not wait for what it replaces; one copy, under the new name."""
+    drive = house.start()
+    handle = drive.create("a.txt", b"one")
+    house.account.gate = threading.Event()
+    closing = in_thread(lambda: drive.end(handle))
+    assert house.account.arrived.acquire(timeout=10)
+    drive.fs.rename("/a.txt", "/b.txt")
+    assert drive.ls() == ["b.txt"] and drive.read("b.txt") == b"one"
+    let_go(house, drive)
+    closing.result()
+    at_rest(drive.uploader.workers)
+    assert house.account.shown() == {"b.txt": b"one"}
+
+
+def test_a_refused_rename_leaves_both_as_they_were(house: House) -> None:
+    """W9: an acknowledged file that was refused under a new name is what it was, here and after a crash."""
+    drive = house.build()
+    record(drive, "a.txt", b"bytes", states.PENDING)
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    house.account.script = [errors.Unreachable("no"), errors.UnsupportedType("no"), errors.Unreachable("no")]
+    drive.start()
+    at_rest(drive.uploader.workers)
+    with pytest.raises(errors.UnsupportedType):
+        drive.fs.rename("/a.txt", "/b.odd")
+    at_rest(drive.uploader.workers)
+    assert drive.ls() == ["a.txt"] and drive.read("a.txt") == b"bytes"
+    assert [(row.name, row.state) for row in drive.journal.intents()] == [("a.txt", states.PENDING)]
+    again = house.next_run()
+    at_rest(again.uploader.workers)
+    assert house.account.shown() == {"a.txt": b"bytes"}
+
+
+@pytest.mark.parametrize("write_back", [True, False])
+def test_a_refused_file_is_put_right_by_another_name(house: House, write_back: bool) -> None:
+    """N7, W9: refused at close, kept and marked with its reason over a remount; a rename uploads it."""
+    drive = house.start(write_back=write_back)
+    if not write_back:
+        house.account.script = [errors.UnsupportedType("no such type", status=400)]
+    with pytest.raises(errors.UnsupportedType):
+        drive.write("Makefile", b"all:")
+    again = house.next_run()
+    assert again.read("Makefile") == b"all:" and again.fs.xattrs("/Makefile")["user.moonfs.state"] == b"failed"
+    (failed,) = again.fs.summary()["uploads"]["failed"]  # type: ignore[index]
+    assert (failed["name"], failed["errno"]) == ("Makefile", "UnsupportedType") and not again.fs.busy()
+    again.fs.rename("/Makefile", "/Makefile.txt")
+    at_rest(again.uploader.workers)
+    assert house.account.shown() == {"Makefile.txt": b"all:"} and again.spooled() == 0
+
+
+def test_a_full_account_is_tried_again_and_said(house: House) -> None:
+    """W2, W7: marked as failed while there is no room, not waited for at the end; uploaded when there is."""
+    drive = house.start(write_back=True)
+    drive.uploader.backoff = lambda _attempt: 0.3  # type: ignore[method-assign]
+    house.account.script = [errors.QuotaExceeded("10 GB are full", status=400)]
+    drive.write("a.txt", b"one")
+    while not drive.fs.summary()["uploads"]["failed"]:  # type: ignore[index]
+        time.sleep(0.01)
+    assert drive.read("a.txt") == b"one" and not drive.fs.summary()["uploads"]["pending"]  # type: ignore[index]
+    at_rest(drive.uploader.workers)
+    while drive.fs.xattrs("/a.txt")["user.moonfs.state"] != b"stored":
+        time.sleep(0.01)
+    assert house.account.shown() == {"a.txt": b"one"}
+
+
+def test_a_new_file_of_a_waiting_writer_is_in_the_journal_while_it_is_sent(house: House) -> None:
+    """W3: after a kill in mid-upload its copy may come late; the next upload of the name takes its place."""
+    drive = house.start()
+    handle = drive.create("a.txt", b"one")
+    house.account.gate = threading.Event()
+    closing = in_thread(lambda: drive.fs.flush(handle))
+    assert house.account.arrived.acquire(timeout=10)
+    again = house.next_run()  # the service is not done yet
+    assert again.ls() == [] and again.spooled() == 0
+    let_go(house, drive)
+    closing.result()
+    again.remote.listing.expire()
+    again.account.gate = None
+    again.write("a.txt", b"two")
+    assert house.account.shown() == {"a.txt": b"two"}
+
+
+def test_a_power_cut_takes_no_acknowledged_byte(house: House) -> None:
+    """W2: small bytes are in the journal, large ones were synced before it; no other spool file counts."""
+    drive = house.start(write_back=True)
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    house.account.script = [errors.Unreachable("no")] * 2
+    synced: list[str] = []
+    sync = type(drive.spool.create()).sync
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("moonfs.spool.SpoolFile.sync", lambda file: synced.append(file.name) or sync(file))
+        drive.write("small.txt", b"s" * 60_000)
+        drive.write("large.txt", b"l" * 70_000)
+        drive.write(".kept", b"local")
+    at_rest(drive.uploader.workers)
+    assert len(synced) == 1
+    again = house.next_run(start=False)
+    for file in (again.home / "spool").iterdir():
+        if file.name not in synced:
+            file.unlink()
+    again.start()
+    at_rest(again.uploader.workers)
+    assert house.account.shown() == {"small.txt": b"s" * 60_000, "large.txt": b"l" * 70_000}
+    assert again.read(".kept") == b"local" and again.fs.getattr("/small.txt").mode == 0o600
+
+
+def test_a_damaged_spool_file_is_no_original(house: House) -> None:
+    """Tenet 3: after a power cut an upload that had arrived is adopted, bytes that are not whole are not."""
+    drive = house.build()
+    house.account.add("a.txt", b"bytes")
+    file = record(drive, "a.txt", b"bytes", states.UPLOADING, started=999.0)
+    file.path.write_bytes(b"")
+    drive.start()
+    assert drive.ls() == ["a.txt"] and drive.spooled() == 0
+    with pytest.raises(errors.BytesNotHere):
+        drive.read("a.txt")
+
+
+def test_unlinking_during_a_slow_rename(house: House, hurried: None) -> None:
+    """W8, W9: the name is gone at once, and what the upload makes is deleted."""
+    drive = house.start()
+    slow_rename(house, drive)
+    removing = in_thread(lambda: drive.fs.unlink("/a.txt", SELF))
+    removing.result()
+    assert drive.ls() == []
+    land(house, drive)
+    assert house.account.files == {} and drive.ls() == [] and drive.spooled() == 0
