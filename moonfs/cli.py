@@ -169,7 +169,14 @@ def status(directory: str | None, as_json: bool) -> None:
     default=None,
     help="Where the files are kept (default: moonfs/local in the XDG data directory).",
 )
-def serve(host: str, port: int, data: str | None) -> None:
+@click.option(
+    "--latency",
+    type=click.FloatRange(min=0),
+    metavar="MS",
+    default=0.0,
+    help="Milliseconds that each request waits first, as on a network far away.",
+)
+def serve(host: str, port: int, data: str | None, latency: float) -> None:
     """Run the local Files API: the service's endpoints, text extraction and OCR on this machine.
 
     Any client of the hosted service works against it with its base URL and key; so does moonfs mount --local DIR.
@@ -181,7 +188,8 @@ def serve(host: str, port: int, data: str | None) -> None:
             f"The local Files API needs the extra `local` ({error.name} is missing): pip install 'moonfs[local]'"
         ) from error
     directories = Directories.from_environment(os.environ)
-    sys.exit(serve_command(host, port, data or directories.data / "local", str(directories.runtime)))
+    data = data or str(directories.data / "local")
+    sys.exit(serve_command(host, port, data, str(directories.runtime), latency=latency / 1000))
 
 
 def _drain(directory: str, ends: float) -> None:

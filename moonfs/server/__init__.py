@@ -7,7 +7,7 @@ imports `moonfs.wire` only, and it can be deleted in one move. A module imports 
     command                    `moonfs serve` and `python -m moonfs.server`: one sentence when it cannot start
     serve                      life of one server: lock, sockets, readiness, signals, end with its clients
     app                        the endpoints, their answers and refusals
-    edge · upload              around every request: id, key, drain  ·  a streamed multipart body
+    edge · upload · latency    around every request: id, key, drain  ·  a streamed multipart body  ·  a wait
     extraction/                text out of documents, in workers of their own (see there)
     store                      SQLite rows, one file per original, limits; durable before it is listed
     staged · directory         an upload on its way in  ·  the data directory, locked and swept

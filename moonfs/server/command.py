@@ -18,7 +18,9 @@ from collections.abc import Callable
 from moonfs.server.address import KEY, Address, socket_path
 
 
-def serve_command(host: str, port: int, data: str | os.PathLike[str], runtime_dir: str | None = None) -> int:
+def serve_command(
+    host: str, port: int, data: str | os.PathLike[str], runtime_dir: str | None = None, *, latency: float = 0.0
+) -> int:
     """Serve TCP, and a UNIX socket for mounts of this machine, until stopped; returns the exit code.
 
     Args:
@@ -26,6 +28,7 @@ def serve_command(host: str, port: int, data: str | os.PathLike[str], runtime_di
         port: TCP port; 0 takes a free one.
         data: the data directory.
         runtime_dir: where the socket goes; by default `$XDG_RUNTIME_DIR/moonfs`, or a private one in `/tmp`.
+        latency: seconds that each request waits first.
     """
 
     def on_ready(address: Address) -> None:
@@ -39,7 +42,8 @@ def serve_command(host: str, port: int, data: str | os.PathLike[str], runtime_di
             file=sys.stderr,
         )
     directory = runtime_dir or _runtime_dir()
-    return start(data, host=host, port=port, path=socket_path(data, directory), on_ready=on_ready)
+    path = socket_path(data, directory)
+    return start(data, host=host, port=port, path=path, on_ready=on_ready, latency=latency)
 
 
 def start(
@@ -51,6 +55,7 @@ def start(
     on_ready: Callable[[Address], None] | None = None,
     exit_with_clients: bool = False,
     extraction: bool = True,
+    latency: float = 0.0,
 ) -> int:
     """Run a server to its end; returns the exit code, 1 after one sentence on stderr when it cannot."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -59,6 +64,7 @@ def start(
     try:
         from moonfs.server.directory import DirectoryError  # noqa: PLC0415 - optional dependencies
         from moonfs.server.extraction.extractor import Extraction, NoExtraction  # noqa: PLC0415
+        from moonfs.server.latency import Latency  # noqa: PLC0415
         from moonfs.server.serve import ServeError, run  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return _fail(f"the local Files API needs the extra `local` ({error.name} is missing): "
@@ -74,6 +80,7 @@ def start(
             on_ready=on_ready,
             exit_with_clients=exit_with_clients,
             make_extractor=Extraction if extraction else NoExtraction,
+            around=lambda app: Latency(app, latency) if latency else app,
         )
     except (DirectoryError, ServeError) as error:
         return _fail(str(error))

@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any, Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from moonfs.server.address import CLIENTS, Address, create_key, publish, withdraw
 from moonfs.server.app import make_app
@@ -52,6 +53,7 @@ def run(
     exit_with_clients: bool = False,
     make_extractor: Callable[[Store], Extraction | NoExtraction] = Extraction,
     limits: Limits | None = None,
+    around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> None:
     """Serve `data` until SIGTERM, SIGINT or, with `exit_with_clients`, until its last client is gone.
 
@@ -63,6 +65,7 @@ def run(
         exit_with_clients: end when nobody holds `clients.lock` any more.
         make_extractor: what gets text out of uploads; `NoExtraction` for benchmarks.
         limits: of the account.
+        around: returns what the requests meet before the application; `Latency`, or a benchmark's counter.
 
     Raises:
         ServeError: the address is taken or not ours.
@@ -83,7 +86,9 @@ def run(
         store = Store(directory, limits)
         try:
             ready = _Ready(directory.path, Address(os.getpid(), base_url, path), on_ready)
-            asyncio.run(_serve(store, key, sockets, ready, make_extractor, exit_with_clients=exit_with_clients))
+            asyncio.run(
+                _serve(store, key, sockets, ready, make_extractor, around=around, exit_with_clients=exit_with_clients)
+            )
         finally:
             withdraw(directory.path)
             if path is not None:
@@ -133,6 +138,7 @@ async def _serve(
     ready: Callable[[], None],
     make_extractor: Callable[[Store], Extraction | NoExtraction],
     *,
+    around: Callable[[ASGIApp], ASGIApp],
     exit_with_clients: bool,
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -151,7 +157,7 @@ async def _serve(
     if exit_with_clients:
         _watch_clients(store.directory.join(CLIENTS), partial(loop.call_soon_threadsafe, end, "no client is left"))
     config = uvicorn.Config(
-        make_app(store, extractor, key),
+        around(make_app(store, extractor, key)),
         http="h11",
         ws="none",
         lifespan="off",

@@ -15,7 +15,7 @@ WITHOUT_EXTRA = ("address", "embed", "command", "xid")
 
 #: The floor plan of `moonfs.server`, from the roof down.
 FLOORS = (
-    {"__main__"}, {"command"}, {"serve"}, {"app"}, {"edge", "upload"}, {"extraction"}, {"store"},
+    {"__main__"}, {"command"}, {"serve"}, {"app"}, {"edge", "upload", "latency"}, {"extraction"}, {"store"},
     {"staged", "directory"}, {"embed"}, {"address", "xid", "refusal", "media"},
 )  # fmt: skip
 
