@@ -5,6 +5,7 @@
 #   set_up local drive   what quickstart needs: moonfs with its local server, and FUSE
 #   set_up dev drive     the same, with the tools for tests and checks
 #   set_up dev           without FUSE: format, lint and types need none
+#   set_up bench drive   what the benchmark needs, with what it compares moonfs to
 
 project=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv=$project/.venv
@@ -108,12 +109,12 @@ install_moonfs() {
     local pip=("$venv/bin/python" -m pip)
     local failed="moonfs could not be installed into .venv (is the network there?)"
     say "Installing moonfs and what it needs into .venv (a minute or two the first time) …"
-    rm -f -- "$venv/installed-local" "$venv/installed-dev"
-    if [ "$1" = dev ]; then
+    rm -f -- "$venv/installed-local" "$venv/installed-$1"
+    if [ "$1" != local ]; then
         # Dependency groups arrived in pip 25.1, after Debian 12.
         quietly "$failed" "${pip[@]}" install 'pip>=25.1'
-        quietly "$failed" "${pip[@]}" install --editable '.[local]' --group dev
-        fingerprint >"$venv/installed-dev"
+        quietly "$failed" "${pip[@]}" install --editable '.[local]' --group "$1"
+        fingerprint >"$venv/installed-$1"
     else
         quietly "$failed" "${pip[@]}" install --editable '.[local]'
     fi

@@ -1,0 +1,97 @@
+"""The table for a person, and the JSON for whatever compares two versions.
+
+**Threading:** plain functions.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import moonfs
+from scripts.benchmark.measure import Line, Outcome, median
+from scripts.benchmark.stage import Options
+
+
+def show(outcomes: Sequence[Outcome], options: Options, filesystem: str) -> None:
+    """Print the table, and in one sentence what was missed."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
+    console.print(Text(conditions(options, filesystem)))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("job", "what", "moonfs", "against", "theirs", "ratio", "target", ""):
+        table.add_column(heading, justify="right" if heading in ("moonfs", "theirs", "ratio", "target") else "left")
+    for outcome in outcomes:
+        title = outcome.job.title
+        shown = ""
+        for line in outcome.lines:
+            same = line.measure == shown
+            value = "" if same else _value(line.value, line.unit)
+            table.add_row(title, "" if same else line.measure, value, *_compared(line), end_section=False)
+            title, shown = "", line.measure
+    console.print(table)
+    targets = [line for outcome in outcomes for line in outcome.lines if line.met is not None]
+    missed = sum(not line.met for line in targets)
+    console.print(Text(f"{len(targets) - missed} of {len(targets)} targets are met, {missed} are missed."))
+
+
+def conditions(options: Options, filesystem: str) -> str:
+    """Say how it was measured."""
+    scale = "" if options.scale == 1 else f", everything × {options.scale:g}"
+    return (
+        f"moonfs {moonfs.__version__}, {os.cpu_count()} cores, Linux {platform.release()}, {filesystem}; "
+        f"{options.latency:g} ms a request, {options.upload_latency:g} ms more an upload; "
+        f"medians of {options.runs} runs{scale}"
+    )
+
+
+def as_json(outcomes: Sequence[Outcome], options: Options, filesystem: str) -> dict[str, Any]:
+    """Return all that was measured, every run of it."""
+    return {
+        "moonfs": moonfs.__version__,
+        "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "filesystem": filesystem},
+        "options": {key: value for key, value in asdict(options).items() if key != "directory"},
+        "jobs": [
+            {
+                "name": outcome.job.name,
+                "title": outcome.job.title,
+                "contestants": {
+                    name: {
+                        measure: {"median": median(samples, measure), "runs": [sample[measure] for sample in samples]}
+                        for measure in samples[0]
+                    }
+                    for name, samples in outcome.samples.items()
+                },
+                "lines": [{**asdict(line), "ratio": line.ratio} for line in outcome.lines],
+            }
+            for outcome in outcomes
+        ],
+    }
+
+
+def _compared(line: Line) -> tuple[str, str, str, str, Text]:
+    verdict = Text("")
+    if line.met is not None:
+        verdict = Text("met", "green") if line.met else Text("MISSED", "bold red")
+    target = ""
+    if line.limit is not None:
+        limit = f"{line.limit:g} ×" if line.against else _value(line.limit, line.unit)
+        target = f"{'=' if line.exactly else '≤'} {limit}"
+    ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
+    other = "" if line.other is None else _value(line.other, line.unit)
+    return line.against or "", other, ratio, target, verdict
+
+
+def _value(value: float, unit: str) -> str:
+    if unit == "s":
+        return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"
+    if unit == "B":
+        return f"{value / 1e6:.1f} MB"
+    return f"{value:,.0f} {unit}".rstrip()

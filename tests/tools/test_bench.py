@@ -1,0 +1,102 @@
+"""The benchmark works, counts right and leaves nothing. How fast anything is, no test says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCALE = 0.05  # 10 files instead of 200
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start a benchmark that needs nothing which a test must not install."""
+    command = [sys.executable, "-m", "scripts.benchmark", "--directory", str(tmp_path), *arguments]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def measured(tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+    """Return the JSON and what was printed."""
+    path = tmp_path / "bench.json"
+    process = start(tmp_path, "--latency", "5", "--json", str(path), *arguments)
+    printed, errors = process.communicate(timeout=100)
+    assert process.returncode in (0, 1), errors  # 1: a target is missed, as may be on any machine
+    assert left_behind(tmp_path) == []
+    return json.loads(path.read_text()), printed
+
+
+def left_behind(tmp_path: Path) -> list[str]:
+    """Return what a benchmark in `tmp_path` has left: directories, mounts, processes."""
+    directories = [path.name for path in tmp_path.iterdir() if path.name != "bench.json"]
+    return mounts(tmp_path) + directories + processes(tmp_path)
+
+
+def mounts(tmp_path: Path) -> list[str]:
+    """Return the lines of the mount table for what is mounted in `tmp_path`."""
+    return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {tmp_path}/" in line]
+
+
+def processes(tmp_path: Path) -> list[str]:
+    """Return the command lines of the processes that work for a benchmark in `tmp_path`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if f"{tmp_path}/moonfs-bench-" in line:
+            found.append(line)
+    return found
+
+
+def test_copying_in_is_measured_and_counted(fuse: None, tmp_path: Path) -> None:
+    result, printed = measured(tmp_path, "copy-in", "--runs", "1", "--scale", str(SCALE))
+    assert result["options"] == {"runs": 1, "latency": 5, "upload_latency": 0, "scale": SCALE}
+    (job,) = result["jobs"]
+    assert job["name"] == "copy-in"
+    assert len(job["contestants"]) >= 6
+    for measures in job["contestants"].values():
+        for measure in measures.values():
+            assert measure["runs"] == [measure["median"]]
+    lines = {(line["measure"], line["against"]): line for line in job["lines"]}
+    uploads = lines["uploads", None]
+    assert (uploads["value"], uploads["limit"], uploads["exactly"], uploads["met"]) == (10, 10, True, True)
+    compared = lines["until cp returns", "this disk, cp + sync"]
+    assert compared["limit"] == 3
+    assert compared["ratio"] == pytest.approx(compared["value"] / compared["other"])
+    assert compared["met"] == (compared["ratio"] <= 3)
+    assert "targets are met" in printed
+
+
+def test_an_interrupted_benchmark_leaves_nothing(fuse: None, tmp_path: Path) -> None:
+    process = start(tmp_path, "copy-in", "--latency", "2000", "--runs", "1")
+    deadline = time.monotonic() + 60
+    while not any(" - fuse.moonfs " in line for line in mounts(tmp_path)):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "Interrupted" in errors
+    assert left_behind(tmp_path) == []
+
+
+def test_the_jobs_are_listed(tmp_path: Path) -> None:
+    printed, _ = start(tmp_path, "--list").communicate(timeout=60)
+    assert "copy-in" in printed.splitlines()
+
+
+def test_an_unknown_job_is_one_sentence_and_exit_2(tmp_path: Path) -> None:
+    process = start(tmp_path, "copy-inn")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "unknown job 'copy-inn'" in errors
