@@ -17,6 +17,7 @@ from scripts.benchmark.stage import Stage
 
 #: The contestant that all others are compared with.
 MOONFS: Final = "moonfs"
+RCLONE: Final = "rclone mount"
 
 #: What one run has measured: seconds, bytes or requests, by name.
 Sample = dict[str, float]
@@ -68,6 +69,7 @@ class Job:
         contestants: makes them ready; what it puts on the stack is closed after the job. One that is not
             installed is left out.
         units: of the measures; seconds where nothing is said.
+        once: it takes so long, or varies so little, that one run has to do.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Job:
     ratios: tuple[Ratio, ...] = ()
     bounds: tuple[Bound, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +121,10 @@ def run(job: Job, stage: Stage, say: Callable[[str], None]) -> Outcome:
     with ExitStack() as stack:
         contestants = job.contestants(stage, stack)
         samples: dict[str, list[Sample]] = {name: [] for name in contestants}
-        for number in range(1, stage.options.runs + 1):
+        runs = 1 if job.once else stage.options.runs
+        for number in range(1, runs + 1):
             for name, contestant in contestants.items():
-                say(f"{job.name}, run {number} of {stage.options.runs}: {name}")
+                say(f"{job.name}, run {number} of {runs}: {name}")
                 samples[name].append(contestant())
     return Outcome(job, samples, judge(job, samples, stage))
 

@@ -23,19 +23,19 @@ from scripts.benchmark.stage import Options
 
 def show(outcomes: Sequence[Outcome], options: Options, filesystem: str) -> None:
     """Print the table, and in one sentence what was missed."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
-    console.print(Text(conditions(options, filesystem)))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console.print(Text(conditions(options, filesystem)), soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("job", "what", "moonfs", "against", "theirs", "ratio", "target", ""):
-        table.add_column(heading, justify="right" if heading in ("moonfs", "theirs", "ratio", "target") else "left")
+    for heading in ("", "moonfs", "against", "theirs", "ratio", "target", ""):
+        is_number = heading in ("moonfs", "theirs", "ratio", "target")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
     for outcome in outcomes:
-        title = outcome.job.title
+        table.add_row(Text(outcome.job.title, "bold"))
         shown = ""
         for line in outcome.lines:
-            same = line.measure == shown
-            value = "" if same else _value(line.value, line.unit)
-            table.add_row(title, "" if same else line.measure, value, *_compared(line), end_section=False)
-            title, shown = "", line.measure
+            what, value = (f"  {line.measure}", _value(line.value, line.unit)) if line.measure != shown else ("", "")
+            table.add_row(what, value, *_compared(line))
+            shown = line.measure
     console.print(table)
     targets = [line for outcome in outcomes for line in outcome.lines if line.met is not None]
     missed = sum(not line.met for line in targets)
@@ -82,7 +82,7 @@ def _compared(line: Line) -> tuple[str, str, str, str, Text]:
         verdict = Text("met", "green") if line.met else Text("MISSED", "bold red")
     target = ""
     if line.limit is not None:
-        limit = f"{line.limit:g} ×" if line.against else _value(line.limit, line.unit)
+        limit = f"{line.limit:.3g} ×" if line.against else _value(line.limit, line.unit)
         target = f"{'=' if line.exactly else '≤'} {limit}"
     ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
     other = "" if line.other is None else _value(line.other, line.unit)

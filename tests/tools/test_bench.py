@@ -18,7 +18,7 @@ SCALE = 0.05  # 10 files instead of 200
 
 
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start a benchmark that needs nothing which a test must not install."""
+    """Start a benchmark; what scripts/bench would install is measured only where it is there."""
     command = [sys.executable, "-m", "scripts.benchmark", "--directory", str(tmp_path), *arguments]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -75,6 +75,16 @@ def test_copying_in_is_measured_and_counted(fuse: None, tmp_path: Path) -> None:
     assert compared["ratio"] == pytest.approx(compared["value"] / compared["other"])
     assert compared["met"] == (compared["ratio"] <= 3)
     assert "targets are met" in printed
+
+
+def test_requests_are_counted(fuse: None, tmp_path: Path) -> None:
+    result, _ = measured(tmp_path, "ls", "cat", "rm", "--runs", "2", "--scale", "0.02")
+    lines = {(job["name"], line["measure"]): line for job in result["jobs"] for line in job["lines"]}
+    assert lines["ls", "list requests, cold"]["value"] == 1
+    assert lines["cat", "content requests, cold"]["value"] == 20
+    assert lines["rm", "delete requests"]["value"] == 4
+    runs = [measure["runs"] for job in result["jobs"] for measure in job["contestants"]["moonfs"].values()]
+    assert {len(values) for values in runs} == {2}
 
 
 def test_an_interrupted_benchmark_leaves_nothing(fuse: None, tmp_path: Path) -> None:

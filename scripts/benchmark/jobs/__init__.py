@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.benchmark.jobs.copying import COPY_IN
+from scripts.benchmark.jobs.copying import COPY_IN, COPY_LARGE, WRITE_THROUGH
+from scripts.benchmark.jobs.handling import OPEN_READ, READ_LARGE, STAT
+from scripts.benchmark.jobs.keeping import IDLE, MEMORY, RM
+from scripts.benchmark.jobs.reading import CAT, GREP, LS
 from scripts.benchmark.measure import Job
 
-JOBS: Final[tuple[Job, ...]] = (COPY_IN,)
+JOBS: Final[tuple[Job, ...]] = (
+    *(COPY_IN, WRITE_THROUGH, COPY_LARGE),
+    *(LS, CAT, GREP),
+    *(STAT, OPEN_READ, READ_LARGE),
+    *(RM, IDLE, MEMORY),
+)

@@ -6,6 +6,7 @@ the next one begins (`settle`).
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -15,23 +16,26 @@ from typing import Final
 
 from scripts.benchmark import drives
 from scripts.benchmark.clients import Client, Ideal, Sdk, each
-from scripts.benchmark.measure import MOONFS, Bound, Contestant, Job, Ratio, Sample
-from scripts.benchmark.shell import Failed, settle, timed
+from scripts.benchmark.measure import MOONFS, RCLONE, Bound, Contestant, Job, Ratio, Sample
+from scripts.benchmark.shell import Failed, memory, peak_from_now, settle, timed
 from scripts.benchmark.stage import Stage
 
 _COPY: Final = 'cp -- "$1"/* "$2"/'
 _FILES: Final = 200
 _BYTES: Final = 20_000
+_LARGE: Final = 100_000_000
 
 IDEAL: Final = "httpx, 8 at once"
-SDK: Final = "openai SDK, 8 threads"
-EXT4: Final = "this disk, cp + sync"
-EXT4_EACH: Final = "this disk, cp + sync FILE…"
+SDK: Final = "openai SDK"
+SDK_THREADS: Final = "openai SDK, 8 threads"
+DISK: Final = "this disk, cp + sync"
+DISK_EACH: Final = "this disk, cp + sync FILE…"
 FLOOR: Final = "fusepy that keeps nothing"
 
 RETURNED: Final = "until cp returns"
 STORED: Final = "until all are stored"
 UPLOADS: Final = "uploads"
+GROWTH: Final = "growth of the daemon"
 
 
 def into_moonfs(stage: Stage, mode: str, source: Path) -> Sample:
@@ -42,13 +46,16 @@ def into_moonfs(stage: Stage, mode: str, source: Path) -> Sample:
     with drives.moonfs(stage, *filter(None, [mode])) as drive:
         done, asked = service.done("upload"), service.asked("upload")
         settle()
+        peak_from_now(drive.pid)
+        before = memory(drive.pid)
         copied = timed(_COPY, source, drive.point)
         stored = service.wait_until_done("upload", done + len(wanted)) - copied.begin
+        grown = memory(drive.pid, "VmHWM") - before
     # Counted after the drive has ended, so that nothing is still to come.
     uploads = service.asked("upload") - asked
     if sorted((file["filename"], file["bytes"]) for file in service.files()) != wanted:
         raise Failed("The service does not have the files that were copied.")
-    return {RETURNED: copied.seconds, STORED: stored, UPLOADS: uploads}
+    return {RETURNED: copied.seconds, STORED: stored, UPLOADS: uploads, GROWTH: grown}
 
 
 def by_client(stage: Stage, client: Client, at_once: int, source: Path) -> Sample:
@@ -75,22 +82,70 @@ def into_nothing(stage: Stage, source: Path) -> Sample:
         return {RETURNED: timed(_COPY, source, point).seconds}
 
 
+def into_rclone(stage: Stage, source: Path) -> Sample:
+    """Copy a directory's files onto a drive of rclone's, and wait until its server has them all."""
+    wanted = sorted((path.name, path.stat().st_size) for path in source.iterdir())
+    target = stage.fresh()
+    with drives.rclone(stage, target) as point:
+        settle()
+        copied = timed(_COPY, source, point)
+        while sorted((path.name, path.stat().st_size) for path in target.iterdir()) != wanted:
+            if time.monotonic() > copied.end + 300:
+                raise Failed("rclone does not upload what was copied.")
+            time.sleep(0.02)
+        return {RETURNED: copied.seconds, STORED: time.monotonic() - copied.begin}
+
+
+def _each_on_new_files(
+    stage: Stage, count: int, size: int, runs: Mapping[str, Callable[[Path], Sample]]
+) -> dict[str, Contestant]:
+    def on_new_files(run: Callable[[Path], Sample]) -> Sample:
+        source = stage.sources(count, size)
+        try:
+            return run(source)
+        finally:
+            shutil.rmtree(source)
+
+    return {name: partial(on_new_files, run) for name, run in runs.items()}
+
+
 def _copy_in(stage: Stage, stack: ExitStack) -> Mapping[str, Contestant]:
     ideal, sdk = stack.enter_context(Ideal(stage.service, 8)), stack.enter_context(Sdk(stage.service))
-    count = stage.scaled(_FILES)
-
-    def on_new_files(run: Callable[[Path], Sample]) -> Contestant:
-        return lambda: run(stage.sources(count, _BYTES))
-
-    contestants: dict[str, Callable[[Path], Sample]] = {
+    runs: dict[str, Callable[[Path], Sample]] = {
         MOONFS: partial(into_moonfs, stage, "write_back"),
-        EXT4: partial(onto_disk, stage, "sync"),
-        EXT4_EACH: partial(onto_disk, stage, 'sync -- "$2"/*'),
+        DISK: partial(onto_disk, stage, "sync"),
+        DISK_EACH: partial(onto_disk, stage, 'sync -- "$2"/*'),
         FLOOR: partial(into_nothing, stage),
         IDEAL: partial(by_client, stage, ideal, 8),
-        SDK: partial(by_client, stage, sdk, 8),
+        SDK_THREADS: partial(by_client, stage, sdk, 8),
     }
-    return {name: on_new_files(run) for name, run in contestants.items()}
+    if drives.has_rclone():
+        runs[RCLONE] = partial(into_rclone, stage)
+    return _each_on_new_files(stage, stage.scaled(_FILES), _BYTES, runs)
+
+
+def _write_through(stage: Stage, stack: ExitStack) -> Mapping[str, Contestant]:
+    sdk = stack.enter_context(Sdk(stage.service))
+    runs: dict[str, Callable[[Path], Sample]] = {
+        MOONFS: partial(into_moonfs, stage, ""),
+        SDK: partial(by_client, stage, sdk, 1),
+    }
+    return _each_on_new_files(stage, stage.scaled(_FILES), _BYTES, runs)
+
+
+def _copy_large(stage: Stage, stack: ExitStack) -> Mapping[str, Contestant]:
+    sdk = stack.enter_context(Sdk(stage.service))
+    runs: dict[str, Callable[[Path], Sample]] = {
+        MOONFS: partial(into_moonfs, stage, ""),
+        SDK: partial(by_client, stage, sdk, 1),
+    }
+    if drives.has_rclone():
+        runs[RCLONE] = partial(into_rclone, stage)
+    return _each_on_new_files(stage, 1, stage.scaled(_LARGE), runs)
+
+
+def _all_files(stage: Stage) -> float:
+    return stage.scaled(_FILES)
 
 
 COPY_IN: Final = Job(
@@ -98,12 +153,30 @@ COPY_IN: Final = Job(
     title=f"copy in {_FILES} × 20 KB, write-back",
     contestants=_copy_in,
     ratios=(
-        Ratio(RETURNED, EXT4, at_most=3.0),
-        Ratio(RETURNED, EXT4_EACH),
+        Ratio(RETURNED, DISK, at_most=3.0),
+        Ratio(RETURNED, DISK_EACH),
         Ratio(RETURNED, FLOOR),
-        Ratio(STORED, IDEAL, at_most=1.3),
-        Ratio(STORED, SDK, at_most=0.35, upload_latency=200),
+        Ratio(RETURNED, RCLONE, at_most=0.5),
+        Ratio(STORED, IDEAL, at_most=1.3, upload_latency=0),
+        Ratio(STORED, SDK_THREADS, at_most=0.35, upload_latency=200),
+        Ratio(STORED, RCLONE, at_most=0.1, upload_latency=200),
     ),
-    bounds=(Bound(UPLOADS, lambda stage: stage.scaled(_FILES), exactly=True),),
+    bounds=(Bound(UPLOADS, _all_files, exactly=True),),
     units={UPLOADS: ""},
+)
+WRITE_THROUGH: Final = Job(
+    name="write-through",
+    title=f"copy in {_FILES} × 20 KB, write-through",
+    contestants=_write_through,
+    ratios=(Ratio(RETURNED, SDK, STORED, at_most=1.05),),
+    bounds=(Bound(UPLOADS, _all_files, exactly=True),),
+    units={UPLOADS: ""},
+)
+COPY_LARGE: Final = Job(
+    name="copy-large",
+    title="copy in 100 MB, write-through",
+    contestants=_copy_large,
+    ratios=(Ratio(STORED, SDK, at_most=2.0), Ratio(STORED, RCLONE)),
+    bounds=(Bound(GROWTH, lambda _: 20 * 2**20),),
+    units={GROWTH: "B"},
 )
