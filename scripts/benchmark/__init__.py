@@ -8,6 +8,7 @@ improvement. It is no test of behaviour, and nothing in `moonfs` knows it.
     jobs/                   what is done, by whom, and the targets; a module for each kind of work
     measure                 contestants take turns; medians, ratios, targets
     drives · clients        what is mounted: moonfs, rclone, an empty driver · HTTP clients: httpx and the openai SDK
+    library                 texts to read, the same on the service, on the disk and in memory
     stage                   the directory, the files and the service that they all share
     service · shell         the Files API in its own process, and what it counts · timed commands, a process's needs
     counted · empty · far   run as processes: that Files API · a driver that keeps nothing · a proxy that is slow

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.benchmark import measure, report
+from scripts.benchmark import measure, plot, report
 from scripts.benchmark.jobs import JOBS
 from scripts.benchmark.measure import Job, Outcome
 from scripts.benchmark.shell import Failed
@@ -42,11 +42,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--upload-latency", type=_milliseconds, default=0.0, metavar="MS", help="more of an upload (default: 0)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run there, too")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw some of it there, as an SVG")
     parser.add_argument("--directory", metavar="DIR", help="on the disk to measure (default: /var/tmp)")
     parsed = parser.parse_args(arguments)
     unknown = set(parsed.jobs) - {job.name for job in JOBS}
     if unknown:
         parser.error(f"unknown job {sorted(unknown)[0]!r}; scripts/bench --list names them")
+    for path in filter(None, (parsed.json, parsed.plot)):
+        if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+            parser.error(f"{path} cannot be written")
     return parsed
 
 
@@ -80,6 +84,8 @@ def main() -> int:
     report.show(outcomes, options, filesystem)
     if parsed.json is not None:
         parsed.json.write_text(json.dumps(report.as_json(outcomes, options, filesystem), indent=2) + "\n")
+    if parsed.plot is not None:
+        parsed.plot.write_text(plot.draw(outcomes, report.conditions(options, filesystem)))
     return int(any(line.met is False for outcome in outcomes for line in outcome.lines))
 
 

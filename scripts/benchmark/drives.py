@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from scripts.benchmark.shell import ROOT, Failed, end
+from scripts.benchmark.shell import ROOT, Failed, end, is_mounted
 from scripts.benchmark.stage import Stage
 from tests.harness.drive import Drive, hosted
 
@@ -31,7 +31,7 @@ def moonfs(stage: Stage, *options: str) -> Iterator[Drive]:
     Its state is on the disk of the benchmark, with nothing left of an earlier mount.
     """
     service = stage.service
-    with Drive(stage.fresh(), *hosted(service.base_url, service.key)) as drive:
+    with stage.lent() as home, Drive(home, *hosted(service.base_url, service.key)) as drive:
         try:
             yield drive.mount(*options)
         except BaseException:
@@ -42,8 +42,8 @@ def moonfs(stage: Stage, *options: str) -> Iterator[Drive]:
 @contextmanager
 def empty(stage: Stage) -> Iterator[Path]:
     """Mount the driver that keeps nothing."""
-    point = stage.fresh()
-    with _process([sys.executable, "-m", "scripts.benchmark.empty", str(point)], _PYTHON) as printed:
+    command = [sys.executable, "-m", "scripts.benchmark.empty"]
+    with stage.lent() as point, _process([*command, str(point)], _PYTHON) as printed:
         try:
             if not printed.readline():
                 raise Failed("The empty driver could not mount.")
@@ -64,9 +64,9 @@ def rclone(stage: Stage, files: Path, *flags: str, cache: Path | None = None) ->
     It caches whole files on the disk, in `cache` or with nothing left of an earlier mount, and writes back in the
     background at once rather than, as it would, after 5 s. All else is as it comes, where `flags` say nothing else.
     """
-    point, cache = stage.fresh(), cache or stage.fresh()
     environ = {"PATH": os.environ["PATH"], "HOME": str(stage.work), "RCLONE_CONFIG": str(stage.work / "rclone.conf")}
     with ExitStack() as stack:
+        point, cache = stack.enter_context(stage.lent()), cache or stack.enter_context(stage.lent())
         command = ["rclone", "serve", "webdav", str(files), "--addr", "127.0.0.1:0", "--vfs-cache-mode", "off"]
         near = _port_of(stack.enter_context(_process(command, environ)), r"http://127\.0\.0\.1:(\d+)")
         latency = str(stage.options.latency / 1000), str(stage.options.upload_latency / 1000)
@@ -82,12 +82,6 @@ def rclone(stage: Stage, files: Path, *flags: str, cache: Path | None = None) ->
                 raise Failed("rclone could not mount.")
             time.sleep(0.02)
         yield point
-
-
-def is_mounted(point: Path) -> bool:
-    """Say whether something is mounted there."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
-        return any(line.split()[4] == str(point) for line in table)
 
 
 def unmount(point: Path) -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,8 +29,7 @@ class Library:
         stage.service.clear()
         stage.service.fill(texts)
         self.ids = [str(file["id"]) for file in stage.service.files()]
-        self.on_disk = stage.fresh()
-        stack.callback(shutil.rmtree, self.on_disk)
+        self.on_disk = stack.enter_context(stage.lent())
         memory = tempfile.TemporaryDirectory(prefix="moonfs-bench-", dir="/dev/shm")
         self.in_memory = Path(stack.enter_context(memory))
         for name, text in texts.items():

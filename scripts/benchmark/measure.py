@@ -69,6 +69,7 @@ class Job:
         contestants: makes them ready; what it puts on the stack is closed after the job. One that is not
             installed is left out.
         units: of the measures; seconds where nothing is said.
+        drawn: the measures that the picture shows.
         once: it takes so long, or varies so little, that one run has to do.
     """
 
@@ -78,6 +79,7 @@ class Job:
     ratios: tuple[Ratio, ...] = ()
     bounds: tuple[Bound, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+    drawn: tuple[str, ...] = ()
     once: bool = False
 
 

@@ -33,7 +33,9 @@ def show(outcomes: Sequence[Outcome], options: Options, filesystem: str) -> None
         table.add_row(Text(outcome.job.title, "bold"))
         shown = ""
         for line in outcome.lines:
-            what, value = (f"  {line.measure}", _value(line.value, line.unit)) if line.measure != shown else ("", "")
+            what, value = (
+                (f"  {line.measure}", shown_value(line.value, line.unit)) if line.measure != shown else ("", "")
+            )
             table.add_row(what, value, *_compared(line))
             shown = line.measure
     console.print(table)
@@ -44,11 +46,12 @@ def show(outcomes: Sequence[Outcome], options: Options, filesystem: str) -> None
 
 def conditions(options: Options, filesystem: str) -> str:
     """Say how it was measured."""
+    runs = "one run" if options.runs == 1 else f"medians of {options.runs} runs"
     scale = "" if options.scale == 1 else f", everything × {options.scale:g}"
     return (
         f"moonfs {moonfs.__version__}, {os.cpu_count()} cores, Linux {platform.release()}, {filesystem}; "
         f"{options.latency:g} ms a request, {options.upload_latency:g} ms more an upload; "
-        f"medians of {options.runs} runs{scale}"
+        f"{runs}{scale}"
     )
 
 
@@ -82,14 +85,15 @@ def _compared(line: Line) -> tuple[str, str, str, str, Text]:
         verdict = Text("met", "green") if line.met else Text("MISSED", "bold red")
     target = ""
     if line.limit is not None:
-        limit = f"{line.limit:.3g} ×" if line.against else _value(line.limit, line.unit)
+        limit = f"{line.limit:.3g} ×" if line.against else shown_value(line.limit, line.unit)
         target = f"{'=' if line.exactly else '≤'} {limit}"
     ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
-    other = "" if line.other is None else _value(line.other, line.unit)
+    other = "" if line.other is None else shown_value(line.other, line.unit)
     return line.against or "", other, ratio, target, verdict
 
 
-def _value(value: float, unit: str) -> str:
+def shown_value(value: float, unit: str) -> str:
+    """Return a value with its unit, for a person."""
     if unit == "s":
         return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"
     if unit == "B":

@@ -52,6 +52,13 @@ def timed(script: str, *arguments: str | os.PathLike[str], may_return: tuple[int
     return span
 
 
+def is_mounted(point: Path, *, below: bool = False) -> bool:
+    """Say whether something is mounted at `point`, or `below` it."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        points = [Path(line.split()[4]) for line in table]
+    return any(point == other or (below and point in other.parents) for other in points)
+
+
 def settle() -> None:
     """Let the disk take what earlier runs left, so that no one pays for another."""
     os.sync()

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from scripts.benchmark.service import Service
+from scripts.benchmark.shell import is_mounted
 
 _LINE: Final = 32
 
@@ -77,17 +80,28 @@ class Stage:
         path.mkdir(mode=0o700)
         return path
 
+    @contextmanager
+    def lent(self) -> Iterator[Path]:
+        """Give a new directory, and take it away with all that is in it."""
+        path = self.fresh()
+        try:
+            yield path
+        finally:
+            if not is_mounted(path, below=True):  # the files of a mount are not ours to delete
+                shutil.rmtree(path, ignore_errors=True)
+
     def texts(self, count: int, size: int) -> dict[str, bytes]:
         """Return texts that no earlier run has seen, under new names."""
         number = next(self._numbers)
         return {f"text-{number}-{i:04}.txt": _text(size) for i in range(count)}
 
-    def sources(self, count: int, size: int) -> Path:
-        """Return a directory of such texts."""
-        directory = self.fresh()
-        for name, text in self.texts(count, size).items():
-            (directory / name).write_bytes(text)
-        return directory
+    @contextmanager
+    def sources(self, count: int, size: int) -> Iterator[Path]:
+        """Give a directory of such texts, and take it away."""
+        with self.lent() as directory:
+            for name, text in self.texts(count, size).items():
+                (directory / name).write_bytes(text)
+            yield directory
 
     def filesystem(self) -> str:
         """Return the type of the filesystem that the directory is on."""

@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALE = 0.05  # 10 files instead of 200
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -36,7 +38,7 @@ def measured(tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], str]:
 
 def left_behind(tmp_path: Path) -> list[str]:
     """Return what a benchmark in `tmp_path` has left: directories, mounts, processes."""
-    directories = [path.name for path in tmp_path.iterdir() if path.name != "bench.json"]
+    directories = [path.name for path in tmp_path.iterdir() if path.suffix not in (".json", ".svg")]
     return mounts(tmp_path) + directories + processes(tmp_path)
 
 
@@ -59,7 +61,10 @@ def processes(tmp_path: Path) -> list[str]:
 
 
 def test_copying_in_is_measured_and_counted(fuse: None, tmp_path: Path) -> None:
-    result, printed = measured(tmp_path, "copy-in", "--runs", "1", "--scale", str(SCALE))
+    plot = tmp_path / "bench.svg"
+    result, printed = measured(tmp_path, "copy-in", "--runs", "1", "--scale", str(SCALE), "--plot", str(plot))
+    picture = ElementTree.parse(plot).getroot()
+    assert {"moonfs", "openai SDK, 8 threads"} <= {text.text for text in picture.iter(f"{SVG}text")}
     assert result["options"] == {"runs": 1, "latency": 5, "upload_latency": 0, "scale": SCALE}
     (job,) = result["jobs"]
     assert job["name"] == "copy-in"

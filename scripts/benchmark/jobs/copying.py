@@ -6,7 +6,6 @@ the next one begins (`settle`).
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -70,9 +69,9 @@ def by_client(stage: Stage, client: Client, at_once: int, source: Path) -> Sampl
 
 def onto_disk(stage: Stage, sync: str, source: Path) -> Sample:
     """Copy a directory's files onto the disk, durably."""
-    target = stage.fresh()
-    settle()
-    return {RETURNED: timed(f"{_COPY} && {sync}", source, target).seconds}
+    with stage.lent() as target:
+        settle()
+        return {RETURNED: timed(f"{_COPY} && {sync}", source, target).seconds}
 
 
 def into_nothing(stage: Stage, source: Path) -> Sample:
@@ -85,8 +84,7 @@ def into_nothing(stage: Stage, source: Path) -> Sample:
 def into_rclone(stage: Stage, source: Path) -> Sample:
     """Copy a directory's files onto a drive of rclone's, and wait until its server has them all."""
     wanted = sorted((path.name, path.stat().st_size) for path in source.iterdir())
-    target = stage.fresh()
-    with drives.rclone(stage, target) as point:
+    with stage.lent() as target, drives.rclone(stage, target) as point:
         settle()
         copied = timed(_COPY, source, point)
         while sorted((path.name, path.stat().st_size) for path in target.iterdir()) != wanted:
@@ -100,11 +98,8 @@ def _each_on_new_files(
     stage: Stage, count: int, size: int, runs: Mapping[str, Callable[[Path], Sample]]
 ) -> dict[str, Contestant]:
     def on_new_files(run: Callable[[Path], Sample]) -> Sample:
-        source = stage.sources(count, size)
-        try:
+        with stage.sources(count, size) as source:
             return run(source)
-        finally:
-            shutil.rmtree(source)
 
     return {name: partial(on_new_files, run) for name, run in runs.items()}
 
@@ -163,6 +158,7 @@ COPY_IN: Final = Job(
     ),
     bounds=(Bound(UPLOADS, _all_files, exactly=True),),
     units={UPLOADS: ""},
+    drawn=(RETURNED, STORED),
 )
 WRITE_THROUGH: Final = Job(
     name="write-through",

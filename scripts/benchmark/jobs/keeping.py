@@ -80,9 +80,9 @@ def work_and_weigh(stage: Stage) -> Sample:
     texts, many_texts = stage.scaled(_TEXTS), stage.scaled(_MANY_TEXTS)
     service.clear()
     service.fill(stage.texts(texts - copied, _TEXT_BYTES))
-    with drives.moonfs(stage, "write_back", "listing_ttl=1") as drive:
+    with drives.moonfs(stage, "write_back", "listing_ttl=1") as drive, stage.sources(copied, _BYTES) as source:
         done = service.done("upload")
-        timed('cp -- "$1"/* "$2"/', stage.sources(copied, _BYTES), drive.point)
+        timed('cp -- "$1"/* "$2"/', source, drive.point)
         service.wait_until_done("upload", done + copied)
         _look_and_read(drive.point)
         resident = memory(drive.pid)
@@ -125,6 +125,7 @@ RM: Final = Job(
     ratios=(Ratio(GONE, SDK_THREADS, at_most=0.3), Ratio(GONE, IDEAL)),
     bounds=(Bound(DELETIONS, lambda stage: stage.scaled(_FILES), exactly=True),),
     units={DELETIONS: ""},
+    drawn=(GONE,),
 )
 IDLE: Final = Job(
     name="idle",

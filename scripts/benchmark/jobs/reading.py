@@ -84,14 +84,14 @@ def read_moonfs(stage: Stage, read: Read, *, remount: bool) -> Sample:
 
 def read_rclone(stage: Stage, files: Path, read: Read, *, remount: bool) -> Sample:
     """Read all files twice, and once more after a remount with the same cache."""
-    cache = stage.fresh()
-    settle()
-    with drives.rclone(stage, files, cache=cache) as point:
-        sample = {COLD: read(point).seconds, WARM: read(point).seconds}
-    if remount:
+    with stage.lent() as cache:
+        settle()
         with drives.rclone(stage, files, cache=cache) as point:
-            sample[REMOUNTED] = read(point).seconds
-    return sample
+            sample = {COLD: read(point).seconds, WARM: read(point).seconds}
+        if remount:
+            with drives.rclone(stage, files, cache=cache) as point:
+                sample[REMOUNTED] = read(point).seconds
+        return sample
 
 
 def read_by_client(client: Client, at_once: int, ids: list[str]) -> Sample:
@@ -176,6 +176,7 @@ CAT: Final = Job(
         Bound(CONTENTS_LATER, lambda _: 0, exactly=True),
     ),
     units={CONTENTS: "", CONTENTS_LATER: ""},
+    drawn=(COLD, WARM, REMOUNTED),
 )
 GREP: Final = Job(
     name="grep",
@@ -189,4 +190,5 @@ GREP: Final = Job(
     ),
     bounds=(Bound(CONTENTS, lambda stage: stage.scaled(_FILES), exactly=True),),
     units={CONTENTS: ""},
+    drawn=(WARM,),
 )
