@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final, Protocol
 
 from moonfs import journal as journal_states
@@ -350,7 +349,7 @@ class Flights:
                 local.lock.notify_all()
             if sent is not None and sent is not local.spool and sent is not local.committed:
                 sent.rest()
-                self.adopt(sent.path, intent.sha256, sent.size)
+                self.adopt(sent, intent.sha256)
             if flight.moves and not local.unlinked and intent.name != local.name:
                 superseded = self._space.move(local, intent.name)
                 if superseded is not None:
@@ -386,14 +385,16 @@ class Flights:
         """Make bytes durable that only the journal's row was sure to keep: the row goes, the original stays (R5)."""
         try:
             if flight.local.lent is not None:
-                flight.local.lent.sync()
+                flight.local.lent.sync(name=False)  # which changes when it becomes an original
         except OSError as error:
             log.warning("The original of %s may not survive a power cut: %s", flight.local.name, error.strerror)
 
-    def adopt(self, path: Path, sha256: str, size: int) -> None:
+    def adopt(self, spool: SpoolFile, sha256: str) -> None:
         """Move bytes that the service has to the originals; a disk that refuses costs the original only."""
         try:
-            self._originals.adopt(path, sha256, size)
+            path = spool.file()
+            spool.rest()
+            self._originals.adopt(path, sha256, spool.size)
         except OSError as error:
             log.warning("Cannot keep an original: %s", error.strerror)
 

@@ -184,7 +184,7 @@ class Recovery:
         """Move bytes to the originals that may not have survived a power cut whole."""
         try:
             if file.sha256() == sha256:
-                self._originals.adopt(file.path, sha256, file.size)
+                self._originals.adopt(file.file(), sha256, file.size)
             else:
                 file.discard()
         except OSError as error:

@@ -55,7 +55,7 @@ class Remote:
         Raises:
             MoonfsError: with `maybe_stored` when the outcome is open (W3).
         """
-        with spool.path.open("rb") as source:
+        with spool.file().open("rb") as source:
             return self._client.upload(source, filename=filename, size=spool.size, purpose=purpose, deadline=deadline)
 
     def delete(self, file_id: str) -> None:

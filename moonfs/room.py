@@ -34,6 +34,9 @@ class Room:
         self._listing = listing
         self._space = space
         self._lock = lock
+        # What was in use when it was last counted, and all that was asked for since; before that, too much.
+        self._since_bytes, self._since_files = wire.MAX_TOTAL_BYTES, wire.MAX_FILES
+        self._listed_bytes = self._listed_files = 0
 
     def used(self, *, beside: LocalFile | None = None) -> tuple[int, int]:
         """Return bytes and files in use by the listing as it is believed, without `beside`."""
@@ -67,10 +70,11 @@ class Room:
         Raises:
             QuotaExceeded: over 10 GB in all (W7).
         """
-        if self._is_far_from_full(growth):
+        if self._surely_fits(growth, 0):
             return
-        if self.used()[0] + growth > wire.MAX_TOTAL_BYTES:
+        if self._count()[0] + growth > wire.MAX_TOTAL_BYTES:
             raise QuotaExceeded("The account's 10 GB are full; delete files to make room.")
+        self._surely_fits(growth, 0)  # counts from now on
 
     def check_one_more(self, *, beside: LocalFile | None = None) -> None:
         """Refuse one more file where there is no room for it; `beside` is that file, if it exists.
@@ -78,8 +82,9 @@ class Room:
         Raises:
             QuotaExceeded: 1,000 files, or 10 GB in all (W7).
         """
-        if self._is_far_from_full(0):
+        if self._surely_fits(0 if beside is None else beside.size, 1):
             return
+        self._count()
         used_bytes, used_files = self.used(beside=beside)
         if used_files >= wire.MAX_FILES:
             raise QuotaExceeded(
@@ -87,12 +92,25 @@ class Room:
             )
         if used_bytes >= wire.MAX_TOTAL_BYTES:
             raise QuotaExceeded("The account's 10 GB are full; delete files to make room.")
+        self._surely_fits(0, 1)  # counts from now on
 
-    def _is_far_from_full(self, growth: int) -> bool:
-        """Say whether there is room even if every local file were a new one of the greatest size.
+    def _surely_fits(self, more_bytes: int, more_files: int) -> bool:
+        """Say whether there is room even if nothing has become smaller since the last exact count.
 
-        The exact count looks at every local file: a thousand times for a thousand files.
+        That looks at every local file, which is too much for each write of a copy of many files.
         """
-        snapshot, here = self._listing.peek(), len(self._space.local) + 1
-        most = snapshot.total_bytes + growth + here * wire.MAX_FILE_BYTES
-        return len(snapshot.files) + here < wire.MAX_FILES and most < wire.MAX_TOTAL_BYTES
+        snapshot = self._listing.peek()
+        with self._lock:
+            self._since_bytes += more_bytes
+            self._since_files += more_files
+            most_bytes = self._since_bytes + max(0, snapshot.total_bytes - self._listed_bytes)
+            most_files = self._since_files + max(0, len(snapshot.files) - self._listed_files)
+            return most_bytes < wire.MAX_TOTAL_BYTES and most_files < wire.MAX_FILES
+
+    def _count(self) -> tuple[int, int]:
+        """Count exactly, and start from there."""
+        snapshot = self._listing.peek()
+        with self._lock:
+            self._listed_bytes, self._listed_files = snapshot.total_bytes, len(snapshot.files)
+            self._since_bytes, self._since_files = used = self.used()
+        return used

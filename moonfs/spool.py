@@ -1,10 +1,12 @@
-"""The spool: writers' local bytes, one file each, random access, 0600 in a 0700 directory (X2).
+"""The spool: writers' local bytes, random access, each file 0600 in a 0700 directory (X2).
 
-A spool file knows its size and its hash and nothing of names, uploads or the journal, which refers to it by
-its file name.
+Few bytes stay in memory until they are needed on disk: most files are small, are made durable by the journal's row
+and are over in a moment. A spool file knows its size and its hash and nothing of names, uploads or the journal,
+which refers to it by its file name.
 
-**Threading:** a `SpoolFile` has no lock; whoever owns it serialises writes (`localfile.LocalFile`). Reads use
-pread and may run beside a write. `Spool.create` may be called from any thread.
+**Threading:** a `SpoolFile` has no lock for its bytes; whoever owns it serialises writes (`localfile.LocalFile`).
+Reads may run beside a write, and any thread may bring it to disk while nobody writes. `Spool.create` may be called
+from any thread.
 """
 
 from __future__ import annotations
@@ -12,36 +14,83 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 _CHUNK = 1024 * 1024
-#: The most bytes that the journal carries in place of a sync of the spool file and its directory.
+#: The most bytes that the journal carries in place of a sync of the spool file and its directory; as many may stay
+#: in memory.
 CARRIED_BYTES: Final = 64 * 1024
+#: The most bytes of all spool files in memory; what is beyond goes to disk at once.
+MEMORY_BYTES: Final = 8 * 1024 * 1024
+
+
+class _Memory:
+    """How many bytes may still stay in memory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left = MEMORY_BYTES
+
+    def take(self, count: int) -> bool:
+        """Claim `count` more bytes, or give back -`count`; False when there are not so many."""
+        with self._lock:
+            if count > self._left:
+                return False
+            self._left -= count
+            return True
 
 
 class SpoolFile:
     """One writer's bytes. Its descriptor is opened when it is needed and given back by `rest`.
 
     Attributes:
-        path: where the bytes are.
         size: length in bytes.
     """
 
-    def __init__(self, path: Path, fd: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, memory: _Memory, fd: int = -1) -> None:
+        """Start with the open file `fd`, or empty and in memory."""
+        self._path = path
         self._fd = fd
+        self._memory = memory
+        self._held = bytearray() if fd < 0 else None
+        self._moving = threading.Lock()
         self._listed = False
-        self.size = os.fstat(fd).st_size
+        self.size = 0 if fd < 0 else os.fstat(fd).st_size
 
     @property
     def name(self) -> str:
         """The name inside the spool directory, by which the journal refers to it."""
-        return self.path.name
+        return self._path.name
+
+    def file(self) -> Path:
+        """Bring the bytes to disk, if they are not there yet, and return the file.
+
+        Raises:
+            OSError: the local disk refuses; they stay in memory.
+        """
+        with self._moving:
+            held = self._held
+            if held is not None:
+                fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                try:
+                    _write(fd, held, 0)
+                except OSError:
+                    os.close(fd)
+                    self._path.unlink(missing_ok=True)
+                    raise
+                # A reader beside us has taken hold of the one or of the other.
+                self._fd, self._held = fd, None
+                self._memory.take(-len(held))
+        return self._path
 
     def read(self, length: int, offset: int) -> bytes:
         """Return up to `length` bytes from `offset`; empty at the end."""
+        held = self._held
+        if held is not None:
+            return bytes(held[offset : offset + length])
         return os.pread(self._open(), length, offset)
 
     def write(self, data: bytes, offset: int) -> int:
@@ -50,31 +99,36 @@ class SpoolFile:
         Raises:
             OSError: ENOSPC and the like reach the writer (W7).
         """
+        end = offset + len(data)
+        if self._held is not None and self._fits(end):
+            self._held[offset:end] = data
+            return len(data)
         fd = self._open()
-        view = memoryview(data)
         done = 0
         try:
-            while done < len(data):
-                done += os.pwrite(fd, view[done:], offset + done)
+            done = _write(fd, data, offset)
         finally:
-            if done:
-                self.size = max(self.size, offset + done)
+            self.size = max(self.size, end if done else os.fstat(fd).st_size)
         return done
 
     def truncate(self, length: int) -> None:
         """Cut, or extend with zeros, to `length` bytes."""
-        os.ftruncate(self._open(), length)
+        if self._held is not None and self._fits(length):
+            self._memory.take(length - len(self._held))
+            del self._held[length:]
+        else:
+            os.ftruncate(self._open(), length)
         self.size = length
 
     def small(self) -> bytes | None:
         """Return all the bytes where they are few enough for the journal to carry, else None."""
         return self.read(self.size, 0) if self.size <= CARRIED_BYTES else None
 
-    def sync(self) -> None:
-        """Make the bytes durable, and the first time the name of the file too (fsync of file and directory)."""
+    def sync(self, *, name: bool = True) -> None:
+        """Make the bytes durable, and the first time the `name` of the file too (fsync of file and directory)."""
         os.fsync(self._open())
-        if not self._listed:
-            fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if name and not self._listed:
+            fd = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(fd)
             finally:
@@ -83,8 +137,11 @@ class SpoolFile:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the bytes as hex, in constant memory; may run beside anything else."""
+        held = self._held
+        if held is not None:
+            return hashlib.sha256(held).hexdigest()
         digest = hashlib.sha256()
-        with self.path.open("rb", buffering=0) as file:
+        with self._path.open("rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
         return digest.hexdigest()
@@ -98,7 +155,12 @@ class SpoolFile:
 
     def copy_to(self, other: SpoolFile) -> None:
         """Replace the bytes of `other` by these."""
-        other.copy_from(self._open())
+        held = self._held
+        if held is None:
+            other.copy_from(self._open())
+        else:
+            other.truncate(0)
+            other.write(bytes(held), 0)
 
     def rest(self) -> None:
         """Give the descriptor back until it is needed again."""
@@ -109,12 +171,40 @@ class SpoolFile:
     def discard(self) -> None:
         """Close and delete the bytes."""
         self.rest()
-        self.path.unlink(missing_ok=True)
+        with self._moving:
+            if self._held is not None:
+                self._memory.take(-len(self._held))
+                self._held = bytearray()
+        self._path.unlink(missing_ok=True)
+
+    def _fits(self, end: int) -> bool:
+        """Make room in memory up to `end`, with zeros; False when that is too much."""
+        held = self._held
+        assert held is not None
+        growth = end - len(held)
+        if growth <= 0:
+            return True
+        if end > CARRIED_BYTES or not self._memory.take(growth):
+            return False
+        held.extend(bytes(growth))
+        self.size = end
+        return True
 
     def _open(self) -> int:
+        if self._held is not None:
+            self.file()
         if self._fd < 0:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         return self._fd
+
+
+def _write(fd: int, data: bytes | bytearray, offset: int) -> int:
+    """Write all of `data` at `offset` and return its length; where the disk refuses, part of it may be there."""
+    with memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            done += os.pwrite(fd, view[done:], offset + done)
+        return done
 
 
 class Spool:
@@ -122,16 +212,11 @@ class Spool:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._memory = _Memory()
 
     def create(self) -> SpoolFile:
-        """Return a new, empty spool file.
-
-        Raises:
-            OSError: the local disk is full or not writable.
-        """
-        path = self._directory / secrets.token_hex(12)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        return SpoolFile(path, fd)
+        """Return a new, empty spool file."""
+        return SpoolFile(self._directory / secrets.token_hex(12), self._memory)
 
     def reopen(self, name: str) -> SpoolFile:
         """Return the spool file `name` of an earlier run.
@@ -140,7 +225,7 @@ class Spool:
             OSError: it is gone.
         """
         path = self._directory / name
-        return SpoolFile(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        return SpoolFile(path, self._memory, os.open(path, os.O_RDWR | os.O_CLOEXEC))
 
     def restore(self, name: str, data: bytes) -> None:
         """Make the spool file `name` hold `data`, which the journal carries: its own bytes may not have become durable.
@@ -155,11 +240,10 @@ class Spool:
         except FileNotFoundError:
             pass
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        file = SpoolFile(path, fd)
         try:
-            file.write(data, 0)
+            _write(fd, data, 0)
         finally:
-            file.rest()
+            os.close(fd)
 
     def clean(self, keep: Collection[str]) -> int:
         """Delete every spool file that the journal does not refer to; return how many."""

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds between a close and its upload in write-back: who goes on writing uploads once, and a copy of many files is
 #: over before the uploads of the first ones take the processor.
-LINGER: Final = 0.2
+LINGER: Final = 0.1
 
 
 class Versions:
@@ -165,7 +165,7 @@ class Versions:
             local.rest()
             if local.spool is not None:
                 self._journal.forget(local.spool.name)
-                self._flights.adopt(local.spool.path, local.sha256, local.spool.size)
+                self._flights.adopt(local.spool, local.sha256)
         elif local.stays_local and not local.hollow and (local.refused is None or local.kept):
             local.refused = None
             try:

@@ -273,6 +273,7 @@ def test_a_refusal_leaves_what_there_was(bench: Bench, fault: str, old: bool) ->
         assert drive.read("a.txt") == V1 and state == b"failed" and said.decode() == str(caught.value)
         again = bench.after_crash()
         assert again.read("a.txt") == V1 and (kind is errors.QuotaExceeded or bench.server.count("upload") == 1)
+        at_rest(again.uploader.workers)  # where the account was full, there is room now
         again.fs.unlink("/a.txt", os.getpid)
         drive = again
     assert list((drive.home / "spool").iterdir()) == [] and drive.journal.intents() == []

@@ -151,6 +151,7 @@ class Drive:
         return [name for name in self.fs.readdir("/") if not name.endswith(".content")]
 
     def spooled(self) -> int:
+        """Return how many spool files are on disk."""
         return len(list((self.home / "spool").iterdir()))
 
     def close(self) -> None:

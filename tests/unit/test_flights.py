@@ -209,7 +209,7 @@ def test_a_damaged_spool_file_is_no_original(house: House) -> None:
     drive = house.build()
     house.account.add("a.txt", b"bytes")
     file = record(drive, "a.txt", b"bytes", states.UPLOADING, started=999.0)
-    file.path.write_bytes(b"")
+    file.file().write_bytes(b"")
     drive.start()
     assert drive.ls() == ["a.txt"] and drive.spooled() == 0
     with pytest.raises(errors.BytesNotHere):

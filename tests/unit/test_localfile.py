@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from moonfs import spool as spools
 from moonfs import wire
 from moonfs.errors import BytesNotHere, FileTooLarge
 from moonfs.localfile import NEVER, LocalFile
@@ -24,7 +25,9 @@ BASE = FileObject(id="base1", bytes=10, created_at=1, filename="a.txt")
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
+    """A spool whose bytes are all on disk, where they can be counted and the disk can refuse them."""
+    monkeypatch.setattr(spools, "MEMORY_BYTES", 0)
     return Spool(tmp_path)
 
 
@@ -288,10 +291,11 @@ def test_the_real_limit_of_a_real_disk(tmp_path: Path) -> None:
         f"""
         import errno, pathlib, resource, signal
         from moonfs.localfile import LocalFile
-        from moonfs.spool import Spool
+        from moonfs import spool as spools
+        spools.MEMORY_BYTES = 0
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
-        spool = Spool(pathlib.Path({str(tmp_path)!r}))
+        spool = spools.Spool(pathlib.Path({str(tmp_path)!r}))
         local = LocalFile(spool, "a.txt", 1, 1, file=spool.create())
         local.write(b"x" * 4000, 0)
         try:

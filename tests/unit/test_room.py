@@ -127,3 +127,28 @@ def test_many_pending_files_count_too(tmp_path: Path) -> None:
         full.local(f"new{number}.txt", wire.MAX_FILE_BYTES)
     with pytest.raises(QuotaExceeded):
         full.room.check_growth(1)
+
+
+def test_what_was_asked_for_since_the_last_count_counts(tmp_path: Path) -> None:
+    """W7: near the limit no sequence of creates and writes gets past it, and what is given up makes room again."""
+    full = Full(tmp_path, files=997)
+    locals_ = []
+    for number in range(3):
+        full.room.check_one_more()
+        locals_.append(full.local(f"new{number}.txt", 1))
+    with pytest.raises(QuotaExceeded):
+        full.room.check_one_more()
+    full.space.drop(locals_.pop())
+    full.room.check_one_more()
+
+
+def test_counting_exactly_is_for_accounts_that_are_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W2: a copy of many small files does not look at all of them at each write."""
+    full, counts = Full(tmp_path), []
+    used = Room.used
+    monkeypatch.setattr(Room, "used", lambda room, **beside: counts.append(1) or used(room, **beside))
+    for number in range(300):
+        full.room.check_one_more()
+        full.local(f"{number}.txt", 1)
+        full.room.check_growth(20_000)
+    assert len(counts) <= 4

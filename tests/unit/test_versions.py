@@ -13,6 +13,7 @@ import pytest
 
 from moonfs import errors
 from moonfs import journal as states
+from moonfs import spool as spools
 from moonfs.errors import MoonfsError
 from moonfs.spool import SpoolFile
 from moonfs.wire import FileObject
@@ -232,7 +233,7 @@ def test_recovery_keeps_what_was_there_before_the_attempt(house: House) -> None:
 def test_recovery_without_the_bytes_forgets_the_intent(house: House) -> None:
     """A spool file that is gone cannot come back; the rest is recovered."""
     drive = house.build()
-    record(drive, "gone.tmp", b"x", states.LOCAL).path.unlink()
+    record(drive, "gone.tmp", b"x", states.LOCAL).file().unlink()
     record(drive, "there.tmp", b"y", states.LOCAL)
     drive.start()
     assert drive.ls() == ["there.tmp"] and [entry.name for entry in drive.journal.intents()] == ["there.tmp"]
@@ -254,7 +255,7 @@ def test_recovery_never_deletes_bytes_it_could_not_open(
         drive.start()
     except (OSError, MoonfsError):
         pass
-    assert file.path.exists() and len(drive.journal.intents()) == 1
+    assert file.file().exists() and len(drive.journal.intents()) == 1
 
 
 def test_files_that_stay_here_need_no_descriptor(house: House) -> None:
@@ -300,8 +301,9 @@ def test_a_rename_during_the_upload_stands(house: House) -> None:
     assert house.account.shown() == {"a.txt": b"second"}
 
 
-def test_a_failed_upload_leaves_no_second_copy_in_the_spool(house: House) -> None:
+def test_a_failed_upload_leaves_no_second_copy_in_the_spool(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """X2, W7: 100 MB and a descriptor for each failure would fill disk and daemon."""
+    monkeypatch.setattr(spools, "MEMORY_BYTES", 0)
     drive = house.start()
     house.account.script = [errors.RateLimited("429")]
     handle = drive.create("a.txt", b"generation one")
@@ -350,6 +352,7 @@ def test_a_private_file_stays_private_after_a_remount(house: House) -> None:
 
 def test_a_full_disk_is_over_one_day(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """W6, W7: a log under a temporary name met ENOSPC; days later, with room, another program appends."""
+    monkeypatch.setattr(spools, "MEMORY_BYTES", 0)
     drive = house.start()
     drive.write("log.tmp", b"one")
     handle = drive.fs.open("/log.tmp", read=False, write=True).handle
@@ -576,6 +579,7 @@ def test_unlinking_on_the_way_leaves_nothing(house: House) -> None:
 
 def test_a_failed_write_falls_back_to_what_was_promised(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """W2, tenet 1: ENOSPC over acknowledged bytes: close says so, and those bytes reach the service."""
+    monkeypatch.setattr(spools, "MEMORY_BYTES", 0)
     drive = house.start(write_back=True)
     put_off(house, drive)
     handle = drive.fs.open("/a.txt", read=True, write=True).handle
