@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,12 @@ import pytest
 from moonfs.server.address import read_address, read_key
 from tests.faults.server import FaultServer
 from tests.harness.account import Account
-from tests.harness.drive import LIVE, Drive, end_server, hosted, local, wait_for_end, why_no_fuse
+from tests.harness.drive import LIVE, Drive, end_server, hosted, local, wait_for_end, wait_until, why_no_fuse
 
 #: Seconds after which the drives of a test are killed, so that it fails instead of hanging.
 PATIENCE = 120.0
+#: The two ways to write (W1, W2), with the options that choose them.
+MODES: dict[str, tuple[str, ...]] = {"write-through": (), "write-back": ("write_back",)}
 
 
 @dataclass
@@ -32,10 +34,61 @@ class Pair:
 
 @dataclass
 class Faulty:
-    """A drive on a service that fails on request."""
+    """A drive on a service that fails on request, and what holds when a tool has ended.
+
+    Attributes:
+        write_back: whether `close` returns before the service has the bytes (W2).
+    """
 
     drive: Drive
     server: FaultServer
+    write_back: bool = False
+
+    def arrived(self) -> dict[str, bytes]:
+        """Return what the service has, by name, once nothing is pending; in write-through nothing ever is (W1)."""
+
+        def pending() -> object:
+            uploads = self.drive.status()["uploads"]
+            assert uploads["failed"] == []
+            # An upload that is under way though nobody wants it any more is not pending.
+            return uploads["pending"] or uploads["deletions"] or (self.write_back and uploads["active"])
+
+        if self.write_back:
+            wait_until(lambda: not pending(), "nothing is pending")
+        assert not pending(), self.drive.status()["uploads"]
+        with self.server.lock:
+            stored = [(file.filename, file.data) for file in self.server.files.values()]
+        assert len(dict(stored)) == len(stored), f"more than one of a name: {sorted(name for name, _ in stored)}"
+        return dict(stored)
+
+    def holds(self, bodies: Mapping[str, bytes], *, uploads: int | None = None) -> None:
+        """Check that drive and service hold these files with these bytes, once each, and nothing else at all.
+
+        Args:
+            bodies: what is expected, by name; all of it with text.
+            uploads: how many there were since the drive was new: in write-through exactly so many. In write-back
+                at most, since a version that the next one replaces before its turn has come is never sent.
+        """
+        assert self.arrived() == bodies
+        assert os.listdir(self.drive.point) == sorted(name + end for name in bodies for end in ("", ".content"))
+        assert {name: (self.drive / name).read_bytes() for name in bodies} == bodies
+        assert {name: os.stat(self.drive / name).st_size for name in bodies} == {n: len(b) for n, b in bodies.items()}
+        assert self.drive.status()["uploads"]["local"] == []
+        assert [path.name for path in self.drive.home.glob("state/moonfs/accounts/*/spool/*")] == []
+        if uploads is not None:
+            least = len(bodies) if self.write_back else uploads
+            assert least <= self.server.count("upload") <= uploads, f"{self.server.count('upload')} uploads"
+
+    def clear(self) -> None:
+        """Make the drive and the service as new, with nothing counted."""
+        for path in self.drive.point.iterdir():
+            path.unlink(missing_ok=True)
+        if self.write_back:
+            self.arrived()
+        with self.server.lock:
+            self.server.files.clear()
+            self.server.seen.clear()
+            self.server._scripts.clear()
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +171,7 @@ def service() -> Iterator[FaultServer]:
 def faulty(fuse: None, tmp_path: Path, service: FaultServer) -> Iterator[Callable[..., Faulty]]:
     """Make a drive on `service`: `faulty("timeout=2")`; what the test stored before is there at once."""
     with Drive(tmp_path / "home", *hosted(service.base_url, service.key)) as drive:
-        yield lambda *options: Faulty(drive.mount(*options), service)
+        yield lambda *options: Faulty(drive.mount(*options), service, "write_back" in options)
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +185,25 @@ def shared(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fau
 @pytest.fixture
 def both(shared: Faulty) -> Faulty:
     """The module's drive and service, without files and with nothing counted."""
-    for path in shared.drive.point.iterdir():
-        path.unlink(missing_ok=True)
-    with shared.server.lock:
-        shared.server.files.clear()
-        shared.server.seen.clear()
-        shared.server._scripts.clear()
+    shared.clear()
     return shared
+
+
+@pytest.fixture(scope="module", params=MODES)
+def moded(fuse: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    """Two drives like `shared`, one after the other: write-through and write-back."""
+    home = tmp_path_factory.mktemp(request.param)
+    with FaultServer() as server, Drive(home, *hosted(server.base_url, server.key)) as drive:
+        yield Faulty(
+            drive.mount("listing_ttl=0", "upload_timeout=20", *MODES[request.param]), server, bool(MODES[request.param])
+        )
+
+
+@pytest.fixture
+def either(moded: Faulty) -> Faulty:
+    """The module's drive in write-through, and again in write-back, without files and with nothing counted."""
+    moded.clear()
+    return moded
 
 
 def local_account(data: Path) -> Account:

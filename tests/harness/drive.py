@@ -142,15 +142,22 @@ class Drive:
         """Return what the daemon has logged."""
         return "".join(path.read_text() for path in self.home.glob("state/moonfs/accounts/*/*.log*"))
 
-    def shell(self, script: str, *, timeout: float = SECONDS, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a POSIX shell script with the drive as `$DIR`, in the directory `work` beside it."""
+    def work(self) -> Path:
+        """Return the directory beside the drive in which shell scripts run; it is their HOME too."""
         work = self.home / "work"
         work.mkdir(exist_ok=True)
-        environ = {"PATH": self.environ["PATH"], "HOME": str(work), "LANG": "C.UTF-8", "DIR": str(self.point)}
+        return work
+
+    def shell_environ(self) -> dict[str, str]:
+        """Return the environment of shell scripts: the drive as `$DIR`, and nothing of whoever runs the tests."""
+        return {"PATH": self.environ["PATH"], "HOME": str(self.work()), "LANG": "C.UTF-8", "DIR": str(self.point)}
+
+    def shell(self, script: str, *, timeout: float = SECONDS, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a POSIX shell script with the drive as `$DIR`, in the directory `work` beside it."""
         return subprocess.run(
             ["sh", "-c", script],
-            env=environ,
-            cwd=work,
+            env=self.shell_environ(),
+            cwd=self.work(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
