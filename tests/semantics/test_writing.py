@@ -1,4 +1,4 @@
-"""Writing through: the upload happens in close and in fsync, once for each generation of bytes (W1, W4, W5)."""
+"""Writing: the upload happens in close and fsync, or soon after; once for each generation (W1, W2, W4, W5)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Faulty, Pair
+from tests.conftest import MODES, Faulty, Pair
 from tests.faults.server import FaultServer, refused
 from tests.harness.expect import fails
 
@@ -37,20 +37,21 @@ WRITERS = {
     "sort": 'sort -o "$F" plain',
     "touch, then append": 'touch "$F" && cat plain >> "$F"',
     "truncate, then write": 'truncate -s 0 "$F" && cat plain > "$F"',
+    "truncate, then append": 'truncate -s 0 "$F"; cat plain >> "$F"',
+    "dup": 'exec 3> "$F" 4>&3; cat plain >&4; exec 3>&- 4>&-',
+    "forks": 'exec 3> "$F"; cat plain >&3; (true) 3>&3; sh -c true 3>&3; exec 3>&-',
     "python": 'python3 -c \'import sys; open(sys.argv[1], "w").write("hello\\n")\' "$F"',
     "shutil": 'python3 -c \'import shutil, sys; shutil.copy2("plain", sys.argv[1])\' "$F"',
 }
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_whoever_writes_uploads_once(both: Faulty, writer: str) -> None:
-    """W1: each generation of bytes is uploaded once: an empty flush, a dup, a fork or a second close sends nothing."""
-    both.drive.run(f'printf "hello\\n" > plain; echo lo > rest; N=a.txt; F="$DIR/$N"; {WRITERS[writer]}')
-    (stored,) = both.server.files.values()
-    assert (stored.filename, stored.data) == ("a.txt", b"hello\n")
-    assert both.server.count("upload") == 1
-    assert both.server.count("delete") == 0
-    assert (both.drive / "a.txt").read_bytes() == b"hello\n"
+def test_whoever_writes_uploads_once(either: Faulty, writer: str) -> None:
+    """W1, W2: each generation of bytes is sent once: an empty flush, a dup, a fork or a second close sends nothing."""
+    either.drive.run(f'printf "hello\\n" > plain; echo lo > rest; N=a.txt; F="$DIR/$N"; {WRITERS[writer]}')
+    assert (either.drive / "a.txt").read_bytes() == b"hello\n"
+    either.holds({"a.txt": b"hello\n"}, uploads=1)
+    assert either.server.count("delete") == 0
 
 
 #: The same, with a close of a descriptor between the writes, after which the service must have what is there.
@@ -63,12 +64,10 @@ REPEATED = {
 
 
 @pytest.mark.parametrize("writer", REPEATED)
-def test_a_close_between_writes_stores_what_is_there(both: Faulty, writer: str) -> None:
-    """W1: two closes with new bytes before each are two generations; in the end there is one file, the newest."""
-    both.drive.run(f'F="$DIR/a.txt"; {REPEATED[writer]}')
-    (stored,) = both.server.files.values()
-    assert (stored.filename, stored.data) == ("a.txt", b"hello\n")
-    assert both.server.count("upload") == 2
+def test_a_close_between_writes_stores_what_is_there(either: Faulty, writer: str) -> None:
+    """W1, W2: two closes with new bytes before each are two generations; in the end there is one file, the newest."""
+    either.drive.run(f'F="$DIR/a.txt"; {REPEATED[writer]}')
+    either.holds({"a.txt": b"hello\n"}, uploads=2)
 
 
 def test_success_means_that_the_service_has_it(both: Faulty) -> None:
@@ -215,23 +214,19 @@ def test_a_file_with_a_hole(both: Faulty) -> None:
         ('printf AB 1<> "$F"', b"AB23456789"),
     ],
 )
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("remount", [False, True], ids=["same mount", "next mount"])
 def test_changes_where_the_old_bytes_are_here(
-    faulty: Callable[..., Faulty], both: Faulty, remount: bool, change: str, result: bytes
+    faulty: Callable[..., Faulty], mode: str, remount: bool, change: str, result: bytes
 ) -> None:
     """W5: partial writes and appends work where the old bytes are here, in the next mount too; one upload each."""
-    drive = both
+    each = faulty("listing_ttl=0", *MODES[mode])
+    each.drive.run('printf 0123456789 > "$DIR/a.txt"')
     if remount:
-        drive = faulty()
-    drive.drive.run('printf 0123456789 > "$DIR/a.txt"')
-    if remount:
-        drive.drive.remount()
-    uploads = drive.server.count("upload")
-    drive.drive.run(f'F="$DIR/a.txt"; {change}')
-    (stored,) = drive.server.files.values()
-    assert stored.data == result
-    assert (drive.drive / "a.txt").read_bytes() == result
-    assert drive.server.count("upload") == uploads + 1
+        each.drive.remount("listing_ttl=0", *MODES[mode])
+    each.drive.run(f'F="$DIR/a.txt"; {change}')
+    assert (each.drive / "a.txt").read_bytes() == result
+    each.holds({"a.txt": result}, uploads=2)
 
 
 @pytest.mark.parametrize(
