@@ -3,20 +3,39 @@
 # in it. To be sourced. When all is there it takes a moment and changes nothing; it never asks a question.
 #
 #   set_up local drive   what quickstart needs: moonfs with its local server, and FUSE
-#   set_up dev drive     the same, with the tools for tests and checks
+#   set_up dev drive     the same, with the tools for tests and checks, and all the programs that the tests run
 #   set_up dev           without FUSE: format, lint and types need none
 #   set_up bench drive   what the benchmark needs, with what it compares moonfs to
 
 project=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv=$project/.venv
 
-# What is loaded at run time, by the name the loader looks for, and its packages: the first one apt knows is
-# taken, since Debian 13 and Ubuntu 24.04 have renamed some of them.
+# What is loaded or run, by the name it is looked for, and its packages: the first one apt knows is taken, since
+# Debian 13 and Ubuntu 24.04 have renamed some of them.
 libraries=(
     "libfuse.so.2 libfuse2t64 libfuse2" # fusepy
 )
 programs=(
     "fusermount fuse3" # libfuse 2 mounts and unmounts through it for everybody but root
+)
+# The tests alone run these; a test that finds one missing fails where nothing may be skipped.
+test_programs=(
+    "curl curl"
+    "gio libglib2.0-bin"
+    "git git"
+    "less less"
+    "mc mc"
+    "nano nano"
+    "openssl openssl"
+    "patch patch"
+    "perl perl-base"
+    "python3 python3"
+    "rsync rsync"
+    "soffice libreoffice-writer-nogui libreoffice-writer" # by far the largest: about 90 MB to fetch
+    "tmux tmux"                                           # the terminal of nano, mc and vim
+    "unzip unzip"
+    "vim vim"
+    "zip zip"
 )
 
 # An inherited Python environment would reach into the venv, and `user = true` in a pip.conf makes pip refuse it.
@@ -136,9 +155,11 @@ missing_libraries() {
     done
 }
 
+# Prints the entries of `programs`, and for `missing_programs dev` of `test_programs` too, that are not on the PATH.
 missing_programs() {
-    local entry
-    for entry in "${programs[@]}"; do
+    local entry needed=("${programs[@]}")
+    [ "$1" != dev ] || needed+=("${test_programs[@]}")
+    for entry in "${needed[@]}"; do
         can_run "${entry%% *}" || printf '%s\n' "$entry"
     done
 }
@@ -180,7 +201,8 @@ install_packages() {
     if [ "$(id -u)" != 0 ]; then
         if ! sudo -n true 2>/dev/null; then
             list_wanted
-            fail "Something is missing that only root may install. Please run: sudo apt-get install ${wanted[*]}"
+            fail "Something is missing that only root may install. Please run:" \
+                "sudo apt-get install --no-install-recommends ${wanted[*]}"
         fi
         as_root=(sudo -n)
     fi
@@ -199,7 +221,7 @@ install_packages() {
     quietly "apt-get install ${wanted[*]} failed" "${apt[@]}" install -y --no-install-recommends "${wanted[@]}"
 }
 
-# Fills `python` (for the loader's sake), `venv_python` (one that can fill a venv) and `missing`.
+# Fills `python` (for the loader's sake), `venv_python` (one that can fill a venv) and `missing`; called as `set_up`.
 look_around() {
     if venv_works; then
         python=$venv/bin/python venv_python=$python
@@ -208,8 +230,8 @@ look_around() {
         python=${venv_python:-$(find_python)} || python=
     fi
     missing=()
-    if [ "$1" = drive ]; then
-        mapfile -t missing < <(missing_libraries && missing_programs)
+    if [ "${2:-}" = drive ]; then
+        mapfile -t missing < <(missing_libraries && missing_programs "$1")
     fi
 }
 
@@ -222,10 +244,10 @@ set_up() {
     (
         flock --nonblock 9 || { say "Waiting for another set-up to end …" && flock 9; }
         cd -- "$project" || exit
-        look_around "${2:-}"
+        look_around "$@"
         if [ -z "$venv_python" ] || [ "${#missing[@]}" -gt 0 ]; then
             install_packages 9>&-
-            look_around "${2:-}"
+            look_around "$@"
             [ -n "$venv_python" ] || fail "No Python 3.11 or newer with the venv module was found."
             [ "${#missing[@]}" = 0 ] || fail "Still missing after the installation: ${missing[*]%% *}"
         fi

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from moonfs.server.address import read_address
+from tests.harness.programs import needs
 
 MIB = 1024**2
 TOO_LARGE = "File size is too large, max file size is 100MB, please confirm and re-upload the file"
@@ -151,6 +152,7 @@ def test_a_chunked_body_that_becomes_too_large(launch):
 
 
 def test_curl_reads_the_refusal_of_a_file_that_is_too_large(launch, tmp_path):
+    needs("curl")
     server = launch(limits={"file_bytes": MIB})
     large = tmp_path / "large.txt"
     large.write_bytes(b"x" * 40 * MIB)

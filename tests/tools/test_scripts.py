@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,14 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 def run(script: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [SCRIPTS / script, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def setup(commands: str) -> subprocess.CompletedProcess[str]:
+    """Run commands in a shell that knows the functions of `setup.sh`."""
+    script = f'. "$0"\n{commands}'
+    return subprocess.run(
+        ["bash", "-c", script, SCRIPTS / "setup.sh"], capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -59,3 +68,29 @@ def test_quickstart_refuses_a_file(tmp_path: Path) -> None:
 def test_scripts_are_executable() -> None:
     scripts = [path for path in SCRIPTS.iterdir() if path.suffix != ".sh"]
     assert [path.name for path in scripts if not os.access(path, os.X_OK)] == []
+
+
+def test_what_the_tests_need_is_installed_for_them() -> None:
+    """Every program that a test asks for is one that `set_up dev drive` looks for, and the quickstart does not."""
+    asked: set[str] = set()
+    for path in Path(__file__).parents[1].rglob("*.py"):
+        for call in re.findall(r"\bneeds\(([^)*]+)\)", path.read_text()):
+            asked |= set(re.findall(r'"(\w+)"', call))
+    assert asked
+    missed = setup("can_run() { false; }; missing_programs dev").stdout
+    assert asked <= {entry.split()[0] for entry in missed.splitlines()}
+    assert not asked & {
+        entry.split()[0] for entry in setup("can_run() { false; }; missing_programs local").stdout.splitlines()
+    }
+
+
+def test_who_may_not_install_is_told_the_one_command() -> None:
+    done = setup(
+        'id() { echo 1000; }; sudo() { false; }; apt-get() { echo never; }; apt-cache() { echo "  Candidate: 1.0"; }\n'
+        'python=python3 venv_python=python3 missing=("mc mc" "soffice libreoffice-writer-nogui"); install_packages'
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith(
+        "Please run: sudo apt-get install --no-install-recommends mc libreoffice-writer-nogui\n"
+    )

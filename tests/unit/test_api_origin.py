@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import socket
 import ssl
 import subprocess
@@ -19,6 +18,7 @@ from moonfs.api.origin import is_loopback
 from moonfs.api.retry import Backoff, Retry
 from moonfs.errors import MoonfsError, ProtocolError, Unreachable, UsageError
 from tests.faults.server import FaultServer, Reply, answered, error, redirect
+from tests.harness.programs import needs
 
 KEY = "sk-0123456789abcdefghij"
 
@@ -214,8 +214,8 @@ def test_a_hosted_origin_goes_through_the_proxy_which_never_sees_the_key(
     assert KEY.encode() not in heard
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command makes the certificate")
 def test_an_untrusted_certificate_is_told_apart_and_not_tried_again(tmp_path: Path) -> None:
+    needs("openssl")
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
     subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
