@@ -31,7 +31,8 @@ class Terminal:
         # A socket's path holds 107 bytes, fewer than pytest's directories.
         self._home = Path(tempfile.mkdtemp(prefix="mfs-"))
         self._script = f"{script}\necho $? > {self._home}/status.new && mv {self._home}/status.new {self._home}/status"
-        self._work, self._environ = drive.work(), drive.shell_environ()
+        self._work = drive.work()
+        self._environ = {**drive.shell_environ(), "TMPDIR": str(self._home)}
 
     def __enter__(self) -> Self:
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "40", "sh", "-c", self._script)
