@@ -7,11 +7,13 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import Faulty
+from tests.conftest import MODES, Faulty
 from tests.faults.server import FaultServer, answer_lost, refused
+from tests.harness.direct import filesystem, write
 from tests.harness.drive import wait_until
 from tests.harness.expect import fails
 from tests.harness.gate import Gate
@@ -281,6 +283,43 @@ def test_readers_see_whole_versions(either: Faulty, temporary: str) -> None:
 def test_readers_see_the_old_or_the_new_bytes(either: Faulty) -> None:
     """W9: a rename over an existing name is atomic for readers: never is there neither the old nor the new file."""
     assert watch_saves(either, ".new") == 0
+
+
+@pytest.mark.parametrize("write_back", [False, True], ids=MODES)
+def test_the_drive_itself_never_lacks_the_name(service: FaultServer, tmp_path: Path, write_back: bool) -> None:
+    """W9: the same below the kernel, where nothing else can lose the name: it is there at every moment, and opens."""
+    ended = threading.Event()
+    with filesystem(service, tmp_path, write_back=write_back, listing_ttl=0) as drive, ThreadPoolExecutor(2) as pool:
+        write(drive, "/a.txt", VERSIONS[0])
+
+        def read() -> set[bytes]:
+            seen = set()
+            while not ended.is_set():
+                handle = drive.open("/a.txt", read=True, write=False).handle
+                try:
+                    seen.add(drive.read(handle, 1_000_000, 0))
+                finally:
+                    drive.release(handle)
+            return seen
+
+        def look() -> set[int]:
+            sizes = set()
+            while not ended.is_set():
+                assert "a.txt" in drive.readdir("/")
+                sizes.add(drive.getattr("/a.txt").size)
+            return sizes
+
+        reader, looker = pool.submit(read), pool.submit(look)
+        try:
+            for body in VERSIONS[1:]:
+                write(drive, "/.new", body)
+                drive.rename("/.new", "/a.txt")
+        finally:
+            ended.set()
+        assert reader.result() <= set(VERSIONS)
+        assert looker.result() <= {len(body) for body in VERSIONS}
+        assert drive.drain(20)
+    assert [(file.filename, file.data) for file in service.files.values()] == [("a.txt", VERSIONS[-1])]
 
 
 def test_names_that_are_refused(both: Faulty) -> None:
