@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -283,6 +283,24 @@ def test_readers_see_whole_versions(either: Faulty, temporary: str) -> None:
 def test_readers_see_the_old_or_the_new_bytes(either: Faulty) -> None:
     """W9: a rename over an existing name is atomic for readers: never is there neither the old nor the new file."""
     assert watch_saves(either, ".new") == 0
+
+
+@pytest.mark.xfail(strict=True, reason="libfuse 2 lets them find the old file, waits, and then says ENOENT (its #637)")
+def test_who_comes_while_a_rename_waits_for_its_upload(both: Faulty) -> None:
+    """W9: in write-through a rename takes as long as its upload; who opens or looks at the name meanwhile waits."""
+    (both.drive / "a.txt").write_text("old")
+    (both.drive / ".new").write_text("newer")
+    gate = Gate()
+    both.server.script("upload", gate.before)
+    with ThreadPoolExecutor(3) as pool:
+        rename = pool.submit(os.replace, both.drive / ".new", both.drive / "a.txt")
+        gate.wait()
+        readers = [pool.submit((both.drive / "a.txt").read_text), pool.submit((both.drive / "a.txt").stat)]
+        assert not wait([*readers, rename], 0.2).done
+        gate.opened.set()
+        rename.result()
+        assert readers[0].result() == "newer"
+        readers[1].result()
 
 
 @pytest.mark.parametrize("write_back", [False, True], ids=MODES)
