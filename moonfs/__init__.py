@@ -16,8 +16,8 @@ A module imports only from lines below its own; modules on one line do not know 
     api                                       the client: the only user of httpx; translation, retries
     listing · contents · originals            caches: the account's files · their texts · own bytes
     journal · spool · attributes · errorlog   what is on disk: intents · writers' bytes · times, hashes · failures
-    names · workers · groupcommit · dispatch  untrusted names to names here · background tasks · shared fsyncs · the
-                                              quick way from libfuse into Python
+    names · workers · groupcommit             untrusted names to names here · background tasks · shared fsyncs
+    dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
     config · wire · errors                    settings and directories · the API's formats · the tree of errors
 
     server/                                   the local Files API: shares only `wire`, deletable in one move;

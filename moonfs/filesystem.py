@@ -361,7 +361,7 @@ class Filesystem:
             with contextlib.suppress(NotFound):
                 self._space.resolve(snapshot, name)
                 raise AlreadyExists(f"{name} exists.")
-            private = mode & 0o777 == 0o600
+            private = mode & 0o777 == 0o600 and not names.is_temporary(name)
             if not (names.is_temporary(name) or (private and names.is_known_refused(name))):
                 self._room.check_one_more()
             local = LocalFile(
@@ -549,7 +549,7 @@ class Filesystem:
             over = self._space.local.get(target[1])
             replaced = self._replaced_by_rename(target[1])
         try:
-            if not local.local_name(target[1]) and not replaced | local.replaces and over is None:
+            if not names.is_temporary(target[1]) and not replaced | local.replaces and over is None:
                 self._room.check_one_more(beside=local)
             self._versions.rename(local, target[1], over, lambda: self._replaced_by_rename(target[1]))
         finally:

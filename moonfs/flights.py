@@ -206,7 +206,8 @@ class Flights:
                 if local.unlinked or local.attempt is not intent:
                     return False
                 older = local.committed
-                intent.state, intent.acknowledged, intent.local_name = journal_states.PENDING, time.time_ns(), ""
+                intent.state, intent.acknowledged = journal_states.PENDING, time.time_ns()
+                intent.local_name, intent.private = "", False
                 try:
                     data = spool.small()
                     if data is None:
@@ -221,6 +222,7 @@ class Flights:
                     older.discard()
                 local.commit(spool, flight.generation)
                 local.journaled = local.failure = None
+                local.private = False
                 local.replaces |= intent.replaces
                 flight.moves, flight.background, flight.replaces = False, True, intent.replaces
             superseded = self._space.move(local, name)
@@ -370,7 +372,7 @@ class Flights:
         local.stored = flight.generation
         local.sha256 = intent.sha256
         local.base = local.current = file
-        local.failure = None
+        local.failure, local.private = None, False
         older = ""
         if local.committed is not None and flight.generation >= local.acknowledged:
             if local.committed is not sent:

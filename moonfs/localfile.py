@@ -123,11 +123,8 @@ class LocalFile:
     @property
     def stays_local(self) -> bool:
         """Whether these bytes are for this machine only: empty, temporary or private (W6, N6)."""
-        return self.size == 0 or self.local_name(self.name)
-
-    def local_name(self, name: str) -> bool:
-        """Whether this file would stay local under `name` even with bytes in it (N6)."""
-        return names.is_temporary(name) or (self.private and names.is_known_refused(name))
+        private = self.private and names.is_known_refused(self.name)
+        return self.size == 0 or private or names.is_temporary(self.name)
 
     def has_news(self) -> bool:
         """Say whether there is something for the service; the lock must be held.

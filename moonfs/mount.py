@@ -298,7 +298,7 @@ class _Drive:
             "atomic_o_trunc": True,
             "use_ino": True,
             "attr_timeout": 0,
-            "entry_timeout": 1,
+            "entry_timeout": 0,  # each use of a name is a look-up that we see: see `lookups`
             "negative_timeout": 0,
         }
         if settings.allow_other:

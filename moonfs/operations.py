@@ -22,6 +22,7 @@ from moonfs import errors, names
 from moonfs.dispatch import Dispatch
 from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Attr, Filesystem, Opened
+from moonfs.lookups import Lookups
 
 try:
     import fuse
@@ -117,6 +118,7 @@ class Operations:
         self._mask = 0o777 & ~umask
         self._on_init = on_init
         self._on_destroy = on_destroy
+        self._lookups = Lookups(_thread)
 
     def __call__(self, operation: str, *args: Any) -> Any:
         """Run one operation; the errno boundary.
@@ -176,8 +178,10 @@ class Operations:
     # Attributes
 
     def getattr(self, path: str, fi: Any = None) -> dict[str, int]:
-        """stat(2)."""
+        """stat(2); without a handle it is a look-up, or follows one."""
         handle = int(fi.fh) if fi else None
+        if handle is None and path != "/":
+            self._lookups.arrive(path)
         return self._stat(self._filesystem.getattr(path, handle, _process))
 
     def access(self, path: str, mode: int) -> int:
@@ -328,7 +332,8 @@ class Operations:
 
     def rename(self, old: str, new: str) -> int:
         """rename(2)."""
-        self._filesystem.rename(old, new)
+        with self._lookups.replacing(new):
+            self._filesystem.rename(old, new)
         return 0
 
     def mkdir(self, path: str, _mode: int) -> int:
@@ -405,9 +410,14 @@ def run(operations: Operations, mountpoint: str, **options: Any) -> None:
     Dispatch(operations, mountpoint, raw_fi=True, encoding=_ENCODING, foreground=True, **options)
 
 
+def _thread() -> int:
+    """Return the id of the asking thread; 0 where it is in another process namespace."""
+    return int(fuse.fuse_get_context()[2])
+
+
 def _process() -> int:
     """Return the thread-group id of the asking process: FUSE hands on a thread's id."""
-    _, _, thread = fuse.fuse_get_context()
+    thread = _thread()
     try:
         with open(f"/proc/{thread}/status", encoding="ascii", errors="replace") as status:
             for line in status:
@@ -415,7 +425,7 @@ def _process() -> int:
                     return int(line.split()[1])
     except (OSError, ValueError):  # no /proc, or the process is in another namespace
         pass
-    return int(thread)
+    return thread
 
 
 def _can_be_listed(name: str) -> bool:

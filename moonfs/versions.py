@@ -241,7 +241,7 @@ class Versions:
             MoonfsError: the service did not take it, or is known to refuse it (N7); both files stay as they were.
             OSError: the local disk refuses, or refused an earlier write.
         """
-        here = self._settings.write_back or local.size == 0 or local.local_name(name)
+        here = self._settings.write_back or local.size == 0 or names.is_temporary(name)
         if not here:
             try:
                 self._flights.rename(local, name, replaced(), over)
@@ -261,7 +261,7 @@ class Versions:
             UnsupportedType: a name that the service is known to refuse (N7).
             OSError: the local disk refuses, or refused an earlier write.
         """
-        stays = local.size == 0 or local.local_name(name)
+        stays = local.size == 0 or names.is_temporary(name)
         if not stays:
             _check_extension(name)
         with self._lock:
@@ -272,7 +272,8 @@ class Versions:
                 if local.clean:
                     # Under its new name the service does not have it.
                     local.stored = NEVER
-                old, local.failure = local.name, None
+                old, private = local.name, local.private
+                local.failure, local.private = None, False  # what it was made for has come (N6)
                 if local.attempt is not None and local.attempt.unanswered:
                     self.uploader.remember_doubt(local.attempt, name)
                 local.replaces = local.replaces | replaced()
@@ -284,6 +285,7 @@ class Versions:
                     with local.lock:
                         self._promises.upload(local)
             except OSError:
+                local.private = private
                 self._space.move(local, old)
                 if superseded is not None:
                     self._space.put(superseded)

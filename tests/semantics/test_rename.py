@@ -279,13 +279,11 @@ def test_readers_see_whole_versions(either: Faulty, temporary: str) -> None:
     watch_saves(either, temporary)
 
 
-@pytest.mark.xfail(strict=True, reason="libfuse 2 says ENOENT to who has just looked up the replaced file (its #637)")
 def test_readers_see_the_old_or_the_new_bytes(either: Faulty) -> None:
     """W9: a rename over an existing name is atomic for readers: never is there neither the old nor the new file."""
     assert watch_saves(either, ".new") == 0
 
 
-@pytest.mark.xfail(strict=True, reason="libfuse 2 lets them find the old file, waits, and then says ENOENT (its #637)")
 def test_who_comes_while_a_rename_waits_for_its_upload(both: Faulty) -> None:
     """W9: in write-through a rename takes as long as its upload; who opens or looks at the name meanwhile waits."""
     (both.drive / "a.txt").write_text("old")

@@ -28,7 +28,7 @@ LAYERS = """
     localfile
     api
     spool  journal  attributes  originals  contents  listing  errorlog
-    names  workers  groupcommit  dispatch
+    names  workers  groupcommit  dispatch  lookups
     config
     errors  wire
 """
