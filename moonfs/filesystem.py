@@ -98,6 +98,7 @@ class _Handle:
     fd: int = -1
     local: LocalFile | None = None
     writes: bool = False
+    flushed: bool = False
     attr: Attr | None = None
     path: str = ""
     holds: str = ""
@@ -432,14 +433,15 @@ class Filesystem:
         directory, name = split(path)
         if names.CONTROL in (directory, name):
             raise ReadOnly(f"{path} shows the drive's state and cannot be written.")
-        with self._lock:
-            entry = self._space.resolve(self._account.listing.peek(), name)
-            # A writer that has it open stores the change with its own (vim: truncate, then write).
-            shared = any(opened.local is entry and opened.writes for opened in self._handles.values())
         number = self.open(path, read=False, write=True).handle
         try:
-            self._cut(self._written(number), length)
-            if not shared:
+            local = self._written(number)
+            self._cut(local, length)
+            with self._lock:
+                # A writer that has it open stores the change with its own (vim: truncate, then write), unless it has
+                # closed it already: its release comes after its close(2) has returned.
+                others = [opened for key, opened in self._handles.items() if key != number and opened.local is local]
+            if not any(opened.writes and not opened.flushed for opened in others):
                 self.flush(number)
         finally:
             self.release(number)
@@ -453,6 +455,7 @@ class Filesystem:
         """
         opened = self._handles.get(handle)
         if opened is not None and opened.local is not None and opened.writes:
+            opened.flushed = True
             self._versions.settle(opened.local)
 
     def fsync(self, handle: int) -> None:

@@ -280,6 +280,18 @@ def test_a_truncate_beside_a_reader_is_stored(house: House) -> None:
     assert drive.fs.getattr("/a.txt").size == 2 and house.account.shown() == {"a.txt": b"lo"}
 
 
+@pytest.mark.parametrize("write_back", [False, True])
+def test_a_truncate_right_after_a_close_is_stored(house: House, write_back: bool) -> None:
+    """W1, W2, tenet 1: the kernel sends the release of a closed file later, and `truncate(2)` may come before it."""
+    drive = house.start(write_back=write_back)
+    handle = drive.create("a.txt", b"long")
+    drive.fs.flush(handle)
+    drive.fs.truncate("/a.txt", 2)
+    drive.fs.release(handle)
+    at_rest(drive.uploader.workers)
+    assert drive.read("a.txt") == b"lo" and house.account.shown() == {"a.txt": b"lo"}
+
+
 def test_a_rename_during_the_upload_stands(house: House) -> None:
     """Tenet 1, W9: `mv a.txt a.txt~` and a new a.txt while the old one is sent: neither name nor bytes are lost."""
     drive = house.start()
