@@ -257,18 +257,29 @@ class LocalFile:
             for file in {self.spool, self.committed} - {None}:
                 file.rest()  # type: ignore[union-attr]
 
+    def materialise_alone(self) -> SpoolFile:
+        """Bring the bytes into a spool file of their own, which no upload reads and takes away; the lock must be held.
+
+        Raises:
+            BytesNotHere, OSError: as `write`.
+        """
+        spool = self.materialise()
+        return self._fork(spool) if spool is self.lent else spool
+
     def _writable(self) -> SpoolFile:
         spool = self.materialise()
-        if spool is self.lent or spool is self.committed:
-            # What is being uploaded, or was promised, stays as it is; the writer goes on with a copy.
-            fork = self._spool.create()
-            try:
-                spool.copy_to(fork)
-            except OSError:
-                fork.discard()
-                raise
-            self.spool = spool = fork
-        return spool
+        # What is being uploaded, or was promised, stays as it is; the writer goes on with a copy.
+        return self._fork(spool) if spool is self.lent or spool is self.committed else spool
+
+    def _fork(self, spool: SpoolFile) -> SpoolFile:
+        fork = self._spool.create()
+        try:
+            spool.copy_to(fork)
+        except OSError:
+            fork.discard()
+            raise
+        self.spool = fork
+        return fork
 
     def _start_over(self) -> None:
         if self.spool is not None and self.spool is not self.lent and self.spool is not self.committed:

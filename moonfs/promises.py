@@ -63,7 +63,8 @@ class Promises:
             state = (local.name, local.generation, local.mtime_ns)
             if local.journaled == state:
                 return
-            spool = local.materialise()
+            # An upload that is under way, under another name, moves its bytes to the originals when it ends.
+            spool = local.materialise_alone()
             self._record(local, replace(self.intent(local, spool), state=journal_states.LOCAL), spool)
             local.committed = None
             local.kept = True

@@ -736,3 +736,21 @@ def test_no_descriptor_is_left_after_work(house: House) -> None:
             drive.read("far.txt")
         house.account.files.clear()
     assert sorted(os.listdir("/proc/self/fd")) == before and drive.spooled() == 0
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_file_on_its_way_that_becomes_temporary(house: House, monkeypatch: pytest.MonkeyPatch, deleted: bool) -> None:
+    """W6, W8, W9: `mv a.txt a.txt~` during its upload, then a write: the rename outlasts a kill, and so does `rm`."""
+    monkeypatch.setattr("moonfs.spool.CARRIED_BYTES", 100 if deleted else 0)  # either way one of the two was lost
+    drive = house.start(write_back=True)
+    put_off(house, drive)
+    drive.fs.rename("/a.txt", "/a.txt~")
+    handle = drive.fs.open("/a.txt~", read=True, write=True).handle
+    drive.fs.write(handle, b", and more", 3)
+    let_go(house, drive)
+    if deleted:
+        drive.end(handle)
+        drive.fs.unlink("/a.txt~", SELF)
+    again = house.next_run()
+    assert again.ls() == ([] if deleted else ["a.txt~"]) and house.account.files == {}
+    assert deleted or again.read("a.txt~").startswith(b"one")
