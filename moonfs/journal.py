@@ -204,7 +204,9 @@ class Journal:
         """
         values = (
             intent.state,
+            intent.size,
             intent.sha256,
+            os.fsencode(intent.local_name),
             intent.started,
             json.dumps(sorted(intent.known)),
             json.dumps(sorted(intent.replaces)),
@@ -215,8 +217,8 @@ class Journal:
         def change(db: sqlite3.Connection) -> bool:
             changed = db.execute(
                 # What was acknowledged meanwhile stays so.
-                "UPDATE intents SET state = CASE state WHEN ? THEN state ELSE ? END, sha256 = ?, started = ?, "
-                "known = ?, replaces = ? WHERE spool = ? AND name = ? AND state != ?",
+                "UPDATE intents SET state = CASE state WHEN ? THEN state ELSE ? END, size = ?, sha256 = ?, "
+                "local_name = ?, started = ?, known = ?, replaces = ? WHERE spool = ? AND name = ? AND state != ?",
                 (PENDING, *values, *key),
             ).rowcount
             if not changed and row is not None:

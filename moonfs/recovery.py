@@ -8,7 +8,6 @@ request and starts nothing.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from dataclasses import replace
 
@@ -70,7 +69,7 @@ class Recovery:
             elif newest[intent.inode] is not intent:
                 self._recover_older(intent, newest[intent.inode])
         recovered = []
-        for intent in self._recover_names(list(newest.values())):
+        for intent in self._recover_names(self._recover_uploads(list(newest.values()))):
             local = self._recover_newest(intent)
             if local is not None:
                 local.rest()
@@ -87,6 +86,59 @@ class Recovery:
         """Hide what an upload left whose file was deleted meanwhile; it is deleted later (W8)."""
         self._space.disowned[intent.spool] = intent
         self._space.doom(self._disowned.copies(intent, self._account.known().values()))
+
+    def _recover_uploads(self, intents: list[Intent]) -> list[Intent]:
+        """Settle the uploads whose outcome nobody was told; return the intents that are left.
+
+        One that had arrived is finished, and so is the rename that it was part of. Every other one is undone: its bytes
+        are safe under the name that they had, or its writer was never told that they are.
+
+        Raises:
+            OSError: bytes that the journal promises cannot be read.
+        """
+        left = {intent.spool: intent for intent in intents if intent.state != journal_states.UPLOADING}
+        for intent in intents:
+            if intent.state != journal_states.UPLOADING:
+                continue
+            file = self._reopen(intent)
+            over = next((other for other in left.values() if other.name == intent.name), None)
+            if intent.started and self._has_arrived(intent, file, over):
+                if over is not None:
+                    del left[over.spool]
+            elif file is None or not intent.local_name:
+                # A copy that comes late is its next upload's.
+                self._uploader.remember_doubt(intent, intent.name)
+                self._journal.forget(intent.spool)
+            else:
+                left[intent.spool] = self._undo(intent, file)
+            if file is not None:
+                file.rest()
+        return list(left.values())
+
+    def _undo(self, intent: Intent, file: SpoolFile) -> Intent:
+        """Give the bytes of an upload that has not arrived back the name that they had on this machine."""
+        known = self._account.known()
+        before = {i for i in intent.replaces if i in known and names.safe(known[i].filename) == intent.local_name}
+        stays = names.is_temporary(intent.local_name) or not file.size or intent.private
+        undone = replace(
+            intent,
+            name=intent.local_name,
+            state=journal_states.LOCAL if stays else journal_states.PENDING,
+            size=file.size,
+            sha256="",
+            replaces=frozenset(before),
+            started=0.0,
+            unanswered=0,
+        )
+        self._journal.put(undone)
+        return undone
+
+    def _reopen(self, intent: Intent) -> SpoolFile | None:
+        """Return the bytes of an intent, or None when they are gone."""
+        try:
+            return self._spool.reopen(intent.spool)
+        except FileNotFoundError:
+            return None
 
     def _recover_names(self, intents: list[Intent]) -> list[Intent]:
         """Finish renames over another file: of two that have one name, the later one has taken the other's place."""
@@ -114,35 +166,13 @@ class Recovery:
         Raises:
             OSError: its bytes cannot be read.
         """
-        file: SpoolFile | None = None
-        with contextlib.suppress(FileNotFoundError):
-            file = self._spool.reopen(intent.spool)
+        file = self._reopen(intent)
         if intent.started and intent.state != journal_states.LOCAL and self._has_arrived(intent, file):
             return None
         if file is None:
             log.warning("The bytes of %s are gone", intent.name)
             self._journal.forget(intent.spool)
             return None
-        if intent.state == journal_states.UPLOADING:
-            if not intent.local_name:
-                # Its writer was never told that it is safe. A copy that comes late is its next upload's.
-                self._uploader.remember_doubt(intent, intent.name)
-                self._journal.forget(intent.spool)
-                file.rest()
-                return None
-            # A rename that was interrupted: the bytes are safe under the name they had, and are what they were.
-            known = self._account.known()
-            before = {i for i in intent.replaces if i in known and names.safe(known[i].filename) == intent.local_name}
-            stays = names.is_temporary(intent.local_name) or not intent.size or intent.private
-            intent = replace(
-                intent,
-                name=intent.local_name,
-                state=journal_states.LOCAL if stays else journal_states.PENDING,
-                replaces=frozenset(before),
-                started=0.0,
-                unanswered=0,
-            )
-            self._journal.put(intent)
         local = LocalFile(self._spool, intent.name, intent.inode, intent.mtime_ns, file=file, private=intent.private)
         local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
         if intent.state == journal_states.PENDING:
@@ -152,10 +182,11 @@ class Recovery:
             local.failure = (local.generation, failure_of(intent))
         return local
 
-    def _has_arrived(self, intent: Intent, file: SpoolFile | None) -> bool:
+    def _has_arrived(self, intent: Intent, file: SpoolFile | None, over: Intent | None = None) -> bool:
         """Say whether an interrupted upload had arrived; if so, finish it: attributes, original, deletions (W4).
 
-        Without `file` its bytes are an original already: the row was to go next.
+        Without `file` its bytes are an original already: the row was to go next. `over` is the file whose name it has
+        taken.
         """
         copies = [
             copy for copy in copies_of(intent, self._account.known().values()) if not self._space.is_doomed(copy.id)
@@ -171,7 +202,11 @@ class Recovery:
             return False
         self._attributes.set(stored.id, mtime_ns=intent.mtime_ns, inode=intent.inode, sha256=intent.sha256 or None)
         surplus = intent.replaces - {stored.id}
-        self._journal.stored(intent, stored.id, surplus).wait()
+        older = ""
+        if over is not None:
+            surplus |= over.replaces - {stored.id}
+            older = self._take_over(over)
+        self._journal.stored(intent, stored.id, surplus, older).wait()
         self._space.own(intent.name, stored.id)
         self._space.doom(surplus)
         if file is not None:
@@ -179,6 +214,15 @@ class Recovery:
         if file is not None and intent.sha256:
             self._adopt(file, intent.sha256)
         return True
+
+    def _take_over(self, over: Intent) -> str:
+        """Return the row that goes with a name that was taken; an upload in doubt leaves one, by which it is found."""
+        if not over.started:
+            return over.spool
+        left = replace(self._disowned.left_of(over), inode=0)
+        self._journal.put(left)
+        self._recover_cancelled(left)
+        return ""
 
     def _adopt(self, file: SpoolFile, sha256: str) -> None:
         """Move bytes to the originals that may not have survived a power cut whole."""

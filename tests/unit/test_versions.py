@@ -754,3 +754,35 @@ def test_a_file_on_its_way_that_becomes_temporary(house: House, monkeypatch: pyt
     again = house.next_run()
     assert again.ls() == ([] if deleted else ["a.txt~"]) and house.account.files == {}
     assert deleted or again.read("a.txt~").startswith(b"one")
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+@pytest.mark.parametrize("renamed", [False, True])
+def test_an_upload_over_an_empty_file_is_cut_short(house: House, renamed: bool, arrived: bool) -> None:
+    """W3, W4, W6, W9: it is there whole, with what it replaces gone; or all is as it was."""
+    drive = house.start()
+    drive.write("a.txt", b"old")
+    assert house.account.arrived.acquire(timeout=10)
+    drive.write("a.txt", b"")
+    drive.write("a.txt.tmp", b"bytes")
+    house.account.delete_error = errors.Unreachable("down")
+    house.account.gate = threading.Event()
+    if renamed:
+        upload = in_thread(lambda: drive.fs.rename("/a.txt.tmp", "/a.txt"))
+    else:
+        upload = in_thread(lambda: drive.write("a.txt", b"bytes"))
+    assert house.account.arrived.acquire(timeout=10)
+    again = house.next_run(start=False)
+    house.account.gate.set()
+    upload.result(5)
+    drive.uploader.close()
+    house.account.delete_error = None
+    if not arrived:
+        del house.account.files["id1"]
+    again.remote.listing.refresh()
+    again.start()
+    at_rest(again.uploader.workers)
+    assert again.ls() == (["a.txt"] if renamed and arrived else ["a.txt", "a.txt.tmp"])
+    assert again.fs.getattr("/a.txt").size == (5 if arrived else 0)
+    assert house.account.shown() == {"a.txt": b"bytes" if arrived else b"old"}
+    assert again.ls() == ["a.txt"] or again.read("a.txt.tmp") == b"bytes"
