@@ -336,8 +336,8 @@ class Flights:
                 # What it takes the place of may have been stored meanwhile.
                 surplus |= flight.over.replaces - {file.id}
             self._under_way.pop(intent.spool, None)
-            self._space.doom(surplus)
             self._space.own(intent.name, file.id)
+            self._space.doom(surplus)
             with local.lock:
                 self._attributes.set(file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None)
                 sent, local.lent = local.lent, None

@@ -136,7 +136,8 @@ class Namespace:
             self.changed()
 
     def own(self, name: str, file_id: str) -> None:
-        """Say that `file_id` was stored under `name` on purpose: no disowned upload has made it."""
+        """Say that `file_id` was stored under `name` on purpose: no disowned upload has made it, so it shows again."""
+        self._doomed.discard(file_id)
         for left in self.disowned.values():
             if left.name == name:
                 left.known |= {file_id}

@@ -786,3 +786,16 @@ def test_an_upload_over_an_empty_file_is_cut_short(house: House, renamed: bool, 
     assert again.fs.getattr("/a.txt").size == (5 if arrived else 0)
     assert house.account.shown() == {"a.txt": b"bytes" if arrived else b"old"}
     assert again.ls() == ["a.txt"] or again.read("a.txt.tmp") == b"bytes"
+
+
+def test_a_promised_file_is_shown_though_an_equal_one_was_disowned(house: House) -> None:
+    """W3, W9: `mv a.txt b.txt`, `mv b.txt a.txt`, killed during both uploads: the copy that counts is not hidden."""
+    drive = house.build()
+    record(drive, "a.txt", b"bytes", states.CANCELLED, started=999.0)
+    record(drive, "a.txt", b"bytes", states.PENDING, started=999.0, acknowledged=5)
+    house.account.add("a.txt", b"bytes")
+    drive.remote.listing.refresh()
+    drive.start()
+    at_rest(drive.uploader.workers)
+    assert drive.ls() == ["a.txt"] and drive.read("a.txt") == b"bytes"
+    assert house.account.shown() == {"a.txt": b"bytes"} and house.account.uploads == 0
