@@ -799,3 +799,28 @@ def test_a_promised_file_is_shown_though_an_equal_one_was_disowned(house: House)
     at_rest(drive.uploader.workers)
     assert drive.ls() == ["a.txt"] and drive.read("a.txt") == b"bytes"
     assert house.account.shown() == {"a.txt": b"bytes"} and house.account.uploads == 0
+
+
+def test_a_file_that_was_renamed_over_another_and_back_leaves_it_deleted(house: House) -> None:
+    """W4, W9: `mv a.txt b.txt`, `mv b.txt a.txt` while a.txt is on its way: b.txt is gone for good."""
+    house.account.add("b.txt", b"old")
+    drive = house.start(write_back=True)
+    put_off(house, drive)
+    drive.fs.rename("/a.txt", "/b.txt")
+    drive.fs.rename("/b.txt", "/a.txt")
+    let_go(house, drive)
+    assert drive.ls() == ["a.txt"] and house.account.shown() == {"a.txt": b"one"}
+    assert drive.journal.deletions() == [] and drive.spooled() == 0
+
+
+def test_recovery_adopts_no_bytes_that_a_power_cut_has_damaged(house: House) -> None:
+    """R5, tenet 3: an overwrite had arrived, its spool file was never synced: nothing else is shown as its bytes."""
+    drive = house.build()
+    old, new = house.account.add("a.txt", b"old"), house.account.add("a.txt", b"bytes")
+    drive.remote.listing.refresh()
+    spool = record(drive, "a.txt", b"bytes", states.UPLOADING, replaces=frozenset({old.id}), started=999.0)
+    spool.file().write_bytes(b"")
+    drive.start()
+    assert drive.ls() == ["a.txt"] and drive.fs.getattr("/a.txt").size == new.bytes and drive.spooled() == 0
+    with pytest.raises(errors.BytesNotHere):
+        drive.read("a.txt")
