@@ -21,6 +21,9 @@ from moonfs.errors import UsageError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
+#: Files of one kind that `status` names.
+_FEW = 5
+
 _MOUNT_OPTIONS = """
 Options of -o (comma-separated, or -o several times):
 
@@ -223,7 +226,8 @@ def _drain(directory: str, ends: float) -> None:
             progress.update(task, description=f"{left} of {files} files to go")
             progress.update(task, completed=max(0, size - uploads["pending_bytes"]))
     if left:
-        click.echo(f"{left} files are not uploaded yet; they stay here and go on after the next mount.", err=True)
+        why = "".join(f" The last try with {each['name']}: {each['error']}." for each in uploads["waiting"][:1])
+        click.echo(f"{left} files are not uploaded yet; they stay here and go on after the next mount.{why}", err=True)
 
 
 def main() -> NoReturn:
@@ -290,6 +294,8 @@ def _show(drive: dict[str, Any]) -> None:
     )
     if uploads["local"]:
         row("local only", ", ".join(uploads["local"]))
+    for waiting in uploads["waiting"][:_FEW]:
+        row("tried again", f"{waiting['name']}: {waiting['error']}")
     for failed in uploads["failed"]:
         row("not uploaded", f"{failed['name']}: {failed['error']} ({failed['errno']})")
     content = caches["content"]

@@ -600,6 +600,11 @@ class Filesystem:
                 "done": self._versions.uploader.uploaded,
                 "pending": sorted(f.name for f in pending),
                 "pending_bytes": sum(f.size for f in pending),
+                "waiting": [
+                    {"name": f.name, "error": plain_english(str(f.trouble))}
+                    for f in pending
+                    if f.trouble is not None and f.lent is None
+                ],
                 "deletions": len(self._journal.deletions()),
                 "local": sorted(f.name for f in locals_ if f.stays_local and not f.handles),
                 "failed": [

@@ -137,6 +137,7 @@ class Flights:
             self._uploader.workers.speed_up()
 
     def _carry_again(self, local: LocalFile, attempt: int, error: Exception) -> None:
+        local.trouble = error
         if isinstance(error, MoonfsError):
             if attempt == 0 or is_final(error):
                 self._report(local.name, error)
@@ -221,7 +222,7 @@ class Flights:
                 if older is not None and older is not spool:
                     older.discard()
                 local.commit(spool, flight.generation)
-                local.journaled = local.failure = None
+                local.journaled = local.failure = local.trouble = None
                 local.private = False
                 local.replaces |= intent.replaces
                 flight.moves, flight.background, flight.replaces = False, True, intent.replaces
@@ -372,7 +373,8 @@ class Flights:
         local.stored = flight.generation
         local.sha256 = intent.sha256
         local.base = local.current = file
-        local.failure, local.private = None, False
+        local.failure = local.trouble = None
+        local.private = False
         older = ""
         if local.committed is not None and flight.generation >= local.acknowledged:
             if local.committed is not sent:

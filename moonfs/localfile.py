@@ -48,6 +48,7 @@ class LocalFile:
         refused: why the bytes here are not what was written (ENOSPC, EFBIG); nothing of them is uploaded.
         journaled: name, generation and mtime_ns that the journal has of a file that stays local.
         failure: (generation, error) of an upload that the service refused.
+        trouble: why the last try to upload it in the background came to nothing.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class LocalFile:
         self.kept = False
         self.refused: OSError | MoonfsError | None = None
         self.failure: tuple[int, MoonfsError] | None = None
+        self.trouble: Exception | None = None
         self.journaled: tuple[str, int, int] | None = None
         self.spool = file
         self.hollow = file is None and source is None

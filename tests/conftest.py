@@ -88,7 +88,7 @@ class Faulty:
         with self.server.lock:
             self.server.files.clear()
             self.server.seen.clear()
-            self.server._scripts.clear()
+        self.server.unscript()
 
 
 @pytest.fixture(scope="session")

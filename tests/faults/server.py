@@ -142,6 +142,12 @@ class FaultServer:
         with self.lock:
             self._scripts[operation].extend(fault or (lambda turn: turn.send(turn.serve())) for fault in faults)
 
+    def unscript(self, *operations: str) -> None:
+        """Let the next requests of `operations` (of all of them) succeed again."""
+        with self.lock:
+            for operation in operations or tuple(self._scripts):
+                self._scripts.pop(operation, None)
+
     def count(self, operation: str | None = None) -> int:
         """Return how many requests arrived: all, or those of one operation."""
         with self.lock:

@@ -323,8 +323,7 @@ def test_trying_again_after_an_outage(bench: Bench) -> None:
     bench.server.script("list", *(page(503) for _ in range(3000)))
     with pytest.raises(MoonfsError):
         drive.write("a.txt", V1)
-    with bench.server.lock:
-        bench.server._scripts.clear()
+    bench.server.unscript()
     drive.write("a.txt", V1)
     drive.idle()
     assert bench.copies() == [V1]

@@ -258,8 +258,7 @@ def test_cp_again_after_an_open_outcome(faulty: Callable[..., Faulty], service: 
     service.script("upload", lost_for_a_while)
     with pytest.raises(OSError, match=r"Input/output error|No route to host"):
         (drive / "a.txt").write_text("hello")
-    with service.lock:
-        service._scripts["list"].clear()
+    service.unscript("list")
     drive.run('printf hello > plain; cp plain "$DIR/a.txt"')
     assert stored(service) == [("a.txt", b"hello")]
     assert os.listdir(drive.point) == ["a.txt", "a.txt.content"]
