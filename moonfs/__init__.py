@@ -6,12 +6,13 @@ A module imports only from lines below its own; modules on one line do not know 
     mount                                     the life of one mount: lock, key, daemon, readiness, end
     operations · mountpoints                  the FUSE adapter with the one errno boundary · the mount table
     filesystem                                what the drive is: every promise about paths and handles; no errno
+    overview · control                        what the drive says of itself · the directory `.moonfs`
     versions                                  the life of a written file: made safe, given up, renamed, at rest
     flights                                   its versions on their way to the service, and what becomes of them
     promises · recovery                       bytes and intents made durable here · what an earlier run left of them
     disowned                                  uploads that nobody wants any more, and their copies
     writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits
-    namespace                                 what every name means: local files over the remote listing
+    namespace · handles                       what every name means: local files over the remote listing · open files
     localfile                                 one file whose newest bytes are here
     api                                       the client: the only user of httpx; translation, retries
     listing · contents · originals            caches: the account's files · their texts · own bytes
@@ -23,8 +24,8 @@ A module imports only from lines below its own; modules on one line do not know 
     server/                                   the local Files API: shares only `wire`, deletable in one move;
                                               `mount` knows its `embed`, `cli` its `command`
 
-Three layers more than a FUSE driver needs at the least: `versions` keeps the uploads' bookkeeping out of
-`filesystem`, `namespace` and `room` are questions that several of them ask.
+More layers than a FUSE driver needs at the least: `versions`, `flights` and `promises` keep the uploads' bookkeeping
+out of `filesystem`; `namespace` and `room` are questions that several of them ask.
 """
 
 __version__ = "0.1.0"

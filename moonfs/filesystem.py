@@ -16,21 +16,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import logging
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final
 
-from moonfs import names, wire
+from moonfs import names
 from moonfs.attributes import Attributes
 from moonfs.config import Settings
+from moonfs.control import Control
 from moonfs.errors import (
-    AccessDenied,
     AlreadyExists,
     MoonfsError,
     NotFound,
@@ -38,12 +36,13 @@ from moonfs.errors import (
     NotSupported,
     QuotaExceeded,
     ReadOnly,
-    plain_english,
 )
+from moonfs.handles import ROOT_INODE, Attr, Handle, Handles, Opened
 from moonfs.journal import Journal
 from moonfs.localfile import LocalFile, not_here
 from moonfs.namespace import Namespace, Remote, Sidecar, has_text, inode_of, sidecar_inode
 from moonfs.originals import Originals
+from moonfs.overview import overview
 from moonfs.remote import Remote as Account
 from moonfs.room import Quota, Room
 from moonfs.spool import Spool
@@ -52,56 +51,8 @@ from moonfs.wire import FileObject
 
 log = logging.getLogger(__name__)
 
-ROOT_INODE: Final = 1
 #: The size that a text of unknown length shows: below any true one, so that every reader looks again (A2).
 UNKNOWN_TEXT_SIZE: Final = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Attr:
-    """What `stat` shows (A1, A2).
-
-    Attributes:
-        size: bytes.
-        mtime_ns: nanoseconds since 1970.
-        mode: permission bits, before the mount's umask.
-        inode: stable while the file exists.
-        directory: whether it is one.
-    """
-
-    size: int
-    mtime_ns: int
-    mode: int
-    inode: int
-    directory: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An open handle and how the kernel may cache behind it.
-
-    Attributes:
-        handle: number for the other calls.
-        keep_cache: the page cache of this path still holds these bytes (R2).
-        direct_io: the bytes are made up at `open`; bypass the page cache.
-    """
-
-    handle: int
-    keep_cache: bool = False
-    direct_io: bool = False
-
-
-@dataclass(slots=True)
-class _Handle:
-    name: str
-    body: bytes | None = None
-    fd: int = -1
-    local: LocalFile | None = None
-    writes: bool = False
-    flushed: bool = False
-    attr: Attr | None = None
-    path: str = ""
-    holds: str = ""
 
 
 class Filesystem:
@@ -131,14 +82,11 @@ class Filesystem:
         self._journal = journal
         self._originals = originals
         self._attributes = attributes
-        self._control = control or {}
+        self._control = Control(control or {})
         self._errno_name = errno_name
         self._lock = threading.RLock()
         self._space = Namespace()
-        self._handles: dict[int, _Handle] = {}
-        self._numbers = itertools.count(1)
-        self._cached: dict[str, str] = {}
-        self._started_ns = time.time_ns()
+        self._handles = Handles()
         self._room = Room(account.listing, self._space, self._lock)
         self._versions = Versions(
             account,
@@ -177,9 +125,6 @@ class Filesystem:
         """Stop the uploader and close every descriptor; what is unfinished stays in the journal."""
         self._versions.close()
         with self._lock:
-            for handle in self._handles.values():
-                if handle.fd >= 0:
-                    os.close(handle.fd)
             self._handles.clear()
             for local in self._space.local.values():
                 local.rest()
@@ -203,7 +148,7 @@ class Filesystem:
             raise NotFound("An open file that is not known any more.")
         directory, name = split(path)
         if names.CONTROL in (directory, name):
-            return self._control_attr(directory, name)
+            return self._control.attr(directory, name)
         if not name:
             return Attr(0, self._space.changed_ns, 0o700, ROOT_INODE, directory=True)
         self._account.listing.current()
@@ -232,7 +177,7 @@ class Filesystem:
         """
         directory, name = split(path)
         if not directory and name == names.CONTROL:
-            return sorted(self._control)
+            return self._control.names()
         if name:
             raise NotFound(f"No such directory: {path}")
         self._account.listing.current()
@@ -311,7 +256,7 @@ class Filesystem:
         """
         directory, name = split(path)
         if directory == names.CONTROL:
-            return self._open_control(name, write or truncate)
+            return Opened(self._handles.add(self._control.open(name, write=write or truncate)), direct_io=True)
         if not name or name == names.CONTROL:
             raise NotPermitted(f"{path} is a directory.")
         entry = self._resolve(name)
@@ -320,13 +265,13 @@ class Filesystem:
                 raise ReadOnly(f"{name} shows the text of a file and cannot be written.")
             body = self._account.text(entry.file)
             attr = Attr(len(body), self._mtime_ns(entry.file), 0o400, sidecar_inode(entry.file.id))
-            return self._opened(path, entry.file.id, _Handle(name, body=body, attr=attr), immutable=True)
+            return self._opened(path, entry.file.id, Handle(name, body=body, attr=attr), immutable=True)
         if isinstance(entry, Remote) and not write:
             fd = self._open_original(entry.file)
             if fd is None:
                 raise not_here(name)
             attr = Attr(entry.file.bytes, self._mtime_ns(entry.file), 0o600, self._inode(entry.file))
-            return self._opened(path, entry.file.id, _Handle(name, fd=fd, attr=attr))
+            return self._opened(path, entry.file.id, Handle(name, fd=fd, attr=attr))
         if isinstance(entry, Remote) and not truncate:
             self._verify_original(entry.file)
         with self._lock:
@@ -337,7 +282,7 @@ class Filesystem:
                 self._versions.end_use(local)
                 raise not_here(name)
             local.handles += 1
-            opened = self._opened(path, str(id(local)), _Handle(name, local=local, writes=write))
+            opened = self._opened(path, str(id(local)), Handle(name, local=local, writes=write))
             number = opened.handle
         if truncate:
             try:
@@ -375,7 +320,7 @@ class Filesystem:
             )
             local.handles = 1
             self._space.put(local)
-            return Opened(self._add(_Handle(name, local=local, writes=True)))
+            return Opened(self._handles.add(Handle(name, local=local, writes=True)))
 
     def read(self, handle: int, length: int, offset: int) -> bytes:
         """Return up to `length` bytes from `offset` of an open file.
@@ -398,7 +343,7 @@ class Filesystem:
             BytesNotHere: the bytes around it are on the service only (W5).
             OSError: the local disk refuses.
         """
-        local = self._written(handle)
+        local = self._handles.written(handle)
         growth = offset + len(data) - local.size
         if growth > 0:
             try:
@@ -428,20 +373,19 @@ class Filesystem:
             ReadOnly, BytesNotHere, FileTooLarge, MoonfsError: as `open`, `write` and `flush`.
         """
         if handle is not None or path is None:
-            self._cut(self._written(handle or 0), length)
+            self._cut(self._handles.written(handle or 0), length)
             return
         directory, name = split(path)
         if names.CONTROL in (directory, name):
             raise ReadOnly(f"{path} shows the drive's state and cannot be written.")
         number = self.open(path, read=False, write=True).handle
         try:
-            local = self._written(number)
+            local = self._handles.written(number)
             self._cut(local, length)
             with self._lock:
-                # A writer that has it open stores the change with its own (vim: truncate, then write), unless it has
-                # closed it already: its release comes after its close(2) has returned.
-                others = [opened for key, opened in self._handles.items() if key != number and opened.local is local]
-            if not any(opened.writes and not opened.flushed for opened in others):
+                # A writer that has it open stores the change with its own (vim: truncate, then write).
+                shared = self._handles.has_writers_beside(number, local)
+            if not shared:
                 self.flush(number)
         finally:
             self.release(number)
@@ -475,12 +419,8 @@ class Filesystem:
     def release(self, handle: int) -> None:
         """End an open handle; with the last one the bytes go to where they are kept."""
         with self._lock:
-            opened = self._handles.pop(handle, None)
-            if opened is None:
-                return
-            if opened.fd >= 0:
-                os.close(opened.fd)
-            if opened.local is not None:
+            opened = self._handles.pop(handle)
+            if opened is not None and opened.local is not None:
                 opened.local.handles -= 1
                 self._versions.end_use(opened.local)
 
@@ -576,48 +516,16 @@ class Filesystem:
 
     def summary(self) -> dict[str, object]:
         """Return the state of the drive for `status.json`: counts, queue, caches, problems; no request."""
-        snapshot = self._account.listing.peek()
-        with self._lock:
-            locals_ = list(self._space.local.values())
-            used_bytes, used_files = self._room.used()
-            pending = self._versions.pending()
-        stale = snapshot.stale_because
-        contents = self._account.contents
-        return {
-            "quota": {
-                "files": used_files,
-                "max_files": wire.MAX_FILES,
-                "bytes": used_bytes,
-                "max_bytes": wire.MAX_TOTAL_BYTES,
-            },
-            "listing": {
-                "files": len(snapshot.files),
-                "requests": self._account.listing.requests,
-                "stale_because": None if stale is None else str(stale),
-            },
-            "uploads": {
-                "active": self._versions.uploader.active,
-                "done": self._versions.uploader.uploaded,
-                "pending": sorted(f.name for f in pending),
-                "pending_bytes": sum(f.size for f in pending),
-                "waiting": [
-                    {"name": f.name, "error": plain_english(str(f.trouble))}
-                    for f in pending
-                    if f.trouble is not None and f.lent is None
-                ],
-                "deletions": len(self._journal.deletions()),
-                "local": sorted(f.name for f in locals_ if f.stays_local and not f.handles),
-                "failed": [
-                    {"name": f.name, "error": plain_english(str(f.failure[1])), "errno": self._errno_name(f.failure[1])}
-                    for f in locals_
-                    if f.failure and f.failed
-                ],
-            },
-            "caches": {
-                "content": {"bytes": contents.used, "hits": contents.hits, "misses": contents.misses},
-                "originals": {"bytes": self._originals.used},
-            },
-        }
+        return overview(
+            self._lock,
+            account=self._account,
+            space=self._space,
+            room=self._room,
+            versions=self._versions,
+            journal=self._journal,
+            originals=self._originals,
+            errno_name=self._errno_name,
+        )
 
     # Below: the parts of the above. Those that say so need the lock.
 
@@ -627,32 +535,9 @@ class Filesystem:
         with self._lock:
             return self._space.resolve(self._account.listing.peek(), name)
 
-    def _opened(self, path: str, holds: str, handle: _Handle, *, immutable: bool = False) -> Opened:
-        """Register a handle on `path` whose bytes are those of `holds`, and say how the kernel may cache them.
-
-        libfuse's node is the path: a handle that still reads what was there before fills the page cache of the one
-        that reads what is there now. While there is such a handle, a new one passes the cache by (tenet 3).
-        """
-        handle.path, handle.holds = path, holds
+    def _opened(self, path: str, holds: str, handle: Handle, *, immutable: bool = False) -> Opened:
         with self._lock:
-            mixed = any(other.path == path and other.holds != holds for other in self._handles.values())
-            keep = immutable and not mixed and self._cached.get(path) == holds
-            if immutable and not mixed:
-                self._cached[path] = holds
-            else:
-                self._cached.pop(path, None)
-            return Opened(self._add(handle), keep_cache=keep, direct_io=mixed)
-
-    def _add(self, handle: _Handle) -> int:
-        number = next(self._numbers)
-        self._handles[number] = handle
-        return number
-
-    def _written(self, handle: int) -> LocalFile:
-        opened = self._handles.get(handle)
-        if opened is None or opened.local is None or not opened.writes:
-            raise AccessDenied("The file is not open for writing.")
-        return opened.local
+            return self._handles.open(path, holds, handle, immutable=immutable)
 
     def _mtime_ns(self, file: FileObject) -> int:
         known = self._attributes.get(file.id)
@@ -664,23 +549,6 @@ class Filesystem:
     @staticmethod
     def _local_attr(local: LocalFile) -> Attr:
         return Attr(local.size, local.mtime_ns, 0o200 if local.hollow else 0o600, local.inode)
-
-    def _control_attr(self, directory: str, name: str) -> Attr:
-        if not directory and name == names.CONTROL:
-            return Attr(0, self._started_ns, 0o500, ROOT_INODE + 1, directory=True)
-        if directory == names.CONTROL and name in self._control:
-            inode = ROOT_INODE + 2 + sorted(self._control).index(name)
-            return Attr(len(self._control[name]()), time.time_ns(), 0o400, inode)
-        raise NotFound(f"No such file: {directory}/{name}")
-
-    def _open_control(self, name: str, write: bool) -> Opened:
-        if name not in self._control:
-            raise NotFound(f"No such file: {names.CONTROL}/{name}")
-        if write:
-            raise ReadOnly(f"{name} shows the drive's state and cannot be written.")
-        body = self._control[name]()
-        attr = replace(self._control_attr(names.CONTROL, name), size=len(body))
-        return Opened(self._add(_Handle(name, body=body, attr=attr)), direct_io=True)
 
     def _check_new_name(self, directory: str, name: str) -> None:
         if directory:

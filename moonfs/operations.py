@@ -21,7 +21,8 @@ from typing import Any, Final
 from moonfs import errors, names
 from moonfs.dispatch import Dispatch
 from moonfs.errorlog import ErrorLog
-from moonfs.filesystem import Attr, Filesystem, Opened
+from moonfs.filesystem import Filesystem
+from moonfs.handles import Attr, Opened
 from moonfs.lookups import Lookups
 
 try:

@@ -19,12 +19,13 @@ LAYERS = """
     mount
     operations  mountpoints
     filesystem
+    overview  control
     versions
     flights
     promises  recovery
     disowned
     writeback  remote  room
-    namespace
+    namespace  handles
     localfile
     api
     spool  journal  attributes  originals  contents  listing  errorlog

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from moonfs import errors, operations
-from moonfs.filesystem import Attr, Opened
+from moonfs.handles import Attr, Opened
 from moonfs.operations import ERRNO, Operations, errno_of
 from moonfs.room import Quota
 

@@ -1,0 +1,142 @@
+"""Open handles and what `stat` shows: plain values, and the table of what is open.
+
+It opens nothing and decides nothing about files, but how the kernel may cache behind a handle.
+
+**Threading:** a look-up by number is safe from any thread; everything else needs the filesystem's lock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from moonfs.errors import AccessDenied
+from moonfs.localfile import LocalFile
+
+ROOT_INODE: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Attr:
+    """What `stat` shows (A1, A2).
+
+    Attributes:
+        size: bytes.
+        mtime_ns: nanoseconds since 1970.
+        mode: permission bits, before the mount's umask.
+        inode: stable while the file exists.
+        directory: whether it is one.
+    """
+
+    size: int
+    mtime_ns: int
+    mode: int
+    inode: int
+    directory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open handle and how the kernel may cache behind it.
+
+    Attributes:
+        handle: number for the other calls.
+        keep_cache: the page cache of this path still holds these bytes (R2).
+        direct_io: the bytes are made up at `open`; bypass the page cache.
+    """
+
+    handle: int
+    keep_cache: bool = False
+    direct_io: bool = False
+
+
+@dataclass(slots=True)
+class Handle:
+    """One open file: made-up bytes, an original's descriptor, or a local file.
+
+    Attributes:
+        name: under which it was opened, for messages.
+        body: all its bytes.
+        fd: descriptor of an original.
+        local: the file that is read and written.
+        writes: it may be written to; `flushed`: it has been closed, once at least.
+        attr: what `stat` shows of it, where that does not change.
+        path, holds: the path it was opened by, and whose bytes it has.
+    """
+
+    name: str
+    body: bytes | None = None
+    fd: int = -1
+    local: LocalFile | None = None
+    writes: bool = False
+    flushed: bool = False
+    attr: Attr | None = None
+    path: str = ""
+    holds: str = ""
+
+
+class Handles:
+    """What is open on one mount."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Handle] = {}
+        self._numbers = itertools.count(1)
+        self._cached: dict[str, str] = {}
+
+    def __getitem__(self, number: int) -> Handle:
+        return self._open[number]
+
+    def get(self, number: int) -> Handle | None:
+        """Return an open handle, or None."""
+        return self._open.get(number)
+
+    def add(self, handle: Handle) -> int:
+        """Register a handle and return its number."""
+        number = next(self._numbers)
+        self._open[number] = handle
+        return number
+
+    def open(self, path: str, holds: str, handle: Handle, *, immutable: bool = False) -> Opened:
+        """Register a handle on `path` whose bytes are those of `holds`, and say how the kernel may cache them.
+
+        libfuse's node is the path: a handle that still reads what was there before fills the page cache of the one
+        that reads what is there now. While there is such a handle, a new one passes the cache by (tenet 3).
+        """
+        handle.path, handle.holds = path, holds
+        mixed = any(other.path == path and other.holds != holds for other in self._open.values())
+        keep = immutable and not mixed and self._cached.get(path) == holds
+        if immutable and not mixed:
+            self._cached[path] = holds
+        else:
+            self._cached.pop(path, None)
+        return Opened(self.add(handle), keep_cache=keep, direct_io=mixed)
+
+    def written(self, number: int) -> LocalFile:
+        """Return the local file behind a handle that may be written to.
+
+        Raises:
+            AccessDenied: it may not.
+        """
+        opened = self._open.get(number)
+        if opened is None or opened.local is None or not opened.writes:
+            raise AccessDenied("The file is not open for writing.")
+        return opened.local
+
+    def has_writers_beside(self, number: int, local: LocalFile) -> bool:
+        """Say whether others may still write to `local` and will close it: a release comes after its close(2)."""
+        others = [opened for key, opened in self._open.items() if key != number and opened.local is local]
+        return any(opened.writes and not opened.flushed for opened in others)
+
+    def pop(self, number: int) -> Handle | None:
+        """Forget a handle and close its descriptor; return it, or None."""
+        opened = self._open.pop(number, None)
+        if opened is not None and opened.fd >= 0:
+            os.close(opened.fd)
+        return opened
+
+    def clear(self) -> None:
+        """Forget all handles and close their descriptors."""
+        for number in list(self._open):
+            self.pop(number)

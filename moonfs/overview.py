@@ -1,0 +1,78 @@
+"""What the drive says of itself in `status.json`: quota, listing, queue, caches; no request is sent for it.
+
+**Threading:** any thread may call; the filesystem's lock is taken for a moment.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from moonfs import wire
+from moonfs.errors import MoonfsError, plain_english
+from moonfs.journal import Journal
+from moonfs.namespace import Namespace
+from moonfs.originals import Originals
+from moonfs.remote import Remote as Account
+from moonfs.room import Room
+from moonfs.versions import Versions
+
+
+def overview(
+    lock: threading.RLock,
+    *,
+    account: Account,
+    space: Namespace,
+    room: Room,
+    versions: Versions,
+    journal: Journal,
+    originals: Originals,
+    errno_name: Callable[[MoonfsError], str],
+) -> dict[str, object]:
+    """Return the state of the drive, ready for JSON; sizes are in bytes."""
+    snapshot = account.listing.peek()
+    with lock:
+        locals_ = list(space.local.values())
+        used_bytes, used_files = room.used()
+        pending = versions.pending()
+    stale = snapshot.stale_because
+    contents = account.contents
+    return {
+        "quota": {
+            "files": used_files,
+            "max_files": wire.MAX_FILES,
+            "bytes": used_bytes,
+            "max_bytes": wire.MAX_TOTAL_BYTES,
+        },
+        "listing": {
+            "files": len(snapshot.files),
+            "requests": account.listing.requests,
+            "stale_because": None if stale is None else str(stale),
+        },
+        "uploads": {
+            "active": versions.uploader.active,
+            "done": versions.uploader.uploaded,
+            "pending": sorted(file.name for file in pending),
+            "pending_bytes": sum(file.size for file in pending),
+            "waiting": [
+                {"name": file.name, "error": plain_english(str(file.trouble))}
+                for file in pending
+                if file.trouble is not None and file.lent is None
+            ],
+            "deletions": len(journal.deletions()),
+            "local": sorted(file.name for file in locals_ if file.stays_local and not file.handles),
+            "failed": [
+                {
+                    "name": file.name,
+                    "error": plain_english(str(file.failure[1])),
+                    "errno": errno_name(file.failure[1]),
+                }
+                for file in locals_
+                if file.failure and file.failed
+            ],
+        },
+        "caches": {
+            "content": {"bytes": contents.used, "hits": contents.hits, "misses": contents.misses},
+            "originals": {"bytes": originals.used},
+        },
+    }
