@@ -466,7 +466,8 @@ class Flights:
                 self._journal.put(replace(intent, state=journal_states.FAILED, error=said))
         elif not flight.background or not mine:
             self.schedule(local, attempt=1, delay=self._uploader.backoff(_PATIENT if _is_full(error) else 1))
-        if flight.background and not promised and local.committed is not None:
+        if not promised and local.committed is not None:
+            # An older version is promised still; its turn may have come and gone meanwhile.
             self.schedule(local)
 
     @staticmethod

@@ -9,6 +9,7 @@ request and starts nothing.
 from __future__ import annotations
 
 import logging
+import secrets
 from dataclasses import replace
 
 from moonfs import journal as journal_states
@@ -106,14 +107,23 @@ class Recovery:
                 if over is not None:
                     del left[over.spool]
             elif file is None or not intent.local_name:
-                # A copy that comes late is its next upload's.
-                self._uploader.remember_doubt(intent, intent.name)
-                self._journal.forget(intent.spool)
+                self._give_up(intent)
             else:
                 left[intent.spool] = self._undo(intent, file)
             if file is not None:
                 file.rest()
         return list(left.values())
+
+    def _give_up(self, intent: Intent) -> None:
+        """Forget an upload that nobody was told of; a copy of it that comes late takes nobody's place (W3)."""
+        if intent.started and intent.replaces:
+            left = self._disowned.left_of(intent)
+            self._journal.put(left)
+            self._recover_cancelled(left)
+            return
+        if intent.started:
+            self._uploader.remember_doubt(intent, intent.name)  # it is the next upload's
+        self._journal.forget(intent.spool)
 
     def _undo(self, intent: Intent, file: SpoolFile) -> Intent:
         """Give the bytes of an upload that has not arrived back the name that they had on this machine."""
@@ -130,7 +140,13 @@ class Recovery:
             started=0.0,
             unanswered=0,
         )
-        self._journal.put(undone)
+        left = []
+        if intent.started:
+            spool = f"{intent.spool}.{secrets.token_hex(4)}"
+            left.append(replace(self._disowned.left_of(intent), spool=spool, inode=0))
+        self._journal.put(undone, *left)
+        for one in left:
+            self._recover_cancelled(one)
         return undone
 
     def _reopen(self, intent: Intent) -> SpoolFile | None:

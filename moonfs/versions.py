@@ -269,10 +269,10 @@ class Versions:
                 if local.refused is not None:
                     raise local.refused
                 local.materialise()
+                old, before = local.name, (local.stored, local.failure, local.private, local.replaces)
                 if local.clean:
                     # Under its new name the service does not have it.
                     local.stored = NEVER
-                old, private = local.name, local.private
                 local.failure, local.private = None, False  # what it was made for has come (N6)
                 if local.attempt is not None and local.attempt.unanswered:
                     self.uploader.remember_doubt(local.attempt, name)
@@ -285,7 +285,8 @@ class Versions:
                     with local.lock:
                         self._promises.upload(local)
             except OSError:
-                local.private = private
+                with local.lock:
+                    local.stored, local.failure, local.private, local.replaces = before
                 self._space.move(local, old)
                 if superseded is not None:
                     self._space.put(superseded)

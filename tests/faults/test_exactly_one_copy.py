@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from moonfs import errors, wire
+from moonfs import journal as states
 from moonfs.api import Client, Timeouts
 from moonfs.api.retry import Retry
 from moonfs.attributes import Attributes
@@ -445,7 +446,8 @@ def test_a_crash_while_the_answer_is_awaited(bench: Bench, old: bool, store: boo
     after = crash_during(bench, lambda: drive.write("a.txt", V1), held)
     expected = [V1] if store else [V0] if old else []
     assert bench.copies() == expected and after.ls() == ["a.txt"] * len(expected)
-    assert after.journal.intents() == [] and after.journal.deletions() == []
+    left = [row for row in after.journal.intents() if row.state != states.CANCELLED]  # a late copy is looked for
+    assert left == [] and after.journal.deletions() == []
     after.write("a.txt", V2)
     after.idle()
     assert bench.copies() == [V2] and after.ls() == ["a.txt"]

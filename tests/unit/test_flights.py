@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from moonfs import errors, flights
+from moonfs import disowned, errors, flights
 from moonfs import journal as states
 from moonfs.errors import MoonfsError
 from tests.harness.house import SELF, Drive, House, in_thread, let_go, put_off, record
@@ -225,3 +225,71 @@ def test_unlinking_during_a_slow_rename(house: House, hurried: None) -> None:
     assert drive.ls() == []
     land(house, drive)
     assert house.account.files == {} and drive.ls() == [] and drive.spooled() == 0
+
+
+@pytest.mark.parametrize("rename", [False, True], ids=["overwrite", "rename"])
+def test_a_copy_that_comes_after_a_kill_takes_nobodys_place(
+    house: House, monkeypatch: pytest.MonkeyPatch, rename: bool
+) -> None:
+    """W3, W4: what was cut short had no answer: the old version is the one that stays, however late the copy comes."""
+    monkeypatch.setattr(disowned, "TWIN_CHECK", 0.2)
+    drive = house.start()
+    drive.write("a.txt", b"one")
+    house.account.arrived.acquire()
+    house.account.gate = gate = threading.Event()
+    cut_off = in_thread(
+        (lambda: drive.fs.rename("/a.txt", "/b.txt")) if rename else (lambda: drive.write("a.txt", b"two, longer"))
+    )
+    assert house.account.arrived.acquire(timeout=10)
+    drive.uploader.delete_queued = lambda *_: None  # type: ignore[method-assign] # a killed process deletes nothing
+    again = house.next_run(start=False)
+    house.account.gate = None
+    again.start()
+    assert again.ls() == ["a.txt"] and again.read("a.txt") == b"one"
+    gate.set()
+    cut_off.result()
+    assert len(house.account.files) == 2
+    again.remote.listing.expire()
+    assert again.ls() == ["a.txt"]
+    while again.journal.intents():
+        time.sleep(0.01)
+    at_rest(again.uploader.workers)
+    assert house.account.shown() == {"a.txt": b"one"}
+
+
+def test_a_rename_that_this_disk_refuses_leaves_both_as_they_were(house: House) -> None:
+    """W9, W7: ENOSPC at a rename over another file: the target is shown, and is not deleted with the next upload."""
+    drive = house.start(write_back=True)
+    house.account.add("b.txt", b"theirs")
+    drive.remote.listing.refresh()
+    drive.write("a.txt", b"mine")
+    at_rest(drive.uploader.workers)
+    drive.journal._group._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(OSError):
+        drive.fs.rename("/a.txt", "/b.txt")
+    drive.journal._group._db.execute("PRAGMA query_only = OFF")
+    assert drive.ls() == ["a.txt", "b.txt"] and drive.read("a.txt") == b"mine"
+    drive.write("a.txt", b"mine, again")
+    at_rest(drive.uploader.workers)
+    assert house.account.shown() == {"a.txt": b"mine, again", "b.txt": b"theirs"}
+
+
+def test_a_promise_outlives_a_newer_version_that_fails(house: House) -> None:
+    """W2: its turn comes while a newer version is on its way, which then fails: the older one is still promised."""
+    drive = house.build()
+    record(drive, "a.txt", b"promised", states.PENDING)
+    house.account.script = [errors.Unreachable("no")]
+    drive.uploader.backoff = lambda _attempt: 0.05  # type: ignore[method-assign]
+    drive.start()
+    assert house.account.arrived.acquire(timeout=10)
+    house.account.gate, house.account.script = threading.Event(), [errors.TimedOut("no answer")]
+    newer = in_thread(lambda: drive.write("a.txt", b"newer"))
+    assert house.account.arrived.acquire(timeout=10)
+    time.sleep(0.2)  # the turn of the promised one comes and goes
+    house.account.gate.set()
+    try:
+        newer.result()
+    except MoonfsError:
+        pass
+    at_rest(drive.uploader.workers)
+    assert drive.fs.drain(5) and house.account.shown() in ({"a.txt": b"promised"}, {"a.txt": b"newer"})
