@@ -82,7 +82,8 @@ class Room:
         Raises:
             QuotaExceeded: 1,000 files, or 10 GB in all (W7).
         """
-        if self._surely_fits(0 if beside is None else beside.size, 1):
+        more_bytes = 0 if beside is None else beside.size
+        if self._surely_fits(more_bytes, 1):
             return
         self._count()
         used_bytes, used_files = self.used(beside=beside)
@@ -92,7 +93,7 @@ class Room:
             )
         if used_bytes >= wire.MAX_TOTAL_BYTES:
             raise QuotaExceeded("The account's 10 GB are full; delete files to make room.")
-        self._surely_fits(0, 1)  # counts from now on
+        self._surely_fits(more_bytes, 1)  # counts from now on
 
     def _surely_fits(self, more_bytes: int, more_files: int) -> bool:
         """Say whether there is room even if nothing has become smaller since the last exact count.

@@ -174,10 +174,10 @@ class House:
     def start(self, **settings: Any) -> Drive:
         return self.build(**settings).start()
 
-    def next_run(self, *, start: bool = True) -> Drive:
+    def next_run(self, *, start: bool = True, **settings: Any) -> Drive:
         """Build the drive that a next process makes of the disk as it is now."""
         shutil.copytree(self.drives[-1].home, self.root / f"home{len(self.drives)}")
-        return self.start() if start else self.build()
+        return self.start(**settings) if start else self.build(**settings)
 
 
 def in_thread(call: Callable[[], Any]) -> Future[Any]:

@@ -139,7 +139,7 @@ def test_a_refused_file_is_put_right_by_another_name(house: House, write_back: b
         house.account.script = [errors.UnsupportedType("no such type", status=400)]
     with pytest.raises(errors.UnsupportedType):
         drive.write("Makefile", b"all:")
-    again = house.next_run()
+    again = house.next_run(write_back=write_back)
     assert again.read("Makefile") == b"all:" and again.fs.xattrs("/Makefile")["user.moonfs.state"] == b"failed"
     (failed,) = again.fs.summary()["uploads"]["failed"]  # type: ignore[index]
     assert (failed["name"], failed["errno"]) == ("Makefile", "UnsupportedType") and not again.fs.busy()
@@ -208,6 +208,7 @@ def test_a_damaged_spool_file_is_no_original(house: House) -> None:
     """Tenet 3: after a power cut an upload that had arrived is adopted, bytes that are not whole are not."""
     drive = house.build()
     house.account.add("a.txt", b"bytes")
+    drive.remote.listing.refresh()
     file = record(drive, "a.txt", b"bytes", states.UPLOADING, started=999.0)
     file.file().write_bytes(b"")
     drive.start()
@@ -257,20 +258,25 @@ def test_a_copy_that_comes_after_a_kill_takes_nobodys_place(
     assert house.account.shown() == {"a.txt": b"one"}
 
 
-def test_a_rename_that_this_disk_refuses_leaves_both_as_they_were(house: House) -> None:
+@pytest.mark.parametrize("pending", [False, True], ids=["stored", "pending"])
+def test_a_rename_that_this_disk_refuses_leaves_both_as_they_were(house: House, pending: bool) -> None:
     """W9, W7: ENOSPC at a rename over another file: the target is shown, and is not deleted with the next upload."""
     drive = house.start(write_back=True)
+    drive.uploader.backoff = lambda _attempt: 1.0  # type: ignore[method-assign]
     house.account.add("b.txt", b"theirs")
     drive.remote.listing.refresh()
+    house.account.script = [errors.Unreachable("no")] if pending else []
     drive.write("a.txt", b"mine")
-    at_rest(drive.uploader.workers)
+    house.account.arrived.acquire()
+    if not pending:
+        at_rest(drive.uploader.workers)
     drive.journal._group._db.execute("PRAGMA query_only = ON")
     with pytest.raises(OSError):
         drive.fs.rename("/a.txt", "/b.txt")
     drive.journal._group._db.execute("PRAGMA query_only = OFF")
     assert drive.ls() == ["a.txt", "b.txt"] and drive.read("a.txt") == b"mine"
     drive.write("a.txt", b"mine, again")
-    at_rest(drive.uploader.workers)
+    assert drive.fs.drain(10)
     assert house.account.shown() == {"a.txt": b"mine, again", "b.txt": b"theirs"}
 
 

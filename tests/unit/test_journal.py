@@ -195,6 +195,16 @@ def test_a_change_that_fails_takes_no_other_along(path: Path) -> None:
     with pytest.raises(sqlite3.Error):
         bad.wait()
     assert journal.deletions() == ["old"]
+
+    def half(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO deletions VALUES ('half')")
+        raise ValueError("ours")
+
+    changes = [journal._group.queue(half), journal.stored(intent("good"), "new", frozenset({"older"}))]
+    changes[1].wait()
+    with pytest.raises(ValueError, match="ours"):
+        changes[0].wait()
+    assert sorted(journal.deletions()) == ["old", "older"]
     journal.close()
 
 

@@ -258,6 +258,17 @@ def test_a_burst_beside_an_idle_worker_runs_in_parallel(crew: Crew) -> None:
 
 
 @pytest.mark.parametrize("crew", [3], indirect=True)
+def test_idle_workers_wake_each_other(crew: Crew) -> None:
+    """W2: of several that sleep the first one wakes the next while there is something to do."""
+    crew.submit(3)
+    until(lambda: crew.running == 3)
+    crew.let(3)
+    until(lambda: crew.workers._idle == 3 and crew.workers.waiting == 0)
+    crew.submit(3)
+    until(lambda: crew.running == 3)
+
+
+@pytest.mark.parametrize("crew", [3], indirect=True)
 def test_what_gets_due_beside_long_tasks_runs(crew: Crew) -> None:
     """W2: a repeat that gets due while every thread so far has something long to do gets one of its own."""
     crew.workers.submit(lambda: None)
