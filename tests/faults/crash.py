@@ -1,164 +1,249 @@
-"""A drive that is killed: the process that `test_crash` starts, loads and ends with SIGKILL, over and over.
+"""A daemon that is killed: the process that `test_crash` starts, over and over, each time for one life.
 
-It runs the real `Filesystem` over the real client against a real local server, without a kernel, so that a kill
-costs milliseconds. Each thing it does is announced before and confirmed after in a diary: what was confirmed must
-survive. It dies at a chosen step (every write of the journal, every sync of a spool file, every request), or
-whenever the test likes.
+It is the real mount in the foreground, on a real mount point, against a real server. Two things are added from
+outside: it can be told at which step to kill itself (before or after each call of the journal, each commit, each sync
+of a spool file, each move of an original, each request), and it notes which bytes it has made durable, so that
+`power_cut` can take away the others. It does nothing to the drive by itself: the load comes through the kernel.
+
+**Threading:** steps are counted under a lock, in whatever thread of the daemon they come; `power_cut` belongs to the
+test, while no daemon runs.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import inspect
+import itertools
 import json
 import os
 import random
 import signal
+import sqlite3
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from moonfs import disowned, writeback
-from moonfs.api import Client, Timeouts
+from moonfs import mount
+from moonfs.api import Client
 from moonfs.attributes import Attributes
-from moonfs.config import Settings, make_private
-from moonfs.errors import MoonfsError
-from moonfs.filesystem import Filesystem
 from moonfs.journal import Journal
+from moonfs.mount import Request
 from moonfs.originals import Originals
-from moonfs.remote import Remote
-from moonfs.spool import Spool, SpoolFile
+from moonfs.spool import SpoolFile
 
-#: Before and after each of these the process may die.
-STEPS = (
-    (Journal, "put"),
-    (Journal, "stored"),
-    (Journal, "forget"),
-    (Journal, "delete_later"),
-    (Journal, "deleted"),
+#: Seconds, instead of those that the product waits for: a copy that comes late is looked for soon, so that a drain need
+#: not wait longer, and an upload begins at once, so that most of them are under way when their files change again.
+SOONER = {"TWIN_CHECK": 0.1, "LINGER": 0.005}
+#: What else than the whole journal may die before and after its calls.
+OTHERS: tuple[tuple[type, str], ...] = (
     (SpoolFile, "sync"),
     (SpoolFile, "discard"),
     (Originals, "adopt"),
     (Attributes, "set"),
-    (Remote, "upload"),
-    (Remote, "delete"),
+    (Client, "list"),
+    (Client, "upload"),
+    (Client, "delete"),
 )
-NAMES = tuple(f"n{number}.txt" for number in range(5))
+COMMIT = "COMMIT"
 
 
-def run(
-    home: str, socket: str, key: str, diary: str, *, seed: int, write_back: bool, die_at: int, operations: int
-) -> None:
-    """Recover, tell what is there, do `operations` random things, drain if `die_at` is 0, and end.
+@dataclass(frozen=True)
+class Fate:
+    """How a life ends: when it passes `step` for the `turn`th time, at the latest at its `last`th step of any kind."""
 
-    With `die_at` N > 0 the process kills itself at the Nth step.
+    step: str = ""
+    turn: int = 1
+    last: int = 10**9
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a daemon leaves for the test in a directory of its own.
+
+    Attributes:
+        passed: the steps that were passed, by name, and at the end the one at which it died.
+        log: what the daemon says.
+        listed: the names that the spool directory has for sure.
+        synced: hashes of all bytes that were ever synced.
     """
-    say = functools.partial(_say, os.open(diary, os.O_WRONLY | os.O_APPEND))
-    writeback.TWIN_CHECK = disowned.TWIN_CHECK = 0.1  # type: ignore[misc]
-    if die_at:
-        _die_at(die_at)
-    chance = random.Random(seed)
-    state = make_private(Path(home))
-    client = Client("http://localhost/v1", key, socket=socket, timeouts=Timeouts(deadline=10))
-    attributes = Attributes(state / "attributes.db")
-    account = Remote(client, attributes, listing_ttl=1000, content_cache=1024**2)
-    account.verify(10)
-    filesystem = Filesystem(
-        account,
-        settings=Settings(write_back=write_back, upload_timeout=10, listing_ttl=1000),
-        spool=Spool(make_private(state / "spool")),
-        journal=Journal(state / "journal.db"),
-        originals=Originals(make_private(state / "originals"), 2**30),
-        attributes=attributes,
-    )
-    filesystem.recover()
-    names = [name for name in filesystem.readdir("/") if not name.endswith(".content")]
-    say("view", {name: read(filesystem, name) for name in names})
-    for _ in range(operations):
-        what = choose(chance, seed)
-        say("begin", what)
-        try:
-            do(filesystem, what)
-        except MoonfsError as error:
-            say("failed", what, repr(error))
-        else:
-            say("done", what)
-    if not die_at:
-        say("drained", filesystem.drain(60))
-        threading.Event().wait(0.5)  # late copies are looked for 0.1 s after the first look
-        say("drained", filesystem.drain(60))
-    filesystem.close()
-    client.close()
-    say("end")
+
+    home: Path
+
+    @property
+    def passed(self) -> Path:
+        return self.home / "passed"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def listed(self) -> Path:
+        return self.home / "listed"
+
+    @property
+    def synced(self) -> Path:
+        return self.home / "synced"
+
+    def bytes_of(self, name: str) -> Path:
+        """Return where the bytes are that the spool file `name` has for sure."""
+        return self.home / "bytes" / name
 
 
-def choose(chance: random.Random, seed: int) -> list[Any]:
-    """Return a random thing to do: `["write", name, text]`, `["rename", old, new]` or `["unlink", name]`."""
-    kind = chance.choices(("write", "rename", "unlink"), (6, 2, 2))[0]
-    if kind == "write":
-        return [kind, chance.choice(NAMES), f"{seed} {chance.randrange(10**12):012d}"]
-    if kind == "rename":
-        return [kind, *chance.sample(NAMES, 2)]
-    return [kind, chance.choice(NAMES)]
+def steps() -> list[str]:
+    """Return the name of every step at which a daemon may die."""
+    calls = [f"{owner.__name__}.{name}" for owner, name in _calls()]
+    return [f"{when} {what}" for what in [*calls, COMMIT] for when in ("before", "after")]
 
 
-def do(filesystem: Filesystem, what: list[Any]) -> None:
-    """Do it as the kernel would ask for it."""
-    if what[0] == "rename":
-        filesystem.rename(f"/{what[1]}", f"/{what[2]}")
-    elif what[0] == "unlink":
-        filesystem.unlink(f"/{what[1]}", os.getpid)
-    else:
-        path = f"/{what[1]}"
-        try:
-            handle = filesystem.open(path, read=False, write=True, truncate=True).handle
-        except MoonfsError:
-            handle = filesystem.create(path, 0o644).handle
-        try:
-            filesystem.write(handle, what[2].encode(), 0)
-            filesystem.flush(handle)
-        finally:
-            filesystem.release(handle)
+def live(request: Request, ready: Connection, notes: Notes, fate: Fate | None, *, cuts: bool) -> None:
+    """Mount and serve until the mount ends, or `fate` comes. What `-f` prints when it is usable goes to `ready`.
+
+    With `cuts`, what is synced is noted for `power_cut`.
+    """
+    log = os.open(notes.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(log, 2)
+    os.dup2(ready.fileno(), 1)
+    ready.close()
+    for name, module in list(sys.modules.items()):
+        for wait, seconds in SOONER.items():
+            if name.startswith("moonfs.") and hasattr(module, wait):
+                setattr(module, wait, seconds)
+    if cuts:
+        _note_syncs(notes)
+    if fate is not None:
+        _meet(fate, notes)
+    mount.run(request)
 
 
-def read(filesystem: Filesystem, name: str) -> str:
-    """Return a file's bytes as text; what only the service has is marked."""
-    try:
-        handle = filesystem.open(f"/{name}", read=True, write=False).handle
-    except MoonfsError:
-        opened = filesystem.open(f"/{name}.content", read=True, write=False).handle
-        text = filesystem.read(opened, 10**6, 0)
-        filesystem.release(opened)
-        return str(json.loads(text)["content"])
-    data = filesystem.read(handle, 10**6, 0)
-    filesystem.release(handle)
-    return data.decode()
+def _calls() -> Iterator[tuple[type, str]]:
+    for name, function in vars(Journal).items():
+        if inspect.isfunction(function) and not name.startswith("_") and name != "close":
+            yield Journal, name
+    yield from OTHERS
 
 
-def _say(diary: int, *words: object) -> None:
-    os.write(diary, json.dumps(words).encode() + b"\n")
-
-
-def _die_at(step: int) -> None:
-    count = 0
+def _meet(fate: Fate, notes: Notes) -> None:
+    """Have the process kill itself."""
+    passed = os.open(notes.passed, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    counts: dict[str, int] = {}
     lock = threading.Lock()
 
-    def passed() -> None:
-        nonlocal count
+    def step(what: str) -> None:
         with lock:
-            count += 1
-            if count == step:
+            counts[what] = counts.get(what, 0) + 1
+            if counts[what] == 1:
+                os.write(passed, f"{what}\n".encode())
+            if (what == fate.step and counts[what] == fate.turn) or sum(counts.values()) == fate.last:
+                os.write(passed, f"died {what}\n".encode())
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def guard(function: Callable[..., Any]) -> Callable[..., Any]:
+    def guard(function: Callable[..., Any], what: str) -> Callable[..., Any]:
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            passed()
+            step(f"before {what}")
             result = function(*args, **kwargs)
-            passed()
+            step(f"after {what}")
             return result
 
         return guarded
 
-    for owner, name in STEPS:
-        setattr(owner, name, guard(getattr(owner, name)))
+    for owner, name in _calls():
+        setattr(owner, name, guard(getattr(owner, name), f"{owner.__name__}.{name}"))
+
+    class Guarded(sqlite3.Connection):
+        """A connection that may die at a commit, whether it is a statement or the end of a `with`."""
+
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+            if sql != COMMIT:
+                return super().execute(sql, *args)
+            step(f"before {COMMIT}")
+            cursor = super().execute(sql, *args)
+            step(f"after {COMMIT}")
+            return cursor
+
+        def __exit__(self, *args: Any) -> Any:
+            step(f"before {COMMIT}")
+            result = super().__exit__(*args)
+            step(f"after {COMMIT}")
+            return result
+
+    sqlite3.connect = functools.partial(sqlite3.connect, factory=Guarded)  # type: ignore[assignment]
+
+
+def _note_syncs(notes: Notes) -> None:
+    """Note what each fsync makes durable: what a spool file held, or what its directory listed, when it began."""
+    notes.bytes_of("").mkdir(exist_ok=True)
+    synced = os.open(notes.synced, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    lock = threading.Lock()
+    numbers = itertools.count(1)
+    newest: dict[Path, int] = {}
+
+    def note(path: Path, what: bytes) -> None:
+        if path.name == "spool":
+            _replace(notes.listed, what)
+        else:
+            _replace(notes.bytes_of(path.name), what)
+            os.write(synced, f"{hashlib.sha256(what).hexdigest()}\n".encode())
+
+    def noting(sync: Callable[[int], None]) -> Callable[[int], None]:
+        def noted(fd: int) -> None:
+            number = next(numbers)
+            path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+            what = None
+            if path.name == "spool":
+                what = json.dumps(sorted(os.listdir(path))).encode()
+            elif path.parent.name == "spool" and path.exists():
+                what = path.read_bytes()
+            sync(fd)
+            with lock:
+                # Of two at once the one that has seen more counts, whichever ends first.
+                if what is not None and number > newest.get(path, 0):
+                    newest[path] = number
+                    note(path, what)
+
+        return noted
+
+    os.fsync, os.fdatasync = noting(os.fsync), noting(os.fdatasync)
+
+
+def power_cut(state: Path, originals: Path, notes: Notes, chance: random.Random) -> None:
+    """Leave of a killed daemon's files what a power cut may leave: what was never synced is gone.
+
+    A file that was not synced since it was written has no bytes, or none of the later ones; a name that its directory
+    was not synced for is gone, or not; one that was deleted is back, or not. The table of attributes, which nothing
+    waits for, is as at its last checkpoint. The journal waits for each commit (`synchronous=FULL`), so it stays.
+    """
+    spool = state / "spool"
+    if not originals.exists():
+        return  # it died before there was anything
+    listed = set(json.loads(notes.listed.read_bytes())) if notes.listed.exists() else set()
+    synced = set(notes.synced.read_text().splitlines()) if notes.synced.exists() else set()
+    present = {entry.name for entry in spool.iterdir()}
+    for name in sorted(present | listed):
+        held = notes.bytes_of(name)
+        if name in listed & present or chance.random() < 0.5:
+            (spool / name).write_bytes(held.read_bytes() if held.exists() else b"")
+        else:
+            (spool / name).unlink(missing_ok=True)
+    for entry in originals.iterdir():
+        if entry.name not in synced:
+            entry.write_bytes(b"")
+    for entry in state.glob("attributes.db-*"):
+        entry.unlink()
+    for entry in notes.bytes_of("").iterdir():
+        if not (spool / entry.name).exists():
+            entry.unlink()
+    _replace(notes.listed, json.dumps(sorted(entry.name for entry in spool.iterdir())).encode())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file so that a kill leaves the old one or the new one."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(data)
+    part.replace(path)

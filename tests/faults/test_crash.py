@@ -1,198 +1,358 @@
 """Tenet 1 under SIGKILL: what was acknowledged is there, once, with its bytes; what was deleted stays deleted.
 
-Over 300 kills, at every step of the journal in turn and at random moments, in both modes, over a mixed load of
-create, overwrite, rename and unlink. What was under way at a kill may have happened or not; nothing else may differ.
+Real daemons on a real mount are killed, over 300 of them, at every step in turn and at random moments, in both modes,
+while two writers create, overwrite, append, save, cut, rename and delete through the kernel. Some die with the power:
+what they had not synced is gone too. Each next daemon must show at once what was acknowledged, and every few lives
+the drive is drained and the account compared. What was under way at a kill may have happened or not; nothing else
+may differ.
+
+**Threading:** the test runs one life at a time. The writers, and whatever else touches the mount, run in threads of a
+pool, so that a drive that hangs is killed, and the test fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import random
+import select
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
 
+from moonfs import config, mountpoints
+from moonfs.config import Directories, Settings
+from moonfs.journal import CANCELLED, Journal
+from moonfs.mount import Request
+from moonfs.server.address import read_address, read_key
 from tests.faults import crash
+from tests.faults.crash import Fate, Notes
+from tests.faults.load import IN_VAIN, KINDS, Writer, is_dead, look
+from tests.harness.account import Account
+from tests.harness.drive import ROOT, Drive, hosted, wait_until
 
-World = dict[str, str]
-#: A clean process without threads, from which each life of the drive is forked in a moment.
+T = TypeVar("T")
+
+KILLS = 80
+POWER_CUTS = 40
+#: Lives between two looks at the account.
+LIVES = 8
+#: Seconds after which a life counts as hanging.
+PATIENCE = 30.0
+#: A clean process without threads, from which each daemon is forked in a moment.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.faults.crash"])
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """A real local server on a UNIX socket: (socket, key)."""
-    home = tmp_path_factory.mktemp("server")
-    data, socket = home / "data", Path("/tmp") / f"moonfs-crash-{os.getpid()}.sock"
-    command = [sys.executable, "-m", "moonfs.server", "--data", str(data), "--socket", str(socket)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    """A real local server, by its account."""
+    data = tmp_path_factory.mktemp("server") / "data"
+    command = [sys.executable, "-m", "tests.faults.quiet", str(data)]
+    process = subprocess.Popen(command, cwd=ROOT)
+
+    def base_url() -> str | None:
+        assert process.poll() is None, "the server did not start"
+        address = read_address(data)
+        return None if address is None else address.base_url
+
     try:
-        deadline = time.monotonic() + 30
-        while not (data / "server.json").exists():
-            assert process.poll() is None and time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.02)
-        yield str(socket), (data / "key").read_text().strip()
+        with Account(wait_until(base_url, "the server is up"), read_key(data)) as found:
+            yield found
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
-class Remote:
-    """The account as the service has it."""
+class Mortal(Drive):
+    """A drive that lives in daemons forked from a process that has everything loaded."""
 
-    def __init__(self, socket: str, key: str) -> None:
-        self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=socket),
-            base_url="http://localhost/v1",
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=30,
+    def __init__(self, home: Path, account: Account, *, write_back: bool, cuts: bool) -> None:
+        super().__init__(home, *hosted(account.base_url, account.key))
+        self._account = account
+        self._cuts = cuts
+        directories = Directories.from_environment(self.environ)
+        self._request = Request(
+            point=str(self.point),
+            local=None,
+            settings=Settings(write_back=write_back, timeout=20, upload_timeout=20, drain=20),
+            directories=directories,
+            environ=self.environ,
         )
+        identity = config.hosted_account(self.environ).identity
+        self._state = directories.state / "accounts" / identity
+        self._originals = directories.cache / "accounts" / identity / "originals"
+        self.notes = Notes(self.home / "notes")
+        self.notes.home.mkdir()
+        self._pool = ThreadPoolExecutor(8)
+        self._ready: Connection | None = None
+        self._process = FORKS.Process()
+        self._pidfd = -1
 
-    def clear(self) -> None:
-        for file in self._list():
-            self._http.delete(f"/files/{file['id']}").raise_for_status()
+    def start(self, fate: Fate | None = None) -> bool:
+        """Start a daemon; say whether it lived until it was ready."""
+        self._ready, writing = FORKS.Pipe(duplex=False)
+        with writing:
+            self._process = FORKS.Process(
+                target=crash.live, args=(self._request, writing, self.notes, fate), kwargs={"cuts": self._cuts}
+            )
+            self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+        self._pidfd = os.pidfd_open(self.pid)
+        assert select.select([self._ready], [], [], PATIENCE)[0], f"not ready: {self.said()}"
+        return b"Mounted on" in os.read(self._ready.fileno(), 4096)
 
-    def texts(self) -> list[tuple[str, str]]:
-        """Return (name, text) of every file."""
-        return sorted(
-            (file["filename"], self._http.get(f"/files/{file['id']}/content").json()["content"])
-            for file in self._list()
-        )
+    def strike(self) -> None:
+        """Kill the daemon, if it has not done so itself."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
-    def close(self) -> None:
-        self._http.close()
+    def dies(self, seconds: float = PATIENCE) -> bool:
+        """Say whether it is dead within so many seconds."""
+        return bool(select.select([self._pidfd], [], [], seconds)[0])
 
-    def _list(self) -> list[dict[str, Any]]:
-        data: list[dict[str, Any]] = self._http.get("/files").raise_for_status().json()["data"]
-        return data
+    def apart(self, work: Callable[..., T], *args: Any) -> Future[T]:
+        """Have something done that touches the mount."""
+        return self._pool.submit(work, *args)
 
+    def outcome(self, future: Future[T]) -> T:
+        """Return what came of it; if nothing comes, kill the daemon."""
+        try:
+            return future.result(PATIENCE)
+        except TimeoutError:
+            self.strike()
+            raise AssertionError(f"the drive hangs: {self.said()}") from None
 
-def after(world: World, what: list[Any]) -> World:
-    """Return what a world becomes when `what` happens in it."""
-    world = dict(world)
-    if what[0] == "write":
-        world[what[1]] = what[2]
-    elif what[0] == "unlink":
-        world.pop(what[1], None)
-    elif what[1] in world:
-        world[what[2]] = world.pop(what[1])
-    return world
+    def bury(self, killed: bool = True) -> None:
+        """Take in that the daemon is dead, clear its mount, and wait for the requests that it leaves."""
+        assert self._ready is not None
+        self._process.join(PATIENCE)
+        assert self._process.exitcode == (-signal.SIGKILL if killed else 0), self.said()
+        self._process.close()
+        self._ready.close()
+        os.close(self._pidfd)
+        self.pid, self._pidfd = 0, -1
+        self._clear()
+        httpx.get(self._account.base_url.removesuffix("/v1") + "/quiet", timeout=PATIENCE).raise_for_status()
 
+    def cut_power(self, chance: random.Random) -> None:
+        """Take away from the dead daemon's disk what it had not synced."""
+        crash.power_cut(self._state, self._originals, self.notes, chance)
 
-class Model:
-    """The worlds that the drive may be in, by what it has acknowledged."""
+    def umount(self) -> None:
+        """Drain and unmount as `moonfs umount` does."""
+        self.outcome(self.apart(partial(mountpoints.unmount, str(self.point), timeout=PATIENCE)))
+        self.bury(killed=False)
 
-    def __init__(self) -> None:
-        self.worlds: list[World] = [{}]
+    def passed(self) -> list[str]:
+        """Return the steps that the daemon went through; once."""
+        lines = self.notes.passed.read_text().splitlines() if self.notes.passed.exists() else []
+        self.notes.passed.unlink(missing_ok=True)
+        return lines
 
-    def take(self, events: list[list[Any]], context: str) -> None:
-        """Follow one life of the drive; its last, unfinished thing may have happened or not."""
-        begun: list[Any] | None = None
-        for event in events:
-            if event[0] == "view":
-                self.see(event[1], context)
-            elif event[0] == "begin":
-                begun = event[1]
-            elif event[0] == "done":
-                self._happened(event[1])
-                begun = None
-            elif event[0] == "failed":
-                assert event[2].startswith(("NotFound", "NotSupported")), f"{context}: {event}"
-                begun = None
-        if begun is not None:
-            self.worlds = _distinct(self.worlds + [after(world, begun) for world in self.worlds])
+    def rows(self) -> int:
+        """Return how many rows the journal has on disk while a daemon runs."""
+        with contextlib.closing(sqlite3.connect(f"file:{self._state}/journal.db?mode=ro", uri=True)) as db:
+            tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            return sum(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
 
-    def see(self, view: World, context: str) -> None:
-        """Check what the drive, or the service, shows."""
-        assert view in self.worlds, f"{context}: shown {view}, possible {self.worlds}"
+    def leftovers(self) -> tuple[list[str], list[str], list[str]]:
+        """Return what is left without a daemon: the journal's states and deletions, and the files of the spool."""
+        with contextlib.closing(Journal(self._state / "journal.db")) as journal:
+            states = [intent.state for intent in journal.intents()]
+            return states, journal.deletions(), os.listdir(self._state / "spool")
 
-    def settle(self, view: World, context: str) -> None:
-        """Check what is there when nothing is under way any more; only that is possible from now on."""
-        self.see(view, context)
-        self.worlds = [view]
+    def said(self) -> str:
+        """Return the last that the daemons have said."""
+        return self.notes.log.read_text()[-3000:]
 
-    def _happened(self, what: list[Any]) -> None:
-        able = [world for world in self.worlds if what[0] == "write" or what[1] in world]
-        self.worlds = _distinct([after(world, what) for world in able])
-
-
-def _distinct(worlds: list[World]) -> list[World]:
-    return [world for number, world in enumerate(worlds) if world not in worlds[:number]]
-
-
-def live(
-    home: Path, server: tuple[str, str], *, kill_after: float | None = None, **how: Any
-) -> tuple[list[list[Any]], bool]:
-    """Run one life of the drive and return its events, and whether it was killed."""
-    home.mkdir(exist_ok=True)
-    diary = home.with_suffix(".events")
-    diary.write_bytes(b"")
-    process = FORKS.Process(target=crash.run, args=(str(home), *server, str(diary)), kwargs=how)
-    process.start()
-    process.join(120 if kill_after is None else kill_after)
-    if process.exitcode is None:
-        assert kill_after is not None, f"the drive hangs: {diary.read_text()}"
-        process.kill()
-        process.join(30)
-    killed = process.exitcode == -signal.SIGKILL
-    lines = diary.read_text().splitlines()
-    assert killed or process.exitcode == 0, f"exit code {process.exitcode} after {lines[-3:]}"
-    return [json.loads(line) for line in lines], killed
-
-
-def leftovers(home: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Return the spool's files and the journal's rows."""
-    with sqlite3.connect(home / "journal.db") as db:
-        rows = db.execute("SELECT spool, name, state FROM intents").fetchall()
-        rows += db.execute("SELECT id FROM deletions").fetchall()
-    db.close()
-    return sorted(entry.name for entry in (home / "spool").iterdir()), rows
+    def end(self) -> None:
+        """Leave nothing behind, whatever happened."""
+        if self._pidfd >= 0:
+            self.strike()
+            self.dies()
+            os.close(self._pidfd)
+        self.pid = 0
+        super().end()
+        self._pool.shutdown()
 
 
-@pytest.mark.parametrize("mode", ["write-through", "write-back"])
-@pytest.mark.parametrize("when", ["every step", "random moments"])
-def test_nothing_acknowledged_is_lost_or_undone(mode: str, when: str, server: tuple[str, str], tmp_path: Path) -> None:
-    """W2, W3, W4, W8: 80 kills a case, a check of the service after every 8."""
-    chance = random.Random(f"{mode} {when}")
-    remote = Remote(*server)
-    remote.clear()
-    model = Model()
-    kills = life = step = 0
-    try:
-        while kills < 80:
-            life += 1
-            how: dict[str, Any] = {"seed": life, "write_back": mode == "write-back", "operations": 12}
-            context = f"{mode}, {when}, life {life}"
-            if life % 9 == 0:
-                events, _ = live(tmp_path / "state", server, die_at=0, **how)
-                model.take(events, context)
-                assert ["drained", True] in events, events[-3:]
-                texts = remote.texts()
-                assert len({name for name, _ in texts}) == len(texts), f"{context}: more than one copy: {texts}"
-                model.settle(dict(texts), context)
-                left = leftovers(tmp_path / "state")
-                assert left == ([], []), f"{context}: left behind {left}"
-                continue
-            if when == "every step":
-                step = step % 78 + 1
-                events, killed = live(tmp_path / "state", server, die_at=step, **how)
+class Steps:
+    """The steps at which daemons die: each in its turn, those that the load does not come by only now and then."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._all = crash.steps()
+        self._tried: Counter[str] = Counter()
+        self.passed: Counter[str] = Counter()
+        self.died: Counter[str] = Counter()
+
+    def next(self) -> Fate:
+        """Return how the next daemon dies."""
+        known = [step for step in self._all if self.passed[step] or self._tried[step] < 2]
+        step = min(known, key=lambda step: 2 * self.died[step] + self._tried[step])
+        self._tried[step] += 1
+        if not self.died[step]:
+            return Fate(step, last=2000 if self.passed[step] else 200)
+        return Fate(step, self._chance.choice((1, 2, 4, 8, 16)), self._chance.randrange(100, 300))
+
+    def take(self, lines: list[str]) -> None:
+        """Take in what a daemon went through."""
+        for line in lines:
+            if line.startswith("died "):
+                self.died[line.removeprefix("died ")] += 1
             else:
-                events, killed = live(
-                    tmp_path / "state", server, die_at=10**9, kill_after=chance.uniform(0.02, 0.5), **how
-                )
-            kills += killed
-            model.take(events, context)
-            time.sleep(0.03)  # a request that was cut off may still be carried out
-    finally:
-        remote.close()
+                self.passed[line] += 1
+
+
+class Trial:
+    """A drive and its writers through many lives."""
+
+    def __init__(self, drive: Mortal, account: Account, chance: random.Random) -> None:
+        self.drive = drive
+        self.account = account
+        self.chance = chance
+        self.writers = [Writer(drive.point, letter, random.Random(chance.random())) for letter in "ab"]
+        self.life = 0
+
+    def live(self, fate: Fate, moment: float | None = None) -> None:
+        """Have a daemon started, loaded and killed: by itself, or `moment` seconds after it was ready."""
+        self.life += 1
+        drive = self.drive
+        if drive.start(fate) and self.look():
+            work = [drive.apart(writer.work, 10_000) for writer in self.writers]
+            if moment is not None:
+                drive.dies(moment)
+                drive.strike()
+            died = drive.dies()
+            drive.strike()
+            ends = [self.outcome(future) for future in work]
+            assert died and all(ends), self.tell("the drive hangs")
+        drive.bury()
+        if self.life % LIVES == 0:
+            self.drain()
+
+    def look(self) -> bool:
+        """Compare what the drive shows right after its start with what was promised, unless it dies meanwhile."""
+        try:
+            shown, elsewhere = self.drive.outcome(self.drive.apart(look, self.drive.point))
+        except OSError as error:
+            if is_dead(error, self.drive.point):
+                return False
+            raise AssertionError(self.tell(repr(error))) from error
+        for writer in self.writers:
+            wrong = writer.check(shown, elsewhere)
+            assert not wrong, self.tell(wrong)
+        return True
+
+    def drain(self) -> None:
+        """Let a daemon live and end in good order, and compare the account with what was promised."""
+        drive = self.drive
+        assert drive.start() and self.look(), self.tell("the drive died")
+        died = [self.outcome(future) for future in [drive.apart(writer.work, 10) for writer in self.writers]]
+        assert not any(died), self.tell("the drive died")
+        for future in [drive.apart(writer.tidy) for writer in self.writers]:
+            self.outcome(future)
+        drive.umount()
+        states, deletions, _ = drive.leftovers()
+        assert set(states) <= {CANCELLED} and not deletions, self.tell(f"not drained: {states}, {deletions}")
+        if states:
+            # A copy that comes late is looked for until it must have come.
+            assert drive.start(), self.tell("the drive died")
+            wait_until(lambda: drive.outcome(drive.apart(drive.status)) and not drive.rows(), "nothing is left to do")
+            drive.umount()
+        left = drive.leftovers()
+        assert left == ([], [], []), self.tell(f"left behind: {left}")
+        files = self.account.files()
+        stored = {file["filename"]: self._text(file["id"]) for file in files}
+        assert len(stored) == len(files), self.tell(f"more than one copy: {[file['filename'] for file in files]}")
+        for writer in self.writers:
+            wrong = writer.promises.check({name: data for name, data in stored.items() if name[0] == writer.letter})
+            assert not wrong, self.tell(f"on the service {wrong}")
+
+    def end(self) -> None:
+        """Check at last that the drive was worth killing: everything was done, and little of it in vain."""
+        self.drain()
+        done = sum((writer.done for writer in self.writers), Counter())
+        assert all(done[kind] for kind in KINDS), f"something was never done: {done}"
+        often = sum(done[kind] for kind in KINDS)
+        assert often > 5 * self.life and done[IN_VAIN] < often / 2, f"little was done in {self.life} lives: {done}"
+
+    def outcome(self, future: Future[T]) -> T:
+        """Return what came of a writer's work; what goes wrong there is told with all there is to know."""
+        try:
+            return self.drive.outcome(future)
+        except (AssertionError, OSError) as error:
+            raise AssertionError(self.tell(repr(error))) from error
+
+    def tell(self, what: str) -> str:
+        """Return what is wrong, and how it came to that."""
+        traces = [line for writer in self.writers for line in (f"writer {writer.letter}:", *writer.trace)]
+        return "\n".join([f"life {self.life}: {what}", *traces, "the daemons:", self.drive.said()])
+
+    def _text(self, file_id: str) -> bytes:
+        return str(json.loads(self.account.content(file_id))["content"]).encode()
+
+
+@pytest.fixture
+def trial(fuse: None, account: Account, tmp_path: Path) -> Iterator[Callable[..., Trial]]:
+    """Make a drive to be killed, on an empty account."""
+    for file in account.files():
+        account.delete(file["id"])
+    with contextlib.ExitStack() as stack:
+
+        def make(mode: str, seed: str, *, cuts: bool = False) -> Trial:
+            drive = Mortal(tmp_path / "home", account, write_back=mode == "write-back", cuts=cuts)
+            return Trial(stack.enter_context(drive), account, random.Random(f"{mode} {seed}"))
+
+        yield make
+
+
+both_modes = pytest.mark.parametrize("mode", ["write-through", "write-back"])
+
+
+@both_modes
+def test_killed_at_every_step(mode: str, trial: Callable[..., Trial]) -> None:
+    """W2, W3, W4, W8: nothing acknowledged is lost or undone, whatever the daemon was about to do."""
+    lives = trial(mode, "every step")
+    steps = Steps(lives.chance)
+    for _ in range(KILLS):
+        lives.live(steps.next())
+        steps.take(lives.drive.passed())
+    lives.end()
+    missed = [step for step, often in steps.passed.items() if often > KILLS / 4 and not steps.died[step]]
+    assert not missed, f"no daemon died {missed}: {steps.died}"
+
+
+@both_modes
+def test_killed_at_random_moments(mode: str, trial: Callable[..., Trial]) -> None:
+    """W2, W3, W4, W8: nothing acknowledged is lost or undone, whenever it is; every fourth dies while it recovers."""
+    lives = trial(mode, "random moments")
+    for kill in range(KILLS):
+        last = lives.chance.randrange(1, 20) if kill % 4 == 3 else 10**9
+        lives.live(Fate(last=last), lives.chance.uniform(0, 0.2))
+    lives.end()
+
+
+@both_modes
+def test_power_cut(mode: str, trial: Callable[..., Trial]) -> None:
+    """W1, W2, W6: what was acknowledged needs nothing that was not synced."""
+    lives = trial(mode, "power cut", cuts=True)
+    for _ in range(POWER_CUTS):
+        lives.live(Fate(last=lives.chance.randrange(1, 200)))
+        lives.drive.cut_power(lives.chance)
+    lives.end()
