@@ -83,7 +83,7 @@ class Disowned:
             if not found or found[0].state != journal_states.CANCELLED:
                 return
             local = self._space.local.get(found[0].name)
-            if local is not None and not local.clean:
+            if local is not None and not (local.clean or local.stays_local or local.refused_for_good):
                 self._uploader.workers.submit(lambda: self._delete(spool, last=last), TWIN_CHECK / 3)
                 return
             copies = self.copies(found[0], present)

@@ -347,6 +347,8 @@ class Flights:
                 older = ""
                 if here:
                     older = self._is_stored(flight, intent, file, sent)
+                # The original first: without its row nothing keeps the spool file through a kill (R5).
+                self._share(sent, intent.sha256)
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
                 recorded = self._journal.stored(intent, file.id, surplus, older)
                 local.lock.notify_all()
@@ -392,6 +394,13 @@ class Flights:
                 flight.local.lent.sync(name=False)  # which changes when it becomes an original
         except OSError as error:
             log.warning("The original of %s may not survive a power cut: %s", flight.local.name, error.strerror)
+
+    def _share(self, spool: SpoolFile | None, sha256: str) -> None:
+        try:
+            if spool is not None and sha256:
+                spool.shared = self._originals.share(spool.file(), sha256, spool.size)
+        except OSError as error:
+            log.warning("Cannot keep an original: %s", error.strerror)
 
     def adopt(self, spool: SpoolFile, sha256: str) -> None:
         """Move bytes that the service has to the originals; a disk that refuses costs the original only."""

@@ -271,7 +271,10 @@ class LocalFile:
     def _writable(self) -> SpoolFile:
         spool = self.materialise()
         # What is being uploaded, or was promised, stays as it is; the writer goes on with a copy.
-        return self._fork(spool) if spool is self.lent or spool is self.committed else spool
+        return self._fork(spool) if self._is_settled(spool) else spool
+
+    def _is_settled(self, spool: SpoolFile) -> bool:
+        return spool.shared or spool is self.lent or spool is self.committed
 
     def _fork(self, spool: SpoolFile) -> SpoolFile:
         fork = self._spool.create()
@@ -280,13 +283,20 @@ class LocalFile:
         except OSError:
             fork.discard()
             raise
+        self._leave(spool)
         self.spool = fork
         return fork
 
+    def _leave(self, spool: SpoolFile | None) -> None:
+        """Give up a spool file that nobody else has but, it may be, the originals."""
+        if spool is not None and spool.shared and spool is not self.lent and spool is not self.committed:
+            spool.discard()
+
     def _start_over(self) -> None:
-        if self.spool is not None and self.spool is not self.lent and self.spool is not self.committed:
+        if self.spool is not None and not self._is_settled(self.spool):
             self.spool.truncate(0)
             return
+        self._leave(self.spool)
         self.spool = self._spool.create()
         self.hollow = False
         self._close_source()

@@ -84,6 +84,28 @@ class Originals:
             self._verified.add(sha256)
             self._evict()
 
+    def share(self, path: Path, sha256: str, size: int) -> bool:
+        """Keep the bytes at `path`, whose hash and size were just computed, while the caller goes on using that name.
+
+        They must not be written to any more. Returns False where that takes more than a link: `adopt` them later.
+        """
+        with self._lock:
+            if sha256 in self._verified or size > self._capacity:
+                return False
+            target = self._directory / sha256
+            try:
+                _remove(target)
+                os.link(path, target)
+            except OSError as error:
+                log.debug("An original cannot be linked: %s", error)
+                self._forget(sha256)
+                return False
+            self._used += size - self._sizes.pop(sha256, 0)
+            self._sizes[sha256] = size
+            self._verified.add(sha256)
+            self._evict()
+            return True
+
     def open(self, sha256: str) -> int | None:
         """Return a read-only descriptor of the original, or None when it is not (or no longer whole) here.
 
@@ -143,11 +165,16 @@ class Originals:
             self._drop(next(iter(self._sizes)))
 
     def _drop(self, sha256: str) -> None:
-        size = self._sizes.pop(sha256, None)
-        if size is not None:
-            self._used -= size
-            self._verified.discard(sha256)
+        if self._forget(sha256):
             _remove(self._directory / sha256)
+
+    def _forget(self, sha256: str) -> bool:
+        size = self._sizes.pop(sha256, None)
+        if size is None:
+            return False
+        self._used -= size
+        self._verified.discard(sha256)
+        return True
 
 
 def _sha256(fd: int) -> str:

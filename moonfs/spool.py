@@ -48,6 +48,7 @@ class SpoolFile:
 
     Attributes:
         size: length in bytes.
+        shared: the bytes are an original too, and may not be written to any more.
     """
 
     def __init__(self, path: Path, memory: _Memory, fd: int = -1) -> None:
@@ -58,6 +59,7 @@ class SpoolFile:
         self._held = bytearray() if fd < 0 else None
         self._moving = threading.Lock()
         self._listed = False
+        self.shared = False
         self.size = 0 if fd < 0 else os.fstat(fd).st_size
 
     @property

@@ -299,3 +299,41 @@ def test_a_promise_outlives_a_newer_version_that_fails(house: House) -> None:
         pass
     at_rest(drive.uploader.workers)
     assert drive.fs.drain(5) and house.account.shown() in ({"a.txt": b"promised"}, {"a.txt": b"newer"})
+
+
+@pytest.mark.parametrize("change", ["write", "truncate", "start over"])
+def test_an_original_is_kept_before_its_row_goes(house: House, change: str) -> None:
+    """R5, tenet 3: killed with the file still open, it can be read back; what is written then does not reach it."""
+    drive = house.start()
+    handle = drive.create("a.txt", b"one")
+    drive.fs.flush(handle)
+    again = house.next_run()
+    assert again.read("a.txt") == b"one"
+    if change == "write":
+        drive.fs.write(handle, b"ONE", 0)
+    else:
+        drive.fs.truncate(None, 1 if change == "truncate" else 0, handle)
+    other = drive.fs.create("/b.txt", 0o644).handle
+    drive.fs.write(other, b"one", 0)
+    drive.end(other)
+    assert drive.read("b.txt") == b"one"  # the same original
+    drive.fs.write(handle, b"two", 0)
+    drive.end(handle)
+    assert drive.read("a.txt") == b"two" and drive.read("b.txt") == b"one" and drive.spooled() == 0
+
+
+def test_a_late_copy_goes_though_a_local_file_bears_its_name(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W3, W8: an empty file is never uploaded, so nobody can mistake the copy for one of it."""
+    monkeypatch.setattr(disowned, "TWIN_CHECK", 0.05)
+    drive = house.start(write_back=True)
+    put_off(house, drive)
+    drive.fs.unlink("/a.txt", SELF)
+    drive.end(drive.create("a.txt"))
+    let_go(house, drive)
+    while (
+        drive.journal.deletions()
+        or house.account.files
+        or any(row.state == states.CANCELLED for row in drive.journal.intents())
+    ):
+        time.sleep(0.01)
+    assert drive.ls() == ["a.txt"] and drive.fs.getattr("/a.txt").size == 0
