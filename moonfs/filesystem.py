@@ -598,10 +598,6 @@ class Filesystem:
             self._room.check_growth(growth)
         local.truncate(length)
 
-    # Storing
-
-    # Renaming and unlinking
-
     def _replaced_by_rename(self, name: str) -> frozenset[str]:
         try:
             target = self._space.resolve(self._account.listing.peek(), name)

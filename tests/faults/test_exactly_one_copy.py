@@ -12,7 +12,6 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,6 +51,7 @@ from tests.faults.server import (
     stalled_after,
     truncated,
 )
+from tests.harness.house import in_thread
 from tests.harness.rest import at_rest
 
 V0, V1, V2 = b"version nought", b"version one", b"version two, longer"
@@ -408,19 +408,6 @@ class Held:
         while not (self.go.wait(0.05) or turn.server.ending.is_set()):
             pass
         turn.hang_up()
-
-
-def in_thread(call: Callable[[], Any]) -> Future[Any]:
-    result: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(call())
-        except BaseException as problem:
-            result.set_exception(problem)
-
-    threading.Thread(target=run, daemon=True).start()
-    return result
 
 
 def crash_during(bench: Bench, work: Callable[[], Any], held: Held) -> Drive:
