@@ -227,7 +227,11 @@ def _drain(directory: str, ends: float) -> None:
             progress.update(task, completed=max(0, size - uploads["pending_bytes"]))
     if left:
         why = "".join(f" The last try with {each['name']}: {each['error']}." for each in uploads["waiting"][:1])
-        click.echo(f"{left} files are not uploaded yet; they stay here and go on after the next mount.{why}", err=True)
+        click.echo(
+            f"{left} file{'s are' if left > 1 else ' is'} not uploaded yet; what is left stays here and goes on "
+            f"after the next mount.{why}",
+            err=True,
+        )
 
 
 def main() -> NoReturn:
