@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +61,13 @@ def main() -> int:
     if parsed.list:
         print("\n".join(job.name for job in JOBS))
         return 0
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()  # what is raised here may be lost, in a destructor, say
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     os.umask(0o077)
@@ -74,7 +82,7 @@ def main() -> int:
     try:
         with Stage(options) as stage:
             filesystem = stage.filesystem()
-            outcomes = _measure(chosen, stage)
+            outcomes = _measure(chosen, stage, interrupted)
     except Failed as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 3
@@ -89,7 +97,7 @@ def main() -> int:
     return int(any(line.met is False for outcome in outcomes for line in outcome.lines))
 
 
-def _measure(jobs: Sequence[Job], stage: Stage) -> list[Outcome]:
+def _measure(jobs: Sequence[Job], stage: Stage, interrupted: threading.Event) -> list[Outcome]:
     if sys.stderr.isatty():
 
         def say(text: str) -> None:
@@ -99,7 +107,12 @@ def _measure(jobs: Sequence[Job], stage: Stage) -> list[Outcome]:
         def say(text: str) -> None:
             print(text, file=sys.stderr, flush=True)
 
-    outcomes = [measure.run(job, stage, say) for job in jobs]
+    def tell(text: str) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        say(text)
+
+    outcomes = [measure.run(job, stage, tell) for job in jobs]
     if sys.stderr.isatty():
         say("")
     return outcomes

@@ -93,7 +93,7 @@ def test_requests_are_counted(fuse: None, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_benchmark_leaves_nothing(fuse: None, tmp_path: Path) -> None:
-    process = start(tmp_path, "copy-in", "--latency", "2000", "--runs", "1")
+    process = start(tmp_path, "copy-in", "--latency", "500", "--runs", "1")
     deadline = time.monotonic() + 60
     while not any(" - fuse.moonfs " in line for line in mounts(tmp_path)):
         assert time.monotonic() < deadline and process.poll() is None
