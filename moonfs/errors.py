@@ -141,7 +141,7 @@ class NotReady(MoonfsError):
 
 
 class Overtaken(MoonfsError):
-    """Nobody wants this upload any more; reaches a worker, never a caller of the drive."""
+    """Nobody wants this upload any more: its file was renamed or deleted, or has newer bytes."""
 
 
 class TimedOut(MoonfsError):

@@ -391,16 +391,18 @@ class Filesystem:
             self.release(number)
 
     def flush(self, handle: int) -> None:
-        """Store what was written, once per generation (W1); the error reaches whoever closes.
+        """Store what was written, once per generation (W1), or keep it here (W6); the error reaches whoever closes.
 
         Raises:
             MoonfsError: the service did not take it.
-            OSError: an earlier write failed on the local disk, so nothing is stored.
+            OSError: the local disk refuses, or refused an earlier write, so nothing is stored.
         """
         opened = self._handles.get(handle)
         if opened is not None and opened.local is not None and opened.writes:
             opened.flushed = True
             self._versions.settle(opened.local)
+            if opened.local.size:  # what is empty yet may be the beginning of something: a shell's redirection
+                self._keep(opened.local)
 
     def fsync(self, handle: int) -> None:
         """Make durable what was written: on the service, or on this disk when it stays local (W1, W6).
@@ -412,9 +414,15 @@ class Filesystem:
         if opened is None or opened.local is None:
             return
         self._versions.settle(opened.local)
-        with self._lock:
-            if not opened.local.clean and opened.local.stays_local:
-                self._versions.keep_local(opened.local)
+        self._keep(opened.local)
+
+    def _keep(self, local: LocalFile) -> None:
+        """Make durable what stays on this machine (W6)."""
+        if local.stays_local and not local.clean:
+            self._versions.prepare(local)
+            with self._lock:
+                if not local.unlinked and not local.hollow and local.refused is None:
+                    self._versions.keep_local(local)
 
     def release(self, handle: int) -> None:
         """End an open handle; with the last one the bytes go to where they are kept."""

@@ -124,15 +124,7 @@ class GroupCommit:
             batch, self._queue = self._queue, []
         if not batch:
             return
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            for change in batch:
-                self._carry_out(change, alone=len(batch) == 1)
-            self._db.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told and nobody else is held up
-            self._roll_back()
-            for change in batch:
-                change.error = change.error or _translated(error)
+        self._commit(batch)
         kept = [change for change in batch if change.keep and isinstance(change.error, OSError)]
         for change in kept:
             log.warning("A change is recorded later: %s", change.error)
@@ -142,6 +134,22 @@ class GroupCommit:
         for change in batch:
             change.done = True
 
+    def _commit(self, batch: list[Change[Any]]) -> None:
+        """Carry out and commit `batch` in one transaction, or one by one where that fails, on a full disk, say."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for change in batch:
+                self._carry_out(change, alone=len(batch) == 1)
+            self._db.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, and nobody else is held up
+            self._roll_back()
+            if len(batch) == 1:
+                batch[0].error = _translated(error)
+                return
+            for change in batch:
+                change.error = None
+                self._commit([change])
+
     def _carry_out(self, change: Change[Any], *, alone: bool) -> None:
         if alone:
             change.run(self._db)
@@ -149,7 +157,10 @@ class GroupCommit:
         self._db.execute("SAVEPOINT change")
         try:
             change.run(self._db)
-        except Exception as error:  # noqa: BLE001 - it is the one change's own
+        except Exception as error:
+            # It is the one change's own.
+            if not self._db.in_transaction:
+                raise  # SQLite has undone all of them
             change.error = _translated(error)
             self._db.execute("ROLLBACK TO change")
         self._db.execute("RELEASE change")

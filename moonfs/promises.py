@@ -17,7 +17,7 @@ from moonfs.disowned import Disowned
 from moonfs.errors import MoonfsError, is_final
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import LocalFile
-from moonfs.spool import SpoolFile
+from moonfs.spool import CARRIED_BYTES, SpoolFile
 from moonfs.writeback import Uploader
 
 
@@ -53,6 +53,17 @@ class Promises:
         local.commit(spool, generation)
         local.journaled = None
 
+    @staticmethod
+    def prepare(local: LocalFile) -> None:
+        """Do the long part of a promise before the filesystem's lock is taken for it: large bytes go to disk (E2).
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        with local.lock:
+            if not local.hollow and (spool := local.materialise()).size > CARRIED_BYTES:
+                spool.sync()
+
     def keep_local(self, local: LocalFile) -> None:
         """Keep a file that stays on this machine (W6); the filesystem's lock must be held.
 
@@ -76,7 +87,10 @@ class Promises:
             kept_here = local.journaled is not None and not local.handles
             spool = local.committed
             if spool is not None and spool is local.spool and local.lent is None and not local.refused_for_good:
-                self._journal.put(self.intent(local, spool))
+                # An attempt whose outcome is open stays known (W3).
+                intent = local.attempt or self.intent(local, spool)
+                intent.mtime_ns = local.mtime_ns
+                self._journal.put(intent)
         if kept_here:
             self.keep_local(local)
 

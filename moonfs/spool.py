@@ -80,11 +80,12 @@ class SpoolFile:
                 try:
                     _write(fd, held, 0)
                 except OSError:
-                    os.close(fd)
                     self._path.unlink(missing_ok=True)
                     raise
+                finally:
+                    os.close(fd)
                 # A reader beside us has taken hold of the one or of the other.
-                self._fd, self._held = fd, None
+                self._held = None
                 self._memory.take(-len(held))
         return self._path
 
@@ -127,14 +128,13 @@ class SpoolFile:
         return self.read(self.size, 0) if self.size <= CARRIED_BYTES else None
 
     def sync(self, *, name: bool = True) -> None:
-        """Make the bytes durable, and the first time the `name` of the file too (fsync of file and directory)."""
-        os.fsync(self._open())
+        """Make the bytes durable, and the first time the `name` of the file too (fsync of file and directory).
+
+        Any thread may call: the descriptor of whoever writes is left alone.
+        """
+        _fsync(self.file())
         if name and not self._listed:
-            fd = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            _fsync(self._path.parent)
             self._listed = True
 
     def sha256(self) -> str:
@@ -207,6 +207,14 @@ def _write(fd: int, data: bytes | bytearray, offset: int) -> int:
         while done < len(view):
             done += os.pwrite(fd, view[done:], offset + done)
         return done
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class Spool:

@@ -97,6 +97,7 @@ class Versions:
             uploader=self.uploader,
             disowned=self._disowned,
         )
+        self.prepare = self._promises.prepare
         self.keep_local = self._promises.keep_local
         self.remember_time = self._promises.remember_time
         self.stored = self._flights.stored
@@ -172,6 +173,9 @@ class Versions:
                 self.keep_local(local)
             except OSError as error:
                 log.error("Cannot keep %s: %s", local.name, error.strerror)
+                if not local.kept:  # it would be gone with the next mount
+                    self._space.drop(local)
+                    local.discard()
             local.rest()
         elif local.committed is not None:
             local.rest()
@@ -187,25 +191,32 @@ class Versions:
 
         `inherited` are the remote files that the other one answers for; what else it had stored must go.
         """
-        self.cancel(local, local.replaces - inherited)
+        try:
+            self.cancel(local, local.replaces - inherited)
+        except OSError as error:
+            # Of two rows with one name the later one counts, and that is recorded.
+            log.warning("Cannot record that %s was replaced: %s", local.name, error.strerror)
+            local.unlinked = True
         self.end_use(local)
 
     def cancel(self, local: LocalFile, delete: frozenset[str] = frozenset()) -> None:
         """Take its name from a local file, and delete `delete` in the background (W8); the lock must be held.
 
         Nothing of it is uploaded any more; what an upload under way or in doubt leaves is deleted.
+
+        Raises:
+            OSError: the local disk refuses; the file is what it was.
         """
         with local.lock:
-            local.unlinked = True
             attempt, flying = local.attempt, local.lent is not None
             spools = {file.name for file in (local.spool, local.committed) if file is not None}
-            local.attempt = None
-        left = []
-        if attempt is not None and (flying or attempt.unanswered):
             # Should this process end before the upload does, its copy is to be deleted at the next start.
-            attempt.cancelled = True
-            left.append(self._disowned.left_of(attempt))
-        self._journal.give_up(spools, left, delete)
+            in_doubt = attempt is not None and (flying or attempt.unanswered)
+            left = [self._disowned.left_of(attempt)] if attempt is not None and in_doubt else []
+            self._journal.give_up(spools, left, delete)
+            local.unlinked, local.attempt = True, None
+            if attempt is not None and in_doubt:
+                attempt.cancelled = True
         self._space.doom(delete)
         self._space.changed()
         self.uploader.delete_later(delete)
@@ -264,6 +275,7 @@ class Versions:
         stays = local.size == 0 or names.is_temporary(name)
         if not stays:
             _check_extension(name)
+        self.prepare(local)
         with self._lock:
             with local.lock:
                 if local.refused is not None:

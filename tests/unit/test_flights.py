@@ -337,3 +337,55 @@ def test_a_late_copy_goes_though_a_local_file_bears_its_name(house: House, monke
     ):
         time.sleep(0.01)
     assert drive.ls() == ["a.txt"] and drive.fs.getattr("/a.txt").size == 0
+
+
+def refuse(drive: Drive, *, refuse: bool = True) -> None:
+    """Let the journal's disk refuse every change, or take them again."""
+    drive.journal._group._db.execute(f"PRAGMA query_only = {'ON' if refuse else 'OFF'}")
+
+
+def test_a_removal_that_this_disk_refuses_leaves_the_file(house: House) -> None:
+    """W8, tenet 1: `rm` of a pending file says so, and the file is what it was: readable, and uploaded."""
+    drive = house.start(write_back=True)
+    drive.uploader.backoff = lambda _attempt: 0.5  # type: ignore[method-assign]
+    house.account.script = [errors.Unreachable("no")]
+    drive.write("a.txt", b"precious")
+    house.account.arrived.acquire()
+    refuse(drive)
+    with pytest.raises(OSError):
+        drive.fs.unlink("/a.txt", SELF)
+    refuse(drive, refuse=False)
+    assert drive.ls() == ["a.txt"] and drive.read("a.txt") == b"precious"
+    assert drive.fs.drain(10) and house.account.shown() == {"a.txt": b"precious"}
+
+
+def test_what_stays_here_is_safe_when_its_close_returns(house: House) -> None:
+    """W6, W7: a temporary file is kept before its close says so; where this disk refuses, close does too."""
+    drive = house.start()
+    handle = drive.create("draft.tmp", b"text")
+    drive.fs.flush(handle)
+    assert house.next_run(start=False).start().read("draft.tmp") == b"text"
+    other = drive.create("other.tmp", b"text")
+    refuse(drive)
+    with pytest.raises(OSError):
+        drive.fs.flush(other)
+    drive.fs.release(other)
+    refuse(drive, refuse=False)
+    assert drive.ls() == ["draft.tmp"]
+
+
+def test_a_time_that_is_set_leaves_an_open_outcome_known(house: House) -> None:
+    """A1, W3: `touch -d` between two tries, then a kill: the copy that the first one made is found."""
+    drive = house.start(write_back=True)
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    house.account.script = [errors.TimedOut("no answer", maybe_stored=True)]
+    drive.write("a.txt", b"one")
+    house.account.arrived.acquire()
+    while not any(row.started for row in drive.journal.intents()):
+        time.sleep(0.01)
+    drive.uploader._stopping.set()
+    while drive.fs._space.local["a.txt"].lent is not None:
+        time.sleep(0.01)
+    drive.fs.utimens("/a.txt", 5)
+    (row,) = drive.journal.intents()
+    assert row.started > 0 and row.mtime_ns == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -461,4 +462,30 @@ def test_a_time_in_the_far_future_can_be_recorded(path: Path) -> None:
     """A1: `touch -d 2300-01-01` is a time like any other."""
     journal = Journal(path)
     journal.put(intent(mtime_ns=10_413_792_000 * 10**9))
+    journal.close()
+
+
+def test_a_full_disk_takes_no_small_change_along(path: Path) -> None:
+    """W7: of changes that share a commit those that fit are done; the others are told ENOSPC, not another's trouble."""
+    journal = Journal(path)
+    db = journal._group._db
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages + 40}")
+    db.execute("PRAGMA cache_size = 5")  # so that SQLite undoes the whole transaction when the disk is full
+    changes = [
+        journal._group.queue(
+            lambda db, number=number: db.execute(
+                "INSERT INTO deletions VALUES (?)", (f"{number}" + "x" * (100_000 if number % 2 else 10),)
+            )
+        )
+        for number in range(6)
+    ]
+    said = []
+    for change in changes:
+        try:
+            change.wait()
+            said.append(0)
+        except OSError as error:
+            said.append(error.errno or -1)
+    assert said[::2] == [0, 0, 0] and set(said[1::2]) <= {0, errno.ENOSPC} and errno.ENOSPC in said
     journal.close()

@@ -28,6 +28,7 @@ def test_a_spool_file_is_private(spool: Spool, tmp_path: Path) -> None:
     try:
         file = spool.create()
         path = file.file()
+        file.read(1, 0)
     finally:
         os.umask(old)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -150,8 +151,10 @@ def test_what_rests_goes_on_where_it_was(spool: Spool) -> None:
     """W6: thousands of files that stay here hold no descriptor; each use opens its own again."""
     file, other = spool.create(), spool.create()
     other.file()
+    other.read(1, 0)
     file.write(b"abc", 0)
     file.file()
+    file.read(1, 0)
     before = len(os.listdir("/proc/self/fd"))
     for use in (
         lambda: file.write(b"d", 3),
@@ -206,6 +209,7 @@ def test_a_full_disk_reaches_the_writer(spool: Spool) -> None:
     """W7: ENOSPC is the writer's errno."""
     file = spool.create()
     file.file()
+    file.read(1, 0)
     os.close(file._fd)
     file._fd = os.open("/dev/full", os.O_RDWR)
     with pytest.raises(OSError) as caught:
