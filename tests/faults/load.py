@@ -1,8 +1,8 @@
 """A writer that works on a mounted drive through the kernel, and remembers what it was told.
 
 Everything is plain system calls. What has succeeded, `close` included, is acknowledged: after a kill it must be there.
-What was under way may have happened or not, as a whole. A file that stays on this machine (empty, or of a temporary
-name) is acknowledged by `fsync`; its `close` promises nothing. Writers have names of their own, so that any number of
+What was under way may have happened or not, as a whole. An empty file is acknowledged by `fsync`; its `close` promises
+nothing. Writers have names of their own, so that any number of
 them may work on one drive, each with its own account of it.
 
 **Threading:** a writer belongs to one thread at a time. Its calls give the interpreter's lock away while they wait.
@@ -243,10 +243,10 @@ class Writer:
             self.done[IN_VAIN] += 1
             return
         assert not expected, f"{name} should have said {errno.errorcode[expected]}"
-        # A file that stays here is promised by fsync (`_sync`), by its new name, or by nothing.
-        written, data = list(change.items())[-1]
+        # An empty file is promised by fsync (`_sync`), by its new name, or by nothing.
+        data = list(change.values())[-1]
         self.trace.append("done")
-        promises.end(durable=len(change) > 1 or data is None or not _stays_here(written, data))
+        promises.end(durable=len(change) > 1 or data is None or bool(data))
 
     @contextlib.contextmanager
     def _opened(self, name: str, flags: int) -> Iterator[int]:
