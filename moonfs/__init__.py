@@ -16,8 +16,10 @@ A module imports only from lines below its own; modules on one line do not know 
     localfile                                 one file whose newest bytes are here
     api                                       the client: the only user of httpx; translation, retries
     listing · contents · originals            caches: the account's files · their texts · own bytes
+    readahead                                 the next texts of whoever reads one after another
     journal · spool · attributes · errorlog   what is on disk: intents · writers' bytes · times, hashes · failures
-    names · workers · groupcommit             untrusted names to names here · background tasks · shared fsyncs
+    names · texts                             untrusted names to names here · texts on disk
+    workers · traffic · groupcommit           background tasks · whose request goes first · shared fsyncs
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
     config · wire · errors                    settings and directories · the API's formats · the tree of errors
 

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Ids that are remembered without a look at whether they still exist; five times what an account holds.
 MANY: Final = 5000
+#: Lengths of texts that are written together.
+_MANY_UNSAVED: Final = 64
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS attributes (
     id TEXT PRIMARY KEY,
@@ -94,6 +96,20 @@ class Attributes:
             self._known[file_id] = new
             self._unsaved.add(file_id)
             self._save()
+
+    def note_text(self, file_id: str, size: int) -> None:
+        """Remember the length of a text in bytes (A2); it is written with the next ones, or at the end.
+
+        So a kill may cost lengths, though not those of texts that are on this disk: these are told anew at a start.
+        """
+        with self._lock:
+            old = self._known.get(file_id, _NOTHING)
+            if old.text_bytes == size:
+                return
+            self._known[file_id] = replace(old, text_bytes=size)
+            self._unsaved.add(file_id)
+            if len(self._unsaved) >= _MANY_UNSAVED:
+                self._save()
 
     def forget(self, file_id: str) -> str | None:
         """Forget a file that was deleted; return the hash of its original if no other file has the same."""

@@ -34,6 +34,7 @@ Options of -o (comma-separated, or -o several times):
   purpose=NAME             auto, file-extract, image, video or batch (auto)
   sidecars=hide            keep NAME.content out of listings; they still open
   content_cache=SIZE       text kept in memory (64M)
+  text_cache=SIZE          text kept on disk (1G)
   originals_cache=SIZE     own originals kept on disk (10G)
   timeout=SECONDS          longest wait for a read request (60)
   upload_timeout=SECONDS   longest wait for one upload (600)

@@ -35,6 +35,7 @@ class Settings:
         purpose: `auto` (W11) or one of `wire.PURPOSES`.
         sidecars: `show`, or `hide` to keep them out of listings (N1).
         content_cache: bytes of text kept in memory (R2).
+        text_cache: bytes of text kept on disk (R2).
         originals_cache: bytes of own originals kept on disk (R5).
         timeout: seconds a read request may take in all (E2).
         upload_timeout: seconds one upload may take in all, retries included (E2).
@@ -51,6 +52,7 @@ class Settings:
     purpose: str = "auto"
     sidecars: str = "show"
     content_cache: int = 64 * MIB
+    text_cache: int = 1024 * MIB
     originals_cache: int = 10 * 1024 * MIB
     timeout: float = 60.0
     upload_timeout: float = 600.0
@@ -282,6 +284,7 @@ _PARSERS = {
     "purpose": _choice("auto", "file-extract", "image", "video", "batch"),
     "sidecars": _choice("show", "hide"),
     "content_cache": _size,
+    "text_cache": _size,
     "originals_cache": _size,
     "timeout": _positive_seconds,
     "upload_timeout": _positive_seconds,

@@ -43,6 +43,7 @@ from moonfs.localfile import LocalFile, not_here
 from moonfs.namespace import Namespace, Remote, Sidecar, has_text, inode_of, sidecar_inode
 from moonfs.originals import Originals
 from moonfs.overview import overview
+from moonfs.readahead import Orders, ReadAhead
 from moonfs.remote import Remote as Account
 from moonfs.room import Quota, Room
 from moonfs.spool import Spool
@@ -88,6 +89,7 @@ class Filesystem:
         self._space = Namespace()
         self._handles = Handles()
         self._room = Room(account.listing, self._space, self._lock)
+        self._ahead = ReadAhead(account.contents, self._texts_in_order, most=settings.uploads)
         self._versions = Versions(
             account,
             self._space,
@@ -123,6 +125,7 @@ class Filesystem:
 
     def close(self) -> None:
         """Stop the uploader and close every descriptor; what is unfinished stays in the journal."""
+        self._ahead.close()
         self._versions.close()
         with self._lock:
             self._handles.clear()
@@ -245,8 +248,12 @@ class Filesystem:
 
     # Open files
 
-    def open(self, path: str, *, read: bool, write: bool, truncate: bool = False, append: bool = False) -> Opened:
+    def open(
+        self, path: str, *, read: bool, write: bool, truncate: bool = False, append: bool = False, reader: int = 0
+    ) -> Opened:
         """Open an existing file; a sidecar's text is fetched here, so that its size is exact from now on (A2).
+
+        `reader` is the asking thread: who reads one text after another finds the next ones here (R3).
 
         Raises:
             NotFound: no such name.
@@ -263,9 +270,11 @@ class Filesystem:
         if isinstance(entry, Sidecar):
             if write or truncate:
                 raise ReadOnly(f"{name} shows the text of a file and cannot be written.")
-            body = self._account.text(entry.file)
-            attr = Attr(len(body), self._mtime_ns(entry.file), 0o400, sidecar_inode(entry.file.id))
-            return self._opened(path, entry.file.id, Handle(name, body=body, attr=attr), immutable=True)
+            self._ahead.opened(reader, entry.file.id)
+            text = self._account.text(entry.file)
+            attr = Attr(text.size, self._mtime_ns(entry.file), 0o400, sidecar_inode(entry.file.id))
+            handle = Handle(name, body=text.body, fd=text.fd, attr=attr)
+            return self._opened(path, entry.file.id, handle, immutable=True)
         if isinstance(entry, Remote) and not write:
             fd = self._open_original(entry.file)
             if fd is None:
@@ -536,6 +545,10 @@ class Filesystem:
         )
 
     # Below: the parts of the above. Those that say so need the lock.
+
+    def _texts_in_order(self) -> Orders:
+        with self._lock:
+            return self._space.orders(self._account.listing.peek())
 
     def _resolve(self, name: str) -> Remote | Sidecar | LocalFile:
         # Refreshed without the lock, looked at with it: an upload that ends moves its file from one to the other.

@@ -72,11 +72,17 @@ class Listing:
         self,
         fetch: Callable[[], list[FileObject]],
         ttl: float,
+        gone: Callable[[frozenset[str]], None] = lambda _ids: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`fetch()` returns the whole account; `ttl` and `clock` are in seconds."""
+        """Wire the parts.
+
+        `fetch()` returns the whole account; `ttl` and `clock` are in seconds; `gone(ids)` is told what an answer has
+        no longer, without the lock.
+        """
         self._fetch = fetch
         self._ttl = ttl
+        self._gone = gone
         self._clock = clock
         self._lock = threading.Lock()
         self._files: dict[str, FileObject] = {}
@@ -139,7 +145,8 @@ class Listing:
     def prime(self, answer: list[FileObject]) -> None:
         """Take `answer`, which was fetched just now, as the listing."""
         with self._lock:
-            self._install(answer, self._sequence)
+            gone = self._install(answer, self._sequence)
+        self._tell(gone)
 
     def expire(self) -> None:
         """Make the next `current` ask the service: an answer that is on its way does not do."""
@@ -194,8 +201,13 @@ class Listing:
             raise
         with self._lock:
             self._flight = None
-            self._install(answer, flight.started)
+            gone = self._install(answer, flight.started)
         flight.done.set_result(None)
+        self._tell(gone)
+
+    def _tell(self, gone: frozenset[str]) -> None:
+        if gone:
+            self._gone(gone)
 
     def _ask(self) -> list[FileObject]:
         try:
@@ -210,7 +222,8 @@ class Listing:
                 service_message=error.service_message,
             ) from error
 
-    def _install(self, answer: list[FileObject], started: int) -> None:
+    def _install(self, answer: list[FileObject], started: int) -> frozenset[str]:
+        """Take over an answer to a request that was sent after the event `started`; return what has gone with it."""
         now = self._clock()
         files = {file.id: file for file in answer if file.id not in self._removed}
         for file_id, (sequence, until, file) in list(self._added.items()):
@@ -222,10 +235,12 @@ class Listing:
                 files[file_id] = file
         self._expires = now + self._ttl if started >= self._expired else float("-inf")
         self._refused = None
+        gone = frozenset(self._files.keys() - files.keys())
         if self._snapshot is None or files != self._files:
             self._files = files
             self._version += 1
         self._publish(None)
+        return gone
 
     def _publish(self, stale_because: Exception | None) -> Snapshot:
         old = self._snapshot

@@ -41,6 +41,7 @@ from moonfs.originals import Originals
 from moonfs.remote import Remote
 from moonfs.server.embed import EmbedError, attach
 from moonfs.spool import Spool
+from moonfs.texts import Texts
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +238,10 @@ class _Drive:
         self._stack.callback(client.close)
         attributes = Attributes(state / "attributes.db")
         self._stack.callback(attributes.close)
-        remote = Remote(client, attributes, listing_ttl=settings.listing_ttl, content_cache=settings.content_cache)
+        texts = Texts(make_private(cache / "texts"), settings.text_cache)
+        remote = Remote(
+            client, attributes, texts, listing_ttl=settings.listing_ttl, content_cache=settings.content_cache
+        )
         remote.verify(min(VERIFY_SECONDS, settings.timeout))
         journal = Journal(state / "journal.db")
         self._stack.callback(journal.close)

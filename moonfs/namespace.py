@@ -21,6 +21,7 @@ from moonfs.errors import NotFound
 from moonfs.journal import Intent
 from moonfs.listing import Snapshot
 from moonfs.localfile import LocalFile
+from moonfs.readahead import Listed, Orders
 from moonfs.wire import FileObject
 
 #: Seconds for which a process that deleted a file may still delete its sidecar (W10).
@@ -70,6 +71,8 @@ class Namespace:
         self._key: tuple[int, int] | None = None
         self._table = _Table({}, {})
         self._ghosts: dict[str, tuple[int, float]] = {}
+        self._ordered: tuple[int, int] | None = None
+        self._orders = Orders(())
 
     def resolve(self, snapshot: Snapshot, name: str) -> Entry:
         """Return what `name` is.
@@ -99,6 +102,20 @@ class Namespace:
             shown |= set(table.sidecars)
             shown |= set(self._stored_sidecars())
         return sorted(shown)
+
+    def orders(self, snapshot: Snapshot) -> Orders:
+        """Return the texts that can be read, in the orders in which a reader may come by (R3)."""
+        table = self._current(snapshot)
+        if self._ordered != self._key:
+            self._ordered = self._key
+            self._orders = Orders(
+                [
+                    Listed(name, names.extension(name.removesuffix(names.SIDECAR)), file.id)
+                    for name, file in table.sidecars.items()
+                    if file.status != wire.STATUS_ERROR and file.status not in wire.STATUS_WAITING
+                ]
+            )
+        return self._orders
 
     def is_sidecar(self, snapshot: Snapshot, name: str) -> bool:
         """Say whether `name` is a sidecar now (N4)."""

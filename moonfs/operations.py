@@ -278,6 +278,7 @@ class Operations:
                 write=access != os.O_RDONLY,
                 truncate=bool(fi.flags & os.O_TRUNC),
                 append=bool(fi.flags & os.O_APPEND),
+                reader=_thread(),
             )
         except errors.NotFound:
             if self._filesystem.exists(path, _process):

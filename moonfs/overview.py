@@ -72,7 +72,14 @@ def overview(
             ],
         },
         "caches": {
-            "content": {"bytes": contents.used, "hits": contents.hits, "misses": contents.misses},
+            "content": {
+                "bytes": contents.used,
+                "disk_bytes": contents.used_on_disk,
+                "hits": contents.hits,
+                "disk_hits": contents.disk_hits,
+                "misses": contents.misses,
+                "read_ahead": contents.fetched_ahead,
+            },
             "originals": {"bytes": originals.used},
         },
     }

@@ -17,10 +17,12 @@ from typing import Final
 from moonfs import wire
 from moonfs.api import Client
 from moonfs.attributes import Attributes
-from moonfs.contents import Contents
+from moonfs.contents import Contents, Text
 from moonfs.errors import ExtractionFailed, NotFound, NotReady, ProtocolError
 from moonfs.listing import Listing
 from moonfs.spool import SpoolFile
+from moonfs.texts import Texts
+from moonfs.traffic import Ticket
 from moonfs.wire import FileObject
 
 log = logging.getLogger(__name__)
@@ -40,12 +42,16 @@ class Remote:
         on_gone: called with the id of each file that turns out to be deleted.
     """
 
-    def __init__(self, client: Client, attributes: Attributes, *, listing_ttl: float, content_cache: int) -> None:
-        """`listing_ttl` is in seconds, `content_cache` in bytes."""
+    def __init__(
+        self, client: Client, attributes: Attributes, texts: Texts, *, listing_ttl: float, content_cache: int
+    ) -> None:
+        """`listing_ttl` is in seconds, `content_cache` in bytes of memory."""
         self._client = client
         self._attributes = attributes
-        self.listing = Listing(self._list, listing_ttl)
-        self.contents = Contents(self._fetch, content_cache)
+        self.listing = Listing(self._list, listing_ttl, self._gone_elsewhere)
+        self.contents = Contents(self._fetch, content_cache, texts)
+        for file_id, size in texts.sizes().items():
+            attributes.note_text(file_id, size)
         self._closing = threading.Event()
         self.on_gone: Callable[[str], None] = lambda _file_id: None
 
@@ -91,8 +97,10 @@ class Remote:
         """Return unix time by the service's clock, in seconds."""
         return time.time() + (self._client.server_clock_offset or 0.0)
 
-    def text(self, file: FileObject) -> bytes:
+    def text(self, file: FileObject) -> Text:
         """Return the body of `/content`, waiting a bounded time for a running extraction (R4).
+
+        A descriptor in it is the caller's to close.
 
         Raises:
             ExtractionFailed: the service could not extract it.
@@ -115,14 +123,12 @@ class Remote:
                 service_message=file.status_details or None,
             )
         try:
-            body = self.contents.get(file.id)
+            return self.contents.open(file.id)
         except NotFound:
             # Deleted elsewhere since the listing was made? Only a new listing can tell: the drive acts on it.
             if file.id not in self.relist():
                 self._gone(file.id)
             raise
-        self._attributes.set(file.id, text_bytes=len(body))
-        return body
 
     def verify(self, deadline: float) -> None:
         """Make the first listing, which proves the key (L1).
@@ -142,11 +148,17 @@ class Remote:
         # With an old listing to fall back to, nobody waits long for a new one (E2, R6).
         return self._client.list(deadline=LIST_SECONDS if self.listing.peek().version else None)
 
-    def _fetch(self, file_id: str) -> bytes:
+    def _fetch(self, file_id: str, ticket: Ticket) -> bytes:
         body = self._client.content(file_id)
         if not body:
             raise ProtocolError(f"The service answered with an empty text for {file_id}.")
+        self._attributes.note_text(file_id, len(body))
         return body
+
+    def _gone_elsewhere(self, ids: frozenset[str]) -> None:
+        """Drop the texts of files that the listing has no longer: somebody else deleted them."""
+        for file_id in ids:
+            self.contents.forget(file_id)
 
     def _gone(self, file_id: str) -> None:
         self.listing.remove(file_id)

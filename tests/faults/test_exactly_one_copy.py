@@ -30,6 +30,7 @@ from moonfs.journal import Journal
 from moonfs.originals import Originals
 from moonfs.remote import Remote
 from moonfs.spool import Spool
+from moonfs.texts import Texts
 from tests.faults.server import (
     Fault,
     FaultServer,
@@ -71,7 +72,11 @@ class Drive:
         make_private(home)
         self.attributes = Attributes(home / "attributes.db")
         self.account = Remote(
-            self.client, self.attributes, listing_ttl=chosen.listing_ttl, content_cache=chosen.content_cache
+            self.client,
+            self.attributes,
+            Texts(make_private(home / "texts"), chosen.text_cache),
+            listing_ttl=chosen.listing_ttl,
+            content_cache=chosen.content_cache,
         )
         self.account.verify(5)
         self.journal = Journal(home / "journal.db")

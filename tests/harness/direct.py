@@ -14,6 +14,7 @@ from moonfs.journal import Journal
 from moonfs.originals import Originals
 from moonfs.remote import Remote
 from moonfs.spool import Spool
+from moonfs.texts import Texts
 from tests.faults.server import FaultServer
 
 
@@ -26,7 +27,8 @@ def filesystem(server: FaultServer, home: Path, **settings: object) -> Iterator[
         stack.callback(client.close)
         attributes = Attributes(home / "attributes.db")
         stack.callback(attributes.close)
-        account = Remote(client, attributes, listing_ttl=chosen.listing_ttl, content_cache=chosen.content_cache)
+        texts = Texts(make_private(home / "texts"), chosen.text_cache)
+        account = Remote(client, attributes, texts, listing_ttl=chosen.listing_ttl, content_cache=chosen.content_cache)
         account.verify(10)
         journal = Journal(home / "journal.db")
         stack.callback(journal.close)

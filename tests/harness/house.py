@@ -26,6 +26,7 @@ from moonfs.journal import Journal
 from moonfs.originals import Originals
 from moonfs.remote import Remote
 from moonfs.spool import Spool, SpoolFile
+from moonfs.texts import Texts
 from moonfs.wire import FileObject
 from tests.harness.rest import at_rest
 
@@ -101,7 +102,8 @@ class Drive:
         chosen = Settings(**{"upload_timeout": 5.0, "listing_ttl": 0.0, **settings})
         make_private(home)
         self.attributes = Attributes(home / "attributes.db")
-        self.remote = Remote(account, self.attributes, listing_ttl=chosen.listing_ttl, content_cache=2**20)  # type: ignore[arg-type]
+        texts = Texts(make_private(home / "texts"), 2**20)
+        self.remote = Remote(account, self.attributes, texts, listing_ttl=chosen.listing_ttl, content_cache=2**20)  # type: ignore[arg-type]
         self.remote.verify(5)
         self.journal = Journal(home / "journal.db")
         self.spool = Spool(make_private(home / "spool"))

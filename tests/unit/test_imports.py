@@ -28,8 +28,8 @@ LAYERS = """
     namespace  handles
     localfile
     api
-    spool  journal  attributes  originals  contents  listing  errorlog
-    names  workers  groupcommit  dispatch  lookups
+    spool  journal  attributes  originals  contents  listing  errorlog  readahead
+    texts  names  workers  traffic  groupcommit  dispatch  lookups
     config
     errors  wire
 """

@@ -239,12 +239,13 @@ def test_access_tells_the_truth(mode: int, asked: int, allowed: bool) -> None:
         (os.O_RDWR | os.O_APPEND, {"read": True, "write": True, "truncate": False, "append": True}),
     ],
 )
-def test_open_reads_the_flags(flags: int, expected: dict[str, bool]) -> None:
-    """W5: O_TRUNC and O_APPEND reach the filesystem; the handle and the cache bits reach the kernel."""
+def test_open_reads_the_flags(flags: int, expected: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """W5, R3: O_TRUNC, O_APPEND and who asks reach the filesystem; the handle and the cache bits reach the kernel."""
+    monkeypatch.setattr(operations, "_thread", lambda: 4711)
     target = adapter(Opened(77, keep_cache=True, direct_io=True))
     fi = SimpleNamespace(flags=flags, fh=0, keep_cache=False, direct_io=False)
     assert target("open", "/a", fi) == 0
-    assert target._filesystem.asked == [("open", ("/a",), expected)]  # type: ignore[attr-defined]
+    assert target._filesystem.asked == [("open", ("/a",), expected | {"reader": 4711})]  # type: ignore[attr-defined]
     assert (fi.fh, fi.keep_cache, fi.direct_io) == (77, True, True)
 
 
