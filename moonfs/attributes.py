@@ -30,9 +30,12 @@ CREATE TABLE IF NOT EXISTS attributes (
     mtime_ns INTEGER,
     inode INTEGER,
     sha256 TEXT,
-    text_bytes INTEGER
+    text_bytes INTEGER,
+    plain_bytes INTEGER
 ) STRICT;
 """
+#: The columns of texts' lengths: of the body of `/content`, or of the text in it (R1).
+_LENGTHS: Final = ("text_bytes", "plain_bytes")
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last: other columns
 #: What SQLite's integers hold: nanoseconds up to the year 2262.
 _FIRST, _LAST = -(2**63), 2**63 - 1
@@ -46,7 +49,7 @@ class Known:
         mtime_ns: modification time to show, nanoseconds since 1970.
         inode: inode number to show.
         sha256: hash of the original, hex.
-        text_bytes: length of its text, bytes.
+        text_bytes: length of its text as the drive shows it, bytes.
     """
 
     mtime_ns: int | None = None
@@ -61,11 +64,15 @@ _NOTHING = Known()
 class Attributes:
     """The table of one account on one machine."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the table at `path` (0600); one that cannot be used is made anew, if need be in memory."""
+    def __init__(self, path: Path, *, plain: bool = False) -> None:
+        """Open or create the table at `path` (0600); one that cannot be used is made anew, if need be in memory.
+
+        `plain`: the drive shows the text alone, whose lengths are others than those of the whole answer (R1).
+        """
         self._lock = threading.Lock()
         self._unsaved: set[str] = set()
-        self._db, self._known = _open(path)
+        self._length = _LENGTHS[plain]
+        self._db, self._known = _open(path, self._length)
 
     def get(self, file_id: str) -> Known:
         """Return what is known of `file_id`; all None when nothing is."""
@@ -152,7 +159,12 @@ class Attributes:
             for file_id in self._unsaved
             if (known := self._known.get(file_id)) is not None
         ]
-        if self._write("INSERT OR REPLACE INTO attributes VALUES (?,?,?,?,?)", rows):
+        columns = ("mtime_ns", "inode", "sha256", self._length)
+        statement = (
+            f"INSERT INTO attributes (id, {', '.join(columns)}) VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET "  # noqa: S608
+            + ", ".join(f"{column} = excluded.{column}" for column in columns)
+        )
+        if self._write(statement, rows):
             self._unsaved.clear()
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> bool:
@@ -164,10 +176,10 @@ class Attributes:
         return True
 
 
-def _open(path: Path) -> tuple[sqlite3.Connection, dict[str, Known]]:
+def _open(path: Path, length: str) -> tuple[sqlite3.Connection, dict[str, Known]]:
     try:
         try:
-            return _load(path)
+            return _load(path, length)
         except sqlite3.Error as error:
             # The primary code, without what SQLite adds above it; text that is no UTF-8 has none.
             if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _DAMAGED:
@@ -175,13 +187,13 @@ def _open(path: Path) -> tuple[sqlite3.Connection, dict[str, Known]]:
             log.warning("%s is damaged (%s): made anew; some times and sizes are lost, no bytes", path, error)
             for part in ("", "-wal", "-shm"):
                 Path(f"{path}{part}").unlink(missing_ok=True)
-            return _load(path)
+            return _load(path, length)
     except (OSError, sqlite3.Error) as error:
         log.warning("Cannot use %s (%s): times and sizes are remembered until the drive is unmounted", path, error)
-        return _load(None)
+        return _load(None, length)
 
 
-def _load(path: Path | None) -> tuple[sqlite3.Connection, dict[str, Known]]:
+def _load(path: Path | None, length: str) -> tuple[sqlite3.Connection, dict[str, Known]]:
     if path is not None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
@@ -189,7 +201,10 @@ def _load(path: Path | None) -> tuple[sqlite3.Connection, dict[str, Known]]:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.executescript(_SCHEMA)
-        rows = db.execute("SELECT id, mtime_ns, inode, sha256, text_bytes FROM attributes")
+        columns = {row[1] for row in db.execute("PRAGMA table_info(attributes)")}
+        if "plain_bytes" not in columns and "text_bytes" in columns:  # made by an earlier version
+            db.execute("ALTER TABLE attributes ADD COLUMN plain_bytes INTEGER")
+        rows = db.execute(f"SELECT id, mtime_ns, inode, sha256, {length} FROM attributes")  # noqa: S608
         return db, {row[0]: Known(*row[1:]) for row in rows}
     except BaseException:
         db.close()

@@ -33,6 +33,7 @@ Options of -o (comma-separated, or -o several times):
   listing_ttl=SECONDS      believe a listing this long (10)
   purpose=NAME             auto, file-extract, image, video or batch (auto)
   sidecars=hide            keep NAME.content out of listings; they still open
+  content=text             the text alone in NAME.content, not the JSON around it (body)
   content_cache=SIZE       text kept in memory (64M)
   text_cache=SIZE          text kept on disk (1G)
   originals_cache=SIZE     own originals kept on disk (10G)

@@ -34,6 +34,7 @@ class Settings:
         listing_ttl: seconds a listing is believed (L4).
         purpose: `auto` (W11) or one of `wire.PURPOSES`.
         sidecars: `show`, or `hide` to keep them out of listings (N1).
+        content: `body` of `/content` in sidecars, or the `text` in it alone (R1).
         content_cache: bytes of text kept in memory (R2).
         text_cache: bytes of text kept on disk (R2).
         originals_cache: bytes of own originals kept on disk (R5).
@@ -51,6 +52,7 @@ class Settings:
     listing_ttl: float = 10.0
     purpose: str = "auto"
     sidecars: str = "show"
+    content: str = "body"
     content_cache: int = 64 * MIB
     text_cache: int = 1024 * MIB
     originals_cache: int = 10 * 1024 * MIB
@@ -283,6 +285,7 @@ _PARSERS = {
     "listing_ttl": _seconds,
     "purpose": _choice("auto", "file-extract", "image", "video", "batch"),
     "sidecars": _choice("show", "hide"),
+    "content": _choice("body", "text"),
     "content_cache": _size,
     "text_cache": _size,
     "originals_cache": _size,

@@ -122,6 +122,11 @@ class Contents:
         self._fly(file_id, flight)
         self.fetched_ahead += 1
 
+    @property
+    def fit(self) -> int:
+        """How many texts may be read ahead without one of them making room for another."""
+        return self._texts.fit
+
     def forget(self, file_id: str) -> None:
         """Drop the text of a file that was deleted."""
         with self._lock:

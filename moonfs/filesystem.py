@@ -89,7 +89,12 @@ class Filesystem:
         self._space = Namespace()
         self._handles = Handles()
         self._room = Room(account.listing, self._space, self._lock)
-        self._ahead = ReadAhead(account.contents, self._texts_in_order, most=settings.uploads)
+        self._ahead = ReadAhead(
+            account.contents,
+            self._texts_in_order,
+            most=settings.uploads,
+            at_once=lambda: min(settings.uploads, account.contents.fit),
+        )
         self._versions = Versions(
             account,
             self._space,
@@ -274,7 +279,8 @@ class Filesystem:
             text = self._account.text(entry.file)
             attr = Attr(text.size, self._mtime_ns(entry.file), 0o400, sidecar_inode(entry.file.id))
             handle = Handle(name, body=text.body, fd=text.fd, attr=attr)
-            return self._opened(path, entry.file.id, handle, immutable=True)
+            # The kernel may think that there is one byte still, which it would make up of nothing.
+            return self._opened(path, entry.file.id, handle, immutable=text.size > 0)
         if isinstance(entry, Remote) and not write:
             fd = self._open_original(entry.file)
             if fd is None:

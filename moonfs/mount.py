@@ -236,11 +236,16 @@ class _Drive:
             timeouts=_timeouts(settings),
         )
         self._stack.callback(client.close)
-        attributes = Attributes(state / "attributes.db")
+        plain = settings.content == "text"
+        attributes = Attributes(state / "attributes.db", plain=plain)
         self._stack.callback(attributes.close)
-        texts = Texts(make_private(cache / "texts"), settings.text_cache)
         remote = Remote(
-            client, attributes, texts, listing_ttl=settings.listing_ttl, content_cache=settings.content_cache
+            client,
+            attributes,
+            Texts(make_private(cache / ("texts-plain" if plain else "texts")), settings.text_cache),
+            listing_ttl=settings.listing_ttl,
+            content_cache=settings.content_cache,
+            plain=plain,
         )
         remote.verify(min(VERIFY_SECONDS, settings.timeout))
         journal = Journal(state / "journal.db")

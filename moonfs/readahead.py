@@ -141,7 +141,7 @@ class ReadAhead:
         orders: Callable[[], Orders],
         *,
         most: int,
-        at_once: Callable[[], int] = lambda: 32,
+        at_once: Callable[[], int],
         limited: Callable[[], bool] = lambda: False,
     ) -> None:
         """Wire the parts.

@@ -43,10 +43,21 @@ class Remote:
     """
 
     def __init__(
-        self, client: Client, attributes: Attributes, texts: Texts, *, listing_ttl: float, content_cache: int
+        self,
+        client: Client,
+        attributes: Attributes,
+        texts: Texts,
+        *,
+        listing_ttl: float,
+        content_cache: int,
+        plain: bool = False,
     ) -> None:
-        """`listing_ttl` is in seconds, `content_cache` in bytes of memory."""
+        """`listing_ttl` is in seconds, `content_cache` in bytes of memory.
+
+        `plain`: sidecars hold the text alone, without the JSON around it (R1); `texts` and `attributes` are of such.
+        """
         self._client = client
+        self._plain = plain
         self._attributes = attributes
         self.listing = Listing(self._list, listing_ttl, self._gone_elsewhere)
         self.contents = Contents(self._fetch, content_cache, texts)
@@ -98,7 +109,7 @@ class Remote:
         return time.time() + (self._client.server_clock_offset or 0.0)
 
     def text(self, file: FileObject) -> Text:
-        """Return the body of `/content`, waiting a bounded time for a running extraction (R4).
+        """Return what the sidecar of `file` holds, waiting a bounded time for a running extraction (R4).
 
         A descriptor in it is the caller's to close.
 
@@ -152,6 +163,8 @@ class Remote:
         body = self._client.content(file_id)
         if not body:
             raise ProtocolError(f"The service answered with an empty text for {file_id}.")
+        if self._plain:
+            body = wire.text_in(body)
         self._attributes.note_text(file_id, len(body))
         return body
 

@@ -28,6 +28,8 @@ _PART: Final = ".part-"
 #: Between id, length and hash; in none of them.
 _SEPARATOR: Final = "~"
 _CHUNK: Final = 1024 * 1024
+#: Bytes of a text, while none is known.
+_USUAL_SIZE: Final = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -61,6 +63,12 @@ class Texts:
     def used(self) -> int:
         """Bytes on disk."""
         return self._used
+
+    @property
+    def fit(self) -> int:
+        """How many more texts may come before the first of them is evicted by the others: half of what fits."""
+        average = self._used // len(self._entries) if self._entries else _USUAL_SIZE
+        return self._capacity // 2 // max(average, 1)
 
     def sizes(self) -> dict[str, int]:
         """Return the length of every text here, by id."""

@@ -144,6 +144,15 @@ class FileObject:
         )
 
 
+def text_in(body: bytes) -> bytes:
+    """Return the text in the body of `/content` (LIVE), as UTF-8; a body of another form comes back as it is (R1)."""
+    try:
+        text = json.loads(body)["content"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return body
+    return text.encode("utf-8", "replace") if isinstance(text, str) else body
+
+
 def error_body(message: str, error_type: str) -> dict[str, Any]:
     """Return the error body of the service: message first, no code (LIVE)."""
     return {"error": {"message": message, "type": error_type}}
