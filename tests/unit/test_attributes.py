@@ -167,7 +167,7 @@ def other_columns(path: Path) -> None:
 def no_utf8(path: Path) -> None:
     Attributes(path).close()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("INSERT INTO attributes VALUES (CAST(x'ff' AS TEXT), 1, 1, NULL, 1)")
+        db.execute("INSERT INTO attributes (id) VALUES (CAST(x'ff' AS TEXT))")
 
 
 @pytest.mark.parametrize("damage", [damage_pages, other_columns, no_utf8])
