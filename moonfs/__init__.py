@@ -16,7 +16,7 @@ A module imports only from lines below its own; modules on one line do not know 
     localfile                                 one file whose newest bytes are here
     api                                       the client: the only user of httpx; translation, retries
     listing · contents · originals            caches: the account's files · their texts · own bytes
-    readahead                                 the next texts of whoever reads one after another
+    readahead · prefetch                      the next texts of whoever reads in order · all that were asked for
     journal · spool · attributes · errorlog   what is on disk: intents · writers' bytes · times, hashes · failures
     names · texts                             untrusted names to names here · texts on disk
     workers · traffic · groupcommit           background tasks · whose request goes first · shared fsyncs

@@ -28,7 +28,7 @@ LAYERS = """
     namespace  handles
     localfile
     api
-    spool  journal  attributes  originals  contents  listing  errorlog  readahead
+    spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     texts  names  workers  traffic  groupcommit  dispatch  lookups
     config
     errors  wire

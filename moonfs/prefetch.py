@@ -1,0 +1,173 @@
+"""Prefetch: the texts of many files, fetched because somebody asked for all of them (A2, R3).
+
+What is here is not fetched, so that one which was stopped goes on where it was. It is polite: its requests go last,
+it waits out a rate limit and an outage, and only what is wrong with one text counts as failed. It is given what
+fetches a text; it knows no names' meaning, no HTTP and no terminal.
+
+**Threading:** any thread may call anything; fetches run in threads of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from moonfs.errors import (
+    AuthenticationFailed,
+    ExtractionFailed,
+    MoonfsError,
+    ProtocolError,
+    QuotaExceeded,
+    RateLimited,
+    ServiceError,
+    TimedOut,
+    Unreachable,
+    plain_english,
+)
+from moonfs.wire import FileObject
+from moonfs.workers import Workers
+
+log = logging.getLogger(__name__)
+
+#: What passes: the same text may be had later.
+_PASSING: Final = (RateLimited, Unreachable, TimedOut, ServiceError)
+#: What says something of one text, though it is one of those.
+_OF_ONE_TEXT: Final = (ExtractionFailed, ProtocolError)
+#: What no text can be had with.
+_OF_ALL: Final = (AuthenticationFailed, QuotaExceeded)
+#: Seconds until the next try after something that passes: the first wait, which doubles, and the longest.
+_FIRST_WAIT: Final = 1.0
+_LONGEST_WAIT: Final = 30.0
+#: Failures that are named.
+_NAMED: Final = 100
+
+
+class Prefetch:
+    """The prefetch of one mount: at most one at a time, to which more names may come."""
+
+    def __init__(
+        self,
+        here: Callable[[str], bool],
+        fetch: Callable[[FileObject], None],
+        most: int,
+        first_wait: float = _FIRST_WAIT,
+    ) -> None:
+        """`here(id)` says whether a text is here; `fetch(file)` brings it here; at most `most` at once."""
+        self._here = here
+        self._fetch = fetch
+        self._most = most
+        self._first_wait = first_wait
+        self._lock = threading.Lock()
+        self._workers = Workers(most)
+        self._left: deque[tuple[str, FileObject]] = deque()
+        self._names: set[str] = set()
+        self._running = 0
+        self._done = 0
+        self._failures = 0
+        self._failed: list[tuple[str, str]] = []
+        self._trouble = ""
+        self._stops = 0
+
+    def start(self, files: Iterable[tuple[str, FileObject]]) -> None:
+        """Fetch the texts of `files`, given as (name on the drive, file); those that are under way already go on."""
+        with self._lock:
+            if not self._outstanding():
+                self._names.clear()
+                self._failed.clear()
+                self._done = self._failures = 0
+                self._trouble = ""
+            for name, file in files:
+                if name not in self._names:
+                    self._names.add(name)
+                    self._left.append((name, file))
+            more = min(self._most, len(self._left)) - self._running
+            self._running += max(more, 0)
+        for _ in range(more):
+            self._workers.submit(self._run)
+
+    def stop(self) -> None:
+        """Begin no more; what is under way ends as it would."""
+        with self._lock:
+            self._names -= {name for name, _ in self._left}
+            self._left.clear()
+            self._trouble = ""
+            self._stops += 1
+
+    def close(self) -> None:
+        """Stop, and wait a little for what is under way."""
+        self.stop()
+        self._workers.close()
+
+    def progress(self) -> dict[str, object]:
+        """Return how far it is, ready for JSON.
+
+        `total`, `done` and `failures` count texts, `failed` names the first of them with the reason, `trouble` is what
+        it waits for to pass, if anything; `running` says whether it goes on.
+        """
+        with self._lock:
+            return {
+                "running": self._outstanding() > 0,
+                "total": len(self._names),
+                "done": self._done,
+                "failures": self._failures,
+                "failed": [{"name": name, "error": error} for name, error in self._failed],
+                "trouble": self._trouble,
+            }
+
+    def _outstanding(self) -> int:
+        return len(self._names) - self._done - self._failures
+
+    def _run(self, attempt: int = 0) -> None:
+        """Fetch one text after another until there is none left, or something has to pass first."""
+        while True:
+            with self._lock:
+                if not self._left:
+                    self._running -= 1
+                    return
+                name, file = self._left.popleft()
+                stops = self._stops
+            try:
+                if not self._here(file.id):
+                    self._fetch(file)
+            except MoonfsError as error:
+                if isinstance(error, _PASSING) and not isinstance(error, _OF_ONE_TEXT):
+                    self._again(name, file, error, attempt, stopped=stops != self._stops)
+                    return
+                self._fail(name, error)
+            except Exception as error:  # a text that cannot be kept must not end all the others
+                log.exception("The text of %s cannot be fetched", name)
+                self._fail(name, MoonfsError(str(error)))
+            else:
+                with self._lock:
+                    self._done += 1
+                    self._trouble = ""
+                attempt = 0
+
+    def _fail(self, name: str, error: MoonfsError) -> None:
+        with self._lock:
+            failed = [(name, plain_english(str(error)))]
+            if isinstance(error, _OF_ALL):
+                failed += [(other, failed[0][1]) for other, _ in self._left]
+                self._left.clear()
+            self._failures += len(failed)
+            self._failed += failed[: _NAMED - len(self._failed)]
+
+    def _again(self, name: str, file: FileObject, error: MoonfsError, attempt: int, *, stopped: bool) -> None:
+        """Put a text back and come again after a while."""
+        with self._lock:
+            if stopped:
+                self._names.discard(name)
+            else:
+                self._trouble = plain_english(str(error))
+                self._left.appendleft((name, file))
+            self._running -= 1
+        wait = min(self._first_wait * 2.0 ** min(attempt, 16), _LONGEST_WAIT)
+        self._workers.submit(lambda: self._wake(attempt + 1), max(wait, error.retry_after or 0.0))
+
+    def _wake(self, attempt: int) -> None:
+        with self._lock:
+            self._running += 1
+        self._run(attempt)

@@ -1,0 +1,185 @@
+"""Prefetch: each text once, polite to what passes, honest about what does not (A2)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from moonfs import errors
+from moonfs.prefetch import Prefetch
+from moonfs.wire import FileObject
+from tests.harness.drive import wait_until
+
+
+class Service:
+    """Texts by id; `script` is what the next fetches raise, `gate` holds them back."""
+
+    def __init__(self) -> None:
+        self.here: set[str] = set()
+        self.asked: list[str] = []
+        self.script: list[Exception | None] = []
+        self.gate: threading.Semaphore | None = None
+        self.lock = threading.Lock()
+
+    def fetch(self, file: FileObject) -> None:
+        with self.lock:
+            self.asked.append(file.id)
+            step = self.script.pop(0) if self.script else None
+        if self.gate is not None:
+            assert self.gate.acquire(timeout=10)
+        if step is not None:
+            raise step
+        self.here.add(file.id)
+
+
+def files(count: int, first: int = 0) -> list[tuple[str, FileObject]]:
+    return [
+        (f"{n}.txt", FileObject(id=f"i{n}", bytes=1, created_at=1, filename=f"{n}.txt")) for n in range(first, count)
+    ]
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def prefetch(service: Service) -> Iterator[Prefetch]:
+    made = Prefetch(service.here.__contains__, service.fetch, most=4, first_wait=0.01)
+    yield made
+    made.close()
+
+
+def ended(prefetch: Prefetch) -> dict[str, Any]:
+    wait_until(lambda: not prefetch.progress()["running"], "it ends", 20)
+    return prefetch.progress()
+
+
+def test_every_text_is_fetched_once(prefetch: Prefetch, service: Service) -> None:
+    """A2: all of them, those that are here already not again."""
+    service.here |= {"i3", "i4"}
+    prefetch.start(files(50))
+    progress = ended(prefetch)
+    assert progress == {"running": False, "total": 50, "done": 50, "failures": 0, "failed": [], "trouble": ""}
+    assert sorted(service.asked) == sorted(f"i{n}" for n in range(50) if n not in (3, 4))
+
+
+def test_no_more_than_so_many_at_once(prefetch: Prefetch, service: Service) -> None:
+    """A2: at most as many as were allowed."""
+    service.gate = threading.Semaphore(0)
+    prefetch.start(files(20))
+    wait_until(lambda: len(service.asked) == 4, "four are under way")
+    threading.Event().wait(0.05)
+    assert len(service.asked) == 4
+    service.gate.release(20)
+    assert ended(prefetch)["done"] == 20
+
+
+@pytest.mark.parametrize(
+    "error",
+    [errors.RateLimited("429"), errors.Unreachable("gone"), errors.TimedOut("slow"), errors.ServiceError("503")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_passes_is_waited_for(prefetch: Prefetch, service: Service, error: Exception) -> None:
+    """A2: a rate limit or an outage costs no text."""
+    service.script = [error] * 6
+    prefetch.start(files(10))
+    progress = ended(prefetch)
+    assert (progress["done"], progress["failures"], progress["trouble"]) == (10, 0, "")
+
+
+def test_it_says_what_it_waits_for(service: Service) -> None:
+    """A2: the reason can be seen meanwhile."""
+    service.script = [errors.Unreachable("there is no network")] * 4
+    prefetch = Prefetch(service.here.__contains__, service.fetch, most=1, first_wait=30)
+    prefetch.start(files(3))
+    wait_until(lambda: prefetch.progress()["trouble"], "the reason shows")
+    assert prefetch.progress() | {"trouble": ""} == {
+        "running": True, "total": 3, "done": 0, "failures": 0, "failed": [], "trouble": "",
+    }  # fmt: skip
+    prefetch.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ExtractionFailed("text extract error: 没有解析出内容"),
+        errors.ProtocolError("odd"),
+        errors.NotFound("gone"),
+        errors.NotReady("later"),
+        OSError("disk"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_wrong_with_one_text_is_named(prefetch: Prefetch, service: Service, error: Exception) -> None:
+    """A2, E1: one bad text ends no other; its reason is in plain English."""
+    service.script = [error]
+    prefetch.start(files(1))
+    progress = ended(prefetch)
+    assert (progress["total"], progress["done"], progress["failures"]) == (1, 0, 1)
+    assert progress["failed"] == [{"name": "0.txt", "error": errors.plain_english(str(error))}]
+    prefetch.start(files(10))
+    assert ended(prefetch)["failures"] == 0
+
+
+@pytest.mark.parametrize("error", [errors.AuthenticationFailed("401"), errors.QuotaExceeded("suspended")])
+def test_what_no_text_can_be_had_with_ends_it(prefetch: Prefetch, service: Service, error: Exception) -> None:
+    """A2: a refused key is not asked a thousand times, and the failures that are named are bounded."""
+    service.script = [error] * 500
+    prefetch.start(files(500))
+    progress = ended(prefetch)
+    assert (progress["done"], progress["failures"]) == (0, 500) and len(progress["failed"]) == 100
+    assert len(service.asked) <= 4
+
+
+def test_it_can_be_stopped_and_goes_on_where_it_was(prefetch: Prefetch, service: Service) -> None:
+    """A2: resumable: what is here is not fetched again."""
+    service.gate = threading.Semaphore(0)
+    prefetch.start(files(20))
+    wait_until(lambda: len(service.asked) == 4, "four are under way")
+    prefetch.stop()
+    service.gate.release(100)
+    assert ended(prefetch)["total"] == 4
+    prefetch.start(files(20))
+    assert ended(prefetch)["done"] == 20
+    assert sorted(service.asked) == sorted(f"i{n}" for n in range(20))
+
+
+def test_a_stop_holds_for_what_waits(service: Service) -> None:
+    """A2: what was to be tried again is not."""
+    service.script = [errors.RateLimited("429")] * 100
+    prefetch = Prefetch(service.here.__contains__, service.fetch, most=2, first_wait=0.05)
+    prefetch.start(files(5))
+    wait_until(lambda: prefetch.progress()["trouble"], "it waits")
+    prefetch.stop()
+    assert ended(prefetch)["done"] == 0
+    asked = len(service.asked)
+    threading.Event().wait(0.3)
+    assert len(service.asked) == asked
+    prefetch.close()
+
+
+def test_more_may_come_meanwhile(prefetch: Prefetch, service: Service) -> None:
+    """A2: a second request joins the first; a name that is in it already counts once."""
+    service.gate = threading.Semaphore(0)
+    prefetch.start(files(6))
+    wait_until(lambda: len(service.asked) == 4, "four are under way")
+    prefetch.start(files(10, first=3))
+    assert prefetch.progress()["total"] == 10
+    service.gate.release(100)
+    assert ended(prefetch)["done"] == 10 and len(service.asked) == 10
+
+
+def test_a_start_does_not_wait_for_what_waits(service: Service) -> None:
+    """A2: whoever asks again has it tried again at once."""
+    service.script = [errors.Unreachable("gone")]
+    prefetch = Prefetch(service.here.__contains__, service.fetch, most=1, first_wait=1000)
+    prefetch.start(files(1))
+    wait_until(lambda: prefetch.progress()["trouble"], "it waits")
+    prefetch.stop()
+    prefetch.start(files(3))
+    assert ended(prefetch)["done"] == 3
+    prefetch.close()
