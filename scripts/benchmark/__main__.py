@@ -17,6 +17,7 @@ from pathlib import Path
 from scripts.benchmark import measure, plot, report
 from scripts.benchmark.jobs import JOBS
 from scripts.benchmark.measure import Job, Outcome
+from scripts.benchmark.report import Part
 from scripts.benchmark.shell import Failed
 from scripts.benchmark.stage import Options, Stage
 
@@ -38,10 +39,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--runs", type=_count, metavar="N", help="runs of each contestant (default: 5)")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything, one run: to see that it works")
     parser.add_argument("--scale", type=_factor, metavar="X", help="that part of everything (default: 1)")
-    parser.add_argument("--latency", type=_milliseconds, default=50.0, metavar="MS", help="of a request (default: 50)")
     parser.add_argument(
-        "--upload-latency", type=_milliseconds, default=0.0, metavar="MS", help="more of an upload (default: 0)"
+        "--latency",
+        type=_latencies,
+        default=[50.0, 0.0],
+        metavar="MS[,MS]",
+        help="of a request; what is near is measured at the first only (default: 50,0)",
     )
+    parser.add_argument(
+        "--upload-latency", type=_milliseconds, default=200.0, metavar="MS",
+        help="more of an upload, where a request has any (default: 200)",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run there, too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw some of it there, as an SVG")
     parser.add_argument("--directory", metavar="DIR", help="on the disk to measure (default: /var/tmp)")
@@ -71,30 +79,36 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     os.umask(0o077)
-    options = Options(
-        runs=parsed.runs or (1 if parsed.quick else 5),
-        latency=parsed.latency,
-        upload_latency=parsed.upload_latency,
-        scale=parsed.scale or (0.1 if parsed.quick else 1.0),
-        directory=parsed.directory,
-    )
+    options = [
+        Options(
+            runs=parsed.runs or (1 if parsed.quick else 5),
+            latency=latency,
+            upload_latency=parsed.upload_latency if latency else 0.0,
+            scale=parsed.scale or (0.1 if parsed.quick else 1.0),
+            directory=parsed.directory,
+        )
+        for latency in parsed.latency
+    ]
     chosen = [job for job in JOBS if not parsed.jobs or job.name in parsed.jobs]
+    parts = []
     try:
-        with Stage(options) as stage:
-            filesystem = stage.filesystem()
-            outcomes = _measure(chosen, stage, interrupted)
+        for each in options:
+            jobs = [job for job in chosen if job.far or each is options[0]]
+            if jobs:
+                with Stage(each) as stage:
+                    parts.append(Part(each, stage.filesystem(), _measure(jobs, stage, interrupted)))
     except Failed as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
         print("\nInterrupted; everything is unmounted and ended.", file=sys.stderr)
         return 130
-    report.show(outcomes, options, filesystem)
+    report.show(parts)
     if parsed.json is not None:
-        parsed.json.write_text(json.dumps(report.as_json(outcomes, options, filesystem), indent=2) + "\n")
-    if parsed.plot is not None:
-        parsed.plot.write_text(plot.draw(outcomes, report.conditions(options, filesystem)))
-    return int(any(line.met is False for outcome in outcomes for line in outcome.lines))
+        parsed.json.write_text(json.dumps(report.as_json(parts), indent=2) + "\n")
+    if parsed.plot is not None and parts:
+        parsed.plot.write_text(plot.draw(parts[0].outcomes, report.conditions(parts[0])))
+    return int(any(line.met is False for part in parts for outcome in part.outcomes for line in outcome.lines))
 
 
 def _measure(jobs: Sequence[Job], stage: Stage, interrupted: threading.Event) -> list[Outcome]:
@@ -128,6 +142,10 @@ def _factor(text: str) -> float:
     if not 0 < float(text) <= 1:
         raise argparse.ArgumentTypeError("it is above 0 and at most 1")
     return float(text)
+
+
+def _latencies(text: str) -> list[float]:
+    return [_milliseconds(each) for each in text.split(",")]
 
 
 def _milliseconds(text: str) -> float:

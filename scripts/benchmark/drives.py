@@ -61,8 +61,8 @@ def has_rclone() -> bool:
 def rclone(stage: Stage, files: Path, *flags: str, cache: Path | None = None) -> Iterator[Path]:
     """Mount the directory `files` with rclone over WebDAV, as far away as the service is.
 
-    It caches whole files on the disk, in `cache` or with nothing left of an earlier mount, and writes back in the
-    background at once rather than, as it would, after 5 s. All else is as it comes, where `flags` say nothing else.
+    It caches whole files on the disk, in `cache` or with nothing left of an earlier mount. All else is as it comes,
+    where `flags` say nothing else.
     """
     environ = {"PATH": os.environ["PATH"], "HOME": str(stage.work), "RCLONE_CONFIG": str(stage.work / "rclone.conf")}
     with ExitStack() as stack:
@@ -73,7 +73,7 @@ def rclone(stage: Stage, files: Path, *flags: str, cache: Path | None = None) ->
         command = [sys.executable, "-m", "scripts.benchmark.far", near, *latency]
         far = _port_of(stack.enter_context(_process(command, _PYTHON)), r"^(\d+)")
         command = ["rclone", "mount", ":webdav:", str(point), "--webdav-url", f"http://127.0.0.1:{far}"]
-        command += ["--cache-dir", str(cache), "--vfs-cache-mode", "full", "--vfs-write-back", "1ms", *flags]
+        command += ["--cache-dir", str(cache), "--vfs-cache-mode", "full", *flags]
         stack.enter_context(_process(command, environ))
         stack.callback(unmount, point)
         deadline = time.monotonic() + _SECONDS

@@ -34,7 +34,8 @@ class Ratio:
         against: the other contestant.
         theirs: name in its sample, where it differs.
         at_most: the target, or None when the ratio is for information.
-        upload_latency: the target stands for this extra latency of uploads, in ms; None for any.
+        upload_latency: the target stands for this extra latency of uploads, in ms; None for any. None stands for a
+            request without latency.
     """
 
     measure: str
@@ -71,6 +72,7 @@ class Job:
         units: of the measures; seconds where nothing is said.
         drawn: the measures that the picture shows.
         once: it takes so long, or varies so little, that one run has to do.
+        far: the latency matters.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Job:
     units: Mapping[str, str] = field(default_factory=dict)
     drawn: tuple[str, ...] = ()
     once: bool = False
+    far: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,8 @@ def judge(job: Job, samples: Mapping[str, list[Sample]], stage: Stage) -> list[L
             continue
         value = median(samples[MOONFS], ratio.measure)
         other = median(samples[ratio.against], ratio.theirs or ratio.measure)
-        limit = ratio.at_most if ratio.upload_latency in (None, stage.options.upload_latency) else None
+        judged = stage.options.latency > 0 and ratio.upload_latency in (None, stage.options.upload_latency)
+        limit = ratio.at_most if judged else None
         met = None if limit is None else value <= limit * other
         lines.append(Line(ratio.measure, _unit(job, ratio.measure), value, ratio.against, other, limit, met=met))
     for bound in job.bounds:

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
@@ -21,16 +21,32 @@ from scripts.benchmark.measure import Line, Outcome, median
 from scripts.benchmark.stage import Options
 
 
-def show(outcomes: Sequence[Outcome], options: Options, filesystem: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What was measured at one latency.
+
+    Attributes:
+        options: how.
+        filesystem: the type of that of the benchmark's directory.
+        outcomes: of the jobs.
+    """
+
+    options: Options
+    filesystem: str
+    outcomes: Sequence[Outcome]
+
+
+def show(parts: Sequence[Part]) -> None:
     """Print the table, and in one sentence what was missed."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    console.print(Text(conditions(options, filesystem)), soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("", "moonfs", "against", "theirs", "ratio", "target", ""):
         is_number = heading in ("moonfs", "theirs", "ratio", "target")
         table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
-    for outcome in outcomes:
-        table.add_row(Text(outcome.job.title, "bold"))
+    console.print(Text("\n".join(map(conditions, parts))), soft_wrap=True)
+    for part, outcome in [(part, outcome) for part in parts for outcome in part.outcomes]:
+        near = "" if part is parts[0] else f", {part.options.latency:g} ms a request"
+        table.add_row(Text(f"{outcome.job.title}{near}", "bold"))
         shown = ""
         for line in outcome.lines:
             what, value = (
@@ -39,28 +55,36 @@ def show(outcomes: Sequence[Outcome], options: Options, filesystem: str) -> None
             table.add_row(what, value, *_compared(line))
             shown = line.measure
     console.print(table)
-    targets = [line for outcome in outcomes for line in outcome.lines if line.met is not None]
+    targets = [line for part in parts for outcome in part.outcomes for line in outcome.lines if line.met is not None]
     missed = sum(not line.met for line in targets)
     console.print(Text(f"{len(targets) - missed} of {len(targets)} targets are met, {missed} are missed."))
 
 
-def conditions(options: Options, filesystem: str) -> str:
+def conditions(part: Part) -> str:
     """Say how it was measured."""
+    options = part.options
     runs = "one run" if options.runs == 1 else f"medians of {options.runs} runs"
     scale = "" if options.scale == 1 else f", everything × {options.scale:g}"
     return (
-        f"moonfs {moonfs.__version__}, {os.cpu_count()} cores, Linux {platform.release()}, {filesystem}; "
+        f"moonfs {moonfs.__version__}, {os.cpu_count()} cores, Linux {platform.release()}, {part.filesystem}; "
         f"{options.latency:g} ms a request, {options.upload_latency:g} ms more an upload; "
         f"{runs}{scale}"
     )
 
 
-def as_json(outcomes: Sequence[Outcome], options: Options, filesystem: str) -> dict[str, Any]:
+def as_json(parts: Sequence[Part]) -> dict[str, Any]:
     """Return all that was measured, every run of it."""
     return {
         "moonfs": moonfs.__version__,
-        "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "filesystem": filesystem},
-        "options": {key: value for key, value in asdict(options).items() if key != "directory"},
+        "machine": {"cores": os.cpu_count(), "kernel": platform.release()},
+        "parts": [_part_as_json(part) for part in parts],
+    }
+
+
+def _part_as_json(part: Part) -> dict[str, Any]:
+    return {
+        "filesystem": part.filesystem,
+        "options": {key: value for key, value in asdict(part.options).items() if key != "directory"},
         "jobs": [
             {
                 "name": outcome.job.name,
@@ -74,7 +98,7 @@ def as_json(outcomes: Sequence[Outcome], options: Options, filesystem: str) -> d
                 },
                 "lines": [{**asdict(line), "ratio": line.ratio} for line in outcome.lines],
             }
-            for outcome in outcomes
+            for outcome in part.outcomes
         ],
     }
 

@@ -29,7 +29,7 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
 def measured(tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], str]:
     """Return the JSON and what was printed."""
     path = tmp_path / "bench.json"
-    process = start(tmp_path, "--latency", "5", "--json", str(path), *arguments)
+    process = start(tmp_path, "--latency", "5", "--upload-latency", "0", "--json", str(path), *arguments)
     printed, errors = process.communicate(timeout=100)
     assert process.returncode in (0, 1), errors  # 1: a target is missed, as may be on any machine
     assert left_behind(tmp_path) == []
@@ -62,11 +62,28 @@ def processes(tmp_path: Path) -> list[str]:
 
 def test_copying_in_is_measured_and_counted(fuse: None, tmp_path: Path) -> None:
     plot = tmp_path / "bench.svg"
-    result, printed = measured(tmp_path, "copy-in", "--runs", "1", "--scale", str(SCALE), "--plot", str(plot))
+    result, printed = measured(
+        tmp_path,
+        "copy-in",
+        "--latency",
+        "5,0",
+        "--upload-latency",
+        "10",
+        "--runs",
+        "1",
+        "--scale",
+        str(SCALE),
+        "--plot",
+        str(plot),
+    )
     picture = ElementTree.parse(plot).getroot()
     assert {"moonfs", "openai SDK, 8 threads"} <= {text.text for text in picture.iter(f"{SVG}text")}
-    assert result["options"] == {"runs": 1, "latency": 5, "upload_latency": 0, "scale": SCALE}
-    (job,) = result["jobs"]
+    far, near = result["parts"]
+    assert far["options"] == {"runs": 1, "latency": 5, "upload_latency": 10, "scale": SCALE}
+    assert near["options"] == {"runs": 1, "latency": 0, "upload_latency": 0, "scale": SCALE}
+    assert [job["name"] for job in near["jobs"]] == ["copy-in"] and "0 ms a request" in printed
+    assert {line["met"] for job in near["jobs"] for line in job["lines"] if line["against"]} == {None}
+    (job,) = far["jobs"]
     assert job["name"] == "copy-in"
     assert len(job["contestants"]) >= 6
     for measures in job["contestants"].values():
@@ -84,11 +101,11 @@ def test_copying_in_is_measured_and_counted(fuse: None, tmp_path: Path) -> None:
 
 def test_requests_are_counted(fuse: None, tmp_path: Path) -> None:
     result, _ = measured(tmp_path, "ls", "cat", "rm", "--runs", "2", "--scale", "0.02")
-    lines = {(job["name"], line["measure"]): line for job in result["jobs"] for line in job["lines"]}
+    lines = {(job["name"], line["measure"]): line for job in result["parts"][0]["jobs"] for line in job["lines"]}
     assert lines["ls", "list requests, cold"]["value"] == 1
     assert lines["cat", "content requests, cold"]["value"] == 20
     assert lines["rm", "delete requests"]["value"] == 4
-    runs = [measure["runs"] for job in result["jobs"] for measure in job["contestants"]["moonfs"].values()]
+    runs = [measure["runs"] for job in result["parts"][0]["jobs"] for measure in job["contestants"]["moonfs"].values()]
     assert {len(values) for values in runs} == {2}
 
 

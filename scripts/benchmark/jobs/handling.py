@@ -138,12 +138,14 @@ STAT: Final = Job(
     title="stat of names in no order",
     contestants=_stat,
     ratios=(Ratio(CALL, RCLONE, at_most=1.0), Ratio(CALL, DISK)),
+    far=False,
 )
 OPEN_READ: Final = Job(
     name="open-read",
     title="open, read, close of small cached texts",
     contestants=_open_read,
     ratios=(Ratio(CALL, RCLONE, at_most=1 / 8), Ratio(CALL, TMPFS)),
+    far=False,
 )
 READ_LARGE: Final = Job(
     name="read-large",
@@ -155,4 +157,5 @@ READ_LARGE: Final = Job(
         Ratio(DAEMON, RCLONE, at_most=0.5),
         Ratio(DAEMON, DISK),
     ),
+    far=False,
 )

@@ -16,6 +16,8 @@ from scripts.benchmark.shell import memory, processor_seconds, settle, timed
 from scripts.benchmark.stage import Stage
 
 _FILES: Final = 200
+#: As many as moonfs has under way at the most.
+_AT_ONCE: Final = 32
 _BYTES: Final = 20_000
 _TEXTS: Final = 1000
 _MANY_TEXTS: Final = 5000
@@ -24,7 +26,8 @@ _IDLE_SECONDS: Final = 60.0
 #: Seconds after a mount and a look at it until nobody can say that it still has to do.
 _CALM_SECONDS: Final = 2.0
 
-IDEAL: Final = "httpx, 8 at once"
+IDEAL: Final = "httpx, 32 at once"
+SDK: Final = "openai SDK"
 SDK_THREADS: Final = "openai SDK, 8 threads"
 
 RETURNED: Final = "until rm returns"
@@ -100,11 +103,12 @@ def _look_and_read(directory: Path) -> None:
 
 
 def _rm(stage: Stage, stack: ExitStack) -> Mapping[str, Contestant]:
-    ideal, sdk = stack.enter_context(Ideal(stage.service, 8)), stack.enter_context(Sdk(stage.service))
+    ideal, sdk = stack.enter_context(Ideal(stage.service, _AT_ONCE)), stack.enter_context(Sdk(stage.service))
     return {
         MOONFS: partial(remove_on_moonfs, stage),
-        IDEAL: partial(remove_by_client, stage, ideal, 8),
+        IDEAL: partial(remove_by_client, stage, ideal, _AT_ONCE),
         SDK_THREADS: partial(remove_by_client, stage, sdk, 8),
+        SDK: partial(remove_by_client, stage, sdk, 1),
     }
 
 
@@ -122,7 +126,7 @@ RM: Final = Job(
     name="rm",
     title=f"rm of {_FILES}, write-back",
     contestants=_rm,
-    ratios=(Ratio(GONE, SDK_THREADS, at_most=0.3), Ratio(GONE, IDEAL)),
+    ratios=(Ratio(GONE, SDK_THREADS, at_most=0.3), Ratio(GONE, IDEAL), Ratio(GONE, SDK)),
     bounds=(Bound(DELETIONS, lambda stage: stage.scaled(_FILES), exactly=True),),
     units={DELETIONS: ""},
     drawn=(GONE,),
@@ -137,6 +141,7 @@ IDLE: Final = Job(
     ),
     units={REQUESTS: ""},
     once=True,
+    far=False,
 )
 MEMORY: Final = Job(
     name="memory",
@@ -145,4 +150,5 @@ MEMORY: Final = Job(
     bounds=(Bound(RESIDENT, lambda _: 60e6), Bound(MORE, lambda _: 5e6)),
     units={RESIDENT: "B", MORE: "B"},
     once=True,
+    far=False,
 )

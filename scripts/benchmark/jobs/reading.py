@@ -23,6 +23,8 @@ from scripts.benchmark.stage import Stage
 
 _FILES: Final = 1000
 _BYTES: Final = 50_000
+#: As many as moonfs has under way at the most.
+_AT_ONCE: Final = 32
 #: Seconds for which a listing is believed: little, so that it is out of date soon, and more than `ls -l` takes.
 _LISTING_TTL: Final = 3.0
 
@@ -34,7 +36,7 @@ _GREP: Final = 'grep -r moonlight -- "$1"'
 _GREP_SIDECARS: Final = 'grep -r --include="*.content" moonlight -- "$1"'
 _NOT_FOUND: Final = 1
 
-IDEAL: Final = "httpx, 16 at once"
+IDEAL: Final = "httpx, 32 at once"
 SDK: Final = "openai SDK"
 SDK_THREADS: Final = "openai SDK, 8 threads"
 DISK: Final = "this disk"
@@ -119,10 +121,10 @@ def _ls(stage: Stage, stack: ExitStack) -> Mapping[str, Contestant]:
 
 def _cat(stage: Stage, stack: ExitStack) -> Mapping[str, Contestant]:
     library = Library(stage, stack, stage.scaled(_FILES), _BYTES)
-    ideal, sdk = stack.enter_context(Ideal(stage.service, 16)), stack.enter_context(Sdk(stage.service))
+    ideal, sdk = stack.enter_context(Ideal(stage.service, _AT_ONCE)), stack.enter_context(Sdk(stage.service))
     contestants: dict[str, Contestant] = {
         MOONFS: partial(read_moonfs, stage, partial(timed, _CAT_SIDECARS), remount=True),
-        IDEAL: partial(read_by_client, ideal, 16, library.ids),
+        IDEAL: partial(read_by_client, ideal, _AT_ONCE, library.ids),
         SDK_THREADS: partial(read_by_client, sdk, 8, library.ids),
         SDK: partial(read_by_client, sdk, 1, library.ids),
         TMPFS: _warm(partial(timed, _CAT), library.in_memory),
