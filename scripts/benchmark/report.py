@@ -44,8 +44,8 @@ def show(parts: Sequence[Part]) -> None:
         is_number = heading in ("moonfs", "theirs", "ratio", "target")
         table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
     console.print(Text("\n".join(map(conditions, parts))), soft_wrap=True)
-    for part, outcome in [(part, outcome) for part in parts for outcome in part.outcomes]:
-        near = "" if part is parts[0] else f", {part.options.latency:g} ms a request"
+    for options, outcome in [(part.options, outcome) for part in parts for outcome in part.outcomes]:
+        near = "" if options is parts[0].options else f", {options.latency:g} ms a request"
         table.add_row(Text(f"{outcome.job.title}{near}", "bold"))
         shown = ""
         for line in outcome.lines:
