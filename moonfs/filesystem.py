@@ -169,13 +169,7 @@ class Filesystem:
                 raise
             if isinstance(entry, LocalFile):
                 return self._local_attr(entry)
-        known = self._attributes.get(entry.file.id)
-        mtime_ns = self._mtime_ns(entry.file)
-        if isinstance(entry, Sidecar):
-            size = UNKNOWN_TEXT_SIZE if known.text_bytes is None else known.text_bytes
-            return Attr(size, mtime_ns, 0o400, sidecar_inode(entry.file.id))
-        mode = 0o600 if known.sha256 in self._originals else 0o200
-        return Attr(entry.file.bytes, mtime_ns, mode, self._inode(entry.file))
+        return self._remote_attr(entry)
 
     def readdir(self, path: str) -> list[str]:
         """Return the names in `path`, without `.` and `..`.
@@ -191,6 +185,25 @@ class Filesystem:
         self._account.listing.current()
         with self._lock:
             return self._space.entries(self._account.listing.peek(), sidecars=self._settings.sidecars == "show")
+
+    def scan(self, path: str) -> list[tuple[str, Attr]]:
+        """Return the names in `path`, each with what `stat` shows of it; at most one listing is fetched for all.
+
+        Raises:
+            NotFound: no such directory.
+        """
+        shown = self.readdir(path)
+        if path != "/":
+            return [(name, self.getattr(f"{path}/{name}")) for name in shown]
+        attrs = []
+        with self._lock:
+            snapshot = self._account.listing.peek()
+            for name in shown:
+                with contextlib.suppress(NotFound):  # gone since
+                    entry = self._space.resolve(snapshot, name)
+                    attr = self._local_attr(entry) if isinstance(entry, LocalFile) else self._remote_attr(entry)
+                    attrs.append((name, attr))
+        return attrs
 
     def xattrs(self, path: str) -> dict[str, bytes]:
         """Return the extended attributes of `path` by name (A4)."""
@@ -337,18 +350,23 @@ class Filesystem:
             self._space.put(local)
             return Opened(self._handles.add(Handle(name, local=local, writes=True)))
 
-    def read(self, handle: int, length: int, offset: int) -> bytes:
-        """Return up to `length` bytes from `offset` of an open file.
+    def read(self, handle: int, buffer: memoryview, offset: int) -> int:
+        """Fill `buffer` from `offset` of an open file, as far as it goes, and return how many bytes that were.
 
         Raises:
             BytesNotHere: only the service has them.
         """
         opened = self._handles[handle]
+        if opened.fd >= 0:
+            return os.preadv(opened.fd, [buffer], offset)
         if opened.body is not None:
-            return opened.body[offset : offset + length]
-        if opened.local is not None:
-            return opened.local.read(length, offset)
-        return os.pread(opened.fd, length, offset)
+            found = memoryview(opened.body)[offset : offset + len(buffer)]
+        elif opened.local is not None:
+            found = memoryview(opened.local.read(len(buffer), offset))
+        else:
+            return 0
+        buffer[: len(found)] = found
+        return len(found)
 
     def write(self, handle: int, data: bytes, offset: int) -> int:
         """Write to an open file and return the length.
@@ -565,6 +583,15 @@ class Filesystem:
     def _opened(self, path: str, holds: str, handle: Handle, *, immutable: bool = False) -> Opened:
         with self._lock:
             return self._handles.open(path, holds, handle, immutable=immutable)
+
+    def _remote_attr(self, entry: Remote | Sidecar) -> Attr:
+        file, known = entry.file, self._attributes.get(entry.file.id)
+        mtime_ns = file.created_at * 10**9 if known.mtime_ns is None else known.mtime_ns
+        if isinstance(entry, Sidecar):
+            size = UNKNOWN_TEXT_SIZE if known.text_bytes is None else known.text_bytes
+            return Attr(size, mtime_ns, 0o400, sidecar_inode(file.id))
+        mode = 0o600 if known.sha256 in self._originals else 0o200
+        return Attr(file.bytes, mtime_ns, mode, known.inode or inode_of(file.id))
 
     def _mtime_ns(self, file: FileObject) -> int:
         known = self._attributes.get(file.id)

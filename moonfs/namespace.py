@@ -5,11 +5,13 @@ It answers look-ups and lists names. It changes nothing on the service, opens no
 Layers, first match wins: local files; remote files (N2, N3), less those that a local file hides or that are being
 deleted; sidecars (N1), which a real file of that name hides (N4).
 
-**Threading:** every method needs the filesystem's lock, except `inode_of` and `sidecar_inode`, which are pure.
+**Threading:** every method needs the filesystem's lock, except `inode_of` and `sidecar_inode`, which are pure
+with a memo.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections.abc import Mapping
@@ -242,11 +244,13 @@ def has_text(file: FileObject) -> bool:
     return file.purpose not in (wire.IMAGE, wire.VIDEO)
 
 
+@functools.lru_cache(maxsize=4096)
 def inode_of(file_id: str) -> int:
     """Return the inode number of a remote file: the same on every machine and mount (A1)."""
     return _number(b"file:" + file_id.encode())
 
 
+@functools.lru_cache(maxsize=4096)
 def sidecar_inode(file_id: str) -> int:
     """Return the inode number of a file's sidecar."""
     return _number(b"text:" + file_id.encode())

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from moonfs import errors, names
-from moonfs.dispatch import Dispatch
+from moonfs.dispatch import Dispatch, pack
 from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Filesystem
 from moonfs.handles import Attr, Opened
@@ -178,8 +178,8 @@ class Operations:
 
     # Attributes
 
-    def getattr(self, path: str, fi: Any = None) -> dict[str, int]:
-        """stat(2); without a handle it is a look-up, or follows one."""
+    def getattr(self, path: str, fi: Any = None) -> bytes:
+        """stat(2), packed; without a handle it is a look-up, or follows one."""
         handle = int(fi.fh) if fi else None
         if handle is None and path != "/":
             self._lookups.arrive(path)
@@ -201,9 +201,13 @@ class Operations:
         """opendir(3); the number stands for the directory, since `readdir` is given no path."""
         return _DIRECTORIES.index(path)
 
-    def readdir(self, _path: str | None, handle: int) -> list[str]:
-        """readdir(3); a list, since a generator would raise outside of the boundary."""
-        return [".", "..", *filter(_can_be_listed, self._filesystem.readdir(_DIRECTORIES[handle]))]
+    def readdir(self, _path: str | None, handle: int) -> list[tuple[bytes, bytes]]:
+        """readdir(3): names, as the kernel has them, each with its `stat`; a list, since a generator would raise
+        outside of the boundary."""
+        directory = _DIRECTORIES[handle]
+        around = [(b".", self._filesystem.getattr(directory)), (b"..", self._filesystem.getattr("/"))]
+        below = [(_listable(name), attr) for name, attr in self._filesystem.scan(directory)]
+        return [(name, self._stat(attr)) for name, attr in around + below if name is not None]
 
     def releasedir(self, _path: str | None, _handle: int) -> int:
         """closedir(3)."""
@@ -245,14 +249,11 @@ class Operations:
             "f_namemax": 255,
         }
 
-    def getxattr(self, path: str, name: str, _position: int = 0) -> bytes:
-        """getxattr(2); first of all the question that the kernel asks before every write."""
+    def getxattr(self, path: str, name: str) -> bytes | None:
+        """getxattr(2), None where there is none; first of all the question that the kernel asks before every write."""
         if not name.startswith("user.moonfs."):
-            raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
-        try:
-            return self._filesystem.xattrs(path)[name]
-        except KeyError:
-            raise OSError(errno.ENODATA, os.strerror(errno.ENODATA)) from None
+            return None
+        return self._filesystem.xattrs(path).get(name)
 
     def listxattr(self, path: str) -> list[str]:
         """listxattr(2)."""
@@ -297,9 +298,9 @@ class Operations:
                 raise
             return self.open(path, fi)
 
-    def read(self, _path: str, size: int, offset: int, fi: Any) -> bytes:
-        """pread(2)."""
-        return self._filesystem.read(int(fi.fh), size, offset)
+    def read(self, _path: str | None, buffer: memoryview, offset: int, fi: Any) -> int:
+        """pread(2), into `buffer`; returns how much."""
+        return self._filesystem.read(int(fi.fh), buffer, offset)
 
     def write(self, _path: str, data: bytes, offset: int, fi: Any) -> int:
         """pwrite(2)."""
@@ -370,21 +371,17 @@ class Operations:
         fi.direct_io = opened.direct_io
         return 0
 
-    def _stat(self, attr: Attr) -> dict[str, int]:
-        kind = stat.S_IFDIR if attr.directory else stat.S_IFREG
-        return {
-            "st_mode": kind | (attr.mode & self._mask),
-            "st_ino": attr.inode,
-            "st_nlink": 2 if attr.directory else 1,
-            "st_uid": self._uid,
-            "st_gid": self._gid,
-            "st_size": attr.size,
-            "st_blocks": -(-attr.size // 512),
-            "st_blksize": _BLOCK,
-            "st_atime": attr.mtime_ns,
-            "st_mtime": attr.mtime_ns,
-            "st_ctime": attr.mtime_ns,
-        }
+    def _stat(self, attr: Attr) -> bytes:
+        return pack(
+            mode=(stat.S_IFDIR if attr.directory else stat.S_IFREG) | (attr.mode & self._mask),
+            inode=attr.inode,
+            links=2 if attr.directory else 1,
+            uid=self._uid,
+            gid=self._gid,
+            size=attr.size,
+            block=_BLOCK,
+            time_ns=attr.mtime_ns,
+        )
 
 
 def errno_of(error: errors.MoonfsError) -> int:
@@ -430,13 +427,13 @@ def _process() -> int:
     return thread
 
 
-def _can_be_listed(name: str) -> bool:
-    """Say whether the kernel takes `name`; one that it does not would end the listing of all the others."""
+def _listable(name: str) -> bytes | None:
+    """Return `name` for the kernel; None for one that would end the listing of all the others."""
     try:
         encoded = name.encode(_ENCODING)
     except UnicodeError:
         encoded = b""
     if 0 < len(encoded) <= names.MAX_BYTES and b"/" not in encoded and b"\0" not in encoded:
-        return True
+        return encoded
     log.error("The name %a cannot be listed", name)
-    return False
+    return None

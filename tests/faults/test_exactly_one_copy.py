@@ -52,6 +52,7 @@ from tests.faults.server import (
     stalled_after,
     truncated,
 )
+from tests.harness import direct
 from tests.harness.house import in_thread
 from tests.harness.rest import at_rest
 
@@ -108,7 +109,7 @@ class Drive:
     def read(self, name: str) -> bytes:
         handle = self.fs.open(f"/{name}", read=True, write=False).handle
         try:
-            return self.fs.read(handle, 10_000_000, 0)
+            return direct.read(self.fs, handle)
         finally:
             self.fs.release(handle)
 

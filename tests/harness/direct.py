@@ -54,3 +54,9 @@ def write(drive: Filesystem, path: str, body: bytes) -> None:
         drive.flush(handle)
     finally:
         drive.release(handle)
+
+
+def read(drive: Filesystem, handle: int, length: int = 2**20, offset: int = 0) -> bytes:
+    """Read from an open file."""
+    buffer = bytearray(length)
+    return bytes(buffer[: drive.read(handle, memoryview(buffer), offset)])

@@ -28,6 +28,7 @@ from moonfs.remote import Remote
 from moonfs.spool import Spool, SpoolFile
 from moonfs.texts import Texts
 from moonfs.wire import FileObject
+from tests.harness import direct
 from tests.harness.rest import at_rest
 
 SELF = os.getpid
@@ -145,7 +146,7 @@ class Drive:
     def read(self, name: str) -> bytes:
         handle = self.fs.open(f"/{name}", read=True, write=False).handle
         try:
-            return self.fs.read(handle, 10_000, 0)
+            return direct.read(self.fs, handle)
         finally:
             self.fs.release(handle)
 

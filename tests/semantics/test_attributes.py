@@ -101,6 +101,17 @@ def test_readdir_and_stat_agree_on_the_inode(both: Faulty) -> None:
         assert os.fstat(file.fileno()).st_ino == os.stat(both.drive / "a.txt").st_ino
 
 
+@pytest.mark.parametrize("directory", ["", ".moonfs"])
+def test_a_listing_has_the_inode_numbers_of_stat(both: Faulty, directory: str) -> None:
+    """A1, readdir(3): `ls -i` and `find -inum` find what `stat` shows, for local, remote and control files alike."""
+    both.server.add("b.txt", b"12345")
+    (both.drive / "a.txt").write_text("one")
+    (both.drive / "kept.tmp").write_text("here")
+    listed = {entry.name: entry.inode() for entry in os.scandir(both.drive / directory)}
+    shown = {name: os.stat(both.drive / directory / name).st_ino for name in listed}
+    assert listed == shown and (directory or {"a.txt", "b.txt", "kept.tmp", "a.txt.content"} <= set(listed))
+
+
 def test_utime_now_and_omit(both: Faulty) -> None:
     """A4: `touch -a` leaves the modification time alone, `touch` moves it to now; neither uploads anything."""
     both.server.add("a.txt", b"12345", created_at=1_700_000_000)

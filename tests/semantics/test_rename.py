@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import MODES, Faulty
 from tests.faults.server import FaultServer, answer_lost, refused
+from tests.harness import direct
 from tests.harness.direct import filesystem, write
 from tests.harness.drive import wait_until
 from tests.harness.expect import fails
@@ -313,7 +314,7 @@ def test_the_drive_itself_never_lacks_the_name(service: FaultServer, tmp_path: P
             while not ended.is_set():
                 handle = drive.open("/a.txt", read=True, write=False).handle
                 try:
-                    seen.add(drive.read(handle, 1_000_000, 0))
+                    seen.add(direct.read(drive, handle))
                 finally:
                     drive.release(handle)
             return seen
