@@ -299,7 +299,8 @@ class Filesystem:
             if fd is None:
                 raise not_here(name)
             attr = Attr(entry.file.bytes, self._mtime_ns(entry.file), 0o600, self._inode(entry.file))
-            return self._opened(path, entry.file.id, Handle(name, fd=fd, attr=attr))
+            # Its text has the same id, and may have had the same path (N4).
+            return self._opened(path, f"original of {entry.file.id}", Handle(name, fd=fd, attr=attr), immutable=True)
         if isinstance(entry, Remote) and not truncate:
             self._verify_original(entry.file)
         with self._lock:
@@ -348,6 +349,7 @@ class Filesystem:
             )
             local.handles = 1
             self._space.put(local)
+            self._handles.renewed(path)
             return Opened(self._handles.add(Handle(name, local=local, writes=True)))
 
     def read(self, handle: int, buffer: memoryview, offset: int) -> int:
@@ -538,6 +540,8 @@ class Filesystem:
             self._versions.rename(local, target[1], over, lambda: self._replaced_by_rename(target[1]))
         finally:
             with self._lock:
+                for path in (old, new):
+                    self._handles.renewed(path)
                 local.handles -= 1
                 self._versions.end_use(local)
 

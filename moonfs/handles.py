@@ -83,7 +83,9 @@ class Handles:
     def __init__(self) -> None:
         self._open: dict[int, Handle] = {}
         self._numbers = itertools.count(1)
+        # By path: whose bytes the kernel's page cache has, and the handle that is the first to fill it anew.
         self._cached: dict[str, str] = {}
+        self._filling: dict[str, int] = {}
 
     def __getitem__(self, number: int) -> Handle:
         return self._open[number]
@@ -102,16 +104,24 @@ class Handles:
         """Register a handle on `path` whose bytes are those of `holds`, and say how the kernel may cache them.
 
         libfuse's node is the path: a handle that still reads what was there before fills the page cache of the one
-        that reads what is there now. While there is such a handle, a new one passes the cache by (tenet 3).
+        that reads what is there now. While there is such a handle, a new one passes the cache by (tenet 3). What is
+        in the cache is kept from the moment when a handle that had it emptied is released: before that, the kernel
+        need not have heard of its opening.
         """
         handle.path, handle.holds = path, holds
         mixed = any(other.path == path and other.holds != holds for other in self._open.values())
         keep = immutable and not mixed and self._cached.get(path) == holds
-        if immutable and not mixed:
-            self._cached[path] = holds
-        else:
-            self._cached.pop(path, None)
-        return Opened(self.add(handle), keep_cache=keep, direct_io=mixed)
+        number = self.add(handle)
+        if not keep:
+            self.renewed(path)
+            if immutable and not mixed:
+                self._filling[path] = number
+        return Opened(number, keep_cache=keep, direct_io=mixed)
+
+    def renewed(self, path: str) -> None:
+        """Say that `path` was made, written to or moved: what its page cache has is not what was read there before."""
+        self._cached.pop(path, None)
+        self._filling.pop(path, None)
 
     def written(self, number: int) -> LocalFile:
         """Return the local file behind a handle that may be written to.
@@ -132,6 +142,9 @@ class Handles:
     def pop(self, number: int) -> Handle | None:
         """Forget a handle and close its descriptor; return it, or None."""
         opened = self._open.pop(number, None)
+        if opened is not None and self._filling.get(opened.path) == number:
+            del self._filling[opened.path]
+            self._cached[opened.path] = opened.holds
         if opened is not None and opened.fd >= 0:
             os.close(opened.fd)
         return opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import threading
@@ -201,6 +202,26 @@ def test_what_is_cached_stays_readable(faulty: Callable[..., Faulty], service: F
     assert (drive / "theirs.txt.content").read_bytes() == text
     assert (drive / "mine.txt").read_text() == "mine"
     assert drive.status()["listing"]["stale_because"]
+
+
+def test_an_original_is_read_once(both: Faulty) -> None:
+    """R2, R5, tenet 3: its pages stay with the kernel while its id is behind the name, and not a moment longer."""
+    path, body = both.drive / "a.txt", os.urandom(300_000)
+    path.write_bytes(body)
+    for _ in range(2):  # what the writer left in the page cache is not relied upon
+        assert path.read_bytes() == body
+    stored = next((both.drive.home / "cache").rglob(hashlib.sha256(body).hexdigest()))
+    stored.write_bytes(bytes(len(body)))
+    assert path.read_bytes() == body, "from the page cache"
+    for other in (body[:100_000], body[::-1]):
+        path.write_bytes(other)
+        for _ in range(2):
+            assert path.read_bytes() == other
+    moved = both.drive / "b.txt"
+    os.rename(path, moved)
+    path.write_bytes(body[:5])
+    for _ in range(2):
+        assert (moved.read_bytes(), path.read_bytes()) == (body[::-1], body[:5])
 
 
 def test_a_reader_of_the_old_text_spoils_no_reader_of_the_new(both: Faulty) -> None:
