@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds between a close and its upload in write-back: who goes on writing uploads once, and a copy of many files is
 #: over before the uploads of the first ones take the processor.
-LINGER: Final = 0.15
+LINGER: Final = 0.05
 
 
 class Versions:
