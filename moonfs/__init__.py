@@ -13,7 +13,7 @@ A module imports only from lines below its own; modules on one line do not know 
     disowned                                  uploads that nobody wants any more, and their copies
     writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits
     namespace · handles                       what every name means: local files over the remote listing · open files
-    localfile                                 one file whose newest bytes are here
+    localfile · table                         one file whose newest bytes are here · the names of the service's files
     api                                       the client: the only user of httpx; translation, retries
     listing · contents · originals            caches: the account's files · their texts · own bytes
     readahead · prefetch                      the next texts of whoever reads in order · all that were asked for

@@ -40,13 +40,14 @@ from moonfs.errors import (
 from moonfs.handles import ROOT_INODE, Attr, Handle, Handles, Opened
 from moonfs.journal import Journal
 from moonfs.localfile import LocalFile, not_here
-from moonfs.namespace import Namespace, Remote, Sidecar, has_text, inode_of, sidecar_inode
+from moonfs.namespace import Namespace, Remote, Sidecar, inode_of, sidecar_inode
 from moonfs.originals import Originals
 from moonfs.overview import overview
 from moonfs.readahead import Orders, ReadAhead
 from moonfs.remote import Remote as Account
 from moonfs.room import Quota, Room
 from moonfs.spool import Spool
+from moonfs.table import has_text
 from moonfs.versions import Versions
 from moonfs.wire import FileObject
 

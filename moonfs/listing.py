@@ -86,6 +86,7 @@ class Listing:
         self._clock = clock
         self._lock = threading.Lock()
         self._files: dict[str, FileObject] = {}
+        self._bytes = 0
         self._snapshot: Snapshot | None = None
         self._version = 0
         self._expires = float("-inf")
@@ -160,6 +161,8 @@ class Listing:
         with self._lock:
             self._sequence += 1
             self._added[file.id] = (self._sequence, self._clock() + self._ttl, file)
+            old = self._files.get(file.id)
+            self._bytes += file.bytes - (0 if old is None else old.bytes)
             self._files[file.id] = file
             self._version += 1
             self._snapshot = None if self._snapshot is None else self._publish(self._snapshot.stale_because)
@@ -171,7 +174,9 @@ class Listing:
             while len(self._removed) > _TOMBSTONES:
                 del self._removed[next(iter(self._removed))]
             self._added.pop(file_id, None)
-            if self._files.pop(file_id, None) is not None:
+            gone = self._files.pop(file_id, None)
+            if gone is not None:
+                self._bytes -= gone.bytes
                 self._version += 1
                 self._snapshot = None if self._snapshot is None else self._publish(self._snapshot.stale_because)
 
@@ -238,6 +243,7 @@ class Listing:
         gone = frozenset(self._files.keys() - files.keys())
         if self._snapshot is None or files != self._files:
             self._files = files
+            self._bytes = sum(file.bytes for file in files.values())
             self._version += 1
         self._publish(None)
         return gone
@@ -248,7 +254,7 @@ class Listing:
             self._snapshot = Snapshot(
                 files=MappingProxyType(dict(self._files)),
                 version=self._version,
-                total_bytes=sum(file.bytes for file in self._files.values()),
+                total_bytes=self._bytes,
                 stale_because=stale_because,
             )
         assert self._snapshot is not None

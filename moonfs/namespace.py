@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,7 @@ from moonfs.journal import Intent
 from moonfs.listing import Snapshot
 from moonfs.localfile import LocalFile
 from moonfs.readahead import Listed, Orders
+from moonfs.table import Table, has_text
 from moonfs.wire import FileObject
 
 #: Seconds for which a process that deleted a file may still delete its sidecar (W10).
@@ -50,12 +51,6 @@ class Sidecar:
 Entry = Remote | Sidecar | LocalFile
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    files: Mapping[str, FileObject]
-    sidecars: Mapping[str, FileObject]
-
-
 class Namespace:
     """The names of one account's drive.
 
@@ -71,7 +66,7 @@ class Namespace:
         self._changes = 0
         self.changed_ns = time.time_ns()
         self._key: tuple[int, int] | None = None
-        self._table = _Table({}, {})
+        self._table = Table()
         self._ghosts: dict[str, tuple[int, float]] = {}
         self._ordered: tuple[int, int] | None = None
         self._orders = Orders(())
@@ -90,7 +85,7 @@ class Namespace:
             return Remote(name, file)
         if (file := table.sidecars.get(name)) is not None:
             return Sidecar(name, file)
-        if name.endswith(names.SIDECAR) and (file := self._stored_sidecars().get(name)) is not None:
+        if (file := self._stored_sidecar(name)) is not None:
             return Sidecar(name, file)
         if "~" in name:
             return self._resolve_alias(table, name)
@@ -102,7 +97,7 @@ class Namespace:
         shown = set(table.files) | set(self.local)
         if sidecars:
             shown |= set(table.sidecars)
-            shown |= set(self._stored_sidecars())
+            shown |= set(self._stored_sidecars(self.local.values()))
         return sorted(shown)
 
     def orders(self, snapshot: Snapshot) -> Orders:
@@ -123,7 +118,7 @@ class Namespace:
         """Say whether `name` is a sidecar now (N4)."""
         if name in self.local:
             return False
-        return name in self._current(snapshot).sidecars or name in self._stored_sidecars()
+        return name in self._current(snapshot).sidecars or self._stored_sidecar(name) is not None
 
     def put(self, local: LocalFile) -> None:
         """Show `local` under its name and hide what it replaces."""
@@ -193,10 +188,19 @@ class Namespace:
         """Forget the ghost `name`."""
         self._ghosts.pop(name, None)
 
-    def _stored_sidecars(self) -> dict[str, FileObject]:
+    def _stored_sidecar(self, name: str) -> FileObject | None:
+        """Return the file whose text `name` is, where it is one of `_stored_sidecars`."""
+        if not name.endswith(names.SIDECAR):
+            return None
+        if "~" in name:  # it may have been cut
+            return self._stored_sidecars(self.local.values()).get(name)
+        local = self.local.get(name.removesuffix(names.SIDECAR))
+        return None if local is None else self._stored_sidecars([local]).get(name)
+
+    def _stored_sidecars(self, among: Iterable[LocalFile]) -> dict[str, FileObject]:
         """Return the sidecars of local files that the service has by now and that are still open here."""
         found = {}
-        for local in self.local.values():
+        for local in among:
             file = local.current
             if file is not None and local.clean and not local.unlinked and has_text(file):
                 sidecar = names.sidecar(local.name, file.id)
@@ -204,30 +208,16 @@ class Namespace:
                     found[sidecar] = file
         return found
 
-    def _current(self, snapshot: Snapshot) -> _Table:
+    def _current(self, snapshot: Snapshot) -> Table:
         key = (snapshot.version, self._changes)
         if key != self._key:
-            hidden = set(self._doomed)
-            for local in self.local.values():
-                hidden |= local.replaces
+            hidden = self._doomed.union(*(local.replaces for local in self.local.values()))
             attempts = [local.attempt for local in self.local.values() if local.attempt is not None]
-            attempts += self.disowned.values()
-            visible = [
-                file
-                for file in snapshot.files.values()
-                if file.id not in hidden and not any(attempt.may_have_made(file) for attempt in attempts)
-            ]
-            files = names.assign(visible, taken=self.local)
-            sidecars = {
-                sidecar: file
-                for name, file in files.items()
-                if has_text(file) and (sidecar := names.sidecar(name, file.id)) not in files
-            }
-            self._table = _Table(files, sidecars)
+            self._table.update(snapshot.files, hidden, [*attempts, *self.disowned.values()], set(self.local))
             self._key = key
         return self._table
 
-    def _resolve_alias(self, table: _Table, name: str) -> Entry:
+    def _resolve_alias(self, table: Table, name: str) -> Entry:
         """Find a file by `stem~<id>.ext` even when it has the bare name by now (W10: `rm *` over duplicates)."""
         for file in table.files.values():
             if file.id in name:
@@ -237,11 +227,6 @@ class Namespace:
                 if name == names.sidecar(alias, file.id) and has_text(file):
                     return Sidecar(name, file)
         raise NotFound(f"No such file: {name}")
-
-
-def has_text(file: FileObject) -> bool:
-    """Say whether `file` has a sidecar (N1, R4): everything but images and videos."""
-    return file.purpose not in (wire.IMAGE, wire.VIDEO)
 
 
 @functools.lru_cache(maxsize=4096)

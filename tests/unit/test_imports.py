@@ -26,7 +26,7 @@ LAYERS = """
     disowned
     writeback  remote  room
     namespace  handles
-    localfile
+    localfile  table
     api
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     texts  names  workers  traffic  groupcommit  dispatch  lookups

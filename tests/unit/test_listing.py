@@ -190,6 +190,8 @@ def test_versions_and_sums_follow_every_change() -> None:
     listing.add(file("b", size=41))
     second = listing.peek()
     assert second.version > first.version and second.total_bytes == 42
+    listing.add(file("b", size=7))
+    assert listing.peek().total_bytes == 8, "a newer state of the same file"
     listing.remove("b")
     assert listing.peek().version > second.version and listing.peek().total_bytes == 1
     third = listing.peek().version

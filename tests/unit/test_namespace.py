@@ -13,8 +13,9 @@ from moonfs.errors import NotFound
 from moonfs.journal import Intent
 from moonfs.listing import Snapshot
 from moonfs.localfile import LocalFile
-from moonfs.namespace import Namespace, Remote, Sidecar, has_text, inode_of, sidecar_inode
+from moonfs.namespace import Namespace, Remote, Sidecar, inode_of, sidecar_inode
 from moonfs.spool import Spool
+from moonfs.table import has_text
 from moonfs.wire import FileObject
 
 
