@@ -47,6 +47,7 @@ class MoonfsError(Exception):
         service_message: what the service said, word for word (bounded).
         maybe_stored: True when it is open whether the service has carried the request out (W3).
         retry_after: seconds the service asked to wait, where it did.
+        unsent: True when the request was kept back here and the service has heard nothing of it.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class MoonfsError(Exception):
         service_message: str | None = None,
         maybe_stored: bool = False,
         retry_after: float | None = None,
+        unsent: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -66,6 +68,7 @@ class MoonfsError(Exception):
         self.service_message = service_message
         self.maybe_stored = maybe_stored
         self.retry_after = retry_after
+        self.unsent = unsent
 
 
 class UsageError(MoonfsError):

@@ -30,6 +30,7 @@ LAYERS = """
     api
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     texts  names  workers  traffic  groupcommit  dispatch  lookups
+    pace  breaker
     config
     errors  wire
 """
