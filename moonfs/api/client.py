@@ -1,7 +1,8 @@
 """The five calls of the Files API, each within one deadline, repeated where that is safe.
 
 It keeps nothing between calls but connections. It does not judge answers (`answers`) and does not match the
-remote list after an upload in doubt: its caller does (W3).
+remote list after an upload in doubt: its caller does (W3). With a gate (`traffic`) each attempt passes through it, and
+the gate does the waiting after a 429, so that whoever is more urgent goes first.
 
 **Threading:** a `Client` is shared by all threads; `close` may be called from any of them and ends the waits
 between the attempts of the others.
@@ -10,14 +11,16 @@ between the attempts of the others.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import logging
 import os
 import threading
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final, Self, TypeVar
 
 from moonfs.api import answers, origin, translate
-from moonfs.api.exchange import Answer, Exchange, OnResponse, Timeouts
+from moonfs.api.exchange import Answer, Exchange, OnResponse, Timeouts, closed
 from moonfs.api.multipart import FormBody
 from moonfs.api.retry import Retry, run
 from moonfs.errors import (
@@ -30,9 +33,12 @@ from moonfs.errors import (
     TimedOut,
     Unreachable,
 )
+from moonfs.traffic import Ticket, Traffic, Urgency
 from moonfs.wire import FileObject
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Bytes of a list's body.
 _LIST_BYTES: Final = 64 * 1024**2
@@ -59,6 +65,7 @@ class Client:
         max_connections: int = 40,
         on_response: OnResponse | None = None,
         retry: Retry = Retry(),  # noqa: B008 - frozen
+        traffic: Traffic | None = None,
     ) -> None:
         """Set up; nothing is sent yet.
 
@@ -67,9 +74,10 @@ class Client:
             key: the API key; sent to that origin only, never shown (X1).
             socket: path of a UNIX socket to connect to instead of the URL's host.
             timeouts: how long to wait, in seconds.
-            max_connections: requests at a time; 32 workers and some room for `stat`s.
+            max_connections: connections at a time: as many as the gate lets pass, 32 and a quarter.
             on_response: called with (operation, status, request id) for each answer, in the calling thread.
             retry: the schedule of retries with its clock and chance.
+            traffic: the gate; None sends everything at once.
 
         Raises:
             UsageError: the base URL, key, socket path or proxy settings cannot work; says which and why.
@@ -78,6 +86,7 @@ class Client:
         self.base_url = origin.check_base_url(base_url, socket=socket is not None)
         self._timeouts = timeouts
         self._retry = retry
+        self._traffic = traffic
         self._closed = threading.Event()
         self._socket = None if socket is None else os.fspath(socket)
         self._http = origin.connect(self.base_url, key, socket=socket, max_connections=max_connections)
@@ -90,21 +99,29 @@ class Client:
             on_response=on_response,
         )
 
-    def list(self, *, deadline: float | None = None) -> builtins.list[FileObject]:
+    def list(self, *, deadline: float | None = None, ticket: Ticket | None = None) -> builtins.list[FileObject]:
         """Return every file of the account, in the service's order (unknown).
 
         An entry that does not validate is left out with a warning; a repeated id counts once.
 
         Args:
             deadline: seconds for the call with its retries.
+            ticket: how urgent it is; of a reader without it, as for all calls but uploads.
 
         Raises:
             MoonfsError: no list could be had.
         """
-        return answers.files_of(self._read("list", "/files", _LIST_BYTES, deadline))
+        return answers.files_of(self._read("list", "/files", _LIST_BYTES, deadline, ticket))
 
     def upload(
-        self, source: BinaryIO, *, filename: str, size: int, purpose: str, deadline: float | None = None
+        self,
+        source: BinaryIO,
+        *,
+        filename: str,
+        size: int,
+        purpose: str,
+        deadline: float | None = None,
+        ticket: Ticket | None = None,
     ) -> FileObject:
         """Store a file and return it as the service describes it.
 
@@ -118,6 +135,7 @@ class Client:
             size: bytes in `source`.
             purpose: one of `wire.PURPOSES`.
             deadline: seconds for the call with its retries.
+            ticket: how urgent it is; of a writer without it.
 
         Raises:
             InvalidName: control characters in `filename`.
@@ -126,36 +144,37 @@ class Client:
         form = FormBody(source, filename=filename, size=size, purpose=purpose)
         seconds = self._timeouts.for_upload(size) if deadline is None else deadline
         ends = self._retry.clock() + seconds
+        ticket = ticket or Ticket(Urgency.WRITER)
 
         def attempt(_failures: int) -> FileObject:
-            self._check_open()
-            form.started = False
-            answer = self._exchange.once("upload", "POST", "/files", ends=ends, limit=_OBJECT_BYTES, form=form)
-            try:
-                return answers.file_of(answer)
-            except ProtocolError as error:
-                error.maybe_stored = True
-                raise
+            with self._permit(ticket, "upload", ends):
+                form.started = False
+                answer = self._exchange.once("upload", "POST", "/files", ends=ends, limit=_OBJECT_BYTES, form=form)
+                try:
+                    return answers.file_of(answer)
+                except ProtocolError as error:
+                    error.maybe_stored = True
+                    raise
 
-        file = run(attempt, ends=ends, retryable=_not_taken, retry=self._retry, sleep=self._sleep)
+        file = self._run(attempt, ends, ticket, _not_taken)
         if file.bytes != size:
             log.warning("%s: the service counts %d bytes of the %d uploaded", file.id, file.bytes, size)
         return file
 
-    def retrieve(self, file_id: str, *, deadline: float | None = None) -> FileObject:
+    def retrieve(self, file_id: str, *, deadline: float | None = None, ticket: Ticket | None = None) -> FileObject:
         """Return one file's description.
 
         Raises:
             NotFound: no such file, or an id that cannot be one.
             MoonfsError: it could not be had.
         """
-        answer = self._read("retrieve", answers.path_of(file_id), _OBJECT_BYTES, deadline)
+        answer = self._read("retrieve", answers.path_of(file_id), _OBJECT_BYTES, deadline, ticket)
         file = answers.file_of(answer)
         if file.id != file_id:
             raise answers.bad_answer(answer, f"the service answered for another file than {file_id}")
         return file
 
-    def delete(self, file_id: str, *, deadline: float | None = None) -> None:
+    def delete(self, file_id: str, *, deadline: float | None = None, ticket: Ticket | None = None) -> None:
         """Delete one file. A 404 after an attempt that failed counts as done.
 
         Raises:
@@ -165,26 +184,35 @@ class Client:
         """
         path = answers.path_of(file_id)
         ends = self._ends(deadline)
+        ticket = ticket or Ticket()
 
         def attempt(failures: int) -> None:
-            self._check_open()
             try:
-                answer = self._exchange.once("delete", "DELETE", path, ends=ends, limit=_OBJECT_BYTES)
+                with self._permit(ticket, "delete", ends):
+                    answer = self._exchange.once("delete", "DELETE", path, ends=ends, limit=_OBJECT_BYTES)
+                    answers.check_deleted(answer, file_id)
             except NotFound:
-                if failures:
-                    return
-                raise
-            answers.check_deleted(answer, file_id)
+                if not failures:
+                    raise
 
-        run(attempt, ends=ends, retryable=_repeatable, retry=self._retry, sleep=self._sleep)
+        self._run(attempt, ends, ticket, _repeatable)
 
-    def content(self, file_id: str, *, limit: int = _CONTENT_BYTES, deadline: float | None = None) -> bytes:
+    def content(
+        self,
+        file_id: str,
+        *,
+        limit: int = _CONTENT_BYTES,
+        deadline: float | None = None,
+        ticket: Ticket | None = None,
+    ) -> bytes:
         """Return the extracted text of one file: the body of `/content`, byte for byte (R1).
 
         Args:
             file_id: as listed.
             limit: the most bytes to accept.
             deadline: seconds for the call with its retries.
+            ticket: how urgent it is. While it is ahead of any reader a 429 is not tried again (R3); `Traffic.hurry`
+                makes it a reader's.
 
         Raises:
             NotFound: no such file, or an id that cannot be one.
@@ -192,7 +220,7 @@ class Client:
             ProtocolError: an answer that is no text, or over `limit`.
             MoonfsError: it could not be had.
         """
-        answer = self._read("content", answers.path_of(file_id) + "/content", limit, deadline)
+        answer = self._read("content", answers.path_of(file_id) + "/content", limit, deadline, ticket)
         return answers.text_of(answer, file_id)
 
     @property
@@ -206,6 +234,8 @@ class Client:
     def close(self) -> None:
         """Close all connections; calls that wait between attempts raise their last error, later ones fail."""
         self._closed.set()
+        if self._traffic is not None:
+            self._traffic.close()
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -219,18 +249,42 @@ class Client:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.base_url}>"
 
-    def _read(self, operation: str, path: str, limit: int, deadline: float | None) -> Answer:
+    def _read(self, operation: str, path: str, limit: int, deadline: float | None, ticket: Ticket | None) -> Answer:
         """GET `path`, as often as it takes, and return the answer, whose status is 200."""
         ends = self._ends(deadline)
+        ticket = ticket or Ticket()
 
         def attempt(_failures: int) -> Answer:
-            self._check_open()
-            answer = self._exchange.once(operation, "GET", path, ends=ends, limit=limit)
-            if answer.status != 200:
-                raise answers.bad_answer(answer, f"HTTP {answer.status} is no answer to {operation}")
-            return answer
+            with self._permit(ticket, operation, ends):
+                answer = self._exchange.once(operation, "GET", path, ends=ends, limit=limit)
+                if answer.status != 200:
+                    raise answers.bad_answer(answer, f"HTTP {answer.status} is no answer to {operation}")
+                return answer
 
-        return run(attempt, ends=ends, retryable=_repeatable, retry=self._retry, sleep=self._sleep)
+        return self._run(attempt, ends, ticket, _repeatable)
+
+    def _run(self, attempt: Callable[[int], T], ends: float, ticket: Ticket, safe: Callable[[MoonfsError], bool]) -> T:
+        def retryable(error: MoonfsError) -> bool:
+            return safe(error) and not error.unsent and (self._traffic is None or self._is_worth_it(error, ticket))
+
+        gated = self._traffic is not None
+        return run(attempt, ends=ends, retryable=retryable, retry=self._retry, sleep=self._sleep, gated=gated)
+
+    def _is_worth_it(self, error: MoonfsError, ticket: Ticket) -> bool:
+        if ticket.probe or (isinstance(error, RateLimited) and ticket.urgency == Urgency.AHEAD):
+            return False
+        assert self._traffic is not None
+        return self._traffic.outage() is None
+
+    @contextlib.contextmanager
+    def _permit(self, ticket: Ticket, operation: str, ends: float) -> Iterator[None]:
+        """Let one attempt through the gate, and none once the client is closed."""
+        if self._closed.is_set():
+            raise closed()
+        gate = contextlib.nullcontext()
+        with gate if self._traffic is None else self._traffic.permit(ticket, ends=ends, operation=operation):
+            self._check_socket()
+            yield
 
     def _ends(self, deadline: float | None) -> float:
         return self._retry.clock() + (self._timeouts.deadline if deadline is None else deadline)
@@ -241,9 +295,7 @@ class Client:
         else:
             self._closed.wait(seconds)
 
-    def _check_open(self) -> None:
-        if self._closed.is_set():
-            raise Unreachable("the connection to the service was closed by this program")
+    def _check_socket(self) -> None:
         if self._socket is not None and not os.path.exists(self._socket):
             raise Unreachable(f"the local service is not running: there is no socket {self._socket}")
 

@@ -131,7 +131,7 @@ class Exchange:
         except RuntimeError as exc:
             if not self._http.is_closed:
                 raise
-            raise Unreachable("the connection to the service was closed by this program") from exc
+            raise closed() from exc
         except bodies.BadBodyError as exc:
             raise ProtocolError(f"the answer cannot be read: {exc}", status=200, maybe_stored=form is not None) from exc
 
@@ -224,3 +224,8 @@ class Exchange:
                 self.clock_offset = parsedate_to_datetime(date).timestamp() - time.time()
         except (ValueError, TypeError, OverflowError):
             log.debug("an unusable Date header: %.60r", date)
+
+
+def closed() -> Unreachable:
+    """Return what a request ends with that our own `close` forestalled; it says nothing of the service."""
+    return Unreachable("the connection to the service was closed by this program", unsent=True)

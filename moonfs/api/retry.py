@@ -1,7 +1,7 @@
 """When a failed call is tried again, and after how long: a schedule and the loop that follows it.
 
 It decides by the kind of error alone and knows nothing of HTTP but the syntax of `Retry-After`. It is not a
-circuit breaker: each call begins anew, and a long outage is its caller's to notice (E2).
+circuit breaker: each call begins anew; a long outage is the gate's to notice (`traffic`, E2).
 
 **Threading:** immutable values and pure functions; each call of `run` belongs to one thread.
 """
@@ -87,6 +87,7 @@ def run(
     retryable: Callable[[MoonfsError], bool],
     retry: Retry,
     sleep: Callable[[float], object],
+    gated: bool = False,
 ) -> T:
     """Call `attempt` until it succeeds and return what it returns.
 
@@ -96,6 +97,7 @@ def run(
         retryable: whether this error may be tried again at all.
         retry: schedule, clock and chance.
         sleep: waits the given seconds.
+        gated: whether `attempt` itself waits after a 429, in its place among all calls.
 
     Raises:
         MoonfsError: that of the last attempt.
@@ -105,9 +107,10 @@ def run(
         try:
             return attempt(failures)
         except MoonfsError as error:
-            wait = retry.backoff.wait(failures, error, retry.jitter())
+            limited = isinstance(error, RateLimited)
+            wait = 0.0 if gated and limited else retry.backoff.wait(failures, error, retry.jitter())
             failures += 1
-            spent = failures >= retry.backoff.attempts and not isinstance(error, RateLimited)
+            spent = failures >= retry.backoff.attempts and not limited
             if spent or not retryable(error) or retry.clock() + wait >= ends:
                 raise
             log.debug("attempt %d failed, next in %.1f s: %s", failures, wait, error)

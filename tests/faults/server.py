@@ -16,6 +16,9 @@ A fault is a function of a `Turn`, so a test may write its own. Those here, by w
     stored first     failed_after, answer_lost, answer_reset, stalled_after
     odd answers      answered (any bytes), truncated, gzipped, giant, broken_off, dripping
 
+The whole service may fail too: `suspend` refuses connections until `resume`, `swallow` takes every request and
+answers none until `answer`, and `allow` bounds the requests of any stretch of time, as the tiers of the real one do.
+
 **Threading:** one thread for each connection; `script` and the counters may be used from any thread. Faults
 of one operation are taken in the order of arrival.
 """
@@ -78,6 +81,8 @@ class Seen:
     headers: dict[str, str]
     body_bytes: int = 0
     file_id: str = ""
+    refused: bool = False
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -115,12 +120,21 @@ class FaultServer:
         self.ending = threading.Event()
         self._scripts: dict[str, deque[Fault]] = defaultdict(deque)
         self._number = 0
+        self._answers = threading.Event()
+        self._answers.set()
+        self._allowed: tuple[int, float] | None = None
+        self._port = 0
+        self._listen()
+        self.base_url = "http://localhost/v1" if socket else f"http://127.0.0.1:{self._port}/v1"
+
+    def _listen(self) -> None:
         self._listener: Any = (
-            _TcpListener(("127.0.0.1", 0), _Handler) if socket is None else _UnixListener(str(socket), _Handler)
+            _TcpListener(("127.0.0.1", self._port), _Handler)
+            if self.socket is None
+            else _UnixListener(str(self.socket), _Handler)
         )
         self._listener.owner = self
-        port = 80 if socket else self._listener.server_address[1]
-        self.base_url = "http://localhost/v1" if socket else f"http://127.0.0.1:{port}/v1"
+        self._port = 80 if self.socket else self._listener.server_address[1]
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.005,), name="fault-server")
 
     def __enter__(self) -> Self:
@@ -128,13 +142,36 @@ class FaultServer:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        if self._thread.is_alive():
+            self.suspend()
+        if self.socket is not None:
+            self.socket.unlink(missing_ok=True)
+
+    def suspend(self) -> None:
+        """Hang up on everybody and refuse connections, until `resume`."""
         self.ending.set()
         self._listener.shutdown()
         self._thread.join()
         self._listener.hang_up()
         self._listener.server_close()
-        if self.socket is not None:
-            self.socket.unlink(missing_ok=True)
+
+    def resume(self) -> None:
+        """Listen again where it has listened before."""
+        self.ending.clear()
+        self._listen()
+        self._thread.start()
+
+    def swallow(self) -> None:
+        """Take every request and answer none, until `answer`: a black hole."""
+        self._answers.clear()
+
+    def answer(self) -> None:
+        """Answer again; what was swallowed meanwhile is hung up on."""
+        self._answers.set()
+
+    def allow(self, requests: int, seconds: float) -> None:
+        """Refuse what is more than `requests` in any `seconds`, with 429 and `retry-after: 1`; a refusal counts not."""
+        self._allowed = (requests, seconds)
 
     def script(self, operation: str, *faults: Fault | None) -> None:
         """Queue one fault for each of the next requests of `operation`; None lets one request pass."""
@@ -172,9 +209,23 @@ class FaultServer:
     def begin(self, seen: Seen) -> Fault | None:
         """Note a request and return its fault."""
         with self.lock:
+            if self._allowed is not None:
+                most, seconds = self._allowed
+                recent = [other for other in self.seen if not other.refused and seen.at - other.at < seconds]
+                seen.refused = len(recent) >= most
             self.seen.append(seen)
+            if seen.refused:
+                return rate_limited()
+            if not self._answers.is_set():
+                return self._swallowed
             script = self._scripts[seen.operation]
             return script.popleft() if script else None
+
+    def _swallowed(self, turn: Turn) -> None:
+        turn.read()
+        while not self._answers.wait(0.05) and not self.ending.is_set():
+            pass
+        turn.hang_up()
 
 
 class Turn:

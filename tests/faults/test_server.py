@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +105,28 @@ def test_a_unix_socket_goes_away_with_its_server(tmp_path: Path) -> None:
     with FaultServer(socket=path):
         assert path.is_socket()
     assert not path.exists()
+
+
+def test_a_service_that_is_away_and_comes_back(server: FaultServer) -> None:
+    server.suspend()
+    with pytest.raises(ConnectionRefusedError):
+        ask(server, "GET", "/files")
+    server.resume()
+    assert ask(server, "GET", "/files")[0] == 200
+
+
+def test_a_black_hole(server: FaultServer) -> None:
+    server.swallow()
+    threading.Timer(0.1, server.answer).start()
+    with pytest.raises(ConnectionError):
+        ask(server, "GET", "/files")
+    assert ask(server, "GET", "/files")[0] == 200
+
+
+def test_a_rate_holds_for_any_stretch_of_time(server: FaultServer) -> None:
+    server.allow(2, 0.5)
+    assert [ask(server, "GET", "/files")[0] for _ in range(4)] == [200, 200, 429, 429]
+    while ask(server, "GET", "/files")[0] == 429:
+        time.sleep(0.01)
+    taken = [seen.at for seen in server.seen if not seen.refused]
+    assert len(taken) == 3 and taken[2] - taken[0] >= 0.5
