@@ -34,6 +34,8 @@ from moonfs.wire import FileObject
 
 #: Seconds in which a failed refresh is not tried again, once there has been a listing.
 HOLD_OFF: Final = 5.0
+#: The same for one that was kept back here and so cost next to nothing: the end of an outage shows soon.
+KEPT_BACK_HOLD_OFF: Final = 0.5
 #: How many ids of deleted files are remembered; ids never come back.
 _TOMBSTONES: Final = 20_000
 #: What a failed list request may mean. A 404 or 400 would say something of a file, and there is none in it.
@@ -96,6 +98,7 @@ class Listing:
         self._added: dict[str, tuple[int, float, FileObject]] = {}
         self._removed: dict[str, None] = {}
         self._flight: _Flight | None = None
+        self._newest = 0
         self.requests = 0
 
     def current(self) -> Snapshot:
@@ -105,8 +108,9 @@ class Listing:
             MoonfsError: there is none yet and the service does not answer, or it refuses the key.
         """
         with self._lock:
+            began = self._clock()
             wanted = self._expired
-            if self._snapshot is not None and self._clock() < self._expires:
+            if self._snapshot is not None and began < self._expires:
                 if self._refused is not None:
                     raise copy.copy(self._refused)
                 return self._snapshot
@@ -117,7 +121,8 @@ class Listing:
                 if self._snapshot is None:
                     raise
                 if self._expired == wanted:
-                    self._expires = self._clock() + HOLD_OFF
+                    now = self._clock()
+                    self._expires = now + _hold_off(error, now - began)
                 self._refused = error if isinstance(error, AuthenticationFailed) else None
                 snapshot = self._publish(error)
                 if self._refused is not None:
@@ -143,10 +148,17 @@ class Listing:
         assert self._snapshot is not None
         return self._snapshot
 
-    def prime(self, answer: list[FileObject]) -> None:
-        """Take `answer`, which was fetched just now, as the listing."""
+    def take(self, fetch: Callable[[], list[FileObject]]) -> None:
+        """Take what `fetch()` returns as the listing, whatever request is under way besides.
+
+        Raises:
+            MoonfsError: what `fetch` raises; the listing stays as it is.
+        """
         with self._lock:
-            gone = self._install(answer, self._sequence)
+            started, number = self._sequence, self._next_number()
+        answer = fetch()
+        with self._lock:
+            gone = self._install(answer, started, number)
         self._tell(gone)
 
     def expire(self) -> None:
@@ -197,7 +209,8 @@ class Listing:
 
     def _fly(self, flight: _Flight) -> None:
         try:
-            self.requests += 1
+            with self._lock:
+                number = self._next_number()
             answer = self._ask()
         except BaseException as error:
             with self._lock:
@@ -206,7 +219,7 @@ class Listing:
             raise
         with self._lock:
             self._flight = None
-            gone = self._install(answer, flight.started)
+            gone = self._install(answer, flight.started, number)
         flight.done.set_result(None)
         self._tell(gone)
 
@@ -227,8 +240,15 @@ class Listing:
                 service_message=error.service_message,
             ) from error
 
-    def _install(self, answer: list[FileObject], started: int) -> frozenset[str]:
-        """Take over an answer to a request that was sent after the event `started`; return what has gone with it."""
+    def _next_number(self) -> int:
+        self.requests += 1
+        return self.requests
+
+    def _install(self, answer: list[FileObject], started: int, number: int) -> frozenset[str]:
+        """Take over the answer to request `number`, sent after the event `started`; return what has gone with it."""
+        if number < self._newest:
+            return frozenset()  # one that was asked for later is here already
+        self._newest = number
         now = self._clock()
         files = {file.id: file for file in answer if file.id not in self._removed}
         for file_id, (sequence, until, file) in list(self._added.items()):
@@ -259,3 +279,8 @@ class Listing:
             )
         assert self._snapshot is not None
         return self._snapshot
+
+
+def _hold_off(error: MoonfsError, waited: float) -> float:
+    """Return how long a refresh that failed after `waited` seconds is not tried again, in seconds."""
+    return min(HOLD_OFF, max(KEPT_BACK_HOLD_OFF, 5 * waited)) if error.unsent else HOLD_OFF

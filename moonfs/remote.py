@@ -22,7 +22,7 @@ from moonfs.errors import ExtractionFailed, NotFound, NotReady, ProtocolError
 from moonfs.listing import Listing
 from moonfs.spool import SpoolFile
 from moonfs.texts import Texts
-from moonfs.traffic import Ticket
+from moonfs.traffic import Ticket, Traffic, Urgency
 from moonfs.wire import FileObject
 
 log = logging.getLogger(__name__)
@@ -33,12 +33,15 @@ EXTRACTION_WAIT: Final = 15.0
 DELETE_SECONDS: Final = 15.0
 #: Seconds for a refresh of the listing, retries included.
 LIST_SECONDS: Final = 5.0
+#: Seconds for which a refresh waits for its turn; the last listing will do (R6).
+LIST_PATIENCE: Final = 0.5
 
 
 class Remote:
     """One account.
 
     Attributes:
+        traffic: the gate that every request passes.
         on_gone: called with the id of each file that turns out to be deleted.
     """
 
@@ -51,16 +54,19 @@ class Remote:
         listing_ttl: float,
         content_cache: int,
         plain: bool = False,
+        traffic: Traffic | None = None,
     ) -> None:
-        """`listing_ttl` is in seconds, `content_cache` in bytes of memory.
+        """`listing_ttl` is in seconds, `content_cache` in bytes of memory; `traffic` is the gate that `client` passes.
 
         `plain`: sidecars hold the text alone, without the JSON around it (R1); `texts` and `attributes` are of such.
         """
         self._client = client
         self._plain = plain
+        self.traffic = traffic or Traffic()
+        self.traffic.probe = self._probe
         self._attributes = attributes
         self.listing = Listing(self._list, listing_ttl, self._gone_elsewhere)
-        self.contents = Contents(self._fetch, content_cache, texts)
+        self.contents = Contents(self._fetch, content_cache, texts, self.traffic.hurry)
         for file_id, size in texts.sizes().items():
             attributes.note_text(file_id, size)
         self._closing = threading.Event()
@@ -75,8 +81,8 @@ class Remote:
         with spool.file().open("rb") as source:
             return self._client.upload(source, filename=filename, size=spool.size, purpose=purpose, deadline=deadline)
 
-    def delete(self, file_id: str) -> None:
-        """Delete a file on the service, then here.
+    def delete(self, file_id: str, *, background: bool = False) -> None:
+        """Delete a file on the service, then here; in the background it gives way to whoever waits.
 
         Raises:
             NotFound: it was gone already; it is gone here too.
@@ -84,7 +90,8 @@ class Remote:
         """
         try:
             # The kernel locks the directory meanwhile, so nobody could list it (E2).
-            self._client.delete(file_id, deadline=DELETE_SECONDS)
+            ticket = Ticket(Urgency.WRITER if background else Urgency.READER)
+            self._client.delete(file_id, deadline=DELETE_SECONDS, ticket=ticket)
         except NotFound:
             self._gone(file_id)
             raise
@@ -147,8 +154,7 @@ class Remote:
         Raises:
             MoonfsError: the service refuses the key or does not answer within `deadline` seconds.
         """
-        files = self._client.list(deadline=deadline)
-        self.listing.prime(files)
+        self.listing.take(lambda: self._client.list(deadline=deadline))
 
     def close(self) -> None:
         """Close the connections and end waits."""
@@ -156,11 +162,17 @@ class Remote:
         self._client.close()
 
     def _list(self) -> list[FileObject]:
+        if not self.listing.peek().version:
+            return self._client.list()
         # With an old listing to fall back to, nobody waits long for a new one (E2, R6).
-        return self._client.list(deadline=LIST_SECONDS if self.listing.peek().version else None)
+        return self._client.list(deadline=LIST_SECONDS, ticket=Ticket(patience=LIST_PATIENCE))
+
+    def _probe(self) -> None:
+        """Look whether the service is back; the answer is the listing."""
+        self.listing.take(lambda: self._client.list(deadline=LIST_SECONDS, ticket=Ticket(probe=True)))
 
     def _fetch(self, file_id: str, ticket: Ticket) -> bytes:
-        body = self._client.content(file_id)
+        body = self._client.content(file_id, ticket=ticket)
         if not body:
             raise ProtocolError(f"The service answered with an empty text for {file_id}.")
         if self._plain:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from moonfs import errors
-from moonfs.listing import HOLD_OFF, Listing
+from moonfs.listing import HOLD_OFF, KEPT_BACK_HOLD_OFF, Listing
 from moonfs.wire import FileObject
 
 
@@ -300,11 +300,11 @@ def test_expire_makes_the_next_call_ask() -> None:
     assert service.requests == 2
 
 
-def test_prime_is_a_listing() -> None:
+def test_what_proved_the_key_is_a_listing() -> None:
     """L1: the answer that proved the key is the first listing."""
     service = Service()
     listing = service.listing()
-    listing.prime([file("a")])
+    listing.take(lambda: [file("a")])
     assert ids(listing) == {"a"} and service.requests == 0
 
 
@@ -475,3 +475,73 @@ def test_an_own_newer_state_is_laid_over_an_older_answer() -> None:
     service.files = [file("a", status="error")]
     service.gate.release()
     assert listing.refresh().files["a"].status == "error", "an answer to a later request is the service's word"
+
+
+def test_a_refresh_that_was_kept_back_is_tried_again_soon() -> None:
+    """R6, E2: it cost nothing, and the end of an outage shows soon; one that had somebody wait is tried again later."""
+    service = Service("a")
+    listing = service.listing(ttl=1)
+    listing.current()
+    service.error = errors.Unreachable("down", unsent=True)
+    service.now += 2
+    for _ in range(50):
+        listing.current()
+    assert service.requests == 2
+    service.now += KEPT_BACK_HOLD_OFF + 0.01
+    listing.current()
+    assert service.requests == 3
+
+    def slow() -> list[FileObject]:
+        service.now += 0.3
+        return service.list()
+
+    listing._fetch = slow
+    service.now += KEPT_BACK_HOLD_OFF + 0.01
+    listing.current()
+    service.now += 1.4
+    listing.current()
+    assert service.requests == 4
+    service.now += 0.2
+    service.error = None
+    assert listing.current().stale_because is None
+
+
+def test_what_a_probe_finds_is_the_listing() -> None:
+    """R6: the answer that ended the outage is the fresh listing: it is not asked for once more."""
+    service = Service("a")
+    listing = service.listing(ttl=10)
+    listing.current()
+    service.error = errors.Unreachable("down")
+    service.now += 11
+    listing.current()
+    listing.take(lambda: [file("a"), file("b")])
+    assert ids(listing) == {"a", "b"} and listing.peek().stale_because is None and service.requests == 2
+
+
+def test_an_older_answer_does_not_take_the_place_of_a_newer_one() -> None:
+    """R6: a request that hung through an outage is answered after the probe's."""
+    service = Service("a")
+    listing = service.listing(ttl=0)
+    listing.current()
+    service.gate = threading.Semaphore(0)
+    hanging = in_thread(listing.current)
+    assert service.arrived.acquire(timeout=10) and service.arrived.acquire(timeout=10)
+    listing.take(lambda: [file("a"), file("b")])
+    service.gate.release()
+    hanging.result(10)
+    assert set(listing.peek().files) == {"a", "b"}
+
+
+def test_own_changes_during_a_probe_stay() -> None:
+    """L4: its answer cannot know of them."""
+    service = Service("a")
+    listing = service.listing(ttl=0)
+    listing.current()
+
+    def answer() -> list[FileObject]:
+        listing.add(file("mine"))
+        listing.remove("a")
+        return [file("a")]
+
+    listing.take(answer)
+    assert set(listing.peek().files) == {"mine"}
