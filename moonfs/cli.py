@@ -39,7 +39,7 @@ Options of -o (comma-separated, or -o several times):
   originals_cache=SIZE     own originals kept on disk (10G)
   timeout=SECONDS          longest wait for a read request (60)
   upload_timeout=SECONDS   longest wait for one upload (600)
-  uploads=N                uploads at once (8)
+  requests=N               requests at once, at most (32)
   uid=N,gid=N,umask=OCTAL  shown owner and permissions
   allow_other              let other users in
   debug                    log more
@@ -310,12 +310,27 @@ def _show(drive: dict[str, Any]) -> None:
         f"text {_size(content['bytes'])} ({content['hits']} hits, {content['misses']} misses), "
         f"originals {_size(caches['originals']['bytes'])}",
     )
+    row("traffic", _traffic(drive["traffic"]))
     if drive["listing"]["stale_because"]:
         row("listing", f"stale: {drive['listing']['stale_because']}")
     for problem in drive["errors"]:
         row("error", f"{problem['time']} {problem['operation']} {problem['name']}: {problem['message']}")
     row("log", str(drive["log"]))
     console.print(table)
+
+
+def _traffic(traffic: dict[str, Any]) -> str:
+    if outage := traffic["outage"]:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(outage["since"]))
+        return f"the service has not answered since {since}: {outage['reason']}"
+    shown = f"{traffic['under_way']} under way, {traffic['waiting']} waiting, up to {traffic['at_once']} at once"
+    if traffic["per_minute"] is not None:
+        shown += f", {traffic['per_minute']} a minute"
+    if traffic["pause"]:
+        shown += f", paused for {traffic['pause']:.0f} s"
+    if traffic["refusals"]:
+        shown += f" ({traffic['refusals']} refused as too many)"
+    return shown
 
 
 def _size(count: float) -> str:

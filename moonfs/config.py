@@ -40,7 +40,7 @@ class Settings:
         originals_cache: bytes of own originals kept on disk (R5).
         timeout: seconds a read request may take in all (E2).
         upload_timeout: seconds one upload may take in all, retries included (E2).
-        uploads: uploads under way at once.
+        requests: requests under way at once, at most; a reader may exceed it by a quarter.
         uid, gid: shown owner.
         umask: permission bits taken off what is shown.
         allow_other: let other users in (off by default, X2).
@@ -58,7 +58,7 @@ class Settings:
     originals_cache: int = 10 * 1024 * MIB
     timeout: float = 60.0
     upload_timeout: float = 600.0
-    uploads: int = 8
+    requests: int = 32
     uid: int = -1
     gid: int = -1
     umask: int = 0
@@ -263,7 +263,7 @@ def _umask(text: str | None) -> int:
     return value
 
 
-def _workers(text: str | None) -> int:
+def _requests(text: str | None) -> int:
     value = int(_need(text))
     if not 1 <= value <= 64:
         raise ValueError("between 1 and 64")
@@ -291,7 +291,7 @@ _PARSERS = {
     "originals_cache": _size,
     "timeout": _positive_seconds,
     "upload_timeout": _positive_seconds,
-    "uploads": _workers,
+    "requests": _requests,
     "uid": _number,
     "gid": _number,
     "umask": _umask,

@@ -93,8 +93,9 @@ class Filesystem:
         self._ahead = ReadAhead(
             account.contents,
             self._texts_in_order,
-            most=settings.uploads,
-            at_once=lambda: min(settings.uploads, account.contents.fit),
+            most=settings.requests,
+            at_once=lambda: min(account.traffic.limit, account.contents.fit),
+            limited=lambda: account.traffic.limited,
         )
         self._versions = Versions(
             account,

@@ -22,7 +22,7 @@ from moonfs import journal as journal_states
 from moonfs import names
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
-from moonfs.errors import MoonfsError, NotFound, Overtaken, QuotaExceeded, RateLimited, TimedOut, is_final
+from moonfs.errors import MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import LocalFile
 from moonfs.namespace import Namespace
@@ -133,19 +133,20 @@ class Flights:
             self._fly(_Flight(local, background=True))
         except Exception as error:  # noqa: BLE001 - whatever it is, what was acknowledged is tried again (W2)
             self._carry_again(local, attempt, error)
-        else:
-            self._uploader.workers.speed_up()
 
     def _carry_again(self, local: LocalFile, attempt: int, error: Exception) -> None:
         local.trouble = error
+        unsent = isinstance(error, MoonfsError) and error.unsent
         if isinstance(error, MoonfsError):
-            if attempt == 0 or is_final(error):
+            if (attempt == 0 and not unsent) or is_final(error):
                 self._report(local.name, error)
             if is_final(error):
                 return
-        if isinstance(error, RateLimited):
-            self._uploader.workers.slow_down()
         delay = max(self._uploader.backoff(attempt), getattr(error, "retry_after", None) or 0.0)
+        if unsent:  # no attempt at all: it is told in the status only
+            log.debug("%s waits for its turn: %s", local.name, error)
+            self.schedule(local, attempt, delay)
+            return
         if _is_full(error):
             delay = max(delay, self._uploader.backoff(attempt + _PATIENT))
         log.warning("%s is not uploaded yet, next try in %.0f s: %s", local.name, delay, error)

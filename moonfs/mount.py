@@ -42,6 +42,7 @@ from moonfs.remote import Remote
 from moonfs.server.embed import EmbedError, attach
 from moonfs.spool import Spool
 from moonfs.texts import Texts
+from moonfs.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
@@ -229,11 +230,15 @@ class _Drive:
             _log_to(self._log_path, debug=settings.debug)
         self._stack.callback(os.close, _lock(state / "lock", self._point))
         self._account = hosted or self._embed(state)
+        traffic = Traffic(settings.requests)
         client = Client(
             self._account.base_url,
             self._account.key,
             socket=self._account.socket,
             timeouts=_timeouts(settings),
+            # As many as the gate lets pass: readers exceed the limit by a quarter, and a probe by one.
+            max_connections=settings.requests + settings.requests // 4 + 1,
+            traffic=traffic,
         )
         self._stack.callback(client.close)
         plain = settings.content == "text"
@@ -246,6 +251,7 @@ class _Drive:
             listing_ttl=settings.listing_ttl,
             content_cache=settings.content_cache,
             plain=plain,
+            traffic=traffic,
         )
         remote.verify(min(VERIFY_SECONDS, settings.timeout))
         journal = Journal(state / "journal.db")
@@ -263,6 +269,7 @@ class _Drive:
             errno_name=operations.errno_name,
         )
         self._stack.callback(self._filesystem.close)
+        self._stack.callback(traffic.close)  # first, so that no worker waits for its turn any more
         self._stack.callback(self._drain)
         self._filesystem.recover()
 

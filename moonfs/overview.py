@@ -1,4 +1,4 @@
-"""What the drive says of itself in `status.json`: quota, listing, queue, caches; no request is sent for it.
+"""What the drive says of itself in `status.json`: quota, listing, queue, traffic, caches; no request is sent for it.
 
 **Threading:** any thread may call; the filesystem's lock is taken for a moment.
 """
@@ -71,6 +71,7 @@ def overview(
                 if file.failure and file.failed
             ],
         },
+        "traffic": account.traffic.summary(),
         "caches": {
             "content": {
                 "bytes": contents.used,

@@ -66,7 +66,7 @@ class Versions:
         self._attributes = attributes
         account.on_gone = self._forget
         self.uploader = Uploader(
-            _Service(self, account), journal, uploads=settings.uploads, deadline=settings.upload_timeout
+            _Service(self, account), journal, workers=settings.requests, deadline=settings.upload_timeout
         )
         self._disowned = Disowned(
             account=account, space=space, journal=journal, attributes=attributes, uploader=self.uploader, lock=lock
@@ -328,6 +328,7 @@ class _Service:
         self.relist = account.relist
         self.same_text = account.same_text
         self.now = account.now
+        self.hold = account.traffic.hold
 
     def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
         """Take the uploader's success over, for a waiting writer or from the background."""

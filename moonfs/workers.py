@@ -1,6 +1,7 @@
 """Background work: tasks with a due time, a bounded number at once, asleep while there is nothing to do (L4).
 
 It knows nothing of files; a task is a function that reports its own failures and asks to be run again if need be.
+While the whole work is on hold, as in an outage, no task starts, so that none fails for nothing.
 
 **Threading:** any thread may submit; tasks run in threads of their own, which start when they are needed.
 """
@@ -28,10 +29,10 @@ class _Task:
 class Workers:
     """A queue of tasks and the threads that run them."""
 
-    def __init__(self, limit: int) -> None:
-        """Run at most `limit` tasks at once."""
-        self._most = limit
+    def __init__(self, limit: int, hold: Callable[[], float] = lambda: 0.0) -> None:
+        """Run at most `limit` tasks at once; `hold()` returns for how many seconds none had better start, at once."""
         self._limit = limit
+        self._hold = hold
         lock = threading.RLock()
         self._cond = threading.Condition(lock)
         self._watch = threading.Condition(lock)
@@ -54,19 +55,6 @@ class Workers:
                 self._wake_one()
             self._staff()
 
-    def slow_down(self) -> None:
-        """Halve what runs at once: the service asked for less (429)."""
-        with self._cond:
-            self._limit = max(1, self._limit // 2)
-
-    def speed_up(self) -> None:
-        """Allow one more at once, up to the limit given at the start."""
-        with self._cond:
-            if self._limit < self._most:
-                self._limit += 1
-                self._staff()
-                self._wake_one()
-
     @property
     def waiting(self) -> int:
         """How many tasks are waiting or running."""
@@ -85,7 +73,7 @@ class Workers:
 
     def _staff(self, busy: int = 0) -> None:
         """Start threads while more tasks than idle threads are there; `busy` of the idle ones are taken already."""
-        while self._idle - busy < len(self._tasks) and len(self._threads) < self._most:
+        while self._idle - busy < len(self._tasks) and len(self._threads) < self._limit:
             thread = threading.Thread(target=self._work, name="moonfs-worker", daemon=True)
             self._threads.append(thread)
             self._idle += 1
@@ -113,10 +101,12 @@ class Workers:
         One idle thread at a time keeps watch for the first task to be due; it wakes the next one when it takes it.
         """
         while not self._closing:
-            if not self._tasks or self._running >= self._limit or self._watched:
+            if not self._tasks or self._watched:
                 self._cond.wait()
                 continue
             delay = self._tasks[0].due - time.monotonic()
+            if delay <= 0:
+                delay = self._hold()
             if delay <= 0:
                 self._running += 1
                 task = heapq.heappop(self._tasks)

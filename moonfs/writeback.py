@@ -10,8 +10,8 @@ text proves equal.
 
 It is given the calls it makes on the service and knows no names on the drive, no handles and no HTTP.
 
-**Threading:** any thread may call anything; at most `uploads` uploads run at once. `close` ends the workers and every
-wait for a repeat.
+**Threading:** any thread may call anything. How many uploads run at once is not decided here but for the workers.
+`close` ends the workers and every wait for a repeat.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from moonfs.errors import (
     NotFound,
     Overtaken,
     QuotaExceeded,
+    RateLimited,
     ServiceError,
-    TimedOut,
     UnsupportedType,
 )
 from moonfs.journal import Intent, Journal
@@ -52,6 +52,8 @@ TWIN_CHECK: Final = 30.0
 DOUBT_SECONDS: Final = 900.0
 #: Unanswered attempts of one `store`; the next one is the writer's, or a worker's after a pause.
 ATTEMPTS: Final = 5
+#: Searches for an unanswered attempt that are not sent because of an outage, before the doubt is left to a later try.
+_KEPT_BACK: Final = 2
 
 
 class Service(Protocol):
@@ -60,7 +62,7 @@ class Service(Protocol):
     def upload(self, spool: SpoolFile, filename: str, purpose: str, deadline: float) -> FileObject:
         """Send the bytes once; an error with `maybe_stored` leaves the outcome open."""
 
-    def delete(self, file_id: str) -> None:
+    def delete(self, file_id: str, *, background: bool = False) -> None:
         """Delete on the service and in the listing."""
 
     def known(self) -> Mapping[str, FileObject]:
@@ -74,6 +76,9 @@ class Service(Protocol):
 
     def now(self) -> float:
         """Unix time by the service's clock, in seconds."""
+
+    def hold(self) -> float:
+        """Seconds for which background work had better not start; asked with a lock held, so it waits for nothing."""
 
     def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
         """Record that `intent` is on the service; return what must be deleted now, which is journaled."""
@@ -91,6 +96,10 @@ def purposes(name: str, purpose: str) -> tuple[str, ...]:
     return (wire.FILE_EXTRACT,)
 
 
+class _OutageError(Exception):
+    """The service is known not to answer."""
+
+
 class Uploader:
     """The uploader of one account."""
 
@@ -99,17 +108,16 @@ class Uploader:
         service: Service,
         journal: Journal,
         *,
-        uploads: int,
+        workers: int,
         deadline: float,
         backoff: Callable[[int], float] = lambda attempt: min(60.0, 0.5 * 2**attempt) * random.uniform(0.5, 1.0),
     ) -> None:
-        """`deadline` is seconds for one `store`; `backoff(attempt)` is seconds before a repeat."""
+        """`workers` is how many threads, `deadline` seconds for a `store`, `backoff(attempt)` seconds to a repeat."""
         self._service = service
         self._journal = journal
         self._deadline = deadline
         self.backoff = backoff
-        self._slots = threading.BoundedSemaphore(uploads)
-        self.workers = Workers(uploads)
+        self.workers = Workers(workers, service.hold)
         self._unsettled: dict[str, list[Intent]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -126,10 +134,9 @@ class Uploader:
             MoonfsError: refused, or not confirmed before the deadline.
         """
         limit = time.monotonic() + self._deadline
-        if not self._slots.acquire(timeout=self._deadline):
-            raise TimedOut(f"{intent.name} waited {self._deadline:.0f} s for other uploads to end.")
-        try:
+        with self._lock:
             self.active += 1
+        try:
             file = self._adopt_earlier(intent) or self._try_purposes(intent, spool, limit)
             try:
                 surplus = self._service.stored(intent, file)
@@ -138,31 +145,34 @@ class Uploader:
                 intent.unanswered = max(1, intent.unanswered)
                 self.remember_doubt(intent, intent.name)
                 raise
-            self.uploaded += 1
+            with self._lock:
+                self.uploaded += 1
         finally:
-            self.active -= 1
-            self._slots.release()
+            with self._lock:
+                self.active -= 1
         for file_id in surplus:
             self.delete_queued(file_id)
         return file
 
-    def delete(self, file_id: str) -> None:
+    def delete(self, file_id: str, *, background: bool = False) -> None:
         """Delete `file_id` on the service now (W8); a 404 counts as done.
 
         Raises:
             MoonfsError: it was not deleted.
         """
         with contextlib.suppress(NotFound):
-            self._service.delete(file_id)
+            self._service.delete(file_id, background=background)
         self._journal.deleted(file_id)
 
     def delete_queued(self, file_id: str, attempt: int = 0) -> None:
         """Delete an id that stands in the journal; on failure once more later (W4)."""
         try:
-            self.delete(file_id)
+            self.delete(file_id, background=True)
         except MoonfsError as error:
-            log.warning("Cannot delete %s yet: %s", file_id, error)
-            self.workers.submit(lambda: self.delete_queued(file_id, attempt + 1), self.backoff(attempt + 3))
+            log.log(logging.DEBUG if error.unsent else logging.WARNING, "Cannot delete %s yet: %s", file_id, error)
+            tried = attempt if error.unsent else attempt + 1
+            delay = max(self.backoff(attempt + 3), error.retry_after or 0.0)
+            self.workers.submit(lambda: self.delete_queued(file_id, tried), delay)
 
     def delete_later(self, ids: Iterable[str]) -> None:
         """Delete `ids`, which stand in the journal, in the background until they are gone (W4, W8)."""
@@ -225,7 +235,11 @@ class Uploader:
                     raise
                 intent.unanswered += 1
                 log.warning("The upload of %s ended without an answer: %s", intent.name, error)
-                found = self._settle(intent, attempt, limit)
+                try:
+                    found = self._settle(intent, attempt, limit)
+                except _OutageError:
+                    self.remember_doubt(intent, intent.name)
+                    raise error from None
                 if found is None:
                     late = time.monotonic() + self.backoff(attempt) > limit
                     if late or attempt + 1 >= ATTEMPTS or self._stopping.is_set():
@@ -250,7 +264,11 @@ class Uploader:
         """Look for the outcome of an unanswered attempt, now and once more after a pause (W3).
 
         Returns None when it is not there, or when the time is up: then the doubt stays.
+
+        Raises:
+            _OutageError: there is nobody to ask (E2); the doubt stays.
         """
+        kept_back = 0
         for pause in (0.0, self.backoff(attempt)):
             wait = pause
             while True:
@@ -261,6 +279,9 @@ class Uploader:
                     break
                 except MoonfsError as error:
                     # Without a listing a repeat could make a second copy: wait for one.
+                    kept_back += error.unsent and not isinstance(error, RateLimited)
+                    if kept_back >= _KEPT_BACK:
+                        raise _OutageError from error
                     log.warning("Cannot see yet whether %s arrived: %s", intent.name, error)
                     wait = self.backoff(attempt + 1)
             if found is not None:

@@ -100,14 +100,18 @@ def run(
         gated: whether `attempt` itself waits after a 429, in its place among all calls.
 
     Raises:
-        MoonfsError: that of the last attempt.
+        MoonfsError: that of the last attempt; of a 429 whose repeat was not sent, the service's own (E1).
     """
     failures = 0
+    said: RateLimited | None = None
     while True:
         try:
             return attempt(failures)
         except MoonfsError as error:
             limited = isinstance(error, RateLimited)
+            if limited and error.unsent and said is not None:
+                raise said from None
+            said = error if isinstance(error, RateLimited) else None
             wait = 0.0 if gated and limited else retry.backoff.wait(failures, error, retry.jitter())
             failures += 1
             spent = failures >= retry.backoff.attempts and not limited

@@ -15,20 +15,28 @@ from moonfs.originals import Originals
 from moonfs.remote import Remote
 from moonfs.spool import Spool
 from moonfs.texts import Texts
+from moonfs.traffic import Traffic
 from tests.faults.server import FaultServer
 
 
 @contextlib.contextmanager
-def filesystem(server: FaultServer, home: Path, **settings: object) -> Iterator[Filesystem]:
-    """Wire a filesystem as `mount` does, without a lock and a log."""
+def filesystem(server: FaultServer, home: Path, *, minute: float = 60.0, **settings: object) -> Iterator[Filesystem]:
+    """Wire a filesystem as `mount` does, without a lock and a log; a minute of rates lasts `minute` seconds."""
     chosen = Settings(**settings)  # type: ignore[arg-type]
     with contextlib.ExitStack() as stack:
-        client = Client(server.base_url, server.key)
+        traffic = Traffic(chosen.requests, minute=minute)
+        client = Client(server.base_url, server.key, traffic=traffic)
         stack.callback(client.close)
         attributes = Attributes(home / "attributes.db")
         stack.callback(attributes.close)
-        texts = Texts(make_private(home / "texts"), chosen.text_cache)
-        account = Remote(client, attributes, texts, listing_ttl=chosen.listing_ttl, content_cache=chosen.content_cache)
+        account = Remote(
+            client,
+            attributes,
+            Texts(make_private(home / "texts"), chosen.text_cache),
+            listing_ttl=chosen.listing_ttl,
+            content_cache=chosen.content_cache,
+            traffic=traffic,
+        )
         account.verify(10)
         journal = Journal(home / "journal.db")
         stack.callback(journal.close)
@@ -41,6 +49,7 @@ def filesystem(server: FaultServer, home: Path, **settings: object) -> Iterator[
             attributes=attributes,
         )
         stack.callback(made.close)
+        stack.callback(traffic.close)
         made.recover()
         yield made
 

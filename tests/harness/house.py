@@ -27,6 +27,7 @@ from moonfs.originals import Originals
 from moonfs.remote import Remote
 from moonfs.spool import Spool, SpoolFile
 from moonfs.texts import Texts
+from moonfs.traffic import Ticket
 from moonfs.wire import FileObject
 from tests.harness import direct
 from tests.harness.rest import at_rest
@@ -56,7 +57,7 @@ class Account:
         self.files[file_id], self.bodies[file_id] = file, data
         return file
 
-    def list(self, *, deadline: float | None = None) -> list[FileObject]:
+    def list(self, *, deadline: float | None = None, ticket: Ticket | None = None) -> list[FileObject]:
         return list(self.files.values())
 
     def upload(self, source: BinaryIO, *, filename: str, size: int, purpose: str, deadline: float) -> FileObject:
@@ -76,13 +77,13 @@ class Account:
             raise errors.NotFound("gone", status=404)
         return self.files[file_id]
 
-    def delete(self, file_id: str, *, deadline: float | None = None) -> None:
+    def delete(self, file_id: str, *, deadline: float | None = None, ticket: Ticket | None = None) -> None:
         if self.delete_error is not None:
             raise self.delete_error
         if self.files.pop(file_id, None) is None:
             raise errors.NotFound("gone", status=404)
 
-    def content(self, file_id: str) -> bytes:
+    def content(self, file_id: str, *, ticket: Ticket | None = None) -> bytes:
         if self.content_error is not None:
             raise self.content_error
         return b"text of " + self.bodies[file_id]

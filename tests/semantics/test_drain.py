@@ -56,7 +56,7 @@ def test_umount_waits_for_what_is_pending(faulty: Callable[..., Faulty], service
 
 def test_the_progress_of_an_umount(faulty: Callable[..., Faulty], service: FaultServer) -> None:
     """L2: on a terminal: how many files, how many bytes of how many, at which rate, and the time that is left."""
-    drive = faulty("write_back", "uploads=1").drive
+    drive = faulty("write_back", "requests=1").drive
     gates = [Gate(), Gate()]
     service.script("upload", gates[0].before, gates[1].before)
     copy_in(drive)

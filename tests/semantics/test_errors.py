@@ -68,7 +68,6 @@ CONTENT: dict[str, tuple[Fault, int]] = {
     "404": (refused(404, "The requested resource was not found", "resource_not_found_error"), errno.ENOENT),
     "400": (refused(400, "no"), errno.EINVAL),
     "plan": (refused(429, *PLAN), errno.EDQUOT),
-    "429": (rate_limited("100"), errno.EAGAIN),
     "extraction failed": (refused(500, "extract task failed: failed", "server_error"), errno.EIO),
     "nothing": (empty(200), errno.EIO),
     "redirect": (redirect("https://elsewhere.example/"), errno.EIO),
@@ -110,6 +109,26 @@ def test_a_text_that_cannot_be_had(both: Faulty, case: str) -> None:
         line = both.drive.errors()[-1]
         assert (line["errno"], line["operation"]) == (errno.errorcode[code], "open")
     assert os.listdir(both.drive.point) == ["a.txt", "a.txt.content"], "the list has the file, whatever its text is"
+
+
+def test_a_text_that_cannot_be_had_for_now(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """Table: 429 with a pause beyond every patience: EAGAIN at once, for whatever else needs the service too; what is
+    known stays listed and can be looked at."""
+    service.add("a.txt", b"theirs")
+    drive = faulty("listing_ttl=0").drive
+    service.script("content", rate_limited("100"))
+    with fails(errno.EAGAIN):
+        (drive / "a.txt.content").read_bytes()
+    assert (drive.errors()[-1]["errno"], drive.errors()[-1]["http_status"]) == ("EAGAIN", 429)
+    with fails(errno.EAGAIN):
+        (drive / "a.txt.content").read_bytes()
+    with fails(errno.EAGAIN):
+        (drive / "a.txt").unlink()
+    assert os.listdir(drive.point) == ["a.txt", "a.txt.content"] and (drive / "a.txt").stat().st_size == 6
+    assert service.count("content") == 1 and service.count("delete") == 0
+    traffic = drive.status()["traffic"]
+    assert traffic["pause"] > 60 and traffic["refusals"] == 1
+    assert "paused for" in drive.command("status", str(drive.point)).stdout
 
 
 def test_a_text_whose_file_was_deleted_elsewhere(faulty: Callable[..., Faulty], service: FaultServer) -> None:
@@ -277,8 +296,8 @@ def test_a_stuck_upload_can_be_deleted(faulty: Callable[..., Faulty], service: F
 
 
 def test_many_stuck_uploads(faulty: Callable[..., Faulty], service: FaultServer) -> None:
-    """E2: more uploads hang than there are slots; looking still works, and in the end all arrive."""
-    drive = faulty("uploads=2").drive
+    """E2: more uploads hang than may be sent at once; looking still works, and in the end all arrive."""
+    drive = faulty("requests=2").drive
     gates = [Gate() for _ in range(12)]
     service.script("upload", *[gate.before for gate in gates])
     # Writers of their own process: a fork of ours would inherit their descriptors, and wait at its exec to flush them.

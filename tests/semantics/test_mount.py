@@ -198,7 +198,7 @@ def test_two_accounts_at_once(faulty: Callable[..., Faulty], service: FaultServe
     assert service.names() == ["a.txt"]
 
 
-@pytest.mark.parametrize("options", ["nonsense", "timeout=", "timeout=-1", "purpose=cat", "uploads=0", "umask=9"])
+@pytest.mark.parametrize("options", ["nonsense", "timeout=", "timeout=-1", "purpose=cat", "requests=0", "umask=9"])
 def test_an_option_that_makes_no_sense(drive: Drive, options: str) -> None:
     """L1: says which option, before anything else is looked at."""
     assert options.partition("=")[0] in refusal(drive, options)

@@ -389,3 +389,19 @@ def test_a_time_that_is_set_leaves_an_open_outcome_known(house: House) -> None:
     drive.fs.utimens("/a.txt", 5)
     (row,) = drive.journal.intents()
     assert row.started > 0 and row.mtime_ns == 5
+
+
+def test_what_was_kept_back_is_no_attempt(house: House) -> None:
+    """E1, E2: what an outage or a full minute keeps back is told nobody and burns nothing; a failure is told."""
+    drive = house.build(write_back=True)
+    kept_back = [errors.Unreachable("away", unsent=True), errors.RateLimited("later", unsent=True, retry_after=0.01)]
+    house.account.script = [*kept_back, errors.Unreachable("no connection"), *kept_back]
+    told: list[str] = []
+    tries: list[int] = []
+    drive.fs._versions._flights._report = lambda name, error: told.append(f"{name}: {error}")
+    drive.uploader.backoff = lambda attempt: tries.append(attempt) or 0.0  # type: ignore[method-assign,func-returns-value]
+    record(drive, "a.txt", b"bytes", states.PENDING)
+    drive.start()
+    at_rest(drive.uploader.workers)
+    assert house.account.shown() == {"a.txt": b"bytes"} and house.account.uploads == 6
+    assert told == ["a.txt: no connection"] and tries == [0, 0, 0, 1, 1]

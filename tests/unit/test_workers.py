@@ -100,26 +100,25 @@ def test_no_more_at_once_than_allowed(crew: Crew) -> None:
     assert crew.most == 3 and len(crew.workers._threads) <= 3
 
 
-@pytest.mark.parametrize("crew", [4], indirect=True)
-def test_less_at_once_on_request_and_more_again(crew: Crew) -> None:
-    """Errors, 429: halved, never below one; then one more at a time, never above what was given."""
-    crew.workers.slow_down()
-    crew.submit(20)
-    until(lambda: crew.running == 2)
-    never(lambda: crew.running > 2)
-    for _ in range(3):
-        crew.workers.slow_down()
-    crew.let(1)
-    until(lambda: crew.done == 1)
-    never(lambda: crew.running > 1)
-    crew.workers.speed_up()
-    until(lambda: crew.running == 2)
-    for _ in range(9):
-        crew.workers.speed_up()
-    until(lambda: crew.running >= 3)
-    crew.submit(1)
-    until(lambda: crew.running == 4)
-    never(lambda: crew.running > 4)
+def test_nothing_starts_while_the_work_is_on_hold() -> None:
+    """E2: in an outage tasks that are due wait instead of failing; afterwards they run in their order."""
+    asked, free = threading.Semaphore(0), threading.Event()
+    done: list[int] = []
+
+    def hold() -> float:
+        asked.release()
+        return 0.0 if free.is_set() else 0.01
+
+    crew = Workers(1, hold)
+    for number in range(3):
+        crew.submit(lambda number=number: done.append(number))  # type: ignore[misc]
+    for _ in range(5):
+        assert asked.acquire(timeout=5)
+    assert done == [] and crew.waiting == 3
+    free.set()
+    until(lambda: crew.waiting == 0)
+    assert done == [0, 1, 2]
+    crew.close()
 
 
 @pytest.mark.parametrize("crew", [2], indirect=True)

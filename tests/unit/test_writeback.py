@@ -38,7 +38,7 @@ class Service:
         self.told: list[tuple[Any, ...]] = []
         self.clock = 1000.0
         self.gate: threading.Event | None = None
-        self.busy = self.most = 0
+        self.in_background: list[bool] = []
         self.lock = threading.Lock()
 
     def add(self, name: str, data: bytes, purpose: str = "file-extract", created_at: int | None = None) -> FileObject:
@@ -53,23 +53,21 @@ class Service:
         assert deadline > 0
         self.sent.append((filename, purpose))
         with self.lock:
-            self.busy += 1
-            self.most = max(self.most, self.busy)
             step = self.script.pop(0) if self.script else None
-        try:
-            if self.gate is not None:
-                assert self.gate.wait(10)
-            if isinstance(step, MoonfsError):
-                raise step
-            file = self.add(filename, spool.read(10_000, 0), purpose)
-            if step == "lost":
-                raise doubt()
-            return file
-        finally:
-            with self.lock:
-                self.busy -= 1
+        if self.gate is not None:
+            assert self.gate.wait(10)
+        if isinstance(step, MoonfsError):
+            raise step
+        file = self.add(filename, spool.read(10_000, 0), purpose)
+        if step == "lost":
+            raise doubt()
+        return file
 
-    def delete(self, file_id: str) -> None:
+    def hold(self) -> float:
+        return 0.0
+
+    def delete(self, file_id: str, *, background: bool = False) -> None:
+        self.in_background.append(background)
         if self.delete_errors:
             raise self.delete_errors.pop(0)
         self.deleted.append(file_id)
@@ -117,7 +115,7 @@ class Desk:
         self.uploader = self.make()
 
     def make(self, **other: Any) -> Uploader:
-        chosen = {"uploads": 4, "deadline": 5.0, "backoff": lambda _attempt: 0.0, **other}
+        chosen = {"workers": 4, "deadline": 5.0, "backoff": lambda _attempt: 0.0, **other}
         uploader = Uploader(self.service, self.journal, **chosen)
         self.uploaders.append(uploader)
         return uploader
@@ -295,7 +293,7 @@ def test_an_overwrite_deletes_after_it_is_confirmed(desk: Desk) -> None:
     order: list[str] = []
     stored, delete = desk.journal.stored, desk.service.delete
     desk.journal.stored = lambda *a: (order.append("journal"), stored(*a))[1]  # type: ignore[method-assign]
-    desk.service.delete = lambda i: (order.append("delete"), delete(i))[1]  # type: ignore[method-assign]
+    desk.service.delete = lambda i, background: (order.append("delete"), delete(i))[1]  # type: ignore[method-assign]
     file = desk.store(replaces=frozenset({old.id}))
     assert list(desk.service.files) == [file.id] and order == ["journal", "delete"]
     assert desk.journal.deletions() == [] and desk.journal.intents() == []
@@ -332,7 +330,7 @@ def test_at_the_limit_the_old_version_makes_room(desk: Desk) -> None:
     desk.service.script = [refusal(errors.QuotaExceeded)]
     seen: list[str] = []
     delete = desk.service.delete
-    desk.service.delete = lambda i: (seen.extend(e.state for e in desk.journal.intents()), delete(i))[1]  # type: ignore[method-assign]
+    desk.service.delete = lambda i, background: (seen.extend(e.state for e in desk.journal.intents()), delete(i))[1]  # type: ignore[method-assign]
     file = desk.store(replaces=frozenset({old.id}))
     assert list(desk.service.files) == [file.id] and seen == [states.PENDING]
     assert desk.journal.intents() == []
@@ -404,41 +402,47 @@ def test_a_failing_listing_keeps_the_doubt(desk: Desk) -> None:
     assert len(desk.service.files) == 1 and len(desk.service.sent) == 1
 
 
-def test_no_more_uploads_at_once_than_allowed(desk: Desk) -> None:
-    """`uploads` is a bound, and those beyond it wait."""
-    desk.service.gate = threading.Event()
-    uploader = desk.make(uploads=2)
-    work = [desk.intent(f"{number}.txt") for number in range(6)]
-    threads = [threading.Thread(target=uploader.store, args=pair) for pair in work]
-    for thread in threads:
-        thread.start()
-    while desk.service.busy < 2:
-        time.sleep(0.001)
-    desk.service.gate.set()
-    for thread in threads:
-        thread.join(10)
-    assert desk.service.most == 2 and len(desk.service.files) == 6 and uploader.active == 0
+def outage() -> MoonfsError:
+    return errors.Unreachable("gone", unsent=True)
 
 
-def test_waiting_for_a_slot_ends_with_the_deadline(desk: Desk) -> None:
-    """E2: every operation has a deadline, also the one that waits for others."""
-    uploader = desk.make(uploads=1, deadline=0.05)
-    assert uploader._slots.acquire()
-    with pytest.raises(errors.TimedOut):
-        uploader.store(*desk.intent())
-    uploader._slots.release()
-    assert uploader.store(*desk.intent()).filename == "a.txt"
+def test_an_outage_ends_the_search_for_an_upload_in_doubt(desk: Desk) -> None:
+    """E2, W3: nobody can say what became of it: the close fails with the upload's error, and nothing is repeated."""
+    desk.service.script, desk.service.list_errors = ["lost"], [outage()] * 1000
+    with pytest.raises(errors.Unreachable, match="broke off"):
+        desk.uploader.store(*desk.intent())
+    assert len(desk.service.sent) == 1 and len(desk.service.list_errors) == 998
+    desk.service.list_errors = []
+    desk.uploader.store(*desk.intent())
+    assert len(desk.service.sent) == 1 and len(desk.service.files) == 1, "the doubt is remembered"
+
+
+def test_a_probe_that_finds_the_service_saves_the_search(desk: Desk) -> None:
+    """W3: one refusal may come while the breaker looks for the end of the outage."""
+    desk.service.script, desk.service.list_errors = ["lost"], [outage()]
+    assert desk.uploader.store(*desk.intent()).filename == "a.txt"
+    assert len(desk.service.sent) == 1
+
+
+def test_deletions_in_the_background_give_way(desk: Desk) -> None:
+    """E2: somebody waits for a deletion in write-through, nobody for what an overwrite leaves."""
+    for name in "ab":
+        desk.service.add(name, b"x")
+    desk.uploader.delete("id0")
+    desk.journal.delete_later("id1")
+    desk.uploader.delete_queued("id1")
+    assert desk.service.in_background == [False, True]
 
 
 @pytest.mark.parametrize("problem", [refusal(), doubt(), errors.TimedOut("x")], ids=lambda e: type(e).__name__)
-def test_a_failure_gives_its_slot_back(desk: Desk, problem: MoonfsError) -> None:
-    """E2: failures do not use the uploads up."""
-    uploader = desk.make(uploads=1, deadline=0.02)
+def test_a_failure_is_over(desk: Desk, problem: MoonfsError) -> None:
+    """N5: what failed is not under way any more."""
+    uploader = desk.make(workers=1, deadline=0.02)
     for _ in range(3):
         desk.service.script = [problem] * 1000
         with pytest.raises(MoonfsError):
             uploader.store(*desk.intent())
-    assert uploader.active == 0 and uploader._slots.acquire(timeout=0)
+    assert uploader.active == 0
 
 
 def test_deletions_are_repeated_until_they_are_done(desk: Desk) -> None:
@@ -605,9 +609,9 @@ def test_an_idle_uploader_has_no_thread(desk: Desk) -> None:
     assert desk.uploader.workers._threads == []
 
 
-def test_a_journal_that_fails_gives_the_slot_back(desk: Desk) -> None:
-    """W7, E2: a full local disk is the writer's error and blocks nobody else."""
-    uploader = desk.make(uploads=1)
+def test_a_journal_that_fails_ends_the_upload(desk: Desk) -> None:
+    """W7: a full local disk is the writer's error, and the upload is not under way any more."""
+    uploader = desk.make(workers=1)
     intent, spool = desk.intent(replaces=frozenset({"old"}))
 
     def full(*_args: Any) -> None:
@@ -616,4 +620,4 @@ def test_a_journal_that_fails_gives_the_slot_back(desk: Desk) -> None:
     desk.journal.attempt = full  # type: ignore[method-assign,assignment]
     with pytest.raises(OSError):
         uploader.store(intent, spool)
-    assert uploader.active == 0 and uploader._slots.acquire(timeout=0)
+    assert uploader.active == 0
