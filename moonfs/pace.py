@@ -1,6 +1,6 @@
 """How much the service takes: requests at once, requests a minute, and pauses, all learned from its 429s.
 
-*At once* is a window as TCP has it: it grows by one with each answer that found it in use until the first 429, halves
+*At once* is a window much as TCP has it: it grows with each answer that found it in use until the first 429, halves
 at a 429 and grows by one a round from there. *A minute* has no bound until the service refuses a request that was
 alone under way, twice in a row: then the rate was too high, and what it answered in the past minute is what it takes
 in a minute. A bucket that refills would let twice that through after a rest, where the service looks back over the
@@ -26,6 +26,8 @@ MEMORY: Final = 300.0
 #: short for the lowest tier.
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
+#: By how much an answer widens the window before the first 429: fourfold in a round, from 8 to 32 in one.
+_FAST: Final = 3
 #: Answers of the past minute that are counted; nobody is that fast over a network.
 _COUNTED: Final = 20_000
 
@@ -135,7 +137,9 @@ class Pace:
             self._cuts = 0
         if in_use and self.limit < self.most:
             self._growth += 1
-            if self._refused_at is None or self._growth >= self.limit:
+            if self._refused_at is None:
+                self.limit = min(self.limit + _FAST, self.most)
+            elif self._growth >= self.limit:
                 self.limit += 1
                 self._growth = 0
 
