@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Final
 
 from moonfs import names
 from moonfs.attributes import Attributes
@@ -35,10 +34,6 @@ from moonfs.wire import FileObject
 from moonfs.writeback import Uploader
 
 log = logging.getLogger(__name__)
-
-#: Seconds between a close and its upload in write-back: who goes on writing uploads once, and a copy of many files is
-#: over before the uploads of the first ones take the processor.
-LINGER: Final = 0.05
 
 
 class Versions:
@@ -138,7 +133,7 @@ class Versions:
                 return
             self._check_type(local)
             self._promises.upload(local)
-        self._flights.schedule(local, delay=LINGER)
+        self._flights.schedule(local, delay=self.uploader.promised())
 
     def _check_type(self, local: LocalFile) -> None:
         """Refuse at its close what the service is known to refuse (N7), and keep it; the file's lock must be held."""
@@ -310,7 +305,7 @@ class Versions:
                 self.delete_later(local.replaces)
                 local.replaces = frozenset()
         if not stays:
-            self._flights.schedule(local, delay=LINGER)
+            self._flights.schedule(local, delay=self.uploader.promised())
 
     def pending(self) -> list[LocalFile]:
         """Return the files that are acknowledged and not on the service yet, failed ones left out; lock held."""

@@ -52,6 +52,10 @@ TWIN_CHECK: Final = 30.0
 DOUBT_SECONDS: Final = 900.0
 #: Unanswered attempts of one `store`; the next one is the writer's, or a worker's after a pause.
 ATTEMPTS: Final = 5
+#: Seconds between the last close of many and the first upload in write-back: who goes on writing uploads once, and a
+#: copy of many files is over before uploads take the processor. And how long such a copy puts its uploads off.
+LINGER: Final = 0.05
+LONGEST_LINGER: Final = 0.3
 #: Searches for an unanswered attempt that are not sent because of an outage, before the doubt is left to a later try.
 _KEPT_BACK: Final = 2
 
@@ -117,12 +121,28 @@ class Uploader:
         self._journal = journal
         self._deadline = deadline
         self.backoff = backoff
-        self.workers = Workers(workers, service.hold)
+        self.workers = Workers(workers, self._hold)
         self._unsettled: dict[str, list[Intent]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._burst = self._last = float("-inf")
         self.active = 0
         self.uploaded = 0
+
+    def promised(self) -> float:
+        """Note that bytes were promised just now (W2), and return the seconds until their upload may begin.
+
+        While promises follow one another, no upload begins, for `LONGEST_LINGER` at most.
+        """
+        now = time.monotonic()
+        if now - self._last > LINGER:
+            self._burst = now
+        self._last = now
+        return LINGER
+
+    def _hold(self) -> float:
+        lull = min(self._last + LINGER, self._burst + LONGEST_LINGER) - time.monotonic()
+        return max(lull, self._service.hold())
 
     def store(self, intent: Intent, spool: SpoolFile) -> FileObject:
         """Upload `intent`, delete what it replaces, and return the new file.

@@ -36,10 +36,10 @@ class Account:
         assert self.pace.per_minute == rate
 
 
-def test_the_window_doubles_with_each_round_that_fills_it() -> None:
-    """Errors: from 8 at once to 32 in two rounds, and no further."""
+def test_the_window_grows_with_each_round_that_fills_it() -> None:
+    """Errors: from 8 at once to 32 in one round, and no further."""
     account = Account()
-    for expected in (8, 16, 32, 32):
+    for expected in (8, 32, 32):
         assert account.pace.limit == expected
         account.answer(*account.runs(account.pace.limit), others_wait=True)
 
@@ -224,7 +224,7 @@ def test_what_was_learned_only_shrinks_until_it_is_forgotten() -> None:
     assert account.pace.per_minute is None
     limit = account.pace.limit
     account.answer(*account.runs(limit), others_wait=True)
-    assert account.pace.limit == 2 * limit, "and the window doubles again"
+    assert account.pace.limit == 4 * limit, "and the window grows as at first"
 
 
 def test_what_ends_without_a_word_says_nothing() -> None:
