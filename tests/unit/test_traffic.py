@@ -5,6 +5,7 @@ Waits in one thread turn a clock instead of taking time; where threads wait for 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -342,6 +343,32 @@ def test_an_interrupted_wait_leaves_the_queue() -> None:
         assert traffic.summary()["waiting"] == 0
     with traffic.permit(Ticket(), ends=2000, operation="list"):
         pass
+
+
+def test_a_wait_that_is_interrupted_when_its_turn_has_come() -> None:
+    """E2: the turn is given back."""
+    holder = contextlib.ExitStack()
+
+    def interrupt(_event: threading.Event, _seconds: float) -> None:
+        holder.close()
+        raise KeyboardInterrupt
+
+    traffic = Traffic(1, 1, Clock(), wait=interrupt)
+    holder.enter_context(traffic.permit(Ticket(), ends=2000, operation="list"))
+    with pytest.raises(KeyboardInterrupt), traffic.permit(Ticket(), ends=2000, operation="list"):
+        pass
+    assert (traffic.summary()["under_way"], traffic.summary()["waiting"]) == (0, 0)
+
+
+def test_each_turn_of_a_minute_wakes_the_next() -> None:
+    """Nobody makes room for them but the clock, which the first in the queue watches."""
+    with crowd(4, minute=0.2) as here:
+        here.traffic._pace.per_minute = 1
+        for number in range(5):
+            here.call(f"r{number}", within=1000)
+            here.end(f"r{number}")
+        until(lambda: len(here.order) == 5)
+        assert here.order == [f"r{number}" for number in range(5)]
 
 
 def test_close_ends_every_wait() -> None:
