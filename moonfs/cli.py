@@ -310,7 +310,8 @@ def _show(drive: dict[str, Any]) -> None:
         f"text {_size(content['bytes'])} ({content['hits']} hits, {content['misses']} misses), "
         f"originals {_size(caches['originals']['bytes'])}",
     )
-    row("traffic", _traffic(drive["traffic"]))
+    if "traffic" in drive:  # a daemon that was mounted before an update has none
+        row("traffic", _traffic(drive["traffic"]))
     if drive["listing"]["stale_because"]:
         row("listing", f"stale: {drive['listing']['stale_because']}")
     for problem in drive["errors"]:

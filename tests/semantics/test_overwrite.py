@@ -259,7 +259,9 @@ def test_cp_again_after_an_open_outcome(faulty: Callable[..., Faulty], service: 
     with pytest.raises(OSError, match=r"Input/output error|No route to host"):
         (drive / "a.txt").write_text("hello")
     service.unscript("list")
-    drive.run('printf hello > plain; cp plain "$DIR/a.txt"')
+    drive.run("printf hello > plain")
+    # The drive has found that nobody answers (E2), and takes a moment to find that somebody does.
+    wait_until(lambda: drive.shell('cp plain "$DIR/a.txt"').returncode == 0, "the end of the outage is found")
     assert stored(service) == [("a.txt", b"hello")]
     assert os.listdir(drive.point) == ["a.txt", "a.txt.content"]
 
