@@ -86,7 +86,7 @@ class Texts:
                 return None
             self._entries.move_to_end(file_id)
         try:
-            fd = os.open(self._directory / entry.name, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"{self._directory}/{entry.name}", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             self._lose(file_id, entry)
             return None
