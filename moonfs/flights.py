@@ -24,7 +24,7 @@ from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
 from moonfs.errors import MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
 from moonfs.journal import Intent, Journal
-from moonfs.localfile import LocalFile
+from moonfs.localfile import NEVER, LocalFile
 from moonfs.namespace import Namespace
 from moonfs.originals import Originals
 from moonfs.promises import Promises
@@ -225,6 +225,8 @@ class Flights:
                 local.commit(spool, flight.generation)
                 local.journaled = local.failure = local.trouble = None
                 local.private = False
+                if local.clean:
+                    local.stored = NEVER  # under its new name the service does not have it
                 local.replaces |= intent.replaces
                 flight.moves, flight.background, flight.replaces = False, True, intent.replaces
             superseded = self._space.move(local, name)

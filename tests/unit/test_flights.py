@@ -98,6 +98,19 @@ def test_a_slow_rename_that_fails_later(house: House, error: MoonfsError, tried_
 
 
 @pytest.mark.usefixtures("hurried")
+def test_a_slow_rename_of_a_stored_file_that_fails_once(house: House) -> None:
+    """W2, W9: what the service has under the old name is promised under the new one; its bytes stay here for that."""
+    drive = house.start()
+    drive.write("a.txt", b"one")
+    house.account.arrived.acquire()
+    house.account.gate, house.account.script = threading.Event(), [errors.ServiceError("503")]
+    drive.fs.rename("/a.txt", "/b.txt")
+    land(house, drive)
+    assert house.account.shown() == {"b.txt": b"one"} and drive.ls() == ["b.txt"] and drive.read("b.txt") == b"one"
+    assert drive.journal.intents() == [] and drive.spooled() == 0
+
+
+@pytest.mark.usefixtures("hurried")
 def test_a_rename_behind_a_stuck_upload_of_the_same_file(house: House) -> None:
     """E2: it does not wait for what it replaces; one copy, under the new name."""
     drive = house.start()
