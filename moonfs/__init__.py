@@ -7,8 +7,9 @@ A module imports only from lines below its own; modules on one line do not know 
     operations · mountpoints                  the FUSE adapter with the one errno boundary · the mount table
     filesystem                                what the drive is: every promise about paths and handles; no errno
     overview · control                        what the drive says of itself · the directory `.moonfs`
-    versions                                  the life of a written file: made safe, given up, renamed, at rest
-    flights                                   its versions on their way to the service, and what becomes of them
+    renames · removals                        how names change hands, and purposes with them · how they go
+    versions · overlay                        the life of a written file · local files laid over remote ones
+    flights · shown                           its versions on their way to the service · what `stat` shows
     promises · recovery                       bytes and intents made durable here · what an earlier run left of them
     disowned                                  uploads that nobody wants any more, and their copies
     writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits
@@ -18,6 +19,7 @@ A module imports only from lines below its own; modules on one line do not know 
     listing · contents · originals            caches: the account's files · their texts · own bytes
     readahead · prefetch                      the next texts of whoever reads in order · all that were asked for
     journal · spool · attributes · errorlog   what is on disk: intents · writers' bytes · times, hashes · failures
+    places                                    where a path leads: the root, `.moonfs` and its views of the same files
     names · texts                             untrusted names to names here · texts on disk
     workers · traffic · groupcommit           background tasks · whose request goes first · shared fsyncs
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between

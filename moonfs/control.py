@@ -1,4 +1,7 @@
-"""The directory `.moonfs`, which shows the drive's own state and is in no listing (N5). It touches no network.
+"""What is in `.moonfs` besides the account's files: its directories, the drive's state, and the switch `refresh` (N5).
+
+It is in no listing of the root. Nothing here touches the network; what looks at the account's files through
+`by-id` and `purpose` does so in `filesystem`.
 
 **Threading:** any thread may call anything; the functions that make the bytes bring their own locks.
 """
@@ -7,47 +10,88 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from typing import Final
 
-from moonfs import names
+from moonfs import places
 from moonfs.errors import NotFound, ReadOnly
 from moonfs.handles import ROOT_INODE, Attr, Handle
+from moonfs.places import DIRECTORIES, Place
+
+#: Writing to it drops the listing; it reads as empty.
+REFRESH: Final = "refresh"
+#: The first inode number of its files; below are those of the directories.
+_FILES: Final = ROOT_INODE + 15
 
 
 class Control:
     """The control directory of one mount."""
 
-    def __init__(self, files: Mapping[str, Callable[[], bytes]]) -> None:
-        """`files` names its files and what makes their bytes."""
-        self._files = files
+    def __init__(self, files: Mapping[str, Callable[[], bytes]], refresh: Callable[[], None]) -> None:
+        """`files` names the files that show the drive's state and what makes their bytes; `refresh()` drops the
+        listing."""
+        self._files: dict[str, Callable[[], bytes]] = {**files, REFRESH: lambda: b""}
+        self._refresh = refresh
         self._started_ns = time.time_ns()
 
     def names(self) -> list[str]:
-        """Return the names in it."""
-        return sorted(self._files)
+        """Return the names in `.moonfs`."""
+        return sorted([*self._files, *places.subdirectories(places.CONTROL)])
 
-    def attr(self, directory: str, name: str) -> Attr:
-        """Return what `stat` shows of it or of a file in it.
+    def directory(self, place: Place, changed_ns: int) -> Attr:
+        """Return what `stat` shows of a directory; `changed_ns` is when the account's files changed last."""
+        directory = place.directory
+        fixed = directory in (places.CONTROL, places.PURPOSES)
+        return Attr(
+            0,
+            self._started_ns if fixed else changed_ns,
+            0o500 if fixed else 0o700,
+            ROOT_INODE + DIRECTORIES.index(directory),
+            directory=True,
+            subdirectories=len(places.subdirectories(directory)),
+        )
+
+    def file(self, place: Place) -> Attr:
+        """Return what `stat` shows of a file of the drive's own.
 
         Raises:
             NotFound: no such file.
         """
-        if not directory and name == names.CONTROL:
-            return Attr(0, self._started_ns, 0o500, ROOT_INODE + 1, directory=True)
-        if directory == names.CONTROL and name in self._files:
-            inode = ROOT_INODE + 2 + self.names().index(name)
-            return Attr(len(self._files[name]()), time.time_ns(), 0o400, inode)
-        raise NotFound(f"No such file: {directory}/{name}")
+        return self._attr(place.name, self._body(place))
 
-    def open(self, name: str, *, write: bool) -> Handle:
-        """Return a handle on the bytes of `name` as they are now.
+    def open(self, place: Place, *, write: bool) -> Handle:
+        """Return a handle on the bytes of a file as they are now.
 
         Raises:
             NotFound: no such file.
-            ReadOnly: to be written.
+            ReadOnly: to be written, and not `refresh`.
         """
-        attr = self.attr(names.CONTROL, name)
+        body = self._body(place)
         if write:
-            raise ReadOnly(f"{name} shows the drive's state and cannot be written.")
-        body = self._files[name]()
-        return Handle(name, body=body, attr=replace(attr, size=len(body)))
+            self.touch(place)
+        return Handle(
+            place.name,
+            body=body,
+            attr=self._attr(place.name, body),
+            on_write=self._refresh if write else None,
+        )
+
+    def touch(self, place: Place) -> None:
+        """Take a file as written to, whatever the bytes.
+
+        Raises:
+            NotFound: no such file.
+            ReadOnly: not `refresh`.
+        """
+        self._body(place)
+        if place.name != REFRESH:
+            raise ReadOnly(f"{place.name} shows the drive's state and cannot be written.")
+        self._refresh()
+
+    def _body(self, place: Place) -> bytes:
+        if place.directory != places.CONTROL or place.name not in self._files:
+            raise NotFound(f"No such file: {place.directory}/{place.name}")
+        return self._files[place.name]()
+
+    def _attr(self, name: str, body: bytes) -> Attr:
+        inode = _FILES + sorted(self._files).index(name)
+        return Attr(len(body), time.time_ns(), 0o600 if name == REFRESH else 0o400, inode)

@@ -15,16 +15,13 @@ is journaled instead.
 from __future__ import annotations
 
 import contextlib
-import functools
-import logging
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
 
-from moonfs import names
+from moonfs import control, names, places, wire
 from moonfs.attributes import Attributes
 from moonfs.config import Settings
 from moonfs.control import Control
@@ -33,32 +30,29 @@ from moonfs.errors import (
     MoonfsError,
     NotFound,
     NotPermitted,
-    NotSupported,
     QuotaExceeded,
     ReadOnly,
 )
-from moonfs.handles import ROOT_INODE, Attr, Handle, Handles, Opened
+from moonfs.handles import Attr, Handle, Handles, Opened
 from moonfs.journal import Journal
 from moonfs.localfile import LocalFile, not_here
-from moonfs.namespace import Namespace, Remote, Sidecar, inode_of, sidecar_inode
+from moonfs.namespace import Entry, Namespace, Remote, Sidecar, sidecar_inode
 from moonfs.originals import Originals
+from moonfs.overlay import Overlay
 from moonfs.overview import overview
+from moonfs.places import Place, locate
 from moonfs.readahead import Orders, ReadAhead
 from moonfs.remote import Remote as Account
+from moonfs.removals import Removals
+from moonfs.renames import Renames
 from moonfs.room import Quota, Room
+from moonfs.shown import Shown
 from moonfs.spool import Spool
-from moonfs.table import has_text
 from moonfs.versions import Versions
-from moonfs.wire import FileObject
-
-log = logging.getLogger(__name__)
-
-#: The size that a text of unknown length shows: below any true one, so that every reader looks again (A2).
-UNKNOWN_TEXT_SIZE: Final = 1
 
 
 class Filesystem:
-    """One account as a flat directory."""
+    """One account as a flat directory, and `.moonfs` in it."""
 
     def __init__(
         self,
@@ -84,10 +78,10 @@ class Filesystem:
         self._journal = journal
         self._originals = originals
         self._attributes = attributes
-        self._control = Control(control or {})
+        self._control = Control(control or {}, account.listing.expire)
         self._errno_name = errno_name
         self._lock = threading.RLock()
-        self._space = Namespace()
+        self._space = Namespace(settings.purpose)
         self._handles = Handles()
         self._room = Room(account.listing, self._space, self._lock)
         self._ahead = ReadAhead(
@@ -108,6 +102,20 @@ class Filesystem:
             originals=originals,
             attributes=attributes,
             report=report,
+        )
+        self._shown = Shown(attributes, originals)
+        self._overlay = Overlay(self._space, self._shown, spool=spool, attributes=attributes, originals=originals)
+        self._renames = Renames(
+            account.listing,
+            self._space,
+            self._versions,
+            self._lock,
+            handles=self._handles,
+            overlay=self._overlay,
+            room=self._room,
+        )
+        self._removals = Removals(
+            account.listing, self._space, self._versions, self._lock, write_back=settings.write_back
         )
 
     # Life cycle
@@ -136,7 +144,7 @@ class Filesystem:
         self._versions.close()
         with self._lock:
             self._handles.clear()
-            for local in self._space.local.values():
+            for local in [*self._space.local.values(), *self._space.staged.values()]:
                 local.rest()
 
     # Names and attributes
@@ -151,27 +159,27 @@ class Filesystem:
         """
         if handle is not None and (opened := self._handles.get(handle)) is not None:
             if opened.local is not None:
-                return self._local_attr(opened.local)
+                return self._shown.attr(opened.local)
             if opened.attr is not None:
                 return opened.attr
         if path is None:
             raise NotFound("An open file that is not known any more.")
-        directory, name = split(path)
-        if names.CONTROL in (directory, name):
-            return self._control.attr(directory, name)
-        if not name:
-            return Attr(0, self._space.changed_ns, 0o700, ROOT_INODE, directory=True)
+        place = locate(path)
+        if not place.name:
+            return self._control.directory(place, self._space.changed_ns)
+        if not place.is_file:
+            return self._control.file(place)
         self._account.listing.current()
         with self._lock:
             try:
-                entry = self._space.resolve(self._account.listing.peek(), name)
+                entry = self._find(place)
             except NotFound:
-                if group is not None and self._space.has_ghosts and self._space.is_ghost(name, group()):
-                    return Attr(0, self._space.changed_ns, 0o400, sidecar_inode(name))
+                if group is not None and self._space.has_ghosts and self._space.is_ghost(place.name, group()):
+                    return Attr(0, self._space.changed_ns, 0o400, sidecar_inode(place.name))
                 raise
             if isinstance(entry, LocalFile):
-                return self._local_attr(entry)
-        return self._remote_attr(entry)
+                return self._shown.attr(entry)
+        return self._shown.attr(entry)
 
     def readdir(self, path: str) -> list[str]:
         """Return the names in `path`, without `.` and `..`.
@@ -179,14 +187,20 @@ class Filesystem:
         Raises:
             NotFound: no such directory.
         """
-        directory, name = split(path)
-        if not directory and name == names.CONTROL:
-            return self._control.names()
-        if name:
+        place = locate(path)
+        if place.name:
             raise NotFound(f"No such directory: {path}")
+        if place.directory == places.CONTROL:
+            return self._control.names()
+        if place.directory == places.PURPOSES:
+            return list(wire.PURPOSES)
         self._account.listing.current()
+        sidecars = self._settings.sidecars == "show"
         with self._lock:
-            return self._space.entries(self._account.listing.peek(), sidecars=self._settings.sidecars == "show")
+            snapshot = self._account.listing.peek()
+            if place.directory == places.BY_ID:
+                return self._space.ids(snapshot, sidecars=sidecars)
+            return self._space.entries(snapshot, sidecars=sidecars, purpose=place.purpose)
 
     def scan(self, path: str) -> list[tuple[str, Attr]]:
         """Return the names in `path`, each with what `stat` shows of it; at most one listing is fetched for all.
@@ -194,51 +208,35 @@ class Filesystem:
         Raises:
             NotFound: no such directory.
         """
-        shown = self.readdir(path)
-        if path != "/":
+        shown, place = self.readdir(path), locate(path)
+        if place.directory in (places.CONTROL, places.PURPOSES):
             return [(name, self.getattr(f"{path}/{name}")) for name in shown]
         attrs = []
         with self._lock:
-            snapshot = self._account.listing.peek()
+            snapshot, find, attr = self._account.listing.peek(), self._space.resolve, self._shown.attr
+            if place.directory == places.BY_ID:
+                find = self._space.by_id
             for name in shown:
                 with contextlib.suppress(NotFound):  # gone since
-                    entry = self._space.resolve(snapshot, name)
-                    attr = self._local_attr(entry) if isinstance(entry, LocalFile) else self._remote_attr(entry)
-                    attrs.append((name, attr))
+                    attrs.append((name, attr(find(snapshot, name, place.purpose))))
         return attrs
 
     def xattrs(self, path: str) -> dict[str, bytes]:
         """Return the extended attributes of `path` by name (A4)."""
-        directory, name = split(path)
-        if not name or names.CONTROL in (directory, name):
+        place = locate(path)
+        if not place.is_file:
             return {}
-        entry = self._resolve(name)
-        if isinstance(entry, LocalFile):
-            file = entry.current if entry.clean else None
-            state = "open" if entry.handles else "local" if entry.stays_local else "pending"
-            error = str(entry.failure[1]) if entry.failure and entry.failed else ""
-            sha256 = entry.sha256 if entry.clean else ""
-            state = "failed" if error else state
-        else:
-            file, state, error = entry.file, "stored", ""
-            sha256 = self._attributes.get(file.id).sha256 or ""
-        shown = {"state": state, "error": error, "sha256": sha256}
-        if file is not None:
-            shown |= {
-                "id": file.id,
-                "url": f"ms://{file.id}",
-                "purpose": file.purpose,
-                "status": file.status,
-                "status_details": file.status_details,
-            }
-        return {f"user.moonfs.{key}": value.encode("utf-8", "replace") for key, value in shown.items() if value}
+        entry = self._resolve(place)
+        return self._shown.xattrs(entry, self._space.purpose_of(entry))
 
     def utimens(self, path: str, mtime_ns: int | None) -> None:
         """Set the modification time, kept across mounts (A1); None leaves it alone."""
-        directory, name = split(path)
-        if not name or names.CONTROL in (directory, name):
+        place = locate(path)
+        if not place.is_file:
+            if place.name == control.REFRESH:
+                self._control.touch(place)
             return
-        entry = self._resolve(name)
+        entry = self._resolve(place)
         if mtime_ns is None or isinstance(entry, Sidecar):
             return
         mtime_ns = min(max(mtime_ns, -(2**63)), 2**63 - 1)
@@ -251,7 +249,8 @@ class Filesystem:
         if file is not None:
             self._attributes.set(file.id, mtime_ns=mtime_ns)
         with self._lock:
-            self._versions.remember_time(entry)
+            if self._space.staged_name(entry) is None:
+                self._versions.remember_time(entry)
 
     def touch_attributes(self, path: str) -> None:
         """Accept a chmod or chown of an existing name and do nothing (A4).
@@ -281,43 +280,46 @@ class Filesystem:
             BytesNotHere: only the service has the bytes that this needs (R5, W5).
             MoonfsError: the text could not be had.
         """
-        directory, name = split(path)
-        if directory == names.CONTROL:
-            return Opened(self._handles.add(self._control.open(name, write=write or truncate)), direct_io=True)
-        if not name or name == names.CONTROL:
+        place = locate(path)
+        name = place.name
+        if not name:
             raise NotPermitted(f"{path} is a directory.")
-        entry = self._resolve(name)
+        if not place.is_file:
+            return Opened(self._handles.add(self._control.open(place, write=write or truncate)), direct_io=True)
+        entry = self._resolve(place)
+        if (write or truncate) and place.directory == places.BY_ID:
+            raise ReadOnly(f"{name} can be written under its name only.")
         if isinstance(entry, Sidecar):
             if write or truncate:
                 raise ReadOnly(f"{name} shows the text of a file and cannot be written.")
             self._ahead.opened(reader, entry.file.id)
             text = self._account.text(entry.file)
-            attr = Attr(text.size, self._mtime_ns(entry.file), 0o400, sidecar_inode(entry.file.id))
-            handle = Handle(name, body=text.body, fd=text.fd, attr=attr)
+            handle = Handle(name, body=text.body, fd=text.fd, attr=self._shown.text(entry.file, text.size))
             # The kernel may think that there is one byte still, which it would make up of nothing.
             return self._opened(path, entry.file.id, handle, immutable=text.size > 0)
         if isinstance(entry, Remote) and not write:
-            fd = self._open_original(entry.file)
+            fd = self._overlay.open_original(entry.file)
             if fd is None:
                 raise not_here(name)
-            attr = Attr(entry.file.bytes, self._mtime_ns(entry.file), 0o600, self._inode(entry.file))
+            attr = self._shown.original(entry.file)
             # Its text has the same id, and may have had the same path (N4).
             return self._opened(path, f"original of {entry.file.id}", Handle(name, fd=fd, attr=attr), immutable=True)
-        if isinstance(entry, Remote) and not truncate:
-            self._verify_original(entry.file)
+        if not truncate:
+            self._overlay.verify(entry)
         with self._lock:
             # Somebody may have opened, stored or removed it meanwhile.
-            entry = self._space.resolve(self._account.listing.peek(), name)
-            local = entry if isinstance(entry, LocalFile) else self._take_over(entry)
+            entry = self._find(place)
+            local = self._overlay.take_over(entry)
             if local.hollow and not truncate and (read or append):
                 self._versions.end_use(local)
                 raise not_here(name)
             local.handles += 1
-            opened = self._opened(path, str(id(local)), Handle(name, local=local, writes=write))
+            handle = Handle(name, local=local, writes=write, purpose=place.purpose)
+            opened = self._opened(path, str(id(local)), handle)
             number = opened.handle
         if truncate:
             try:
-                self._cut(local, 0)
+                self._cut(local, 0, place.purpose)
             except BaseException:
                 self.release(number)
                 raise
@@ -331,28 +333,36 @@ class Filesystem:
             QuotaExceeded: the account has no room for one more file (W7).
             OSError: the local disk refuses.
         """
-        directory, name = split(path)
-        self._check_new_name(directory, name)
+        place = locate(path)
+        name = place.name
+        places.check_new(place)
+        self._account.listing.current()
         with self._lock:
-            snapshot = self._account.listing.peek()
+            self._space.check_new(self._account.listing.peek(), name)
             with contextlib.suppress(NotFound):
-                self._space.resolve(snapshot, name)
+                self._find(place)
                 raise AlreadyExists(f"{name} exists.")
+            elsewhere = place.purpose and self._is_taken(name)
             private = mode & 0o777 == 0o600 and not names.is_temporary(name)
-            if not (names.is_temporary(name) or (private and names.is_known_refused(name))):
+            stays = names.is_temporary(name) or (private and names.is_known_refused(name))
+            if not stays and not elsewhere:
                 self._room.check_one_more()
             local = LocalFile(
                 self._spool,
-                name,
+                f".{secrets.token_hex(8)}" if elsewhere else name,
                 secrets.randbits(52) | 2**32,
                 time.time_ns(),
                 file=self._spool.create(),
-                private=private,
+                private=private and not elsewhere,
+                purpose=place.purpose,
             )
             local.handles = 1
-            self._space.put(local)
+            if elsewhere:
+                self._space.stage(place.purpose, name, local)
+            else:
+                self._space.put(local)
             self._handles.renewed(path)
-            return Opened(self._handles.add(Handle(name, local=local, writes=True)))
+            return Opened(self._handles.add(Handle(name, local=local, writes=True, purpose=place.purpose)))
 
     def read(self, handle: int, buffer: memoryview, offset: int) -> int:
         """Fill `buffer` from `offset` of an open file, as far as it goes, and return how many bytes that were.
@@ -380,6 +390,10 @@ class Filesystem:
             BytesNotHere: the bytes around it are on the service only (W5).
             OSError: the local disk refuses.
         """
+        opened = self._handles[handle]
+        if opened.on_write is not None:
+            opened.on_write()
+            return len(data)
         local = self._handles.written(handle)
         growth = offset + len(data) - local.size
         if growth > 0:
@@ -388,7 +402,7 @@ class Filesystem:
             except QuotaExceeded as error:
                 local.refused = error
                 raise
-        return local.write(data, offset)
+        return local.write(data, offset, opened.purpose)
 
     def exists(self, path: str, group: Callable[[], int]) -> bool:
         """Say whether `stat` shows `path` to the asking process; a ghost of W10 counts."""
@@ -410,15 +424,18 @@ class Filesystem:
             ReadOnly, BytesNotHere, FileTooLarge, MoonfsError: as `open`, `write` and `flush`.
         """
         if handle is not None or path is None:
-            self._cut(self._handles.written(handle or 0), length)
+            opened = self._handles.get(handle or 0)
+            if opened is None or opened.on_write is None:
+                self._cut(self._handles.written(handle or 0), length, "" if opened is None else opened.purpose)
             return
-        directory, name = split(path)
-        if names.CONTROL in (directory, name):
-            raise ReadOnly(f"{path} shows the drive's state and cannot be written.")
+        place = locate(path)
+        if place.name and not place.is_file:
+            self._control.touch(place)
+            return
         number = self.open(path, read=False, write=True).handle
         try:
             local = self._handles.written(number)
-            self._cut(local, length)
+            self._cut(local, length, place.purpose)
             with self._lock:
                 # A writer that has it open stores the change with its own (vim: truncate, then write).
                 shared = self._handles.has_writers_beside(number, local)
@@ -437,7 +454,7 @@ class Filesystem:
         opened = self._handles.get(handle)
         if opened is not None and opened.local is not None and opened.writes:
             opened.flushed = True
-            self._versions.settle(opened.local)
+            self._store(opened.local)
             if opened.local.size:  # what is empty yet may be the beginning of something: a shell's redirection
                 self._keep(opened.local)
 
@@ -450,15 +467,21 @@ class Filesystem:
         opened = self._handles.get(handle)
         if opened is None or opened.local is None:
             return
-        self._versions.settle(opened.local)
+        self._store(opened.local)
         self._keep(opened.local)
+
+    def _store(self, local: LocalFile) -> None:
+        """Make the newest generation as safe as the mount promises."""
+        if not self._renames.arrive(local):
+            self._versions.settle(local)
 
     def _keep(self, local: LocalFile) -> None:
         """Make durable what stays on this machine (W6)."""
         if local.stays_local and not local.clean:
             self._versions.prepare(local)
             with self._lock:
-                if not local.unlinked and not local.hollow and local.refused is None:
+                staged = self._space.staged_name(local) is not None
+                if not (local.unlinked or local.hollow or staged) and local.refused is None:
                     self._versions.keep_local(local)
 
     def release(self, handle: int) -> None:
@@ -467,7 +490,7 @@ class Filesystem:
             opened = self._handles.pop(handle)
             if opened is not None and opened.local is not None:
                 opened.local.handles -= 1
-                self._versions.end_use(opened.local)
+                self._renames.end_use(opened.local)
 
     # Changing names
 
@@ -480,72 +503,40 @@ class Filesystem:
             NotFound: no such name.
             MoonfsError: the service did not delete it.
         """
-        directory, name = split(path)
-        if names.CONTROL in (directory, name):
-            raise NotPermitted(f"{path} shows the drive's state and cannot be deleted.")
+        place = locate(path)
+        if not place.is_file:
+            raise NotPermitted(f"{path} belongs to the drive and cannot be deleted.")
         try:
-            entry = self._resolve(name)
+            entry = self._resolve(place)
         except NotFound:
             with self._lock:
-                if self._space.is_ghost(name, group()):
-                    self._space.bury_ghost(name)
+                if self._space.is_ghost(place.name, group()):
+                    self._space.bury_ghost(place.name)
                     return
             raise
         if isinstance(entry, Sidecar):
             return
-        if isinstance(entry, Remote):
-            process = group()
-            if not self._settings.write_back:
-                self._versions.uploader.delete(entry.file.id)
+        if place.directory == places.BY_ID:
             with self._lock:
-                if self._settings.write_back:
-                    self._versions.delete_later(frozenset({entry.file.id}))
-                self._ghost(entry, process)
-            return
-        self._unlink_local(entry, group())
+                entry = self._space.holder(place.name) or entry
+        self._removals.remove(entry, place.name, group())
 
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name, over an existing one if need be (W9).
-
-        Local files move for free; bytes that are here are uploaded under the new name, then the old ids go.
+        """Give a file another name or purpose, over an existing one if need be (W9, N5): see `Renames.rename`.
 
         Raises:
-            NotSupported: only the service has the bytes; both files stay as they were.
-            ReadOnly, NameTooLong, InvalidName, QuotaExceeded: as `create`.
-            MoonfsError: the service did not take it; both files stay as they were.
+            NotPermitted: out of or into `.moonfs`, but for the directories below `purpose`.
+            MoonfsError, OSError: both files stay as they were.
         """
-        source, target = split(old), split(new)
-        if names.CONTROL in (*source, target[0]):
+        source, target = locate(old), locate(new)
+        if not (source.is_named and target.directory in places.NAMED):
             raise NotPermitted(f"{names.CONTROL} shows the drive's state; nothing can be moved from or to it.")
-        entry = self._resolve(source[1])
-        if isinstance(entry, Sidecar):
-            raise ReadOnly(f"{source[1]} shows the text of a file and cannot be renamed.")
-        self._check_new_name(*target)
-        if source == target:
-            return
-        if isinstance(entry, Remote):
-            self._verify_original(entry.file)
-        with self._lock:
-            entry = self._space.resolve(self._account.listing.peek(), source[1])
-            local = entry if isinstance(entry, LocalFile) else self._take_over(entry)
-            if local.hollow:
-                self._versions.end_use(local)
-                raise NotSupported(
-                    f"Cannot rename {source[1]}: the API has no rename, and its original bytes are not on this machine."
-                )
-            local.handles += 1
-            over = self._space.local.get(target[1])
-            replaced = self._replaced_by_rename(target[1])
         try:
-            if not names.is_temporary(target[1]) and not replaced | local.replaces and over is None:
-                self._room.check_one_more(beside=local)
-            self._versions.rename(local, target[1], over, lambda: self._replaced_by_rename(target[1]))
+            self._renames.rename(source, target)
         finally:
             with self._lock:
                 for path in (old, new):
                     self._handles.renewed(path)
-                local.handles -= 1
-                self._versions.end_use(local)
 
     def make_directory(self, path: str) -> None:
         """Refuse: the remote list is flat (N1).
@@ -554,7 +545,7 @@ class Filesystem:
             ReadOnly: litter of a desktop (N6).
             NotPermitted: everything else.
         """
-        name = split(path)[1]
+        name = locate(path).name
         if names.is_litter(name):
             raise ReadOnly(f"The drive keeps no {name}.")
         raise NotPermitted("The drive is one flat directory: the service has no folders and no links.")
@@ -580,132 +571,29 @@ class Filesystem:
         with self._lock:
             return self._space.orders(self._account.listing.peek())
 
-    def _resolve(self, name: str) -> Remote | Sidecar | LocalFile:
+    def _resolve(self, place: Place) -> Entry:
         # Refreshed without the lock, looked at with it: an upload that ends moves its file from one to the other.
         self._account.listing.current()
         with self._lock:
-            return self._space.resolve(self._account.listing.peek(), name)
+            return self._find(place)
+
+    def _find(self, place: Place) -> Entry:
+        find = self._space.by_id if place.directory == places.BY_ID else self._space.resolve
+        return find(self._account.listing.peek(), place.name, place.purpose)
+
+    def _is_taken(self, name: str) -> bool:
+        try:
+            self._space.resolve(self._account.listing.peek(), name)
+        except NotFound:
+            return False
+        return True
 
     def _opened(self, path: str, holds: str, handle: Handle, *, immutable: bool = False) -> Opened:
         with self._lock:
             return self._handles.open(path, holds, handle, immutable=immutable)
 
-    def _remote_attr(self, entry: Remote | Sidecar) -> Attr:
-        file, known = entry.file, self._attributes.get(entry.file.id)
-        mtime_ns = file.created_at * 10**9 if known.mtime_ns is None else known.mtime_ns
-        if isinstance(entry, Sidecar):
-            size = UNKNOWN_TEXT_SIZE if known.text_bytes is None else known.text_bytes
-            return Attr(size, mtime_ns, 0o400, sidecar_inode(file.id))
-        mode = 0o600 if known.sha256 in self._originals else 0o200
-        return Attr(file.bytes, mtime_ns, mode, known.inode or inode_of(file.id))
-
-    def _mtime_ns(self, file: FileObject) -> int:
-        known = self._attributes.get(file.id)
-        return file.created_at * 10**9 if known.mtime_ns is None else known.mtime_ns
-
-    def _inode(self, file: FileObject) -> int:
-        return self._attributes.get(file.id).inode or inode_of(file.id)
-
-    @staticmethod
-    def _local_attr(local: LocalFile) -> Attr:
-        return Attr(local.size, local.mtime_ns, 0o200 if local.hollow else 0o600, local.inode)
-
-    def _check_new_name(self, directory: str, name: str) -> None:
-        if directory:
-            if directory == names.CONTROL:
-                raise ReadOnly(f"{names.CONTROL} shows the drive's state; nothing can be made in it.")
-            raise NotFound(f"No such directory: {directory}")
-        if name == names.CONTROL:
-            raise ReadOnly(f"{names.CONTROL} is the drive's own.")
-        names.check(name)
-        if names.is_litter(name):
-            raise ReadOnly(f"The drive keeps no {name}.")
-        self._account.listing.current()
-        with self._lock:
-            if self._space.is_sidecar(self._account.listing.peek(), name):
-                raise ReadOnly(f"{name} shows the text of a file and cannot be written.")
-
-    def _verify_original(self, file: FileObject) -> None:
-        """Have the bytes hashed before the lock is taken, which they would keep for as long (E2)."""
-        fd = self._open_original(file)
-        if fd is not None:
-            os.close(fd)
-
-    def _open_original(self, file: FileObject) -> int | None:
-        sha256 = self._attributes.get(file.id).sha256
-        return None if sha256 is None else self._originals.open(sha256)
-
-    def _take_over(self, entry: Remote | Sidecar) -> LocalFile:
-        """Lay a local file over a remote one; the lock must be held."""
-        if isinstance(entry, Sidecar):
-            raise ReadOnly(f"{entry.name} shows the text of a file and cannot be written.")
-        known = self._attributes.get(entry.file.id)
-        local = LocalFile(
-            self._spool,
-            entry.name,
-            self._inode(entry.file),
-            self._mtime_ns(entry.file),
-            base=entry.file,
-            source=self._open_original(entry.file),
-        )
-        local.sha256 = known.sha256 or ""
-        self._space.put(local)
-        return local
-
-    def _cut(self, local: LocalFile, length: int) -> None:
+    def _cut(self, local: LocalFile, length: int, purpose: str) -> None:
         growth = length - local.size
         if growth > 0:
             self._room.check_growth(growth)
-        local.truncate(length)
-
-    def _replaced_by_rename(self, name: str) -> frozenset[str]:
-        try:
-            target = self._space.resolve(self._account.listing.peek(), name)
-        except NotFound:
-            return frozenset()
-        return target.replaces if isinstance(target, LocalFile) else frozenset({target.file.id})
-
-    def _unlink_local(self, local: LocalFile, group: int) -> None:
-        if self._settings.write_back:
-            with self._lock:
-                remote = local.current
-                self._versions.unlink_later(local)
-                if remote is not None:
-                    self._ghost(Remote(local.name, remote), group)
-            return
-        deleted: set[str] = set()
-        while True:
-            with self._lock:
-                ids = local.replaces - deleted
-                if not ids:
-                    remote = local.current
-                    self._space.doom(frozenset(deleted))
-                    self._versions.cancel(local)
-                    self._space.drop(local)
-                    if remote is not None:
-                        self._ghost(Remote(local.name, remote), group)
-                    self._versions.end_use(local)
-                    return
-            for file_id in ids:
-                self._versions.uploader.delete(file_id)
-                deleted.add(file_id)
-
-    def _ghost(self, remote: Remote, group: int) -> None:
-        if not has_text(remote.file):
-            return
-        sidecar = names.sidecar(remote.name, remote.file.id)
-        try:
-            self._space.resolve(self._account.listing.peek(), sidecar)
-        except NotFound:
-            self._space.leave_ghost(sidecar, group)
-
-
-@functools.lru_cache(maxsize=4096)
-def split(path: str) -> tuple[str, str]:
-    """Split an absolute path of the drive into directory and name; the root is ("", "").
-
-    >>> split("/a.pdf"), split("/.moonfs/status.json"), split("/")
-    (('', 'a.pdf'), ('.moonfs', 'status.json'), ('', ''))
-    """
-    directory, _, name = path[1:].rpartition("/")
-    return directory, name
+        local.truncate(length, purpose)

@@ -63,6 +63,7 @@ class _Flight:
         moves: its success gives the file the intent's name (a rename that waits).
         background: in a worker; nobody waits for its outcome.
         over: the local file whose name it takes.
+        purpose: what it is uploaded as, empty where the mount says; for a version that is promised already, as that is.
         given_up: nobody wants it to start any more.
     """
 
@@ -73,6 +74,7 @@ class _Flight:
     moves: bool = False
     background: bool = False
     over: LocalFile | None = None
+    purpose: str = ""
     given_up: bool = False
 
 
@@ -163,17 +165,29 @@ class Flights:
         """
         self._fly(_Flight(local))
 
-    def rename(self, local: LocalFile, name: str, replaced: frozenset[str], over: LocalFile | None) -> None:
-        """Store the bytes under `name`, in place of the remote files `replaced` and the local file `over` (W9).
+    def rename(
+        self,
+        local: LocalFile,
+        name: str,
+        purpose: str,
+        replaced: frozenset[str],
+        over: LocalFile | None,
+        *,
+        patient: bool = False,
+    ) -> None:
+        """Store the bytes under `name` as `purpose`, in place of the remote files `replaced` and the local `over` (W9).
 
-        Waits for `RENAME_SECONDS`. An upload that takes longer is promised on this disk and goes on in the
-        background: a rename locks the whole directory, for everybody.
+        Waits for `RENAME_SECONDS`, or, if `patient`, until it is there. An upload that takes longer is promised on this
+        disk and goes on in the background: a rename locks the whole directory, for everybody.
 
         Raises:
             MoonfsError: the service did not take it; both files stay as they were.
             OSError: the local disk refuses.
         """
-        flight = _Flight(local, moves=True, over=over)
+        flight = _Flight(local, moves=True, over=over, purpose=purpose)
+        if patient:
+            self._fly(flight, name, replaced)
+            return
         outcome: Future[None] = Future()
 
         def fly() -> None:
@@ -222,11 +236,12 @@ class Flights:
                     return False
                 if older is not None and older is not spool:
                     older.discard()
+                local.purpose = flight.purpose
                 local.commit(spool, flight.generation)
                 local.journaled = local.failure = local.trouble = None
                 local.private = False
                 if local.clean:
-                    local.stored = NEVER  # under its new name the service does not have it
+                    local.stored = NEVER  # under its new name, or for its new purpose, the service does not have it
                 local.replaces |= intent.replaces
                 flight.moves, flight.background, flight.replaces = False, True, intent.replaces
             superseded = self._space.move(local, name)
@@ -277,7 +292,8 @@ class Flights:
             if local.unlinked or local.committed is None:
                 return None
             spool, flight.generation = local.committed, local.acknowledged
-            flight.intent = local.attempt or self._promises.intent(local, spool)
+            flight.purpose = local.promised
+            flight.intent = local.attempt or self._promises.intent(local, spool, flight.purpose)
             flight.intent.replaces = local.replaces
         else:
             if not name and not local.has_news():
@@ -287,8 +303,9 @@ class Flights:
             if local.unlinked:
                 raise NotFound(f"{local.name} was deleted.")
             spool, flight.generation = local.materialise(), local.generation
+            flight.purpose = flight.purpose if name else local.purpose
             flight.intent = replace(
-                self._promises.intent(local, spool),
+                self._promises.intent(local, spool, flight.purpose),
                 name=name or local.name,
                 state=journal_states.UPLOADING,
                 replaces=local.replaces | replaced,
@@ -300,7 +317,7 @@ class Flights:
         return spool
 
     def _same_bytes(self, intent: Intent) -> FileObject | None:
-        """Return the file that has exactly these bytes under this name already (W4)."""
+        """Return the file that has exactly these bytes under this name already, as was asked (W4)."""
         files = self._account.known()
         for file_id in intent.replaces:
             file = files.get(file_id)
@@ -309,6 +326,7 @@ class Flights:
                 and not self._space.is_doomed(file_id)
                 and self._attributes.get(file_id).sha256 == intent.sha256
                 and names.safe(file.filename) == intent.name
+                and intent.purpose in (names.AUTO, file.purpose)
             ):
                 return file
         return None
@@ -378,6 +396,8 @@ class Flights:
         local.stored = flight.generation
         local.sha256 = intent.sha256
         local.base = local.current = file
+        if flight.moves:
+            local.purpose = flight.purpose
         local.failure = local.trouble = None
         local.private = False
         older = ""
@@ -431,7 +451,7 @@ class Flights:
                 made_room = irreplaceable and not local.unlinked and local.committed in (None, sent)
                 if made_room and sent is not None:
                     # These bytes are the only ones left: from now on they are acknowledged.
-                    local.commit(sent, flight.generation)
+                    local.commit(sent, flight.generation, flight.purpose)
                 renamed = not flight.moves and intent.name != local.name
                 moved = flight.moves and made_room
                 promised = local.committed is not None and local.committed is sent and not local.unlinked
@@ -507,7 +527,7 @@ class Flights:
             spool = local.committed
             if spool is None:
                 return
-            intent = self._promises.intent(local, spool)
+            intent = self._promises.intent(local, spool, local.promised)
             if local.refused_for_good and local.failure is not None:
                 intent.state, intent.error = journal_states.FAILED, journal_states.said(local.failure[1])
             with contextlib.suppress(OSError):  # else the next start takes the interrupted rename back

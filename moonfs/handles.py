@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +29,7 @@ class Attr:
         mode: permission bits, before the mount's umask.
         inode: stable while the file exists.
         directory: whether it is one.
+        subdirectories: how many directories are in it.
     """
 
     size: int
@@ -35,6 +37,7 @@ class Attr:
     mode: int
     inode: int
     directory: bool = False
+    subdirectories: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Handle:
         writes: it may be written to; `flushed`: it has been closed, once at least.
         attr: what `stat` shows of it, where that does not change.
         path, holds: the path it was opened by, and whose bytes it has.
+        purpose: what is written through it gets this purpose; empty where the mount says (N5, W11).
+        on_write: called instead of writing: the drive's own file does something.
     """
 
     name: str
@@ -75,6 +80,8 @@ class Handle:
     attr: Attr | None = None
     path: str = ""
     holds: str = ""
+    purpose: str = ""
+    on_write: Callable[[], None] | None = None
 
 
 class Handles:
@@ -138,6 +145,12 @@ class Handles:
         """Say whether others may still write to `local` and will close it: a release comes after its close(2)."""
         others = [opened for key, opened in self._open.items() if key != number and opened.local is local]
         return any(opened.writes and not opened.flushed for opened in others)
+
+    def assign(self, local: LocalFile, purpose: str) -> None:
+        """Let what is written through open handles on `local` get `purpose`, since it has moved (N5)."""
+        for opened in self._open.values():
+            if opened.local is local:
+                opened.purpose = purpose
 
     def pop(self, number: int) -> Handle | None:
         """Forget a handle and close its descriptor; return it, or None."""

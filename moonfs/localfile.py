@@ -34,19 +34,20 @@ class LocalFile:
         base: the remote file that this one takes the place of, if any.
         current: the remote file that has the generation `stored`, if any.
         replaces: ids that are hidden behind this file and deleted once its next version is confirmed (W4).
+        purpose: what these bytes are to be uploaded as; empty where the mount says (W11, N5).
         generation: count of modifications; `stored` is the one that the service has, or `NEVER`.
         sha256: hash of the generation `stored`, or of what was just journaled.
         handles: open handles.
         spool: the bytes, once there are any of our own.
-        committed: the spool file that the journal promises to upload, at the generation `acknowledged` (W2); a
-            write leaves it alone and goes on with a copy.
+        committed: the spool file that the journal promises to upload, at the generation `acknowledged` (W2), as
+            `promised`, which is a purpose; a write leaves it alone and goes on with a copy.
         attempt: the last unfinished upload of `committed`, whose outcome may be open (W3).
         lent: the spool file that an upload is reading; a write leaves it alone and goes on with a copy.
         unlinked: its name is gone; its bytes end with the last handle (W8).
         private: created with mode 0600 (N6).
         kept: the bytes are acknowledged and may not be dropped with the last handle.
         refused: why the bytes here are not what was written (ENOSPC, EFBIG); nothing of them is uploaded.
-        journaled: name, generation and mtime_ns that the journal has of a file that stays local.
+        journaled: name, purpose, generation and mtime_ns that the journal has of a file that stays local.
         failure: (generation, error) of an upload that the service refused.
         trouble: why the last try to upload it in the background came to nothing.
     """
@@ -62,6 +63,7 @@ class LocalFile:
         base: FileObject | None = None,
         source: int | None = None,
         private: bool = False,
+        purpose: str = "",
     ) -> None:
         """Start with the bytes of `file` (new or recovered), or as the version that follows the remote `base`.
 
@@ -75,6 +77,7 @@ class LocalFile:
         self.base = base
         self.current = base
         self.replaces: frozenset[str] = frozenset() if base is None else frozenset({base.id})
+        self.purpose = self.promised = purpose
         self.generation = 0
         self.stored = NEVER if base is None else 0
         self.sha256 = ""
@@ -89,7 +92,7 @@ class LocalFile:
         self.refused: OSError | MoonfsError | None = None
         self.failure: tuple[int, MoonfsError] | None = None
         self.trouble: Exception | None = None
-        self.journaled: tuple[str, int, int] | None = None
+        self.journaled: tuple[str, str, int, int] | None = None
         self.spool = file
         self.hollow = file is None and source is None
         self._spool = spool
@@ -144,10 +147,14 @@ class LocalFile:
             raise self.failure[1]
         return True
 
-    def commit(self, spool: SpoolFile, generation: int | None = None) -> None:
-        """Note that the bytes of `spool` are promised to last, as `generation` (the newest); the lock must be held."""
+    def commit(self, spool: SpoolFile, generation: int | None = None, purpose: str | None = None) -> None:
+        """Note that the bytes of `spool` are promised to last; the lock must be held.
+
+        They are of `generation`, for `purpose`; left out, of the newest.
+        """
         self.committed = spool
         self.acknowledged = self.generation if generation is None else generation
+        self.promised = self.purpose if purpose is None else purpose
         self.kept = True
 
     def read(self, length: int, offset: int) -> bytes:
@@ -163,8 +170,8 @@ class LocalFile:
                 return os.pread(self._source, length, offset)
             raise not_here(self.name)
 
-    def write(self, data: bytes, offset: int) -> int:
-        """Write `data` at `offset`; return its length.
+    def write(self, data: bytes, offset: int, purpose: str = "") -> int:
+        """Write `data` at `offset`, and let what it makes be for `purpose`; return its length.
 
         Raises:
             BytesNotHere: the bytes around it are on the service only (W5).
@@ -187,13 +194,13 @@ class LocalFile:
             except OSError as error:
                 # Part of it may be there: these are no longer the bytes that were stored.
                 self.refused = error
-                self._changed()
+                self._changed(purpose)
                 raise
-            self._changed()
+            self._changed(purpose)
             return done
 
-    def truncate(self, length: int) -> None:
-        """Cut or extend to `length` bytes; to 0 it works without the old bytes (W5).
+    def truncate(self, length: int, purpose: str = "") -> None:
+        """Cut or extend to `length` bytes, for `purpose`; to 0 it works without the old bytes (W5).
 
         Raises:
             BytesNotHere, FileTooLarge, OSError: as `write`.
@@ -211,7 +218,7 @@ class LocalFile:
                 self._writable().truncate(length)
             if length == 0:
                 self.refused = None
-            self._changed()
+            self._changed(purpose)
 
     def materialise(self) -> SpoolFile:
         """Bring the bytes into the spool, if they are not there yet, and return it; the lock must be held.
@@ -242,7 +249,7 @@ class LocalFile:
                 self.spool.discard()
             self.spool = self.committed
             # A number of its own: what the service said of the bytes in between is not said of these.
-            self._changed(self.mtime_ns)
+            self._changed(self.promised, self.mtime_ns)
             self.acknowledged = self.generation
 
     def discard(self) -> None:
@@ -301,8 +308,9 @@ class LocalFile:
         self.hollow = False
         self._close_source()
 
-    def _changed(self, mtime_ns: int | None = None) -> None:
+    def _changed(self, purpose: str, mtime_ns: int | None = None) -> None:
         self.generation += 1
+        self.purpose = purpose
         self.mtime_ns = time.time_ns() if mtime_ns is None else mtime_ns
 
     def _close_source(self) -> None:

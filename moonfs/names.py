@@ -27,6 +27,8 @@ MAX_BYTES: Final = 255
 SIDECAR: Final = ".content"
 #: The control directory; no file of the account may take its name (N5).
 CONTROL: Final = ".moonfs"
+#: The purpose that follows from a name (W11).
+AUTO: Final = "auto"
 
 #: One character of what mkstemp(3) fills in for its XXXXXX.
 _RANDOM = "[A-Za-z0-9]"
@@ -96,6 +98,17 @@ def is_known_refused(name: str) -> bool:
     """Say whether the service is known to refuse `name` for its type: no extension at all (N6, N7)."""
     known = wire.EXTRACTABLE | wire.IMAGE_EXTENSIONS | wire.VIDEO_EXTENSIONS
     return extension(name) not in known
+
+
+def purposes(name: str, purpose: str) -> tuple[str, ...]:
+    """Return the purposes to try for `name`, in order; `purpose` is what was chosen, or `AUTO` (W11)."""
+    if purpose != AUTO:
+        return (purpose,)
+    if extension(name) in wire.VIDEO_EXTENSIONS:
+        return (wire.VIDEO,)
+    if extension(name) in wire.IMAGE_EXTENSIONS:
+        return (wire.FILE_EXTRACT, wire.IMAGE)
+    return (wire.FILE_EXTRACT,)
 
 
 def check(name: str) -> None:

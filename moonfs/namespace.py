@@ -1,11 +1,14 @@
-"""What every name on the drive means: the remote listing with what is local laid over it.
+"""What every name on the drive means: the remote listing with what is local laid over it (N1), by purpose too (N5).
 
 It answers look-ups and lists names. It changes nothing on the service, opens nothing and knows no handles.
 
 Layers, first match wins: local files; remote files (N2, N3), less those that a local file hides or that are being
 deleted; sidecars (N1), which a real file of that name hides (N4).
 
-**Threading:** every method needs the filesystem's lock, except `inode_of` and `sidecar_inode`, which are pure
+There is one set of names. A purpose's directory shows those of its files, and what is `staged`: a file that is being
+written there under the name of one with another purpose, and takes that one's place when its bytes are safe.
+
+**Threading:** every method needs the filesystem's lock, except `purpose_of`; the functions are pure, some
 with a memo.
 """
 
@@ -19,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from moonfs import names, wire
-from moonfs.errors import NotFound
+from moonfs.errors import NotFound, ReadOnly
 from moonfs.journal import Intent
 from moonfs.listing import Snapshot
 from moonfs.localfile import LocalFile
@@ -56,11 +59,15 @@ class Namespace:
 
     Attributes:
         local: the local files by name.
+        staged: local files that are to take a name's place, by purpose and name.
         disowned: uploads that nobody wants any more, by spool file; what they leave is not shown.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, purpose: str = names.AUTO) -> None:
+        """`purpose` is what the mount says (W11)."""
+        self._purpose = purpose
         self.local: dict[str, LocalFile] = {}
+        self.staged: dict[tuple[str, str], LocalFile] = {}
         self.disowned: dict[str, Intent] = {}
         self._doomed: set[str] = set()
         self._changes = 0
@@ -71,12 +78,18 @@ class Namespace:
         self._ordered: tuple[int, int] | None = None
         self._orders = Orders(())
 
-    def resolve(self, snapshot: Snapshot, name: str) -> Entry:
-        """Return what `name` is.
+    def resolve(self, snapshot: Snapshot, name: str, purpose: str = "", /) -> Entry:
+        """Return what `name` is; with `purpose`, in the directory of that purpose.
 
         Raises:
             NotFound: nothing.
         """
+        if purpose:
+            staged = self.staged.get((purpose, name))
+            entry = staged or self.resolve(snapshot, name)
+            if staged is None and self.purpose_of(entry) != purpose:
+                raise NotFound(f"No such file: {name} has another purpose than {purpose}.")
+            return entry
         local = self.local.get(name)
         if local is not None:
             return local
@@ -91,14 +104,68 @@ class Namespace:
             return self._resolve_alias(table, name)
         raise NotFound(f"No such file: {name}")
 
-    def entries(self, snapshot: Snapshot, *, sidecars: bool) -> list[str]:
-        """Return every name, in order."""
-        table = self._current(snapshot)
-        shown = set(table.files) | set(self.local)
+    def by_id(self, snapshot: Snapshot, name: str, _purpose: str = "", /) -> Entry:
+        """Return the file or the text whose id `name` is, as `resolve` does for names (N5).
+
+        Also one that a local file hides, or an equal name; whatever its purpose is.
+
+        Raises:
+            NotFound: no such file, or it is deleted, or will be.
+        """
+        file = snapshot.files.get(name)
+        if file is not None and file.id not in self._doomed:
+            return Remote(name, file)
+        file = snapshot.files.get(name.removesuffix(names.SIDECAR))
+        if file is not None and name.endswith(names.SIDECAR) and has_text(file) and file.id not in self._doomed:
+            return Sidecar(name, file)
+        raise NotFound(f"No such file: {name}")
+
+    def holder(self, file_id: str) -> LocalFile | None:
+        """Return the local file, open now, whose bytes the service has as `file_id`, if there is one."""
+        for local in self.local.values():
+            if local.clean and local.current is not None and local.current.id == file_id:
+                return local
+        return None
+
+    def ids(self, snapshot: Snapshot, *, sidecars: bool) -> list[str]:
+        """Return every name of `by_id`, in order."""
+        shown = [file for file in snapshot.files.values() if file.id not in self._doomed]
+        found = {file.id for file in shown}
         if sidecars:
-            shown |= set(table.sidecars)
-            shown |= set(self._stored_sidecars(self.local.values()))
-        return sorted(shown)
+            found |= {file.id + names.SIDECAR for file in shown if has_text(file)}
+        return sorted(found)
+
+    def entries(self, snapshot: Snapshot, *, sidecars: bool, purpose: str = "") -> list[str]:
+        """Return every name, in order; with `purpose`, those in the directory of that purpose."""
+        table = self._current(snapshot)
+        shown: dict[str, FileObject | LocalFile] = {}
+        if sidecars:
+            shown |= table.sidecars
+            shown |= self._stored_sidecars(self.local.values())
+        shown |= table.files
+        shown |= self.local
+        if not purpose:
+            return sorted(shown)
+        found = {name for name, file in shown.items() if self._purpose_of(file) == purpose}
+        return sorted(found | {name for each, name in self.staged if each == purpose})
+
+    def purpose_of(self, entry: Entry) -> str:
+        """Return the purpose that a file has, or will have; empty where that cannot be told (W6, N6)."""
+        return self._purpose_of(entry if isinstance(entry, LocalFile) else entry.file)
+
+    def chosen_purpose(self, file: FileObject) -> str:
+        """Return a stored file's purpose where it was chosen, or found by trying: the name leads to another (W11)."""
+        usual = names.purposes(names.safe(file.filename), self._purpose)[0]
+        return "" if file.purpose == usual or file.purpose not in wire.PURPOSES else file.purpose
+
+    def _purpose_of(self, file: FileObject | LocalFile) -> str:
+        if isinstance(file, FileObject):
+            return file.purpose
+        if file.clean and file.current is not None:
+            return file.current.purpose
+        if file.purpose or file.stays_local:
+            return file.purpose
+        return names.purposes(file.name, self._purpose)[0]
 
     def orders(self, snapshot: Snapshot) -> Orders:
         """Return the texts that can be read, in the orders in which a reader may come by (R3)."""
@@ -120,6 +187,15 @@ class Namespace:
             return False
         return name in self._current(snapshot).sidecars or self._stored_sidecar(name) is not None
 
+    def check_new(self, snapshot: Snapshot, name: str) -> None:
+        """Refuse to make a file of the name of a sidecar (N4).
+
+        Raises:
+            ReadOnly: it is one.
+        """
+        if self.is_sidecar(snapshot, name):
+            raise ReadOnly(f"{name} shows the text of a file and cannot be written.")
+
     def put(self, local: LocalFile) -> None:
         """Show `local` under its name and hide what it replaces."""
         self.changed_ns = time.time_ns()
@@ -127,8 +203,18 @@ class Namespace:
         if local.replaces:
             self._changes += 1
 
+    def stage(self, purpose: str, name: str, local: LocalFile) -> None:
+        """Show `local` as `name` in the directory of `purpose` only, until it is moved or dropped."""
+        self.staged[purpose, name] = local
+        self.changed_ns = time.time_ns()
+
+    def staged_name(self, local: LocalFile) -> str | None:
+        """Return the name whose place `local` is to take, or None where it is not staged."""
+        return next((name for (_, name), other in self.staged.items() if other is local), None)
+
     def move(self, local: LocalFile, name: str) -> LocalFile | None:
         """Show `local` under `name` instead; return the local file that had it, if any."""
+        self._unstage(local)
         if self.local.get(local.name) is local:
             del self.local[local.name]
         superseded = self.local.get(name)
@@ -139,6 +225,7 @@ class Namespace:
 
     def drop(self, local: LocalFile) -> None:
         """Show `local` no longer; what it hid comes back unless it is doomed."""
+        self._unstage(local)
         if self.local.get(local.name) is local:
             del self.local[local.name]
             self.changed()
@@ -187,6 +274,9 @@ class Namespace:
     def bury_ghost(self, name: str) -> None:
         """Forget the ghost `name`."""
         self._ghosts.pop(name, None)
+
+    def _unstage(self, local: LocalFile) -> None:
+        self.staged = {key: other for key, other in self.staged.items() if other is not local}
 
     def _stored_sidecar(self, name: str) -> FileObject | None:
         """Return the file whose text `name` is, where it is one of `_stored_sidecars`."""

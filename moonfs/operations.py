@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from moonfs import errors, names
+from moonfs import errors, names, places
 from moonfs.dispatch import Dispatch, pack
 from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Filesystem
@@ -71,8 +71,6 @@ _BLOCK: Final = 4096
 _UTIME_NOW: Final = 0x3FFFFFFF
 _UTIME_OMIT: Final = 0x3FFFFFFE
 _ENCODING: Final = "utf8-drive"
-#: What `opendir` may be asked for.
-_DIRECTORIES: Final = ("/", f"/{names.CONTROL}")
 
 
 def _find_codec(name: str) -> codecs.CodecInfo | None:
@@ -181,7 +179,7 @@ class Operations:
     def getattr(self, path: str, fi: Any = None) -> bytes:
         """stat(2), packed; without a handle it is a look-up, or follows one."""
         handle = int(fi.fh) if fi else None
-        if handle is None and path != "/":
+        if handle is None and places.locate(path).is_named:  # a rename looks up the directories on its way too
             self._lookups.arrive(path)
         return self._stat(self._filesystem.getattr(path, handle, _process))
 
@@ -199,14 +197,18 @@ class Operations:
 
     def opendir(self, path: str) -> int:
         """opendir(3); the number stands for the directory, since `readdir` is given no path."""
-        return _DIRECTORIES.index(path)
+        place = places.locate(path)
+        if place.name:
+            raise errors.NotFound(f"No such directory: {path}")
+        return places.DIRECTORIES.index(place.directory)
 
     def readdir(self, _path: str | None, handle: int) -> list[tuple[bytes, bytes]]:
         """readdir(3): names, as the kernel has them, each with its `stat`; a list, since a generator would raise
         outside of the boundary."""
-        directory = _DIRECTORIES[handle]
-        around = [(b".", self._filesystem.getattr(directory)), (b"..", self._filesystem.getattr("/"))]
-        below = [(_listable(name), attr) for name, attr in self._filesystem.scan(directory)]
+        directory = places.DIRECTORIES[handle]
+        parent = directory.rpartition("/")[0]
+        around = [(b".", self._filesystem.getattr(f"/{directory}")), (b"..", self._filesystem.getattr(f"/{parent}"))]
+        below = [(_listable(name), attr) for name, attr in self._filesystem.scan(f"/{directory}")]
         return [(name, self._stat(attr)) for name, attr in around + below if name is not None]
 
     def releasedir(self, _path: str | None, _handle: int) -> int:
@@ -375,7 +377,7 @@ class Operations:
         return pack(
             mode=(stat.S_IFDIR if attr.directory else stat.S_IFREG) | (attr.mode & self._mask),
             inode=attr.inode,
-            links=2 if attr.directory else 1,
+            links=2 + attr.subdirectories if attr.directory else 1,
             uid=self._uid,
             gid=self._gid,
             size=attr.size,

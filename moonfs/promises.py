@@ -54,14 +54,19 @@ class Promises:
         local.journaled = None
 
     @staticmethod
-    def prepare(local: LocalFile) -> None:
+    def prepare(local: LocalFile, *, alone: bool = False) -> None:
         """Do the long part of a promise before the filesystem's lock is taken for it: large bytes go to disk (E2).
+
+        `alone`: into a spool file that no upload reads.
 
         Raises:
             OSError: the local disk refuses.
         """
         with local.lock:
-            if not local.hollow and (spool := local.materialise()).size > CARRIED_BYTES:
+            if local.hollow:
+                return
+            spool = local.materialise_alone() if alone else local.materialise()
+            if spool.size > CARRIED_BYTES:
                 spool.sync()
 
     def keep_local(self, local: LocalFile) -> None:
@@ -71,12 +76,13 @@ class Promises:
             OSError: the local disk refuses.
         """
         with local.lock:
-            state = (local.name, local.generation, local.mtime_ns)
+            state = (local.name, local.purpose, local.generation, local.mtime_ns)
             if local.journaled == state:
                 return
             # An upload that is under way, under another name, moves its bytes to the originals when it ends.
             spool = local.materialise_alone()
-            self._record(local, replace(self.intent(local, spool), state=journal_states.LOCAL), spool)
+            intent = replace(self.intent(local, spool), state=journal_states.LOCAL, purpose=local.purpose)
+            self._record(local, intent, spool)
             local.committed = None
             local.kept = True
             local.journaled = state
@@ -94,13 +100,16 @@ class Promises:
         if kept_here:
             self.keep_local(local)
 
-    def intent(self, local: LocalFile, spool: SpoolFile) -> Intent:
-        """Return the intent to upload the bytes of `spool` as `local` is named now; the file's lock must be held."""
+    def intent(self, local: LocalFile, spool: SpoolFile, purpose: str | None = None) -> Intent:
+        """Return the intent to upload the bytes of `spool` as `local` is named now; the file's lock must be held.
+
+        They are for `purpose`, left out, for that of the newest bytes; empty means the mount's (W11).
+        """
         return Intent(
             spool=spool.name,
             name=local.name,
             state=journal_states.PENDING,
-            purpose=self._purpose,
+            purpose=(local.purpose if purpose is None else purpose) or self._purpose,
             size=spool.size,
             sha256="",
             mtime_ns=local.mtime_ns,

@@ -189,7 +189,15 @@ class Recovery:
             log.warning("The bytes of %s are gone", intent.name)
             self._journal.forget(intent.spool)
             return None
-        local = LocalFile(self._spool, intent.name, intent.inode, intent.mtime_ns, file=file, private=intent.private)
+        local = LocalFile(
+            self._spool,
+            intent.name,
+            intent.inode,
+            intent.mtime_ns,
+            file=file,
+            private=intent.private,
+            purpose="" if intent.purpose == names.AUTO else intent.purpose,
+        )
         local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
         if intent.state == journal_states.PENDING:
             local.committed, local.acknowledged, local.attempt = file, local.generation, intent

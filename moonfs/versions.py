@@ -237,11 +237,19 @@ class Versions:
             self._originals.discard(sha256)
 
     def rename(
-        self, local: LocalFile, name: str, over: LocalFile | None, replaced: Callable[[], frozenset[str]]
+        self,
+        local: LocalFile,
+        name: str,
+        purpose: str,
+        over: LocalFile | None,
+        replaced: Callable[[], frozenset[str]],
+        *,
+        patient: bool = False,
     ) -> None:
-        """Give a file another name, in place of the local file `over` and the remote files `replaced()` (W9).
+        """Give a file another name or purpose, in place of the local `over` and the remote files `replaced()` (W9, N5).
 
-        In write-through what is for the service is uploaded under the new name first.
+        In write-through what is for the service is uploaded under the new name first; whoever is `patient` waits for
+        that as long as a close does.
 
         Raises:
             MoonfsError: the service did not take it, or is known to refuse it (N7); both files stay as they were.
@@ -250,15 +258,15 @@ class Versions:
         here = self._settings.write_back or local.size == 0 or names.is_temporary(name)
         if not here:
             try:
-                self._flights.rename(local, name, replaced(), over)
+                self._flights.rename(local, name, purpose, replaced(), over, patient=patient)
             except Overtaken:
                 if local.unlinked:
                     raise
                 here = True
         if here:
-            self._rename_here(local, name, replaced)
+            self._rename_here(local, name, purpose, replaced)
 
-    def _rename_here(self, local: LocalFile, name: str, replaced: Callable[[], frozenset[str]]) -> None:
+    def _rename_here(self, local: LocalFile, name: str, purpose: str, replaced: Callable[[], frozenset[str]]) -> None:
         """Give a file another name without waiting for the service: one that stays here, or in write-back any (W9).
 
         `replaced()` returns the remote files that have the name, at the moment when it changes hands.
@@ -270,13 +278,19 @@ class Versions:
         stays = local.size == 0 or names.is_temporary(name)
         if not stays:
             _check_extension(name)
-        self.prepare(local)
+        self.prepare(local, alone=name == local.name)
         with self._lock:
             with local.lock:
                 if local.refused is not None:
                     raise local.refused
                 local.materialise()
-                old, before = local.name, (local.stored, local.failure, local.private, local.replaces)
+                old = local.name
+                before = (local.stored, local.failure, local.private, local.replaces, local.purpose)
+                if name == old and local.lent is not None:
+                    # An upload under way would store these bytes with their old purpose.
+                    local.materialise_alone()
+                    local.generation += 1
+                local.purpose = purpose
                 if local.clean:
                     # Under its new name the service does not have it.
                     local.stored = NEVER
@@ -293,7 +307,7 @@ class Versions:
                         self._promises.upload(local)
             except OSError:
                 with local.lock:
-                    local.stored, local.failure, local.private, local.replaces = before
+                    local.stored, local.failure, local.private, local.replaces, local.purpose = before
                 self._space.move(local, old)
                 if superseded is not None:
                     self._space.put(superseded)

@@ -88,18 +88,6 @@ class Service(Protocol):
         """Record that `intent` is on the service; return what must be deleted now, which is journaled."""
 
 
-def purposes(name: str, purpose: str) -> tuple[str, ...]:
-    """Return the purposes to try for `name`, in order (W11)."""
-    if purpose != "auto":
-        return (purpose,)
-    extension = names.extension(name)
-    if extension in wire.VIDEO_EXTENSIONS:
-        return (wire.VIDEO,)
-    if extension in wire.IMAGE_EXTENSIONS:
-        return (wire.FILE_EXTRACT, wire.IMAGE)
-    return (wire.FILE_EXTRACT,)
-
-
 class _OutageError(Exception):
     """The service is known not to answer."""
 
@@ -221,7 +209,7 @@ class Uploader:
             raise Overtaken(f"{intent.name} is not wanted any more.")
         if not self._journal.attempt(intent):
             raise Overtaken(f"{intent.name} has got another name or other bytes.")
-        choices = purposes(intent.name, intent.purpose)
+        choices = names.purposes(intent.name, intent.purpose)
         for purpose in choices[:-1]:
             with contextlib.suppress(NoText, UnsupportedType):
                 return self._make_room_for(intent, spool, purpose, limit)
@@ -318,14 +306,14 @@ class Uploader:
         return arrived(intent, present)
 
     def has_rival(self, intent: Intent) -> bool:
-        """Say whether another upload of this name and size, with other bytes, may turn up too (W3)."""
+        """Say whether another upload of this name and size may turn up too, with other bytes or purpose (W3)."""
         with self._lock:
             others = [*self._journal.intents(), *self._unsettled.get(intent.name, [])]
         return any(
             (other.name, other.size) == (intent.name, intent.size)
             and other.spool != intent.spool
             and other.started
-            and other.sha256 != intent.sha256
+            and (other.sha256, other.purpose) != (intent.sha256, intent.purpose)
             for other in others
         )
 
@@ -345,7 +333,9 @@ class Uploader:
             raise
         adopted: FileObject | None = None
         alone = not self.has_rival(intent) and all(
-            old.sha256 == intent.sha256 for old in earlier if (old.name, old.size) == (intent.name, intent.size)
+            (old.sha256, old.purpose) == (intent.sha256, intent.purpose)
+            for old in earlier
+            if (old.name, old.size) == (intent.name, intent.size)
         )
         for old in earlier:
             copies = copies_of(old, present)

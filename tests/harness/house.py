@@ -50,10 +50,10 @@ class Account:
         self.arrived = threading.Semaphore(0)
         self.uploads = 0
 
-    def add(self, name: str, data: bytes, created_at: int = 0) -> FileObject:
+    def add(self, name: str, data: bytes, created_at: int = 0, purpose: str = "file-extract") -> FileObject:
         file_id = f"id{len(self.bodies)}"
         made = created_at or 1000 + len(self.bodies)
-        file = FileObject(id=file_id, bytes=len(data), created_at=made, filename=name)
+        file = FileObject(id=file_id, bytes=len(data), created_at=made, filename=name, purpose=purpose)
         self.files[file_id], self.bodies[file_id] = file, data
         return file
 
@@ -70,7 +70,7 @@ class Account:
             raise step
         data = source.read()
         assert len(data) == size
-        return self.add(filename, data, created_at=int(time.time()) + len(self.bodies))
+        return self.add(filename, data, created_at=int(time.time()) + len(self.bodies), purpose=purpose)
 
     def retrieve(self, file_id: str) -> FileObject:
         if file_id not in self.files:

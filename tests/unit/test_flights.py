@@ -418,3 +418,234 @@ def test_what_was_kept_back_is_no_attempt(house: House) -> None:
     at_rest(drive.uploader.workers)
     assert house.account.shown() == {"a.txt": b"bytes"} and house.account.uploads == 6
     assert told == ["a.txt: no connection"] and tries == [0, 0, 0, 1, 1]
+
+
+def purposes(house: House) -> dict[str, str]:
+    """Return the purposes of what the service has, by name; one of each."""
+    assert len(house.account.shown()) == len(house.account.files)
+    return {file.filename: file.purpose for file in house.account.files.values()}
+
+
+def give(drive: Drive, name: str, purpose: str) -> None:
+    """Move a file to a purpose's directory."""
+    drive.fs.rename(f"/{name}", f"/.moonfs/purpose/{purpose}/{name}")
+
+
+def test_a_purpose_that_is_given_while_the_upload_is_under_way(house: House) -> None:
+    """N5, W2: the bytes go once more, under the new purpose, in place of the copy that was on its way; after a kill
+    too."""
+    drive = house.start(write_back=True)
+    put_off(house, drive, "a.txt")
+    give(drive, "a.txt", "batch")
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    house.account.script = [errors.Unreachable("no")] * 20
+    let_go(house, drive)
+    assert purposes(house) == {"a.txt": "file-extract"}
+    again = house.next_run(start=False)
+    house.account.script.clear()
+    again.remote.listing.refresh()
+    again.start()
+    at_rest(again.uploader.workers)
+    assert purposes(house) == {"a.txt": "batch"} and again.read("a.txt") == b"one"
+    assert again.journal.intents() == [] and again.spooled() == 0
+
+
+def test_a_purpose_that_is_given_to_what_waits(house: House) -> None:
+    """N5, W9: free in write-back, and only the last one is uploaded; a newer version in the root takes it back."""
+    drive = house.build(write_back=True)
+    record(drive, "a.txt", b"one", states.PENDING)
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    house.account.script = [errors.Unreachable("no")] * 4
+    drive.start()
+    at_rest(drive.uploader.workers)
+    give(drive, "a.txt", "image")
+    give(drive, "a.txt", "batch")
+    assert [(row.name, row.purpose) for row in drive.journal.intents()] == [("a.txt", "batch")]
+    house.account.script.clear()
+    at_rest(drive.uploader.workers)
+    assert purposes(house) == {"a.txt": "batch"}
+    drive.write("a.txt", b"two")
+    at_rest(drive.uploader.workers)
+    assert purposes(house) == {"a.txt": "file-extract"}
+
+
+def test_what_was_promised_keeps_its_purpose(house: House) -> None:
+    """N5, W2: bytes that are written over in another directory, and not closed yet, do not change what was promised."""
+    drive = house.start(write_back=True)
+    house.account.script = [errors.Unreachable("no")]
+    drive.write(".moonfs/purpose/batch/a.txt", b"one")
+    handle = drive.fs.open("/a.txt", read=False, write=True).handle
+    drive.fs.write(handle, b"two", 0)
+    at_rest(drive.uploader.workers)
+    assert (house.account.shown(), purposes(house)) == ({"a.txt": b"one"}, {"a.txt": "batch"})
+    drive.end(handle)
+    at_rest(drive.uploader.workers)
+    assert (house.account.shown(), purposes(house)) == ({"a.txt": b"two"}, {"a.txt": "file-extract"})
+
+
+def test_a_refused_purpose_leaves_the_old_one(house: House) -> None:
+    """N5, W9: in write-through a move that fails leaves name, purpose, bytes and id as they were."""
+    drive = house.start()
+    drive.write("a.txt", b"one")
+    before = dict(house.account.files)
+    house.account.script = [errors.UnsupportedType("no", status=400)]
+    with pytest.raises(errors.UnsupportedType):
+        give(drive, "a.txt", "image")
+    assert house.account.files == before and drive.read("a.txt") == b"one"
+    assert drive.fs.readdir("/.moonfs/purpose/image") == [] and drive.spooled() == 0
+    give(drive, "a.txt", "image")
+    assert purposes(house) == {"a.txt": "image"}
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("error", [errors.ServiceError("503"), None])
+def test_a_slow_move_of_a_stored_file(house: House, error: MoonfsError | None) -> None:
+    """N5, W9, E2: to another name, or another purpose: what was answered is done, though it fails once; bytes stay."""
+    drive = house.start()
+    for name in ("a.txt", "b.txt"):
+        drive.write(name, name.encode())
+        house.account.arrived.acquire()
+    house.account.gate, house.account.script = threading.Event(), [error, error]
+    give(drive, "a.txt", "batch")
+    drive.fs.rename("/b.txt", "/c.txt")
+    assert drive.fs.readdir("/.moonfs/purpose/batch") == ["a.txt"] and drive.ls() == ["a.txt", "c.txt"]
+    land(house, drive)
+    assert purposes(house) == {"a.txt": "batch", "c.txt": "file-extract"}
+    assert house.account.shown() == {"a.txt": b"a.txt", "c.txt": b"b.txt"}
+    assert drive.read("a.txt") == b"a.txt" and drive.read("c.txt") == b"b.txt"
+    assert drive.journal.intents() == [] and drive.spooled() == 0
+
+
+@pytest.mark.parametrize("write_back", [True, False])
+def test_a_staged_file_is_renamed_and_replaced(house: House, write_back: bool) -> None:
+    """N5, W8: one that is open under a name that is free there is moved, deleted, or lost to a rename, like any."""
+    drive = house.start(write_back=write_back)
+    house.account.add("a.txt", b"theirs")
+    drive.remote.listing.refresh()
+    there = ".moonfs/purpose/batch"
+    handle = drive.create(f"{there}/a.txt", b"one")
+    drive.fs.rename(f"/{there}/a.txt", f"/{there}/b.txt")
+    drive.end(handle)
+    handle = drive.create(f"{there}/a.txt", b"two")
+    drive.write(f"{there}/c.txt", b"three")
+    drive.fs.rename(f"/{there}/c.txt", f"/{there}/a.txt")
+    drive.end(handle)
+    at_rest(drive.uploader.workers)
+    assert house.account.shown() == {"a.txt": b"three", "b.txt": b"one"}
+    house.account.files = {i: f for i, f in house.account.files.items() if f.filename == "b.txt"}
+    house.account.add("a.txt", b"theirs")
+    drive.remote.listing.refresh()
+    handle = drive.create(f"{there}/a.txt", b"four")
+    drive.fs.unlink(f"/{there}/a.txt", SELF)
+    drive.end(handle)
+    at_rest(drive.uploader.workers)
+    assert house.account.shown() == {"a.txt": b"theirs", "b.txt": b"one"} and drive.spooled() == 0
+
+
+@pytest.mark.parametrize("write_back", [True, False])
+def test_two_staged_files_of_one_name(house: House, write_back: bool) -> None:
+    """N5: the last one that is closed has it; there is one copy."""
+    drive = house.start(write_back=write_back)
+    drive.write("a.txt", b"old")
+    handles = [drive.create(f".moonfs/purpose/{each}/a.txt", each.encode()) for each in ("image", "batch")]
+    for handle in handles:
+        drive.fs.fsync(handle)
+    for handle in handles:
+        drive.end(handle)
+    at_rest(drive.uploader.workers)
+    assert house.account.shown() == {"a.txt": b"batch"} and purposes(house) == {"a.txt": "batch"}
+    assert drive.read("a.txt") == b"batch" and drive.spooled() == 0 and drive.journal.intents() == []
+
+
+def test_a_staged_file_leaves_nothing_when_the_disk_refuses(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N5, W7: write-back: the close fails, what has the name keeps it, and no trace of the other is shown or kept."""
+    drive = house.start(write_back=True)
+    drive.write("a.txt", b"old")
+    at_rest(drive.uploader.workers)
+    handle = drive.create(".moonfs/purpose/batch/a.txt", b"new")
+
+    def full(*_args: object, **_other: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drive.journal, "put", full)
+        with pytest.raises(OSError, match="No space"):
+            drive.fs.flush(handle)
+        assert drive.ls() == ["a.txt"] and drive.read("a.txt") == b"old"
+        assert drive.fs.readdir("/.moonfs/purpose/batch") == ["a.txt"]
+        drive.fs.release(handle)
+    assert drive.ls() == ["a.txt"] and drive.fs.readdir("/.moonfs/purpose/batch") == []
+    assert drive.spooled() == 0 and drive.journal.intents() == []
+    at_rest(drive.uploader.workers)
+    assert house.account.shown() == {"a.txt": b"old"}
+
+
+def test_a_purpose_of_what_stays_here(house: House) -> None:
+    """N5, W6: moved between directories it is recorded anew, so that the next run knows where it is."""
+    drive = house.start(purpose="image")
+    drive.write("a.tmp", b"one")
+    drive.write("b.tmp", b"one")
+    give(drive, "a.tmp", "batch")
+    assert {row.name: row.purpose for row in drive.journal.intents()} == {"a.tmp": "batch", "b.tmp": ""}
+    again = house.next_run()
+    assert again.fs.readdir("/.moonfs/purpose/batch") == ["a.tmp"]
+    for name in ("a", "b"):
+        again.fs.rename(f"/{name}.tmp", f"/{name}.txt")
+    assert purposes(house) == {"a.txt": "batch", "b.txt": "file-extract"}
+
+
+def test_what_is_taken_back_keeps_its_purpose(house: House) -> None:
+    """N5, W7: a write that fails gives the place back to the bytes that were promised, for their purpose."""
+    drive = house.start(write_back=True)
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    house.account.script = [errors.Unreachable("no")]
+    drive.write(".moonfs/purpose/batch/a.txt", b"one")
+    at_rest(drive.uploader.workers)
+    handle = drive.fs.open("/a.txt", read=False, write=True).handle
+    drive.fs.write(handle, b"two", 0)
+    with pytest.raises(errors.FileTooLarge):
+        drive.fs.write(handle, b"x", 100 * 1024**2)
+    with pytest.raises(errors.FileTooLarge):
+        drive.end(handle)
+    assert drive.read("a.txt") == b"one" and drive.fs.readdir("/.moonfs/purpose/batch") == ["a.txt"]
+
+
+def test_a_move_that_the_disk_refuses(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N5, W9: in write-back the file has the purpose that it had."""
+    drive = house.start(write_back=True)
+    drive.write(".part", b"one")
+
+    def full(*_args: object, **_other: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drive.journal, "put", full)
+        with pytest.raises(OSError, match="No space"):
+            drive.fs.rename("/.part", "/.moonfs/purpose/batch/a.txt")
+    assert drive.ls() == [".part"] and drive.fs.readdir("/.moonfs/purpose/batch") == []
+
+
+def test_what_is_moved_while_it_is_open_has_the_last_purpose(house: House) -> None:
+    """N5, W9: a move to the root is for the mount to say, and so is a rename there after it; then a move gives one."""
+    drive = house.start()
+    handle = drive.create(".moonfs/purpose/batch/a.txt", b"one")
+    drive.fs.flush(handle)
+    assert purposes(house) == {"a.txt": "batch"}
+    drive.fs.rename("/.moonfs/purpose/batch/a.txt", "/b.txt")
+    drive.fs.rename("/b.txt", "/c.txt")
+    assert purposes(house) == {"c.txt": "file-extract"}
+    give(drive, "c.txt", "image")
+    drive.fs.rename("/c.txt", "/d.txt")
+    drive.end(handle)
+    assert purposes(house) == {"d.txt": "image"} and drive.read("d.txt") == b"one" and drive.spooled() == 0
+
+
+def test_new_bytes_do_not_inherit_a_purpose(house: House) -> None:
+    """N5, W11: what was written in the root since it was stored has the mount's purpose under its next name too."""
+    drive = house.start()
+    drive.write(".moonfs/purpose/batch/a.txt", b"one")
+    drive.fs.rename("/a.txt", "/a.tmp")
+    assert drive.fs.readdir("/.moonfs/purpose/batch") == ["a.tmp"]
+    drive.write("a.tmp", b"two")
+    drive.fs.rename("/a.tmp", "/b.txt")
+    assert purposes(house) == {"b.txt": "file-extract"}

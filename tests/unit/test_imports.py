@@ -20,8 +20,9 @@ LAYERS = """
     operations  mountpoints
     filesystem
     overview  control
-    versions
-    flights
+    renames  removals
+    versions  overlay
+    flights  shown
     promises  recovery
     disowned
     writeback  remote  room
@@ -29,6 +30,7 @@ LAYERS = """
     localfile  table
     api
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
+    places
     texts  names  workers  traffic  groupcommit  dispatch  lookups
     pace  breaker
     config

@@ -316,3 +316,24 @@ def test_litter_is_known(name: str, litter: bool) -> None:
 def test_types_that_the_service_refuses(name: str, refused: bool) -> None:
     """N6, N7: by extension, in either case; none at all is refused."""
     assert names.is_known_refused(name) is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "purpose", "expected"),
+    [
+        ("a.pdf", "auto", ("file-extract",)),
+        ("a.unknown", "auto", ("file-extract",)),
+        ("noext", "auto", ("file-extract",)),
+        ("A.PNG", "auto", ("file-extract", "image")),
+        ("a.heic", "auto", ("file-extract", "image")),
+        ("a.mp4", "auto", ("video",)),
+        ("a.MOV", "auto", ("video",)),
+        ("a.ts", "auto", ("file-extract",)),
+        ("a.svg", "auto", ("file-extract",)),
+        ("a.mp4", "batch", ("batch",)),
+        ("a.png", "image", ("image",)),
+    ],
+)
+def test_purposes(name: str, purpose: str, expected: tuple[str, ...]) -> None:
+    """W11: `auto` by extension, in either case; a chosen purpose is the only one."""
+    assert names.purposes(name, purpose) == expected

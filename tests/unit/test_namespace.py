@@ -256,3 +256,105 @@ def test_inode_numbers_are_the_same_everywhere() -> None:
     assert len(numbers) == 10_000
     assert all(2**32 <= number < 2**53 for number in numbers)
     assert inode_of("cnbjfqh5ic7v8uu0n9e0") == 7955703084694518, "a golden number: rsync and tar have seen it"
+
+
+def test_a_purpose_shows_its_files_under_their_names(drive: Drive) -> None:
+    """N5, N1, N3: the names of the root, sidecars too; what has another purpose is not there."""
+    drive.remote(
+        file("c1", "a.txt"), file("c2", "a.txt", 2, purpose="batch"), file("c3", "b.png", purpose="image"),
+        file("c4", "new.xyz", purpose="a new one"),
+    )  # fmt: skip
+    shown = {purpose: drive.space.entries(drive.snapshot, sidecars=True, purpose=purpose) for purpose in wire.PURPOSES}
+    assert shown == {
+        "file-extract": ["a~c1.txt", "a~c1.txt.content"],
+        "image": ["b.png"],
+        "video": [],
+        "batch": ["a.txt", "a.txt.content"],
+    }
+    for purpose in wire.PURPOSES:
+        for name in ("a.txt", "a~c1.txt", "a.txt.content", "b.png"):
+            if name in shown[purpose]:
+                assert drive.space.resolve(drive.snapshot, name, purpose) == drive.at(name)
+            else:
+                with pytest.raises(NotFound):
+                    drive.space.resolve(drive.snapshot, name, purpose)
+
+
+def test_the_purpose_of_local_files(drive: Drive) -> None:
+    """N5, W11, W6: the one that was chosen, else that of the mount; none for what stays here."""
+    space = drive.space
+    chosen, plain, video, empty = (drive.local(name) for name in ("a.png", "b.pdf", "c.mp4", "d.pdf"))
+    for local in (chosen, plain, video):
+        local.spool = drive.spool.create()
+        local.spool.write(b"x", 0)
+    chosen.purpose = "batch"
+    assert [space.purpose_of(local) for local in (chosen, plain, video, empty)] == [
+        "batch",
+        "file-extract",
+        "video",
+        "",
+    ]
+    stored = drive.local("e.pdf", file("c1", "e.pdf", purpose="image"))
+    assert space.purpose_of(stored) == "image"
+    stored.truncate(0)
+    assert space.purpose_of(stored) == ""
+
+
+@pytest.mark.parametrize(
+    ("filename", "purpose", "chosen"),
+    [
+        ("a.pdf", "file-extract", ""), ("a.pdf", "image", "image"), ("a.pdf", "batch", "batch"),
+        ("a.png", "image", "image"), ("a.png", "file-extract", ""), ("a.mp4", "video", ""),
+        ("a.mp4", "file-extract", "file-extract"), ("a.pdf", "a new one", ""),
+    ],
+)  # fmt: skip
+def test_a_purpose_that_was_chosen(drive: Drive, filename: str, purpose: str, chosen: str) -> None:
+    """N5, W11: or found by trying: the name leads to another one first. A purpose of tomorrow cannot be asked for."""
+    assert drive.space.chosen_purpose(file("c1", filename, purpose=purpose)) == chosen
+
+
+def test_a_staged_file_shows_in_its_directory_only(drive: Drive) -> None:
+    """N5: until it is moved to the name, which another file has."""
+    drive.remote(file("c1", "a.txt"))
+    local = LocalFile(drive.spool, ".1234", 1, 1, file=drive.spool.create(), purpose="batch")
+    drive.space.stage("batch", "a.txt", local)
+    assert drive.space.staged_name(local) == "a.txt" and drive.names() == ["a.txt", "a.txt.content"]
+    assert drive.space.entries(drive.snapshot, sidecars=True, purpose="batch") == ["a.txt"]
+    assert drive.space.resolve(drive.snapshot, "a.txt", "batch") is local and isinstance(drive.at("a.txt"), Remote)
+    with pytest.raises(NotFound):
+        drive.space.resolve(drive.snapshot, "a.txt", "image")
+    drive.space.move(local, "a.txt")
+    assert drive.space.staged_name(local) is None and drive.at("a.txt") is local
+    drive.space.stage("image", "a.txt", local)
+    drive.space.drop(local)
+    assert drive.space.staged == {}
+
+
+def test_by_id_shows_what_the_listing_shows(drive: Drive) -> None:
+    """N5, R4, W8: also what a local file hides; not what is deleted. An id may end like a text's name."""
+    drive.remote(
+        file("c3", "a.txt"), file("c1", "b.txt"), file("c2", "c.png", purpose="image"), file("c1.content", "d.txt")
+    )
+    drive.local("a.txt", drive.snapshot.files["c3"])
+    space, snapshot = drive.space, drive.snapshot
+    assert space.ids(snapshot, sidecars=True) == ["c1", "c1.content", "c1.content.content", "c2", "c3", "c3.content"]
+    assert space.ids(snapshot, sidecars=False) == ["c1", "c1.content", "c2", "c3"]
+    for name, kind, file_id in (
+        ("c3", Remote, "c3"), ("c1.content", Remote, "c1.content"), ("c1.content.content", Sidecar, "c1.content"),
+        ("c3.content", Sidecar, "c3"),
+    ):  # fmt: skip
+        found = space.by_id(snapshot, name)
+        assert isinstance(found, kind) and found.file.id == file_id
+    space.doom(frozenset({"c3"}))
+    for name in ("c3", "c3.content", "c2.content", "c4", "b.txt"):
+        with pytest.raises(NotFound):
+            space.by_id(snapshot, name)
+
+
+def test_the_holder_of_an_id(drive: Drive) -> None:
+    """W8: the local file that has exactly the bytes of an id, and no longer when it was written to."""
+    drive.remote(file("c1", "a.txt"))
+    local = drive.local("a.txt", drive.snapshot.files["c1"])
+    assert drive.space.holder("c1") is local and drive.space.holder("c2") is None
+    local.truncate(0)
+    assert drive.space.holder("c1") is None

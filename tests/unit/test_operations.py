@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from moonfs import errors, operations
+from moonfs import errors, operations, places
 from moonfs.handles import Attr, Opened
 from moonfs.operations import ERRNO, Operations, errno_of
 from moonfs.room import Quota
@@ -327,6 +327,23 @@ def listed(*names: str) -> list[tuple[bytes, int, int]]:
 def test_readdir_says_what_each_name_is() -> None:
     """A1: kind and inode number of each, which spares grep and find a stat."""
     assert listed("a", "b") == [(b".", 4, 2), (b"..", 4, 2), (b"a", 8, 10), (b"b", 8, 11)]
+
+
+def test_every_directory_has_a_handle_of_its_own() -> None:
+    """N5: `readdir` is given a number, and no path; what is no directory is ENOENT."""
+    target = adapter(Attr(0, 0, 0o700, 2, directory=True))
+    scanned: list[str] = []
+    target._filesystem.scan = lambda path: scanned.append(path) or []  # type: ignore[method-assign,func-returns-value]
+    paths = [f"/{directory}" for directory in places.DIRECTORIES]
+    for path in paths:
+        target("readdir", None, target("opendir", path))
+    assert scanned == paths
+    around = [asked[1][0] for asked in target._filesystem.asked]  # type: ignore[attr-defined]
+    assert around[:8] == ["/", "/", "/.moonfs", "/", "/.moonfs/by-id", "/.moonfs", "/.moonfs/purpose", "/.moonfs"]
+    for path in ("/a", "/.moonfs/x", "/a/b"):
+        with pytest.raises(OSError) as caught:
+            target("opendir", path)
+        assert caught.value.errno == errno.ENOENT
 
 
 @pytest.mark.parametrize("name", ["\ud800.txt", "a/b", "a\0b", "", "x" * 256, "福" * 86], ids=ascii)

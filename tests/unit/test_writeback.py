@@ -17,7 +17,7 @@ from moonfs.errors import MoonfsError
 from moonfs.journal import Intent, Journal
 from moonfs.spool import Spool, SpoolFile
 from moonfs.wire import FileObject
-from moonfs.writeback import ATTEMPTS, DOUBT_SECONDS, Uploader, purposes
+from moonfs.writeback import ATTEMPTS, DOUBT_SECONDS, Uploader
 from tests.harness.rest import at_rest
 
 
@@ -141,27 +141,6 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     for uploader in desk.uploaders:
         uploader.close()
     desk.journal.close()
-
-
-@pytest.mark.parametrize(
-    ("name", "purpose", "expected"),
-    [
-        ("a.pdf", "auto", ("file-extract",)),
-        ("a.unknown", "auto", ("file-extract",)),
-        ("noext", "auto", ("file-extract",)),
-        ("A.PNG", "auto", ("file-extract", "image")),
-        ("a.heic", "auto", ("file-extract", "image")),
-        ("a.mp4", "auto", ("video",)),
-        ("a.MOV", "auto", ("video",)),
-        ("a.ts", "auto", ("file-extract",)),
-        ("a.svg", "auto", ("file-extract",)),
-        ("a.mp4", "batch", ("batch",)),
-        ("a.png", "image", ("image",)),
-    ],
-)
-def test_purposes(name: str, purpose: str, expected: tuple[str, ...]) -> None:
-    """W11: `auto` by extension, in either case; a chosen purpose is the only one."""
-    assert purposes(name, purpose) == expected
 
 
 @pytest.mark.parametrize("error", [errors.NoText, errors.UnsupportedType])
@@ -543,6 +522,32 @@ def test_a_rival_of_other_bytes_is_not_taken_for_ours(desk: Desk) -> None:
     assert desk.uploader.has_rival(intent) and not desk.uploader.has_rival(replace(intent, name="b.txt"))
     desk.uploader.store(intent, spool)
     assert [desk.service.texts[file] for file in desk.service.files] == [b"text"]
+
+
+def test_a_rival_for_another_purpose_is_not_taken_for_ours(desk: Desk) -> None:
+    """W3, N5: the same bytes may turn up as somebody else asked for them: what is there is replaced."""
+    rival, _ = desk.intent(state=states.CANCELLED, started=999.0)
+    desk.journal.put(rival)
+    intent, spool = desk.intent(state=states.PENDING, started=999.0, unanswered=1, purpose="batch")
+    desk.journal.put(intent)
+    desk.service.add("a.txt", b"text")
+    assert desk.uploader.has_rival(intent) and not desk.uploader.has_rival(replace(intent, purpose="auto"))
+    desk.uploader.store(intent, spool)
+    assert [file.purpose for file in desk.service.files.values()] == ["batch"]
+
+
+def test_an_attempt_in_doubt_for_another_purpose_is_replaced(desk: Desk) -> None:
+    """W3, N5: the same bytes under another purpose are not what was asked for; there is one copy in the end."""
+    quick = desk.make(deadline=0.0)
+    desk.service.script = ["lost"]
+    with pytest.raises(errors.Unreachable):
+        quick.store(*(given_up := desk.intent()))
+    desk.journal.forget(given_up[0].spool)
+    quick._deadline = 5.0
+    stored = quick.store(*desk.intent(purpose="batch"))
+    desk.settled(quick)
+    assert desk.service.sent == [("a.txt", "file-extract"), ("a.txt", "batch")]
+    assert list(desk.service.files) == [stored.id] and stored.purpose == "batch"
 
 
 def test_a_rename_takes_the_doubt_along(desk: Desk) -> None:

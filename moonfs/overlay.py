@@ -1,0 +1,63 @@
+"""Local files laid over remote ones: what an open for writing and a rename begin with (W5, W9), and originals (R5).
+
+**Threading:** any thread may call `open_original` and `verify`; `take_over` needs the filesystem's lock.
+"""
+
+from __future__ import annotations
+
+import os
+
+from moonfs.attributes import Attributes
+from moonfs.errors import ReadOnly
+from moonfs.localfile import LocalFile
+from moonfs.namespace import Entry, Namespace, Remote, Sidecar
+from moonfs.originals import Originals
+from moonfs.shown import Shown
+from moonfs.spool import Spool
+from moonfs.wire import FileObject
+
+
+class Overlay:
+    """The overlay of one account."""
+
+    def __init__(
+        self, space: Namespace, shown: Shown, *, spool: Spool, attributes: Attributes, originals: Originals
+    ) -> None:
+        self._space = space
+        self._shown = shown
+        self._spool = spool
+        self._attributes = attributes
+        self._originals = originals
+
+    def open_original(self, file: FileObject) -> int | None:
+        """Return a descriptor of a stored file's bytes, or None where they are not here (R5)."""
+        sha256 = self._attributes.get(file.id).sha256
+        return None if sha256 is None else self._originals.open(sha256)
+
+    def verify(self, entry: Entry) -> None:
+        """Have a stored file's bytes hashed before the lock is taken, which they would keep for as long (E2)."""
+        fd = self.open_original(entry.file) if isinstance(entry, Remote) else None
+        if fd is not None:
+            os.close(fd)
+
+    def take_over(self, entry: Entry) -> LocalFile:
+        """Return a file's newest version, laid over the stored one if it is none yet; hollow where nothing is here.
+
+        Raises:
+            ReadOnly: a sidecar.
+        """
+        if isinstance(entry, LocalFile):
+            return entry
+        if isinstance(entry, Sidecar):
+            raise ReadOnly(f"{entry.name} shows the text of a file and cannot be written.")
+        local = LocalFile(
+            self._spool,
+            entry.name,
+            self._shown.inode(entry.file),
+            self._shown.mtime_ns(entry.file),
+            base=entry.file,
+            source=self.open_original(entry.file),
+        )
+        local.sha256 = self._attributes.get(entry.file.id).sha256 or ""
+        self._space.put(local)
+        return local
