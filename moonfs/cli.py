@@ -138,6 +138,17 @@ def umount(directory: str, timeout: float) -> None:
         click.echo(f"{directory} was stale (its daemon had died) and is cleared.", err=True)
 
 
+@cli.command(short_help="Ask the service for its files now.")
+@click.argument("directory", metavar="DIR")
+def refresh(directory: str) -> None:
+    """Have the drive on DIR ask the service for its files now, and say how many there are.
+
+    A drive believes a listing for some seconds (-o listing_ttl). The same without a count: touch DIR/.moonfs/refresh
+    """
+    files = mountpoints.refresh(directory)
+    click.echo(f"{files:,} file{'' if files == 1 else 's'}")
+
+
 @cli.command(short_help="Show a drive, or all of them.")
 @click.argument("directory", metavar="[DIR]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print what the drive says of itself, for scripts.")
@@ -293,6 +304,7 @@ def _show(drive: dict[str, Any]) -> None:
         "quota",
         f"{quota['files']:,} of {quota['max_files']:,} files, {_size(quota['bytes'])} of {_size(quota['max_bytes'])}",
     )
+    row("writes", f"{drive['mode']}, purpose {drive['purpose']}")
     row(
         "uploads",
         f"{len(uploads['pending'])} pending ({_size(uploads['pending_bytes'])}), {uploads['active']} under way, "
@@ -304,11 +316,11 @@ def _show(drive: dict[str, Any]) -> None:
         row("tried again", f"{waiting['name']}: {waiting['error']}")
     for failed in uploads["failed"]:
         row("not uploaded", f"{failed['name']}: {failed['error']} ({failed['errno']})")
-    content = caches["content"]
+    content, originals = caches["content"], caches["originals"]
     row(
         "caches",
         f"text {_size(content['bytes'])} ({content['hits']} hits, {content['misses']} misses), "
-        f"originals {_size(caches['originals']['bytes'])}",
+        f"{originals['files']:,} originals {_size(originals['bytes'])} of {_size(originals['max_bytes'])}",
     )
     if "traffic" in drive:  # a daemon that was mounted before an update has none
         row("traffic", _traffic(drive["traffic"]))

@@ -329,6 +329,8 @@ class _Drive:
             "mountpoint": self._point,
             "backend": "hosted" if self._request.local is None else "local",
             "account": self._account.label,
+            "mode": "write-back" if self._request.settings.write_back else "write-through",
+            "purpose": self._request.settings.purpose,
             "started": int(self._started),
             "log": str(self._log_path),
             **self._filesystem.summary(),

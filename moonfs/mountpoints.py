@@ -25,6 +25,8 @@ from moonfs.errors import UsageError
 
 FSTYPE: Final = "fuse.moonfs"
 _ANSWER_SECONDS: Final = 5.0
+#: Seconds for a listing of the account, retries included.
+_LIST_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,31 @@ def read_status(point: str) -> dict[str, Any]:
     raise UsageError(f"The drive on {point} does not answer; if its daemon died, clear it with: moonfs umount {point}")
 
 
+def refresh(point: str) -> int:
+    """Have the drive on `point` ask the service for its files now (L4, N5), and return how many there are.
+
+    Raises:
+        UsageError: no moonfs drive is mounted there, it does not answer, or the service does not.
+    """
+    path = _drive(point)
+    # By other processes, as in `read_status`.
+    drop, look = ["touch", os.path.join(path, ".moonfs", "refresh")], ["ls", "-U", path]
+    try:
+        for command, seconds in ((drop, _ANSWER_SECONDS), (look, _LIST_SECONDS)):
+            done = subprocess.run(command, capture_output=True, timeout=seconds, check=False)
+            if done.returncode != 0:
+                break
+    except subprocess.TimeoutExpired:
+        pass
+    else:
+        listing = read_status(path)["listing"]
+        if listing["stale_because"]:
+            raise UsageError(f"The service does not answer: {listing['stale_because']}")
+        if done.returncode == 0:
+            return int(listing["files"])
+    raise UsageError(f"The drive on {point} does not answer; if its daemon died, clear it with: moonfs umount {point}")
+
+
 def unmount(
     point: str, *, timeout: float, hurry: bool = False, waiting: Callable[[str], None] = lambda _text: None
 ) -> bool:
@@ -160,10 +187,7 @@ def unmount(
     Raises:
         UsageError: no moonfs drive is mounted there, it is in use, or the daemon does not end in time.
     """
-    path = absolute(point)
-    mounted = at(path)
-    if mounted is None or mounted.fstype != FSTYPE:
-        raise UsageError(f"No moonfs drive is mounted on {point}; moonfs status lists the ones there are.")
+    path = _drive(point)
     try:
         os.stat(path)
         stale = False
@@ -198,6 +222,19 @@ def unmount(
             told = True
         time.sleep(0.02)
     return stale
+
+
+def _drive(point: str) -> str:
+    """Return the absolute path of a mounted drive.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = absolute(point)
+    mounted = at(path)
+    if mounted is None or mounted.fstype != FSTYPE:
+        raise UsageError(f"No moonfs drive is mounted on {point}; moonfs status lists the ones there are.")
+    return path
 
 
 def _alive(pid: int) -> bool:

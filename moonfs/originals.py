@@ -26,12 +26,16 @@ _PART: Final = ".part"
 
 
 class Originals:
-    """The store of one account on one machine."""
+    """The store of one account on one machine.
+
+    Attributes:
+        capacity: bytes on disk at the most.
+    """
 
     def __init__(self, directory: Path, capacity: int) -> None:
         """Index `directory`; `capacity` is in bytes."""
         self._directory = directory
-        self._capacity = capacity
+        self.capacity = capacity
         self._lock = threading.Lock()
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._verified: set[str] = set()
@@ -57,6 +61,11 @@ class Originals:
         """Bytes on disk."""
         return self._used
 
+    @property
+    def count(self) -> int:
+        """Originals on disk."""
+        return len(self._sizes)
+
     def adopt(self, path: Path, sha256: str, size: int) -> None:
         """Move the file at `path`, whose hash and size were just computed, into the store.
 
@@ -67,7 +76,7 @@ class Originals:
             OSError: the local disk refuses.
         """
         with self._lock:
-            if sha256 in self._verified or size > self._capacity:
+            if sha256 in self._verified or size > self.capacity:
                 path.unlink(missing_ok=True)
                 return
             try:
@@ -90,7 +99,7 @@ class Originals:
         They must not be written to any more. Returns False where that takes more than a link: `adopt` them later.
         """
         with self._lock:
-            if sha256 in self._verified or size > self._capacity:
+            if sha256 in self._verified or size > self.capacity:
                 return False
             target = self._directory / sha256
             try:
@@ -161,7 +170,7 @@ class Originals:
             raise
 
     def _evict(self) -> None:
-        while self._used > self._capacity and self._sizes:
+        while self._used > self.capacity and self._sizes:
             self._drop(next(iter(self._sizes)))
 
     def _drop(self, sha256: str) -> None:

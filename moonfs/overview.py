@@ -41,8 +41,10 @@ def overview(
         "quota": {
             "files": used_files,
             "max_files": wire.MAX_FILES,
+            "free_files": max(0, wire.MAX_FILES - used_files),
             "bytes": used_bytes,
             "max_bytes": wire.MAX_TOTAL_BYTES,
+            "free_bytes": max(0, wire.MAX_TOTAL_BYTES - used_bytes),
         },
         "listing": {
             "files": len(snapshot.files),
@@ -81,6 +83,10 @@ def overview(
                 "misses": contents.misses,
                 "read_ahead": contents.fetched_ahead,
             },
-            "originals": {"bytes": originals.used},
+            "originals": {
+                "files": originals.count,
+                "bytes": originals.used,
+                "max_bytes": originals.capacity,
+            },
         },
     }

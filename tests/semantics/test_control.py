@@ -559,6 +559,71 @@ def test_looking_at_ids_and_purposes_is_looking_at_the_root(faulty: Callable[...
     assert both.server.count() == before + 1
 
 
+def test_the_command_refresh(faulty: Callable[..., Faulty]) -> None:
+    """N5: `moonfs refresh DIR` says how many files there are, after a look that asked the service."""
+    both = faulty("listing_ttl=1000")
+    for name in ("a.txt", "b.txt"):
+        both.server.add(name, b"theirs")
+    done = both.drive.command("refresh", str(both.drive.point))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2 files\n", "")
+    (both.drive / "a.txt").unlink()
+    assert both.drive.command("refresh", str(both.drive.point)).stdout == "1 file\n"
+
+
+def test_the_command_refresh_says_what_is_wrong(faulty: Callable[..., Faulty], tmp_path: Path) -> None:
+    """N5, R6: no drive there, and a service that does not answer: one sentence, exit 1."""
+    both = faulty("listing_ttl=1000", "timeout=2")
+    done = both.drive.command("refresh", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"moonfs: No moonfs drive is mounted on {tmp_path}; moonfs status lists the ones there are.\n"
+    both.server.script("list", *[refused(503, "busy", "server_unavailable")] * 200)
+    done = both.drive.command("refresh", str(both.drive.point))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("moonfs: The service does not answer: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_command_refresh_with_a_key_that_is_refused(faulty: Callable[..., Faulty]) -> None:
+    """N5, X1: though the last listing could still be shown: what is wrong with the key, exit 1."""
+    both = faulty("listing_ttl=1000")
+    both.server.script("list", *[refused(401, "Invalid Authentication", "invalid_authentication_error")] * 9)
+    done = both.drive.command("refresh", str(both.drive.point))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("moonfs: The service does not answer: ")
+    assert "key" in done.stderr
+
+
+def test_status_tells_what_a_person_wants(faulty: Callable[..., Faulty]) -> None:
+    """N5: account, backend, quota, queue, caches with hits and misses, last errors; all of it without a request."""
+    both = faulty("listing_ttl=1000")
+    (both.drive / "a.txt").write_text("mine")
+    for _ in range(2):
+        (both.drive / "a.txt").read_bytes()
+        (both.drive / "a.txt.content").read_bytes()
+    both.server.add("b.txt", b"theirs")
+    (both.drive / ".moonfs" / "refresh").touch()
+    with fails(errno.EACCES):
+        (both.drive / "b.txt").read_bytes()
+    before = both.server.count()
+    status = both.drive.status()
+    assert both.server.count() == before
+    assert (status["backend"], status["account"]) == ("hosted", both.server.base_url)
+    assert (status["mode"], status["purpose"]) == ("write-through", "auto")
+    assert status["quota"] == {
+        "files": 2,
+        "max_files": 1000,
+        "free_files": 998,
+        "bytes": 10,
+        "max_bytes": 10 * 1024**3,
+        "free_bytes": 10 * 1024**3 - 10,
+    }
+    assert (status["uploads"]["done"], status["uploads"]["pending"]) == (1, [])
+    assert status["caches"]["content"]["misses"] == 1
+    assert status["caches"]["content"]["hits"] >= 1
+    assert status["caches"]["originals"] == {"files": 1, "bytes": 4, "max_bytes": 10 * 1024**3}
+    assert status["errors"][-1]["name"] == "b.txt"
+
+
 def test_the_sdk_sees_the_purpose(faulty: Callable[..., Faulty]) -> None:
     """N5: the openai SDK lists the file under the purpose that the directory gave it."""
     openai = pytest.importorskip("openai")
