@@ -27,7 +27,22 @@ DEAD = (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO)
 #: Bytes; versions of one size are those that are easily taken for one another (W3).
 SIZES = (20, 20, 20, 4000, 80_000)
 #: What a writer does, and how often by comparison.
-KINDS = {"write": 6, "save": 4, "append": 2, "edit": 2, "cut": 1, "rename": 4, "unlink": 3, "look": 1}
+KINDS = {
+    "write": 6,
+    "save": 4,
+    "append": 2,
+    "edit": 2,
+    "cut": 1,
+    "rename": 4,
+    "give": 2,
+    "offer": 2,
+    "unlink": 3,
+    "look": 1,
+}
+#: The purpose of what is written in the root (W11).
+FILE_EXTRACT = "file-extract"
+#: Where files are given purposes (N5); both of these have texts.
+PURPOSES = (".moonfs/purpose/batch", ".moonfs/purpose/file-extract")
 #: How what was refused is counted besides, as it had to be: of files that are not there, or only elsewhere.
 IN_VAIN = "in vain"
 #: Bytes of one write(2).
@@ -39,11 +54,13 @@ class Promises:
 
     Attributes:
         now: what a drive that lives must show.
+        purposes: what files are to be on the service, where that is certain (N5, W11).
         elsewhere: names whose bytes only the service has: they cannot be read, appended to or renamed (R5, W5, W9).
     """
 
     def __init__(self) -> None:
         self.now: World = {}
+        self.purposes: dict[str, str] = {}
         self.elsewhere: set[str] = set()
         self._values: dict[str, set[bytes | None]] = {}
         self._under_way: dict[str, bytes | None] = {}
@@ -56,9 +73,12 @@ class Promises:
         """
         self._under_way, self._over = dict(change), over
 
-    def end(self, *, durable: bool = True) -> None:
-        """Say that what was begun has happened, and whether that was promised to last."""
+    def end(self, *, durable: bool = True, purpose: str = "") -> None:
+        """Say that what was begun has happened, whether that was promised to last, and for what if that is known."""
         for name, data in self._under_way.items():
+            self.purposes.pop(name, None)
+            if data and durable and purpose:
+                self.purposes[name] = purpose
             old = {self.now.get(name)}
             self._values[name] = {data} if durable else self._values.get(name, old) | {data}
             if data is None:
@@ -87,6 +107,7 @@ class Promises:
 
     def settle(self, shown: World, elsewhere: set[str]) -> None:
         """Go on from what a drive shows: from here on nothing else is possible."""
+        self.purposes = {name: each for name, each in self.purposes.items() if name not in self._under_way}
         self.cancel()
         self.now, self.elsewhere = dict(shown), set(elsewhere)
         self._values = {name: {data} for name, data in shown.items()}
@@ -132,6 +153,11 @@ class Writer:
             raise
         return False
 
+    def wrong_purposes(self, stored: Mapping[str, str]) -> list[str]:
+        """Return the names that the service has for something else than is certain."""
+        certain = self.promises.purposes
+        return [name for name in certain if not names.is_temporary(name) and stored.get(name) != certain[name]]
+
     def tidy(self) -> None:
         """Delete what stays on this machine."""
         for name in [name for name, data in self.promises.now.items() if _stays_here(name, data)]:
@@ -162,7 +188,10 @@ class Writer:
         name = self._any()
         data = self.promises.now.get(name, b"")
         tail = self._fresh()
-        with self._changing({name: data + tail}, data), self._opened(name, os.O_WRONLY | os.O_APPEND) as fd:
+        with (
+            self._changing({name: data + tail}, data, purpose=FILE_EXTRACT),
+            self._opened(name, os.O_WRONLY | os.O_APPEND) as fd,
+        ):
             self._put(fd, tail)
             self._sync(fd)
 
@@ -170,7 +199,7 @@ class Writer:
         """Write over what is there, in place, and have it synced before it is closed."""
         name = self._any()
         now, data = self.promises.now.get(name, b""), self._fresh()
-        with self._changing({name: data}, now), self._opened(name, os.O_RDWR) as fd:
+        with self._changing({name: data}, now, purpose=FILE_EXTRACT), self._opened(name, os.O_RDWR) as fd:
             old = b""
             while part := os.pread(fd, 10**6, len(old)):
                 old += part
@@ -191,6 +220,18 @@ class Writer:
         old = self._any()
         self._move(old, self._chance.choice([name for name in self._names if name != old]))
 
+    def _give(self) -> None:
+        """Move a file to a purpose's directory, where it may be already."""
+        name = self._any()
+        if name not in self.promises.elsewhere:
+            directory = self._chance.choice(PURPOSES)
+            with self._changing({name: self.promises.now.get(name)}, purpose=os.path.basename(directory)):
+                os.replace(self._point / name, self._point / directory / name)
+
+    def _offer(self) -> None:
+        """Write to a purpose's directory, where the name may be free though the root has it."""
+        self._replace(self._chance.choice(self._names), self._fresh(), self._chance.choice(PURPOSES))
+
     def _unlink(self, name: str = "") -> None:
         name = name or self._any()
         with self._changing({name: None}, needs_bytes=False):
@@ -202,14 +243,17 @@ class Writer:
 
     # How it does it.
 
-    def _replace(self, name: str, data: bytes) -> None:
-        changing = self._changing({name: data}, b"", needs_bytes=False, makes=True)
-        with changing, self._opened(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
+    def _replace(self, name: str, data: bytes, directory: str = "") -> None:
+        # The same bytes upload nothing in the root, so that they may have any purpose (W4).
+        purpose = os.path.basename(directory) or ("" if data == self.promises.now.get(name) else FILE_EXTRACT)
+        changing = self._changing({name: data}, b"", needs_bytes=False, makes=True, purpose=purpose)
+        with changing, self._opened(f"{directory or '.'}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
             self._put(fd, data)
             self._sync(fd)
 
     def _move(self, old: str, new: str) -> None:
-        with self._changing({old: None, new: self.promises.now.get(old)}):
+        purpose = self.promises.purposes.get(old, "")
+        with self._changing({old: None, new: self.promises.now.get(old)}, purpose=purpose):
             os.replace(self._point / old, self._point / new)
 
     @contextlib.contextmanager
@@ -220,6 +264,7 @@ class Writer:
         *,
         needs_bytes: bool = True,
         makes: bool = False,
+        purpose: str = "",
     ) -> Iterator[None]:
         """Take notes of a change of a file, and of files that are not there or cannot be read."""
         promises = self.promises
@@ -246,7 +291,7 @@ class Writer:
         # An empty file is promised by fsync (`_sync`), by its new name, or by nothing.
         data = list(change.values())[-1]
         self.trace.append("done")
-        promises.end(durable=len(change) > 1 or data is None or bool(data))
+        promises.end(durable=len(change) > 1 or data is None or bool(data), purpose=purpose)
 
     @contextlib.contextmanager
     def _opened(self, name: str, flags: int) -> Iterator[int]:
@@ -307,10 +352,15 @@ def look(point: Path, letter: str = "") -> tuple[World, set[str]]:
             shown[name] = (point / name).read_bytes()
         except PermissionError:
             elsewhere.add(name)
-            shown[name] = json.loads((point / f"{name}{names.SIDECAR}").read_bytes())["content"].encode()
+            shown[name] = original((point / f"{name}{names.SIDECAR}").read_bytes())
         size = (point / name).stat().st_size
         assert size == len(shown[name]), f"{name} has {size} bytes and reads as {short(shown[name])}"
     return shown, elsewhere
+
+
+def original(content: bytes) -> bytes:
+    """Return the bytes of a plain text by the body of its `/content`: of a file for `batch` they are that body."""
+    return str(json.loads(content)["content"]).encode() if content.startswith(b"{") else content
 
 
 def short(data: bytes | None) -> str:

@@ -13,7 +13,6 @@ pool, so that a drive that hangs is killed, and the test fails.
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import os
 import random
@@ -40,7 +39,7 @@ from moonfs.mount import Request
 from moonfs.server.address import read_address, read_key
 from tests.faults import crash
 from tests.faults.crash import Fate, Notes
-from tests.faults.load import IN_VAIN, KINDS, Writer, is_dead, look
+from tests.faults.load import IN_VAIN, KINDS, Writer, is_dead, look, original
 from tests.harness.account import Account
 from tests.harness.drive import ROOT, Drive, hosted, wait_until
 
@@ -228,6 +227,7 @@ class Trial:
         self.chance = chance
         self.writers = [Writer(drive.point, letter, random.Random(chance.random())) for letter in "ab"]
         self.life = 0
+        self.certain = 0
 
     def live(self, fate: Fate, moment: float | None = None) -> None:
         """Have a daemon started, loaded and killed: by itself, or `moment` seconds after it was ready."""
@@ -283,10 +283,14 @@ class Trial:
         for writer in self.writers:
             wrong = writer.promises.check({name: data for name, data in stored.items() if name[0] == writer.letter})
             assert not wrong, self.tell(f"on the service {wrong}")
+            wrong_purposes = writer.wrong_purposes({file["filename"]: file["purpose"] for file in files})
+            assert not wrong_purposes, self.tell(f"of another purpose: {wrong_purposes}")
+            self.certain += len(writer.promises.purposes)
 
     def end(self) -> None:
         """Check at last that the drive was worth killing: everything was done, and little of it in vain."""
         self.drain()
+        assert self.certain > self.life / LIVES, "of too few files is the purpose certain"
         done = sum((writer.done for writer in self.writers), Counter())
         assert all(done[kind] for kind in KINDS), f"something was never done: {done}"
         often = sum(done[kind] for kind in KINDS)
@@ -305,7 +309,7 @@ class Trial:
         return "\n".join([f"life {self.life}: {what}", *traces, "the daemons:", self.drive.said()])
 
     def _text(self, file_id: str) -> bytes:
-        return str(json.loads(self.account.content(file_id))["content"]).encode()
+        return original(self.account.content(file_id))
 
 
 @pytest.fixture
