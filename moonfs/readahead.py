@@ -63,14 +63,15 @@ def _collated(name: str) -> str:
 
 
 #: The ways in which a reader may come by. `find`, `grep -r` and a `*` of the C locale go by code point; a `*` of any
-#: other locale does not; and `*.pdf.content` goes by the files of one type.
+#: other locale does not; `*.pdf.content` goes by the files of one type; and `.moonfs/by-id` by their ids (N5).
 _SORTS: Final[tuple[Callable[[Listed], tuple[str, ...]], ...]] = (
     lambda text: (text.name,),
     lambda text: (_collated(text.name), text.name),
     lambda text: (text.type, text.name),
     lambda text: (text.type, _collated(text.name), text.name),
+    lambda text: (text.file_id,),
 )
-_BY_TYPE: Final = (False, False, True, True)
+_BY_TYPE: Final = (False, False, True, True, False)
 
 
 class _Order:

@@ -161,6 +161,14 @@ def test_files_of_one_type_are_an_order(library: Library) -> None:
     mixed.ahead_of.close()
 
 
+def test_the_order_of_ids_counts_too(library: Library) -> None:
+    """R3, N5: who reads `.moonfs/by-id/*.content` goes by the ids, which no order of the names follows."""
+    names = [f"{(number * 37) % 101:03}.txt.content" for number in range(100)]
+    library.listed = [Listed(name, "txt", f"id of {number:03}") for number, name in enumerate(names)]
+    library.orders = Orders(library.listed)
+    assert library.read("010", "011", "012") == ["012", "013", "014", "015", "016"]
+
+
 def test_a_listing_that_changes_is_followed(library: Library) -> None:
     """R3: a file that comes or goes between two steps does not matter; one that is unknown begins anew."""
     library.read(*NUMBERED[:3])
