@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -19,10 +19,15 @@ from moonfs import config, mountpoints
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 #: Files of one kind that `status` names.
 _FEW = 5
+#: Files that `prefetch` names.
+_MANY = 20
 
 _MOUNT_OPTIONS = """
 Options of -o (comma-separated, or -o several times):
@@ -56,6 +61,7 @@ def cli() -> None:
       moonfs mount ~/moon              the hosted service; needs MOONSHOT_API_KEY
       cp paper.pdf ~/moon/             upload
       cat ~/moon/paper.pdf.content     read the text the service extracted
+      moonfs prefetch ~/moon           fetch all texts at once
       rm ~/moon/paper.pdf              delete
       df -h ~/moon                     the quota
       moonfs umount ~/moon             unmount
@@ -149,6 +155,34 @@ def refresh(directory: str) -> None:
     click.echo(f"{files:,} file{'' if files == 1 else 's'}")
 
 
+@cli.command(short_help="Fetch texts before they are read.")
+@click.argument("directory", metavar="DIR")
+@click.argument("files", metavar="[NAME]…", nargs=-1)
+def prefetch(directory: str, files: tuple[str, ...]) -> None:
+    """Fetch the texts of all files of the drive on DIR, or of those named, so that they are here and their sizes exact.
+
+    What is here is not fetched again: after a Ctrl-C the same command goes on. It gives way to whoever reads, and
+    waits out rate limits and outages.
+    """
+    point = mountpoints.absolute(directory)
+    wanted = [os.path.basename(file.rstrip("/")) for file in files]
+    bar = _bar_of_texts()  # first: Python takes a Ctrl-C that comes in an import for one that nobody has handled
+    try:
+        mountpoints.prefetch(point, *(wanted or ["/all"]))
+        last = _follow_prefetch(point, bar)
+    except KeyboardInterrupt:
+        mountpoints.prefetch(point, "/stop")
+        click.echo("Stopped; what was fetched stays here, and the same command goes on.", err=True)
+        sys.exit(130)
+    click.echo(f"{last['done']:,} of {last['total']:,} text{'' if last['total'] == 1 else 's'} here")
+    for failed in last["failed"][:_MANY]:
+        click.echo(f"{failed['name']}: {failed['error']}", err=True)
+    if last["failures"] > _MANY:
+        click.echo(f"… and {last['failures'] - _MANY:,} more", err=True)
+    if last["failures"]:
+        sys.exit(1)
+
+
 @cli.command(short_help="Show a drive, or all of them.")
 @click.argument("directory", metavar="[DIR]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print what the drive says of itself, for scripts.")
@@ -206,6 +240,27 @@ def serve(host: str, port: int, data: str | None, latency: float) -> None:
     directories = Directories.from_environment(os.environ)
     data = data or str(directories.data / "local")
     sys.exit(serve_command(host, port, data, str(directories.runtime), latency=latency / 1000))
+
+
+def _bar_of_texts() -> Progress:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("texts"), TimeRemainingColumn())
+    return Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))
+
+
+def _follow_prefetch(point: str, bar: Progress) -> dict[str, Any]:
+    """Show how a prefetch goes on, and return how it has ended."""
+    with bar as progress:
+        task = progress.add_task("", total=None)
+        while True:
+            found = mountpoints.read_prefetch(point)
+            done = found["done"] + found["failures"]
+            progress.update(task, total=found["total"], completed=done, description=found["trouble"])
+            if not found["running"]:
+                return found
+            time.sleep(0.2)
 
 
 def _drain(directory: str, ends: float) -> None:

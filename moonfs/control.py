@@ -1,4 +1,4 @@
-"""What is in `.moonfs` besides the account's files: its directories, the drive's state, and the switch `refresh` (N5).
+"""What is in `.moonfs` besides the account's files: its directories, the drive's state, and two switches (N5).
 
 It is in no listing of the root. Nothing here touches the network; what looks at the account's files through
 `by-id` and `purpose` does so in `filesystem`.
@@ -13,12 +13,16 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from moonfs import places
-from moonfs.errors import NotFound, ReadOnly
+from moonfs.errors import FileTooLarge, NotFound, ReadOnly
 from moonfs.handles import ROOT_INODE, Attr, Handle
 from moonfs.places import DIRECTORIES, Place
 
 #: Writing to it drops the listing; it reads as empty.
 REFRESH: Final = "refresh"
+#: Writing names to it has their texts fetched; it reads as how far that is.
+PREFETCH: Final = "prefetch"
+#: Bytes that may be written to a switch until it is closed: a thousand names of the longest kind, four times.
+_MOST_WRITTEN: Final = 1024 * 1024
 #: The first inode number of its files; below are those of the directories.
 _FILES: Final = ROOT_INODE + 15
 
@@ -26,11 +30,16 @@ _FILES: Final = ROOT_INODE + 15
 class Control:
     """The control directory of one mount."""
 
-    def __init__(self, files: Mapping[str, Callable[[], bytes]], refresh: Callable[[], None]) -> None:
-        """`files` names the files that show the drive's state and what makes their bytes; `refresh()` drops the
-        listing."""
-        self._files: dict[str, Callable[[], bytes]] = {**files, REFRESH: lambda: b""}
-        self._refresh = refresh
+    def __init__(
+        self, files: Mapping[str, Callable[[], bytes]], switches: Mapping[str, Callable[[bytes], None]]
+    ) -> None:
+        """`files` names the drive's own files and what makes their bytes.
+
+        `switches` are those among them that can be written to, and what that does, given all that was written until
+        a close, or nothing for a mere touch.
+        """
+        self._files = files
+        self._switches = switches
         self._started_ns = time.time_ns()
 
     def names(self) -> list[str]:
@@ -63,7 +72,7 @@ class Control:
 
         Raises:
             NotFound: no such file.
-            ReadOnly: to be written, and not `refresh`.
+            ReadOnly: to be written, and no switch.
         """
         body = self._body(place)
         if write:
@@ -72,20 +81,38 @@ class Control:
             place.name,
             body=body,
             attr=self._attr(place.name, body),
-            on_write=self._refresh if write else None,
+            on_close=self._switches[place.name] if write else None,
         )
 
     def touch(self, place: Place) -> None:
-        """Take a file as written to, whatever the bytes.
+        """Take a file as written to, without bytes.
 
         Raises:
             NotFound: no such file.
-            ReadOnly: not `refresh`.
+            ReadOnly: no switch.
         """
         self._body(place)
-        if place.name != REFRESH:
+        if place.name not in self._switches:
             raise ReadOnly(f"{place.name} shows the drive's state and cannot be written.")
-        self._refresh()
+        self._switches[place.name](b"")
+
+    @staticmethod
+    def write(handle: Handle, data: bytes) -> None:
+        """Take what is written to a switch, one piece after another.
+
+        Raises:
+            FileTooLarge: it is no longer a list of names.
+        """
+        if len(handle.written) + len(data) > _MOST_WRITTEN:
+            raise FileTooLarge(f"No more than {_MOST_WRITTEN:,} bytes can be written to {handle.name} at once.")
+        handle.written += data
+
+    @staticmethod
+    def close(handle: Handle) -> None:
+        """Do what a switch is for, if anything was written to it since it was closed last."""
+        written, handle.written = handle.written, b""
+        if written and handle.on_close is not None:
+            handle.on_close(written)
 
     def _body(self, place: Place) -> bytes:
         if place.directory != places.CONTROL or place.name not in self._files:
@@ -94,4 +121,4 @@ class Control:
 
     def _attr(self, name: str, body: bytes) -> Attr:
         inode = _FILES + sorted(self._files).index(name)
-        return Attr(len(body), time.time_ns(), 0o600 if name == REFRESH else 0o400, inode)
+        return Attr(len(body), time.time_ns(), 0o600 if name in self._switches else 0o400, inode)

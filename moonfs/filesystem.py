@@ -21,10 +21,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from moonfs import control, names, places, wire
+from moonfs import names, places, wire
 from moonfs.attributes import Attributes
 from moonfs.config import Settings
-from moonfs.control import Control
+from moonfs.control import PREFETCH, REFRESH, Control
 from moonfs.errors import (
     AlreadyExists,
     MoonfsError,
@@ -41,6 +41,7 @@ from moonfs.originals import Originals
 from moonfs.overlay import Overlay
 from moonfs.overview import overview
 from moonfs.places import Place, locate
+from moonfs.prefetch import Prefetch
 from moonfs.readahead import Orders, ReadAhead
 from moonfs.remote import Remote as Account
 from moonfs.removals import Removals
@@ -49,6 +50,7 @@ from moonfs.room import Quota, Room
 from moonfs.shown import Shown
 from moonfs.spool import Spool
 from moonfs.versions import Versions
+from moonfs.wire import FileObject
 
 
 class Filesystem:
@@ -78,7 +80,6 @@ class Filesystem:
         self._journal = journal
         self._originals = originals
         self._attributes = attributes
-        self._control = Control(control or {}, account.listing.expire)
         self._errno_name = errno_name
         self._lock = threading.RLock()
         self._space = Namespace(settings.purpose)
@@ -90,6 +91,17 @@ class Filesystem:
             most=settings.requests,
             at_once=lambda: min(account.traffic.limit, account.contents.fit),
             limited=lambda: account.traffic.limited,
+        )
+        self._prefetch = Prefetch(
+            self._texts_by_name,
+            account.contents.__contains__,
+            account.ahead,
+            most=settings.requests,
+            hold=account.traffic.hold,
+        )
+        self._control = Control(
+            {**(control or {}), REFRESH: lambda: b"", PREFETCH: self._prefetch.report},
+            {REFRESH: lambda _written: account.listing.expire(), PREFETCH: self._prefetch.ask},
         )
         self._versions = Versions(
             account,
@@ -141,6 +153,7 @@ class Filesystem:
     def close(self) -> None:
         """Stop the uploader and close every descriptor; what is unfinished stays in the journal."""
         self._ahead.close()
+        self._prefetch.close()
         self._versions.close()
         with self._lock:
             self._handles.clear()
@@ -233,7 +246,7 @@ class Filesystem:
         """Set the modification time, kept across mounts (A1); None leaves it alone."""
         place = locate(path)
         if not place.is_file:
-            if place.name == control.REFRESH:
+            if place.name:
                 self._control.touch(place)
             return
         entry = self._resolve(place)
@@ -391,8 +404,8 @@ class Filesystem:
             OSError: the local disk refuses.
         """
         opened = self._handles[handle]
-        if opened.on_write is not None:
-            opened.on_write()
+        if opened.on_close is not None:
+            self._control.write(opened, data)
             return len(data)
         local = self._handles.written(handle)
         growth = offset + len(data) - local.size
@@ -425,7 +438,7 @@ class Filesystem:
         """
         if handle is not None or path is None:
             opened = self._handles.get(handle or 0)
-            if opened is None or opened.on_write is None:
+            if opened is None or opened.on_close is None:
                 self._cut(self._handles.written(handle or 0), length, "" if opened is None else opened.purpose)
             return
         place = locate(path)
@@ -452,7 +465,9 @@ class Filesystem:
             OSError: the local disk refuses, or refused an earlier write, so nothing is stored.
         """
         opened = self._handles.get(handle)
-        if opened is not None and opened.local is not None and opened.writes:
+        if opened is not None and opened.on_close is not None:
+            self._control.close(opened)
+        elif opened is not None and opened.local is not None and opened.writes:
             opened.flushed = True
             self._store(opened.local)
             if opened.local.size:  # what is empty yet may be the beginning of something: a shell's redirection
@@ -566,6 +581,11 @@ class Filesystem:
         )
 
     # Below: the parts of the above. Those that say so need the lock.
+
+    def _texts_by_name(self) -> dict[str, FileObject]:
+        self._account.listing.current()
+        with self._lock:
+            return self._space.texts(self._account.listing.peek())
 
     def _texts_in_order(self) -> Orders:
         with self._lock:

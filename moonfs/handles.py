@@ -68,7 +68,8 @@ class Handle:
         attr: what `stat` shows of it, where that does not change.
         path, holds: the path it was opened by, and whose bytes it has.
         purpose: what is written through it gets this purpose; empty where the mount says (N5, W11).
-        on_write: called instead of writing: the drive's own file does something.
+        on_close: given all that was written, at each close: the drive's own file does something.
+        written: what was written since the last one.
     """
 
     name: str
@@ -81,7 +82,8 @@ class Handle:
     path: str = ""
     holds: str = ""
     purpose: str = ""
-    on_write: Callable[[], None] | None = None
+    on_close: Callable[[bytes], None] | None = None
+    written: bytes = b""
 
 
 class Handles:

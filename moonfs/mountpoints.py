@@ -133,16 +133,51 @@ def read_status(point: str) -> dict[str, Any]:
     Raises:
         UsageError: it does not answer; says what to do.
     """
-    path = os.path.join(point, ".moonfs", "status.json")
+    return _read(point, "status.json")
+
+
+def prefetch(point: str, *lines: str) -> None:
+    """Ask the drive on `point` for the texts of these files, `/all` of them, or to `/stop` (A2).
+
+    Raises:
+        UsageError: no moonfs drive is mounted there, it does not answer, or it cannot list its files.
+    """
+    path = os.path.join(_drive(point), ".moonfs", "prefetch")
+    request = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+    try:
+        command = ["dd", f"of={path}", "bs=1M", "iflag=fullblock", "conv=notrunc", "status=none"]
+        done = subprocess.run(command, input=request, capture_output=True, timeout=_LIST_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise _no_answer(point) from None
+    if done.returncode != 0:
+        why = done.stderr.decode(errors="replace").strip().rpartition(": ")[2]
+        raise UsageError(f"The drive on {point} cannot fetch texts now ({why}); moonfs status {point} says more.")
+
+
+def read_prefetch(point: str) -> dict[str, Any]:
+    """Return how far the prefetch of the drive on `point` is: see `prefetch.Prefetch.progress`.
+
+    Raises:
+        UsageError: it does not answer; says what to do.
+    """
+    return _read(point, "prefetch")
+
+
+def _read(point: str, name: str) -> dict[str, Any]:
+    path = os.path.join(point, ".moonfs", name)
     try:
         done = subprocess.run(["cat", path], capture_output=True, timeout=_ANSWER_SECONDS, check=False)
         if done.returncode == 0:
-            status = json.loads(done.stdout)
-            if isinstance(status, dict):
-                return status
+            found = json.loads(done.stdout)
+            if isinstance(found, dict):
+                return found
     except (subprocess.TimeoutExpired, ValueError):
         pass
-    raise UsageError(f"The drive on {point} does not answer; if its daemon died, clear it with: moonfs umount {point}")
+    raise _no_answer(point)
+
+
+def _no_answer(point: str) -> UsageError:
+    return UsageError(f"The drive on {point} does not answer; if its daemon died, clear it with: moonfs umount {point}")
 
 
 def refresh(point: str) -> int:
@@ -167,7 +202,7 @@ def refresh(point: str) -> int:
             raise UsageError(f"The service does not answer: {listing['stale_because']}")
         if done.returncode == 0:
             return int(listing["files"])
-    raise UsageError(f"The drive on {point} does not answer; if its daemon died, clear it with: moonfs umount {point}")
+    raise _no_answer(point)
 
 
 def unmount(

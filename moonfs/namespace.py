@@ -181,6 +181,10 @@ class Namespace:
             )
         return self._orders
 
+    def texts(self, snapshot: Snapshot) -> dict[str, FileObject]:
+        """Return the file behind each sidecar, by the sidecar's name."""
+        return {**self._current(snapshot).sidecars, **self._stored_sidecars(self.local.values())}
+
     def is_sidecar(self, snapshot: Snapshot, name: str) -> bool:
         """Say whether `name` is a sidecar now (N4)."""
         if name in self.local:

@@ -1,24 +1,28 @@
 """Prefetch: the texts of many files, fetched because somebody asked for all of them (A2, R3).
 
 What is here is not fetched, so that one which was stopped goes on where it was. It is polite: its requests go last,
-it waits out a rate limit and an outage, and only what is wrong with one text counts as failed. It is given what
-fetches a text; it knows no names' meaning, no HTTP and no terminal.
+it waits out a rate limit and an outage, and only what is wrong with one text counts as failed. It is asked in lines:
+names, or `/all`, or `/stop`, which no file can be called. It is given the texts by name and what fetches one; it knows
+no HTTP and no terminal.
 
 **Threading:** any thread may call anything; fetches run in threads of their own.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from moonfs import names
 from moonfs.errors import (
     AuthenticationFailed,
     ExtractionFailed,
     MoonfsError,
+    NotFound,
     ProtocolError,
     QuotaExceeded,
     RateLimited,
@@ -32,6 +36,9 @@ from moonfs.workers import Workers
 
 log = logging.getLogger(__name__)
 
+#: What to ask for besides names: everything, or an end.
+ALL: Final = "/all"
+STOP: Final = "/stop"
 #: What passes: the same text may be had later.
 _PASSING: Final = (RateLimited, Unreachable, TimedOut, ServiceError)
 #: What says something of one text, though it is one of those.
@@ -50,18 +57,26 @@ class Prefetch:
 
     def __init__(
         self,
+        texts: Callable[[], Mapping[str, FileObject]],
         here: Callable[[str], bool],
         fetch: Callable[[FileObject], None],
+        *,
         most: int,
+        hold: Callable[[], float] = lambda: 0.0,
         first_wait: float = _FIRST_WAIT,
     ) -> None:
-        """`here(id)` says whether a text is here; `fetch(file)` brings it here; at most `most` at once."""
+        """Wire the parts.
+
+        `texts()` returns the file behind each sidecar by the sidecar's name; `here(id)` says whether a text is here;
+        `fetch(file)` brings it here, at most `most` at once; `hold()` is for how many seconds none had better start.
+        """
+        self._texts = texts
         self._here = here
         self._fetch = fetch
         self._most = most
         self._first_wait = first_wait
         self._lock = threading.Lock()
-        self._workers = Workers(most)
+        self._workers = Workers(most, hold)
         self._left: deque[tuple[str, FileObject]] = deque()
         self._names: set[str] = set()
         self._running = 0
@@ -70,6 +85,33 @@ class Prefetch:
         self._failed: list[tuple[str, str]] = []
         self._trouble = ""
         self._stops = 0
+
+    def ask(self, request: bytes) -> None:
+        """Do what the lines of `request` say: fetch the texts of these files, of all, or stop.
+
+        A name is that of a file or of its sidecar, in UTF-8; one that there is not counts as failed.
+
+        Raises:
+            MoonfsError: the files are not known, and the service does not list them.
+        """
+        lines = [line for line in request.decode("utf-8", "surrogateescape").split("\n") if line]
+        if STOP in lines:
+            self.stop()
+        wanted = [line for line in lines if line not in (ALL, STOP)]
+        if not wanted and ALL not in lines:
+            return
+        texts = self._texts()
+        found = dict(texts) if ALL in lines else {}
+        missing = []
+        for line in wanted:
+            name = line if line in texts else line + names.SIDECAR
+            if name in texts:
+                found[name] = texts[name]
+            else:
+                missing.append(line)
+        self.start(sorted(found.items()))
+        for name in missing:
+            self._fail_unasked(name)
 
     def start(self, files: Iterable[tuple[str, FileObject]]) -> None:
         """Fetch the texts of `files`, given as (name on the drive, file); those that are under way already go on."""
@@ -100,6 +142,10 @@ class Prefetch:
         """Stop, and wait a little for what is under way."""
         self.stop()
         self._workers.close()
+
+    def report(self) -> bytes:
+        """Return `progress` as JSON, for whoever reads `.moonfs/prefetch`."""
+        return json.dumps(self.progress(), ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"
 
     def progress(self) -> dict[str, object]:
         """Return how far it is, ready for JSON.
@@ -145,6 +191,11 @@ class Prefetch:
                     self._done += 1
                     self._trouble = ""
                 attempt = 0
+
+    def _fail_unasked(self, name: str) -> None:
+        with self._lock:
+            self._names.add(name)
+        self._fail(name, NotFound("There is no such file with a text."))
 
     def _fail(self, name: str, error: MoonfsError) -> None:
         with self._lock:

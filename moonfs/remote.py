@@ -8,10 +8,11 @@ names or handles.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from moonfs import wire
@@ -129,24 +130,26 @@ class Remote:
         pause = 0.25
         while file.status in wire.STATUS_WAITING:
             if time.monotonic() + pause > deadline or self._closing.wait(pause):
-                raise NotReady(f"The text of {file.filename} is not extracted yet; try again in a moment.")
+                raise _not_ready(file)
             pause = min(pause * 2, 2.0)
             file = self._client.retrieve(file.id)
             if file.status not in wire.STATUS_WAITING:
                 self.listing.add(file)
-        if file.status == wire.STATUS_ERROR:
-            reason = file.status_details or "the service does not say why"
-            raise ExtractionFailed(
-                f"The service could not extract the text of {file.filename}: {reason}",
-                service_message=file.status_details or None,
-            )
-        try:
+        _check_extracted(file)
+        with self._looking_again(file.id):
             return self.contents.open(file.id)
-        except NotFound:
-            # Deleted elsewhere since the listing was made? Only a new listing can tell: the drive acts on it.
-            if file.id not in self.relist():
-                self._gone(file.id)
-            raise
+
+    def ahead(self, file: FileObject) -> None:
+        """Fetch the text of `file` before anybody waits for it, unless it is here.
+
+        Raises:
+            ExtractionFailed, NotReady, MoonfsError: as `text`, but nothing is waited for.
+        """
+        if file.status in wire.STATUS_WAITING:
+            raise _not_ready(file)
+        _check_extracted(file)
+        with self._looking_again(file.id):
+            self.contents.ahead(file.id)
 
     def verify(self, deadline: float) -> None:
         """Make the first listing, which proves the key (L1).
@@ -185,7 +188,30 @@ class Remote:
         for file_id in ids:
             self.contents.forget(file_id)
 
+    @contextlib.contextmanager
+    def _looking_again(self, file_id: str) -> Iterator[None]:
+        """Act on a 404: was it deleted elsewhere since the listing was made? Only a new listing can tell (L4)."""
+        try:
+            yield
+        except NotFound:
+            if file_id not in self.relist():
+                self._gone(file_id)
+            raise
+
     def _gone(self, file_id: str) -> None:
         self.listing.remove(file_id)
         self.contents.forget(file_id)
         self.on_gone(file_id)
+
+
+def _not_ready(file: FileObject) -> NotReady:
+    return NotReady(f"The text of {file.filename} is not extracted yet; try again in a moment.")
+
+
+def _check_extracted(file: FileObject) -> None:
+    if file.status == wire.STATUS_ERROR:
+        reason = file.status_details or "the service does not say why"
+        raise ExtractionFailed(
+            f"The service could not extract the text of {file.filename}: {reason}",
+            service_message=file.status_details or None,
+        )

@@ -49,6 +49,7 @@ def test_what_is_in_it(both: Faulty) -> None:
     assert both.drive.run('ls "$DIR/.moonfs"').split() == [
         "by-id",
         "errors.ndjson",
+        "prefetch",
         "purpose",
         "refresh",
         "status.json",
@@ -61,6 +62,7 @@ def test_what_is_in_it(both: Faulty) -> None:
         f"./by-id/{first}.content",
         f"./by-id/{second}",
         "./errors.ndjson",
+        "./prefetch",
         "./purpose",
         "./purpose/batch",
         "./purpose/file-extract",

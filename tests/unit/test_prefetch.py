@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,9 @@ class Service:
         self.script: list[Exception | None] = []
         self.gate: threading.Semaphore | None = None
         self.lock = threading.Lock()
+
+    def texts(self) -> dict[str, FileObject]:
+        return {f"{name}.content": file for name, file in files(20)}
 
     def fetch(self, file: FileObject) -> None:
         with self.lock:
@@ -48,7 +52,7 @@ def service() -> Service:
 
 @pytest.fixture
 def prefetch(service: Service) -> Iterator[Prefetch]:
-    made = Prefetch(service.here.__contains__, service.fetch, most=4, first_wait=0.01)
+    made = Prefetch(service.texts, service.here.__contains__, service.fetch, most=4, first_wait=0.01)
     yield made
     made.close()
 
@@ -94,7 +98,7 @@ def test_what_passes_is_waited_for(prefetch: Prefetch, service: Service, error: 
 def test_it_says_what_it_waits_for(service: Service) -> None:
     """A2: the reason can be seen meanwhile."""
     service.script = [errors.Unreachable("there is no network")] * 4
-    prefetch = Prefetch(service.here.__contains__, service.fetch, most=1, first_wait=30)
+    prefetch = Prefetch(service.texts, service.here.__contains__, service.fetch, most=1, first_wait=30)
     prefetch.start(files(3))
     wait_until(lambda: prefetch.progress()["trouble"], "the reason shows")
     assert prefetch.progress() | {"trouble": ""} == {
@@ -151,7 +155,7 @@ def test_it_can_be_stopped_and_goes_on_where_it_was(prefetch: Prefetch, service:
 def test_a_stop_holds_for_what_waits(service: Service) -> None:
     """A2: what was to be tried again is not."""
     service.script = [errors.RateLimited("429")] * 100
-    prefetch = Prefetch(service.here.__contains__, service.fetch, most=2, first_wait=0.05)
+    prefetch = Prefetch(service.texts, service.here.__contains__, service.fetch, most=2, first_wait=0.05)
     prefetch.start(files(5))
     wait_until(lambda: prefetch.progress()["trouble"], "it waits")
     prefetch.stop()
@@ -176,10 +180,35 @@ def test_more_may_come_meanwhile(prefetch: Prefetch, service: Service) -> None:
 def test_a_start_does_not_wait_for_what_waits(service: Service) -> None:
     """A2: whoever asks again has it tried again at once."""
     service.script = [errors.Unreachable("gone")]
-    prefetch = Prefetch(service.here.__contains__, service.fetch, most=1, first_wait=1000)
+    prefetch = Prefetch(service.texts, service.here.__contains__, service.fetch, most=1, first_wait=1000)
     prefetch.start(files(1))
     wait_until(lambda: prefetch.progress()["trouble"], "it waits")
     prefetch.stop()
     prefetch.start(files(3))
     assert ended(prefetch)["done"] == 3
     prefetch.close()
+
+
+def test_names_are_asked_for_by_line(prefetch: Prefetch, service: Service) -> None:
+    """A2: by the name of a file or of its sidecar; what there is not is named, and the others come."""
+    prefetch.ask(b"3.txt\n4.txt.content\n3.txt\nnone.txt\n\xff.txt")
+    progress = ended(prefetch)
+    assert sorted(service.asked) == ["i3", "i4"]
+    assert (progress["total"], progress["done"], progress["failures"]) == (4, 2, 2)
+    assert [failed["name"] for failed in progress["failed"]] == ["none.txt", "\udcff.txt"]
+    assert json.loads(prefetch.report().decode(errors="replace"))["failures"] == 2
+
+
+def test_everything_and_an_end_are_asked_for_by_what_is_no_name(prefetch: Prefetch, service: Service) -> None:
+    """A2: `/all`, `/stop`; nothing asks for nothing."""
+    prefetch.ask(b"")
+    prefetch.ask(b"\n\n")
+    assert prefetch.progress()["total"] == 0
+    service.gate = threading.Semaphore(0)
+    prefetch.ask(b"/all\n")
+    wait_until(lambda: len(service.asked) == 4, "four are under way")
+    prefetch.ask(b"/stop\n")
+    service.gate.release(100)
+    assert ended(prefetch)["total"] == 4
+    prefetch.ask(b"/all\n5.txt\n")
+    assert ended(prefetch)["done"] == 20 == len(service.asked)
