@@ -76,15 +76,19 @@ class Listing:
         ttl: float,
         gone: Callable[[frozenset[str]], None] = lambda _ids: None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        longer: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Wire the parts.
 
         `fetch()` returns the whole account; `ttl` and `clock` are in seconds; `gone(ids)` is told what an answer has
-        no longer, without the lock.
+        no longer, without the lock; `longer()` is for how many seconds a listing has to do at the least: requests may
+        be scarce.
         """
         self._fetch = fetch
         self._ttl = ttl
         self._gone = gone
+        self._longer = longer
         self._clock = clock
         self._lock = threading.Lock()
         self._files: dict[str, FileObject] = {}
@@ -258,7 +262,8 @@ class Listing:
                 del self._added[file_id]
             else:
                 files[file_id] = file
-        self._expires = now + self._ttl if started >= self._expired else float("-inf")
+        believed = max(self._ttl, self._longer())
+        self._expires = now + believed if started >= self._expired else float("-inf")
         self._refused = None
         gone = frozenset(self._files.keys() - files.keys())
         if self._snapshot is None or files != self._files:

@@ -64,6 +64,7 @@ class Pace:
         limit: requests at once, now.
         per_minute: requests a minute, or None while no bound is known.
         refusals: 429s seen.
+        minute: seconds over which the service counts.
     """
 
     def __init__(self, most: int, first: int, minute: float) -> None:
@@ -72,7 +73,7 @@ class Pace:
         self.limit = max(1, min(first, most))
         self.per_minute: int | None = None
         self.refusals = 0
-        self._minute = minute
+        self.minute = minute
         self._runs: set[Run] = set()
         self._number = 0
         self._answers: deque[float] = deque(maxlen=_COUNTED)
@@ -115,8 +116,8 @@ class Pace:
         if too_many <= 0:
             return pause
         if too_many <= answered:
-            return max(pause, self._answers[too_many - 1] + self._minute - now)
-        return max(pause, self._minute * (1 + (too_many - answered - 1) // self.per_minute))
+            return max(pause, self._answers[too_many - 1] + self.minute - now)
+        return max(pause, self.minute * (1 + (too_many - answered - 1) // self.per_minute))
 
     def start(self) -> Run:
         """Note that a request starts."""
@@ -171,7 +172,7 @@ class Pace:
 
     def forget(self, now: float) -> None:
         """Drop what is too old to count."""
-        while self._answers and self._answers[0] <= now - self._minute:
+        while self._answers and self._answers[0] <= now - self.minute:
             self._answers.popleft()
         if self._refused_at is not None and now - self._refused_at > MEMORY:
             self._refused_at = self.per_minute = None

@@ -66,7 +66,8 @@ class Remote:
         self.traffic = traffic or Traffic()
         self.traffic.probe = self._probe
         self._attributes = attributes
-        self.listing = Listing(self._list, listing_ttl, self._gone_elsewhere)
+        # Where few requests are allowed, looking around takes one in three of them at the most.
+        self.listing = Listing(self._list, listing_ttl, self._gone_elsewhere, longer=lambda: 3 * self.traffic.spacing)
         self.contents = Contents(self._fetch, content_cache, texts, self.traffic.hurry)
         for file_id, size in texts.sizes().items():
             attributes.note_text(file_id, size)

@@ -140,6 +140,13 @@ class Traffic:
             return self._pace.per_minute is not None or self._pace.pause(now) > 0
 
     @property
+    def spacing(self) -> float:
+        """Seconds between two requests at the rate that was learned; 0 while none is known."""
+        with self._lock:
+            self._pace.forget(self._clock())
+            return self._pace.minute / self._pace.per_minute if self._pace.per_minute else 0.0
+
+    @property
     def probe(self) -> Callable[[], None] | None:
         """What looks for the end of an outage: a cheap request with a `probe` ticket; it raises what comes of it."""
         return self._breaker.probe

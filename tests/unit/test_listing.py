@@ -545,3 +545,19 @@ def test_own_changes_during_a_probe_stay() -> None:
 
     listing.take(answer)
     assert set(listing.peek().files) == {"mine"}
+
+
+def test_a_listing_does_longer_where_requests_are_scarce() -> None:
+    """L4, E2: an account with three requests a minute spends one on looking around, not all of them."""
+    service, longer = Service("a"), 60.0
+    listing = Listing(service.list, 10.0, clock=lambda: service.now, longer=lambda: longer)
+    listing.current()
+    service.now += 59
+    listing.current()
+    assert service.requests == 1
+    service.now += 2
+    longer = 0.0
+    listing.current()
+    service.now += 11
+    listing.current()
+    assert service.requests == 3

@@ -438,3 +438,13 @@ def test_what_the_status_shows() -> None:
         "outage": None,
     }
     assert alone.traffic.limit == 4
+
+
+def test_the_rate_that_was_learned_spaces_requests() -> None:
+    """Errors: three a minute are one in twenty seconds; nothing is known before, nor after it is forgotten."""
+    alone = Alone()
+    assert alone.traffic.spacing == 0
+    alone.learn_three()
+    assert alone.traffic.spacing == 20
+    alone.clock.now += 301
+    assert alone.traffic.spacing == 0
