@@ -128,6 +128,18 @@ class Attributes:
                 return None
             return known.sha256
 
+    def forget_texts(self, ids: Collection[str]) -> None:
+        """Forget files of which no more is known than the length of a text that is dropped."""
+        with self._lock:
+            known = ((file_id, self._known.get(file_id)) for file_id in ids)
+            gone = [
+                file_id for file_id, each in known if each is not None and each == Known(text_bytes=each.text_bytes)
+            ]
+            for file_id in gone:
+                del self._known[file_id]
+            self._unsaved.difference_update(gone)
+            self._write("DELETE FROM attributes WHERE id = ?", [(file_id,) for file_id in gone])
+
     def keep_only(self, ids: Collection[str]) -> None:
         """Forget every id that the account no longer has, once there are more than `MANY`.
 
@@ -200,6 +212,7 @@ def _load(path: Path | None, length: str) -> tuple[sqlite3.Connection, dict[str,
     try:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
+        db.execute("PRAGMA cache_size=-256")  # KiB; it is read once
         db.executescript(_SCHEMA)
         columns = {row[1] for row in db.execute("PRAGMA table_info(attributes)")}
         if "plain_bytes" not in columns and "text_bytes" in columns:  # made by an earlier version

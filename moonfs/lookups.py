@@ -26,7 +26,7 @@ from typing import Final
 #: Seconds that a program has between its look-up and what it does with it.
 STEP_SECONDS: Final = 0.02
 #: Names of which the last look-up is remembered.
-_NAMES: Final = 4096
+_NAMES: Final = 2304
 #: The numbers of rename, renameat and renameat2 (syscalls(2)).
 _RENAMES: Final = {"x86_64": {b"82", b"264", b"316"}, "aarch64": {b"38", b"276"}}.get(os.uname().machine, set())
 

@@ -10,6 +10,7 @@ says what is wrong (L1).
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import fcntl
 import json
@@ -50,6 +51,8 @@ log = logging.getLogger(__name__)
 VERIFY_SECONDS: Final = 30.0
 #: Descriptors that one drive may have: each open file holds one, and login shells allow 1,024.
 _DESCRIPTORS: Final = 65_536
+#: The parameter of mallopt(3), from malloc.h.
+_M_ARENA_MAX: Final = -8
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +222,7 @@ class _Drive:
         self._stack.close()
 
     def _build(self) -> None:
+        _share_memory()
         _allow_many_descriptors()
         request, settings = self._request, self._request.settings
         hosted = None if request.local is not None else config.hosted_account(request.environ)
@@ -348,6 +352,17 @@ def _timeouts(settings: Settings) -> Timeouts:
         upload_read=min(300.0, settings.upload_timeout),
         deadline=settings.timeout,
     )
+
+
+def _share_memory() -> None:
+    """Let threads take memory from one place, where the C library would give each its own and keep it (mallopt(3)).
+
+    Python allocates under its lock anyway.
+    """
+    try:
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+    except (OSError, AttributeError):  # not glibc
+        pass
 
 
 def _allow_many_descriptors() -> None:

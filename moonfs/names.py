@@ -124,7 +124,7 @@ def check(name: str) -> None:
         raise InvalidName(f"The service cannot keep the name {name!r}: it has control characters or is no UTF-8.")
 
 
-@functools.lru_cache(maxsize=20_000)
+@functools.lru_cache(maxsize=4096)
 def safe(filename: str) -> str:
     """Return the safe, readable form of an untrusted remote filename (N2).
 

@@ -323,13 +323,13 @@ class Namespace:
         raise NotFound(f"No such file: {name}")
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1024)
 def inode_of(file_id: str) -> int:
     """Return the inode number of a remote file: the same on every machine and mount (A1)."""
     return _number(b"file:" + file_id.encode())
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1024)
 def sidecar_inode(file_id: str) -> int:
     """Return the inode number of a file's sidecar."""
     return _number(b"text:" + file_id.encode())

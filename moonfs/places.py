@@ -52,7 +52,7 @@ class Place:
         object.__setattr__(self, "purpose", purpose or "")
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=2304)
 def locate(path: str) -> Place:
     """Return where an absolute path of the drive leads, whether there is something or not.
 

@@ -188,6 +188,7 @@ class Remote:
         """Drop the texts of files that the listing has no longer: somebody else deleted them."""
         for file_id in ids:
             self.contents.forget(file_id)
+        self._attributes.forget_texts(ids)
 
     @contextlib.contextmanager
     def _looking_again(self, file_id: str) -> Iterator[None]:

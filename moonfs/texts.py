@@ -164,7 +164,7 @@ class Texts:
 
     def _unlink(self, entry: _Entry) -> None:
         try:
-            os.unlink(self._directory / entry.name)
+            os.unlink(f"{self._directory}/{entry.name}")
         except FileNotFoundError:
             pass
         except OSError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -138,8 +139,9 @@ class FileObject:
             bytes=_sane_int(data.get("bytes"), "bytes", 2**50),
             created_at=_sane_int(data.get("created_at"), "created_at", 2**40),
             filename=filename,
-            purpose=_text(data.get("purpose")) or FILE_EXTRACT,
-            status=_text(data.get("status")) or "ok",
+            # One string for all files that have it: a thousand of them are kept.
+            purpose=sys.intern(_text(data.get("purpose")) or FILE_EXTRACT),
+            status=sys.intern(_text(data.get("status")) or "ok"),
             status_details=_text(data.get("status_details")),
         )
 

@@ -51,12 +51,12 @@ class Bound:
 
     Attributes:
         measure: name in the sample of moonfs.
-        limit: the target, given the stage.
+        limit: the target, given the stage; None when the measure is for information.
         exactly: less would be wrong too.
     """
 
     measure: str
-    limit: Callable[[Stage], float]
+    limit: Callable[[Stage], float | None]
     exactly: bool = False
 
 
@@ -149,8 +149,8 @@ def judge(job: Job, samples: Mapping[str, list[Sample]], stage: Stage) -> list[L
     for bound in job.bounds:
         values = [sample[bound.measure] for sample in samples[MOONFS]]
         limit = bound.limit(stage)
-        worst = max(values, key=lambda value: abs(value - limit) if bound.exactly else value)
-        met = worst == limit if bound.exactly else worst <= limit
+        worst = max(values, key=lambda value: abs(value - limit) if bound.exactly and limit is not None else value)
+        met = None if limit is None else worst == limit if bound.exactly else worst <= limit
         unit = _unit(job, bound.measure)
         lines.append(Line(bound.measure, unit, worst, limit=limit, exactly=bound.exactly, met=met))
     return lines

@@ -206,3 +206,20 @@ def test_a_table_in_use_is_not_taken_for_a_damaged_one(path: Path, monkeypatch: 
     again = Attributes(path)
     assert again.get("a").text_bytes == 8
     again.close()
+
+
+def test_the_length_of_a_dropped_text_is_forgotten_and_nothing_else(path: Path) -> None:
+    """A2: a file that was deleted elsewhere leaves nothing; what was set or written here stays known."""
+    table = Attributes(path)
+    for file_id in ("a", "b", "c"):
+        table.note_text(file_id, 7)
+    table.set("b", mtime_ns=5)
+    table.set("d", inode=9)
+    table.forget_texts({"a", "b", "d", "unknown"})
+    assert [table.get(each) for each in "abcd"] == [
+        Known(), Known(mtime_ns=5, text_bytes=7), Known(text_bytes=7), Known(inode=9),
+    ]  # fmt: skip
+    table.close()
+    again = Attributes(path)
+    assert (again.get("a"), again.get("c")) == (Known(), Known(text_bytes=7))
+    again.close()
