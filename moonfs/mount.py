@@ -33,7 +33,7 @@ import moonfs
 from moonfs import config, mountpoints, operations
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
-from moonfs.config import Account, Directories, Settings, make_private
+from moonfs.config import Account, Directories, Settings, make_private, make_roomy
 from moonfs.errorlog import ErrorLog
 from moonfs.errors import AuthenticationFailed, MoonfsError, UsageError
 from moonfs.filesystem import Filesystem
@@ -251,7 +251,7 @@ class _Drive:
         remote = Remote(
             client,
             attributes,
-            Texts(make_private(cache / ("texts-plain" if plain else "texts")), settings.text_cache),
+            Texts(make_roomy(cache / ("texts-plain" if plain else "texts")), settings.text_cache),
             listing_ttl=settings.listing_ttl,
             content_cache=settings.content_cache,
             plain=plain,
@@ -264,9 +264,9 @@ class _Drive:
         self._filesystem = Filesystem(
             remote,
             settings=settings,
-            spool=Spool(make_private(state / "spool")),
+            spool=Spool(make_roomy(state / "spool")),
             journal=journal,
-            originals=Originals(make_private(cache / "originals"), settings.originals_cache),
+            originals=Originals(make_roomy(cache / "originals"), settings.originals_cache),
             attributes=attributes,
             control={"status.json": self.status, "errors.ndjson": self._error_log.text},
             report=self._report,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from moonfs.config import (
     local_account,
     local_identity,
     make_private,
+    make_roomy,
     parse_settings,
 )
 from moonfs.errors import UsageError
@@ -162,6 +164,33 @@ def test_a_relative_directory_can_be_private(tmp_path: Path, monkeypatch: pytest
     """X2: `moonfs serve --data x` means one below the working directory."""
     monkeypatch.chdir(tmp_path)
     assert make_private(Path("a/b")) == Path("a/b") and stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+
+
+def test_roomy_directories(tmp_path: Path) -> None:
+    """X2: 0700 under the name that was asked for, with nothing beside it; one that is there stays what it is."""
+    made = make_roomy(tmp_path / "texts")
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700 and os.listdir(tmp_path) == ["texts"]
+    (made / "file").touch()
+    made.chmod(0o755)
+    assert make_roomy(made) == made and os.listdir(made) == ["file"]
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for bad in ("link", "nowhere/below"):
+        with pytest.raises(UsageError, match=bad.partition("/")[0]):
+            make_roomy(tmp_path / bad)
+
+
+def test_roomy_directories_lie_apart(tmp_path: Path) -> None:
+    """R2, cold: on ext4 each begins where nobody else has deleted files; `make_private` puts them side by side."""
+    command = ["findmnt", "--noheadings", "--output", "FSTYPE", "--target", str(tmp_path)]
+    filesystem = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    if filesystem != "ext4" or os.statvfs(tmp_path).f_files < 2**22:
+        pytest.skip("where a directory begins is known of ext4 only, and shows on a large disk only")
+    close, apart = (
+        sorted(make(tmp_path / f"{make.__name__}{i}").stat().st_ino for i in range(8))
+        for make in (make_private, make_roomy)
+    )
+    assert close[-1] - close[0] < 2**18 < apart[-1] - apart[0]
 
 
 def test_no_option_is_the_default() -> None:
