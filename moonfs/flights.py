@@ -32,7 +32,7 @@ from moonfs.remote import Remote as Account
 from moonfs.room import Room
 from moonfs.spool import SpoolFile
 from moonfs.wire import FileObject
-from moonfs.writeback import Uploader
+from moonfs.writeback import LINGER, Uploader
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,18 @@ class Flights:
     def schedule(self, local: LocalFile, attempt: int = 0, delay: float = 0.0) -> None:
         """Bring the acknowledged version to the service in a worker, after `delay` seconds, until it is there (W2)."""
         self._uploader.workers.submit(lambda: self._carry(local, attempt), delay)
+
+    def schedule_promised(self, local: LocalFile) -> None:
+        """Bring what was promised just now to the service once its writer pauses, or has gone on for long (W2)."""
+        generation = local.acknowledged
+        self._uploader.workers.submit(lambda: self._carry_settled(local, generation), self._uploader.promised())
+
+    def _carry_settled(self, local: LocalFile, generation: int) -> None:
+        newest = local.acknowledged
+        if newest != generation and self._uploader.patient:
+            self._uploader.workers.submit(lambda: self._carry_settled(local, newest), LINGER)
+            return
+        self._carry(local, 0)
 
     def _carry(self, local: LocalFile, attempt: int) -> None:
         with local.lock:

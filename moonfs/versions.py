@@ -133,7 +133,7 @@ class Versions:
                 return
             self._check_type(local)
             self._promises.upload(local)
-        self._flights.schedule(local, delay=self.uploader.promised())
+        self._flights.schedule_promised(local)
 
     def _check_type(self, local: LocalFile) -> None:
         """Refuse at its close what the service is known to refuse (N7), and keep it; the file's lock must be held."""
@@ -319,7 +319,7 @@ class Versions:
                 self.delete_later(local.replaces)
                 local.replaces = frozenset()
         if not stays:
-            self._flights.schedule(local, delay=self.uploader.promised())
+            self._flights.schedule_promised(local)
 
     def pending(self) -> list[LocalFile]:
         """Return the files that are acknowledged and not on the service yet, failed ones left out; lock held."""

@@ -56,6 +56,11 @@ class Workers:
             self._staff()
 
     @property
+    def running(self) -> int:
+        """How many tasks are running."""
+        return self._running
+
+    @property
     def waiting(self) -> int:
         """How many tasks are waiting or running."""
         return len(self._tasks) + self._running

@@ -52,10 +52,13 @@ TWIN_CHECK: Final = 30.0
 DOUBT_SECONDS: Final = 900.0
 #: Unanswered attempts of one `store`; the next one is the writer's, or a worker's after a pause.
 ATTEMPTS: Final = 5
-#: Seconds between the last close of many and the first upload in write-back: who goes on writing uploads once, and a
-#: copy of many files is over before uploads take the processor. And how long such a copy puts its uploads off.
+#: Seconds between the last close of many and their uploads in write-back: who goes on writing uploads once, and a copy
+#: of many files is over before uploads take the processor. And how long such a copy puts its uploads off.
 LINGER: Final = 0.05
 LONGEST_LINGER: Final = 0.3
+#: Uploads that do not wait for the last close of many: no more than may be under way at first anyway, so that the
+#: service has answered, and the window is wide, once the others come.
+EARLY: Final = 8
 #: Searches for an unanswered attempt that are not sent because of an outage, before the doubt is left to a later try.
 _KEPT_BACK: Final = 2
 
@@ -104,12 +107,17 @@ class Uploader:
         deadline: float,
         backoff: Callable[[int], float] = lambda attempt: min(60.0, 0.5 * 2**attempt) * random.uniform(0.5, 1.0),
     ) -> None:
-        """`workers` is how many threads, `deadline` seconds for a `store`, `backoff(attempt)` seconds to a repeat."""
+        """Wire the parts.
+
+        `workers` is how many requests the gate lets pass at once, `deadline` seconds for a `store`, `backoff(attempt)`
+        seconds to a repeat.
+        """
         self._service = service
         self._journal = journal
         self._deadline = deadline
         self.backoff = backoff
-        self.workers = Workers(workers, self._hold)
+        # What is done before and after a request must not cost a place among the requests at once.
+        self.workers = Workers(workers + workers // 4, self._hold)
         self._unsettled: dict[str, list[Intent]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -120,7 +128,7 @@ class Uploader:
     def promised(self) -> float:
         """Note that bytes were promised just now (W2), and return the seconds until their upload may begin.
 
-        While promises follow one another, no upload begins, for `LONGEST_LINGER` at most.
+        While promises follow one another, no more than `EARLY` uploads are begun, for `LONGEST_LINGER` at most.
         """
         now = time.monotonic()
         if now - self._last > LINGER:
@@ -128,9 +136,14 @@ class Uploader:
         self._last = now
         return LINGER
 
+    @property
+    def patient(self) -> bool:
+        """Whether a version may still be put off because its writer goes on."""
+        return time.monotonic() < self._burst + LONGEST_LINGER
+
     def _hold(self) -> float:
         lull = min(self._last + LINGER, self._burst + LONGEST_LINGER) - time.monotonic()
-        return max(lull, self._service.hold())
+        return max(lull if self.workers.running >= EARLY else 0.0, self._service.hold())
 
     def store(self, intent: Intent, spool: SpoolFile) -> FileObject:
         """Upload `intent`, delete what it replaces, and return the new file.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
-from moonfs import disowned, errors, flights
+from moonfs import disowned, errors, flights, writeback
 from moonfs import journal as states
 from moonfs.errors import MoonfsError
 from tests.harness.house import SELF, Drive, House, in_thread, let_go, put_off, record
@@ -649,3 +650,22 @@ def test_new_bytes_do_not_inherit_a_purpose(house: House) -> None:
     drive.write("a.tmp", b"two")
     drive.fs.rename("/a.tmp", "/b.txt")
     assert purposes(house) == {"b.txt": "file-extract"}
+
+
+def test_who_goes_on_writing_uploads_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W2: the turn of a version that newer ones have followed is put off to theirs, though not for ever."""
+    drive = house.start(write_back=True)
+    turns: list[Callable[[], None]] = []
+    monkeypatch.setattr(drive.uploader.workers, "submit", lambda run, _delay=0.0: turns.append(run))
+    monkeypatch.setattr(writeback, "LONGEST_LINGER", 60.0)
+    drive.write("a.txt", b"one")
+    drive.write("a.txt", b"two")
+    turns.pop(0)()
+    assert house.account.uploads == 0 and len(turns) == 2
+    drive.write("a.txt", b"three")
+    monkeypatch.setattr(writeback, "LONGEST_LINGER", 0.0)
+    turns.pop(0)()
+    assert house.account.shown() == {"a.txt": b"three"}
+    for turn in turns:
+        turn()
+    assert house.account.uploads == 1

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from moonfs import errors
+from moonfs import errors, writeback
 from moonfs import journal as states
 from moonfs.errors import MoonfsError
 from moonfs.journal import Intent, Journal
@@ -626,3 +626,39 @@ def test_a_journal_that_fails_ends_the_upload(desk: Desk) -> None:
     with pytest.raises(OSError):
         uploader.store(intent, spool)
     assert uploader.active == 0
+
+
+def test_few_uploads_are_begun_before_the_last_close(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W2: as many as the service takes at first are under way while promises follow one another, the rest after."""
+    monkeypatch.setattr(writeback, "LINGER", 0.5)
+    monkeypatch.setattr(writeback, "LONGEST_LINGER", 60.0)
+    uploader = desk.make(workers=32)
+    gate, begun = threading.Semaphore(0), threading.Semaphore(0)
+
+    def upload() -> None:
+        begun.release()
+        assert gate.acquire(timeout=10)
+
+    for _ in range(writeback.EARLY + 4):
+        uploader.promised()
+        uploader.workers.submit(upload)
+    early = 0
+    for _ in range(50):
+        uploader.promised()
+        early += begun.acquire(timeout=0.02)
+    assert early == writeback.EARLY
+    for _ in range(4):
+        assert begun.acquire(timeout=10), "all of them when the last promise is long ago"
+    gate.release(100)
+
+
+def test_work_beside_the_requests_has_threads_of_its_own(desk: Desk) -> None:
+    """As many requests may be under way as the gate lets pass, although each upload has other things to do too."""
+    uploader = desk.make(workers=8)
+    gate, begun = threading.Semaphore(0), threading.Semaphore(0)
+    for _ in range(20):
+        uploader.workers.submit(lambda: (begun.release(), gate.acquire(timeout=10))[0])
+    for _ in range(10):
+        assert begun.acquire(timeout=10)
+    assert not begun.acquire(timeout=0.05)
+    gate.release(100)
