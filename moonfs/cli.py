@@ -376,7 +376,8 @@ def _show(drive: dict[str, Any]) -> None:
         "caches",
         f"texts {_size(content['disk_bytes'])} on disk, {_size(content['bytes'])} in memory "
         f"({content['hits'] + content['disk_hits']} hits, {content['misses']} misses, "
-        f"{content['read_ahead']} read ahead), {originals['files']:,} originals {_size(originals['bytes'])} of {_size(originals['max_bytes'])}",
+        f"{content['read_ahead']} read ahead), "
+        f"{originals['files']:,} originals {_size(originals['bytes'])} of {_size(originals['max_bytes'])}",
     )
     if "traffic" in drive:  # a daemon that was mounted before an update has none
         row("traffic", _traffic(drive["traffic"]))
