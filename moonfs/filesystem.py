@@ -148,7 +148,9 @@ class Filesystem:
     def busy(self) -> bool:
         """Say whether uploads or deletions are waiting or under way."""
         with self._lock:
-            return bool(self._versions.pending()) or bool(self._journal.deletions())
+            # An upload under way of what was deleted meanwhile has a deletion yet to come (W8).
+            under_way = bool(self._versions.pending()) or self._versions.uploader.active > 0
+            return under_way or bool(self._journal.deletions())
 
     def close(self) -> None:
         """Stop the uploader and close every descriptor; what is unfinished stays in the journal."""

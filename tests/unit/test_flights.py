@@ -669,3 +669,14 @@ def test_who_goes_on_writing_uploads_once(house: House, monkeypatch: pytest.Monk
     for turn in turns:
         turn()
     assert house.account.uploads == 1
+
+
+def test_the_end_waits_for_an_upload_that_nobody_wants_any_more(house: House) -> None:
+    """L2, W8: deleted while it is on its way, it leaves a copy when it arrives, and that is deleted before the end."""
+    drive = house.start(write_back=True)
+    put_off(house, drive)
+    drive.fs.unlink("/a.txt", SELF)
+    assert not drive.fs.drain(0.1)
+    house.account.gate.set()  # type: ignore[union-attr]
+    assert drive.fs.drain(10)
+    assert house.account.shown() == {} and drive.journal.deletions() == []
