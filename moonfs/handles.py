@@ -87,10 +87,15 @@ class Handle:
 
 
 class Handles:
-    """What is open on one mount."""
+    """What is open on one mount.
+
+    Attributes:
+        by_path: what `open` has registered, by path and number, oldest first; read it, and change nothing.
+    """
 
     def __init__(self) -> None:
         self._open: dict[int, Handle] = {}
+        self.by_path: dict[str, dict[int, Handle]] = {}
         self._numbers = itertools.count(1)
         # By path: whose bytes the kernel's page cache has, and the handle that is the first to fill it anew.
         self._cached: dict[str, str] = {}
@@ -118,9 +123,11 @@ class Handles:
         need not have heard of its opening.
         """
         handle.path, handle.holds = path, holds
-        mixed = any(other.path == path and other.holds != holds for other in self._open.values())
+        there = self.by_path.setdefault(path, {})
+        mixed = any(other.holds != holds for other in there.values())
         keep = immutable and not mixed and self._cached.get(path) == holds
         number = self.add(handle)
+        there[number] = handle
         if not keep:
             self.renewed(path)
             if immutable and not mixed:
@@ -157,6 +164,10 @@ class Handles:
     def pop(self, number: int) -> Handle | None:
         """Forget a handle and close its descriptor; return it, or None."""
         opened = self._open.pop(number, None)
+        if opened is not None and (there := self.by_path.get(opened.path)) is not None:
+            there.pop(number, None)
+            if not there:
+                del self.by_path[opened.path]
         if opened is not None and self._filling.get(opened.path) == number:
             del self._filling[opened.path]
             self._cached[opened.path] = opened.holds

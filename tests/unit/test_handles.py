@@ -86,3 +86,13 @@ def test_a_handle_that_is_closed_late_records_nothing(path: Path) -> None:
     path.close(path.write())
     path.close(reader)
     assert not path.read("one").keep_cache
+
+
+def test_what_is_open_is_found_by_its_path(path: Path) -> None:
+    """Oldest first, and nothing is left of a path when all that was open on it is closed."""
+    one, other = path.read("one"), path.read("two")
+    assert [handle.holds for handle in path.handles.by_path["/a"].values()] == ["one", "two"]
+    path.close(one)
+    assert [handle.holds for handle in path.handles.by_path["/a"].values()] == ["two"]
+    path.close(other)
+    assert not path.handles.by_path
