@@ -35,6 +35,7 @@ from moonfs.errors import (
 )
 from moonfs.handles import Attr, Handle, Handles, Opened
 from moonfs.journal import Journal
+from moonfs.lingering import Lingering, holds
 from moonfs.localfile import LocalFile, not_here
 from moonfs.namespace import Entry, Namespace, Remote, Sidecar, sidecar_inode
 from moonfs.originals import Originals
@@ -84,6 +85,7 @@ class Filesystem:
         self._lock = threading.RLock()
         self._space = Namespace(settings.purpose)
         self._handles = Handles()
+        self._lingering = Lingering(self._handles, account.listing, self._space, attributes, self._lock)
         self._room = Room(account.listing, self._space, self._lock)
         self._ahead = ReadAhead(
             account.contents,
@@ -194,6 +196,8 @@ class Filesystem:
                 raise
             if isinstance(entry, LocalFile):
                 return self._shown.attr(entry)
+            if path in self._handles.by_path and (older := self._lingering.behind(path, entry)) is not None:
+                return older.attr or self._shown.attr(entry)
         return self._shown.attr(entry)
 
     def readdir(self, path: str) -> list[str]:
@@ -304,21 +308,24 @@ class Filesystem:
         entry = self._resolve(place)
         if (write or truncate) and place.directory == places.BY_ID:
             raise ReadOnly(f"{name} can be written under its name only.")
+        if not (write or truncate) and (shared := self._lingering.open(path, entry)) is not None:
+            return shared
         if isinstance(entry, Sidecar):
             if write or truncate:
                 raise ReadOnly(f"{name} shows the text of a file and cannot be written.")
             self._ahead.opened(reader, entry.file.id)
             text = self._account.text(entry.file)
-            handle = Handle(name, body=text.body, fd=text.fd, attr=self._shown.text(entry.file, text.size))
+            attr = self._shown.text(entry.file, text.size)
+            handle = Handle(name, body=text.body, fd=text.fd, attr=attr, file_id=entry.file.id)
             # The kernel may think that there is one byte still, which it would make up of nothing.
-            return self._opened(path, entry.file.id, handle, immutable=text.size > 0)
+            return self._opened(path, holds(entry), handle, immutable=text.size > 0)
         if isinstance(entry, Remote) and not write:
             fd = self._overlay.open_original(entry.file)
             if fd is None:
                 raise not_here(name)
             attr = self._shown.original(entry.file)
-            # Its text has the same id, and may have had the same path (N4).
-            return self._opened(path, f"original of {entry.file.id}", Handle(name, fd=fd, attr=attr), immutable=True)
+            handle = Handle(name, fd=fd, attr=attr, file_id=entry.file.id)
+            return self._opened(path, holds(entry), handle, immutable=True)
         if not truncate:
             self._overlay.verify(entry)
         with self._lock:
@@ -330,7 +337,7 @@ class Filesystem:
                 raise not_here(name)
             local.handles += 1
             handle = Handle(name, local=local, writes=write, purpose=place.purpose)
-            opened = self._opened(path, str(id(local)), handle)
+            opened = self._opened(path, holds(local), handle)
             number = opened.handle
         if truncate:
             try:
@@ -505,6 +512,7 @@ class Filesystem:
         """End an open handle; with the last one the bytes go to where they are kept."""
         with self._lock:
             opened = self._handles.pop(handle)
+            self._lingering.closed()
             if opened is not None and opened.local is not None:
                 opened.local.handles -= 1
                 self._renames.end_use(opened.local)

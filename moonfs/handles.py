@@ -67,6 +67,7 @@ class Handle:
         writes: it may be written to; `flushed`: it has been closed, once at least.
         attr: what `stat` shows of it, where that does not change.
         path, holds: the path it was opened by, and whose bytes it has.
+        file_id: the file of the service that is behind `attr`; empty where there is none.
         purpose: what is written through it gets this purpose; empty where the mount says (N5, W11).
         on_close: given all that was written, at each close: the drive's own file does something.
         written: what was written since the last one.
@@ -81,6 +82,7 @@ class Handle:
     attr: Attr | None = None
     path: str = ""
     holds: str = ""
+    file_id: str = ""
     purpose: str = ""
     on_close: Callable[[bytes], None] | None = None
     written: bytes = b""

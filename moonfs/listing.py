@@ -36,6 +36,8 @@ from moonfs.wire import FileObject
 HOLD_OFF: Final = 5.0
 #: The same for one that was kept back here and so cost next to nothing: the end of an outage shows soon.
 KEPT_BACK_HOLD_OFF: Final = 0.5
+#: Seconds for which it is known what an answer has brought or taken away.
+RECENT: Final = 10.0
 #: How many ids of deleted files are remembered; ids never come back.
 _TOMBSTONES: Final = 20_000
 #: What a failed list request may mean. A 404 or 400 would say something of a file, and there is none in it.
@@ -101,6 +103,7 @@ class Listing:
         self._expired = 0
         self._added: dict[str, tuple[int, float, FileObject]] = {}
         self._removed: dict[str, None] = {}
+        self._elsewhere: dict[str, float] = {}
         self._flight: _Flight | None = None
         self._newest = 0
         self.requests = 0
@@ -177,6 +180,7 @@ class Listing:
         with self._lock:
             self._sequence += 1
             self._added[file.id] = (self._sequence, self._clock() + self._ttl, file)
+            self._elsewhere.pop(file.id, None)
             old = self._files.get(file.id)
             self._bytes += file.bytes - (0 if old is None else old.bytes)
             self._files[file.id] = file
@@ -195,6 +199,19 @@ class Listing:
                 self._bytes -= gone.bytes
                 self._version += 1
                 self._snapshot = None if self._snapshot is None else self._publish(self._snapshot.stale_because)
+
+    def replaced_since(self, old: str, new: str) -> float:
+        """Return for how many seconds it has been known that `old` is gone, or that `new` is there.
+
+        Infinite where that was done here, or has been known for more than `RECENT` seconds.
+        """
+        with self._lock:
+            if old in self._removed:
+                return float("inf")
+            changed = self._elsewhere.get(new, float("-inf"))
+            if old not in self._files:
+                changed = max(changed, self._elsewhere.get(old, changed))
+            return self._clock() - changed
 
     def _join_or_fetch(self, wanted: int) -> None:
         """Wait for an answer whose request was sent after the event of number `wanted`."""
@@ -266,6 +283,9 @@ class Listing:
         self._expires = now + believed if started >= self._expired else float("-inf")
         self._refused = None
         gone = frozenset(self._files.keys() - files.keys())
+        if self._snapshot is not None:
+            recent = {file_id: when for file_id, when in self._elsewhere.items() if when > now - RECENT}
+            self._elsewhere = recent | dict.fromkeys(gone | (files.keys() - self._files.keys()), now)
         if self._snapshot is None or files != self._files:
             self._files = files
             self._bytes = sum(file.bytes for file in files.values())

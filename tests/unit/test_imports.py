@@ -22,7 +22,7 @@ LAYERS = """
     overview  control
     renames  removals
     versions  overlay
-    flights  shown
+    flights  shown  lingering
     promises  recovery
     disowned
     writeback  remote  room

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from moonfs import errors
-from moonfs.listing import HOLD_OFF, KEPT_BACK_HOLD_OFF, Listing
+from moonfs.listing import HOLD_OFF, KEPT_BACK_HOLD_OFF, RECENT, Listing
 from moonfs.wire import FileObject
 
 
@@ -561,3 +561,36 @@ def test_a_listing_does_longer_where_requests_are_scarce() -> None:
     service.now += 11
     listing.current()
     assert service.requests == 3
+
+
+def test_what_others_changed_is_known_for_a_time() -> None:
+    """L4: that an answer brought a file, or took one away; by the clock, from that answer on."""
+    service = Service("old", "stays")
+    listing = service.listing(ttl=0)
+    listing.current()
+    assert listing.replaced_since("old", "stays") == float("inf"), "what was there at first is no change"
+    service.files = [file("stays"), file("new")]
+    listing.current()
+    service.now += 1.5
+    assert listing.replaced_since("old", "new") == listing.replaced_since("old", "stays") == 1.5
+    assert listing.replaced_since("stays", "new") == 1.5, "it came, and may be shown under the other's name"
+    assert listing.replaced_since("new", "stays") == float("inf"), "it is still there, and so is the other"
+    service.now += RECENT
+    service.files.append(file("another"))
+    listing.current()
+    assert listing.replaced_since("old", "new") == float("inf")
+
+
+@pytest.mark.parametrize("answered", ["before", "after"])
+def test_what_was_changed_here_is_no_change_of_others(answered: str) -> None:
+    """L4: whether an answer shows it before it is laid over the listing, or after."""
+    service = Service("old")
+    listing = service.listing(ttl=0)
+    listing.current()
+    service.files = [file("new")]
+    if answered == "before":
+        listing.current()
+    listing.add(file("new"))
+    listing.remove("old")
+    listing.current()
+    assert listing.replaced_since("old", "new") == listing.replaced_since("else", "new") == float("inf")
