@@ -147,6 +147,12 @@ class FaultServer:
         if self.socket is not None:
             self.socket.unlink(missing_ok=True)
 
+    def line(self) -> FaultServer:
+        """Return another server of the same files, with faults of its own: one machine's own way to them."""
+        other = FaultServer(clock=self.clock)
+        other.files, other.lock, other._number = self.files, self.lock, 2**32
+        return other
+
     def suspend(self) -> None:
         """Hang up on everybody and refuse connections, until `resume`."""
         self.ending.set()
