@@ -194,6 +194,8 @@ class Prefetch:
 
     def _fail_unasked(self, name: str) -> None:
         with self._lock:
+            if name in self._names:
+                return  # counted already
             self._names.add(name)
         self._fail(name, NotFound("There is no such file with a text."))
 

@@ -199,6 +199,20 @@ def test_names_are_asked_for_by_line(prefetch: Prefetch, service: Service) -> No
     assert json.loads(prefetch.report().decode(errors="replace"))["failures"] == 2
 
 
+def test_a_name_that_there_is_not_counts_once(prefetch: Prefetch, service: Service) -> None:
+    """A2: however often it is asked for; what comes next starts its count anew, and knows nothing of it."""
+    prefetch.ask(b"nope\nnope\n")
+    progress = ended(prefetch)
+    assert (progress["total"], progress["failures"], len(progress["failed"])) == (1, 1, 1)
+    service.gate = threading.Semaphore(0)
+    prefetch.ask(b"1.txt\n2.txt\n")
+    for _ in range(3):
+        prefetch.ask(b"nope\n")
+    assert prefetch.progress()["running"]
+    service.gate.release(20)
+    assert (ended(prefetch)["total"], prefetch.progress()["done"], prefetch.progress()["failures"]) == (3, 2, 1)
+
+
 def test_everything_and_an_end_are_asked_for_by_what_is_no_name(prefetch: Prefetch, service: Service) -> None:
     """A2: `/all`, `/stop`; nothing asks for nothing."""
     prefetch.ask(b"")
