@@ -167,6 +167,7 @@ def prefetch(directory: str, files: tuple[str, ...]) -> None:
     point = mountpoints.absolute(directory)
     wanted = [os.path.basename(file.rstrip("/")) for file in files]
     bar = _bar_of_texts()  # first: Python takes a Ctrl-C that comes in an import for one that nobody has handled
+    stops = mountpoints.read_prefetch(point)["stops"]
     try:
         mountpoints.prefetch(point, *(wanted or ["/all"]))
         last = _follow_prefetch(point, bar)
@@ -175,6 +176,8 @@ def prefetch(directory: str, files: tuple[str, ...]) -> None:
         click.echo("Stopped; what was fetched stays here, and the same command goes on.", err=True)
         sys.exit(130)
     click.echo(f"{last['done']:,} of {last['total']:,} text{'' if last['total'] == 1 else 's'} here")
+    if last["stops"] != stops:
+        raise UsageError("It was stopped by somebody else; the same command goes on.")
     for failed in last["failed"][:_MANY]:
         click.echo(f"{failed['name']}: {failed['error']}", err=True)
     if last["failures"] > _MANY:

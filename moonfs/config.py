@@ -293,8 +293,15 @@ def _flag(text: str | None) -> bool:
     return True
 
 
+def _whole(text: str | None) -> int:
+    try:
+        return int(_need(text))
+    except ValueError:
+        raise ValueError("it needs a whole number") from None
+
+
 def _number(text: str | None) -> int:
-    value = int(_need(text))
+    value = _whole(text)
     if not 0 <= value < 2**32 - 1:
         raise ValueError("ids are numbers from 0")
     return value
@@ -308,7 +315,7 @@ def _umask(text: str | None) -> int:
 
 
 def _requests(text: str | None) -> int:
-    value = int(_need(text))
+    value = _whole(text)
     if not 1 <= value <= 64:
         raise ValueError("between 1 and 64")
     return value

@@ -122,6 +122,10 @@ class Contents:
         self._fly(file_id, flight)
         self.fetched_ahead += 1
 
+    def on_disk(self) -> list[str]:
+        """Return the ids of the texts on disk."""
+        return list(self._texts.sizes())
+
     @property
     def fit(self) -> int:
         """How many texts may be read ahead without one of them making room for another."""

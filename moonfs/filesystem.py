@@ -306,7 +306,7 @@ class Filesystem:
         if not place.is_file:
             return Opened(self._handles.add(self._control.open(place, write=write or truncate)), direct_io=True)
         entry = self._resolve(place)
-        if (write or truncate) and place.directory == places.BY_ID:
+        if (write or truncate) and place.directory == places.BY_ID and not isinstance(entry, Sidecar):
             raise ReadOnly(f"{name} can be written under its name only.")
         if not (write or truncate) and (shared := self._lingering.open(path, entry)) is not None:
             return shared

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -83,9 +83,9 @@ class Listing:
     ) -> None:
         """Wire the parts.
 
-        `fetch()` returns the whole account; `ttl` and `clock` are in seconds; `gone(ids)` is told what an answer has
-        no longer, without the lock; `longer()` is for how many seconds a listing has to do at the least: requests may
-        be scarce.
+        `fetch()` returns the whole account; `ttl` and `clock` are in seconds; `gone(ids)` is told, without the lock,
+        what two answers in a row have no longer; `longer()` is for how many seconds a listing has to do at the least:
+        requests may be scarce.
         """
         self._fetch = fetch
         self._ttl = ttl
@@ -104,6 +104,7 @@ class Listing:
         self._added: dict[str, tuple[int, float, FileObject]] = {}
         self._removed: dict[str, None] = {}
         self._elsewhere: dict[str, float] = {}
+        self._missing: frozenset[str] = frozenset()
         self._flight: _Flight | None = None
         self._newest = 0
         self.requests = 0
@@ -167,6 +168,11 @@ class Listing:
         with self._lock:
             gone = self._install(answer, started, number)
         self._tell(gone)
+
+    def miss(self, ids: Collection[str]) -> None:
+        """Take `ids`, of which something is kept, for missing unless the listing has them: the next answer decides."""
+        with self._lock:
+            self._missing |= frozenset(ids) - self._files.keys()
 
     def expire(self) -> None:
         """Make the next `current` ask the service: an answer that is on its way does not do."""
@@ -266,7 +272,10 @@ class Listing:
         return self.requests
 
     def _install(self, answer: list[FileObject], started: int, number: int) -> frozenset[str]:
-        """Take over the answer to request `number`, sent after the event `started`; return what has gone with it."""
+        """Take over the answer to request `number`, sent after the event `started`; return what is gone for good.
+
+        That is what two answers in a row lack: one that lacks files by mistake costs nothing that is kept of them.
+        """
         if number < self._newest:
             return frozenset()  # one that was asked for later is here already
         self._newest = number
@@ -283,6 +292,8 @@ class Listing:
         self._expires = now + believed if started >= self._expired else float("-inf")
         self._refused = None
         gone = frozenset(self._files.keys() - files.keys())
+        gone_for_good = self._missing - files.keys()
+        self._missing = gone
         if self._snapshot is not None:
             recent = {file_id: when for file_id, when in self._elsewhere.items() if when > now - RECENT}
             self._elsewhere = recent | dict.fromkeys(gone | (files.keys() - self._files.keys()), now)
@@ -291,7 +302,7 @@ class Listing:
             self._bytes = sum(file.bytes for file in files.values())
             self._version += 1
         self._publish(None)
-        return gone
+        return gone_for_good
 
     def _publish(self, stale_because: Exception | None) -> Snapshot:
         old = self._snapshot

@@ -158,9 +158,9 @@ def read_prefetch(point: str) -> dict[str, Any]:
     """Return how far the prefetch of the drive on `point` is: see `prefetch.Prefetch.progress`.
 
     Raises:
-        UsageError: it does not answer; says what to do.
+        UsageError: no moonfs drive is mounted there, or it does not answer; says what to do.
     """
-    return _read(point, "prefetch")
+    return _read(_drive(point), "prefetch")
 
 
 def _read(point: str, name: str) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def refresh(point: str) -> int:
     else:
         listing = read_status(path)["listing"]
         if listing["stale_because"]:
-            raise UsageError(f"The service does not answer: {listing['stale_because']}")
+            raise UsageError(f"The files could not be listed anew: {listing['stale_because']}")
         if done.returncode == 0:
             return int(listing["files"])
     raise _no_answer(point)

@@ -174,7 +174,7 @@ class Namespace:
             self._ordered = self._key
             self._orders = Orders(
                 [
-                    Listed(name, names.extension(name.removesuffix(names.SIDECAR)), file.id)
+                    Listed(name, names.extension(name.removesuffix(names.SIDECAR)), file.id, file.bytes)
                     for name, file in table.sidecars.items()
                     if file.status != wire.STATUS_ERROR and file.status not in wire.STATUS_WAITING
                 ]

@@ -48,6 +48,10 @@ _OF_ALL: Final = (AuthenticationFailed, QuotaExceeded)
 #: Seconds until the next try after something that passes: the first wait, which doubles, and the longest.
 _FIRST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
+#: Tries of one text that the service answers with a 500, which speaks of that text.
+_TRIES: Final = 4
+#: Bytes of files whose texts may be on their way at once, beside one: a text is rarely longer than its file.
+_BYTES_AT_ONCE: Final = 64 * 1024**2
 #: Failures that are named.
 _NAMED: Final = 100
 
@@ -85,6 +89,8 @@ class Prefetch:
         self._failed: list[tuple[str, str]] = []
         self._trouble = ""
         self._stops = 0
+        self._tries: dict[str, int] = {}
+        self._bytes = 0
 
     def ask(self, request: bytes) -> None:
         """Do what the lines of `request` say: fetch the texts of these files, of all, or stop.
@@ -119,6 +125,7 @@ class Prefetch:
             if not self._outstanding():
                 self._names.clear()
                 self._failed.clear()
+                self._tries.clear()
                 self._done = self._failures = 0
                 self._trouble = ""
             for name, file in files:
@@ -151,7 +158,7 @@ class Prefetch:
         """Return how far it is, ready for JSON.
 
         `total`, `done` and `failures` count texts, `failed` names the first of them with the reason, `trouble` is what
-        it waits for to pass, if anything; `running` says whether it goes on.
+        it waits for to pass, if anything; `running` says whether it goes on, `stops` how often it was stopped.
         """
         with self._lock:
             return {
@@ -161,6 +168,7 @@ class Prefetch:
                 "failures": self._failures,
                 "failed": [{"name": name, "error": error} for name, error in self._failed],
                 "trouble": self._trouble,
+                "stops": self._stops,
             }
 
     def _outstanding(self) -> int:
@@ -173,13 +181,17 @@ class Prefetch:
                 if not self._left:
                     self._running -= 1
                     return
+                if self._bytes and self._bytes + self._left[0][1].bytes > _BYTES_AT_ONCE:
+                    self._running -= 1
+                    return  # whoever ends goes on
                 name, file = self._left.popleft()
+                self._bytes += file.bytes
                 stops = self._stops
             try:
                 if not self._here(file.id):
                     self._fetch(file)
             except MoonfsError as error:
-                if isinstance(error, _PASSING) and not isinstance(error, _OF_ONE_TEXT):
+                if self._passes(name, error):
                     self._again(name, file, error, attempt, stopped=stops != self._stops)
                     return
                 self._fail(name, error)
@@ -191,6 +203,28 @@ class Prefetch:
                     self._done += 1
                     self._trouble = ""
                 attempt = 0
+            finally:
+                with self._lock:
+                    self._bytes -= file.bytes
+            self._call_others()
+
+    def _call_others(self) -> None:
+        """Have others run that ended because too much was on its way."""
+        with self._lock:
+            more = min(self._most, len(self._left) + self._running) - self._running
+            self._running += max(more, 0)
+        for _ in range(more):
+            self._workers.submit(self._run)
+
+    def _passes(self, name: str, error: MoonfsError) -> bool:
+        """Say whether the same text may be had later."""
+        if not isinstance(error, _PASSING) or isinstance(error, _OF_ONE_TEXT):
+            return False
+        if not isinstance(error, ServiceError) or error.status != 500:
+            return True
+        with self._lock:
+            self._tries[name] = self._tries.get(name, 0) + 1
+            return self._tries[name] < _TRIES
 
     def _fail_unasked(self, name: str) -> None:
         with self._lock:
@@ -215,7 +249,7 @@ class Prefetch:
                 self._names.discard(name)
             else:
                 self._trouble = plain_english(str(error))
-                self._left.appendleft((name, file))
+                self._left.append((name, file))  # the others first: it may be the text that is wrong
             self._running -= 1
         wait = min(self._first_wait * 2.0 ** min(attempt, 16), _LONGEST_WAIT)
         self._workers.submit(lambda: self._wake(attempt + 1), max(wait, error.retry_after or 0.0))

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 _READERS: Final = 16
 #: Texts that the second step in a row asks for; each further step doubles it.
 _FIRST_WINDOW: Final = 2
+#: Bytes of the files in a window, beside its first: each of the texts is in memory while it comes.
+_WINDOW_BYTES: Final = 64 * 1024**2
 #: What says something of one text only. Anything else holds for all: a 429, an outage.
 _OF_ONE_TEXT: Final = (ExtractionFailed, NotFound, ProtocolError)
 
@@ -40,11 +42,13 @@ class Listed(NamedTuple):
         name: of the sidecar.
         type: the extension of the file whose text it is.
         file_id: its id.
+        bytes: the length of the file, which its text is rarely longer than.
     """
 
     name: str
     type: str
     file_id: str
+    bytes: int = 0
 
 
 class Source(Protocol):
@@ -83,13 +87,18 @@ class _Order:
         self._by_type = _BY_TYPE[kind]
 
     def after(self, file_id: str, count: int) -> list[str]:
-        """Return the next `count` ids, fewer at the end."""
+        """Return the next `count` ids, fewer at the end, and where files are large."""
         place = self._place.get(file_id)
         if place is None:
             return []
-        following = self._texts[place + 1 : place + 1 + count]
-        kind = self._texts[place].type
-        return [text.file_id for text in following if not self._by_type or text.type == kind]
+        kind, length = self._texts[place].type, 0
+        ids: list[str] = []
+        for text in self._texts[place + 1 : place + 1 + count]:
+            length += text.bytes
+            if (self._by_type and text.type != kind) or (ids and length > _WINDOW_BYTES):
+                break
+            ids.append(text.file_id)
+        return ids
 
 
 class Orders:

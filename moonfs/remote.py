@@ -159,6 +159,7 @@ class Remote:
             MoonfsError: the service refuses the key or does not answer within `deadline` seconds.
         """
         self.listing.take(lambda: self._client.list(deadline=deadline))
+        self.listing.miss(self.contents.on_disk())  # deleted while nothing was mounted
 
     def close(self) -> None:
         """Close the connections and end waits."""

@@ -13,6 +13,8 @@ import hashlib
 import itertools
 import logging
 import os
+import secrets
+import stat
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -51,6 +53,8 @@ class Texts:
         self._lock = Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._used = 0
+        # A directory that two runs share by mistake has no part of one that the other takes for its own.
+        self._run = f"{secrets.token_hex(4)}-"
         self._numbers = itertools.count()
         for file_id, entry in _index(directory):
             self._take_in(file_id, entry)
@@ -86,7 +90,7 @@ class Texts:
                 return None
             self._entries.move_to_end(file_id)
         try:
-            fd = os.open(f"{self._directory}/{entry.name}", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"{self._directory}/{entry.name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             self._lose(file_id, entry)
             return None
@@ -115,7 +119,7 @@ class Texts:
         if len(text) > self._capacity:
             return False
         name = _SEPARATOR.join((file_id, str(len(text)), hashlib.sha256(text).hexdigest()))
-        part = f"{self._directory}/{_PART}{next(self._numbers)}"
+        part = f"{self._directory}/{_PART}{self._run}{next(self._numbers)}"
         try:
             fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
@@ -181,7 +185,10 @@ def _index(directory: Path) -> Iterator[tuple[str, _Entry]]:
                 os.unlink(each.path)
             elif len(parts) == 3 and parts[1].isdecimal():
                 status = each.stat(follow_symlinks=False)
-                found.append((status.st_mtime_ns, parts[0], _Entry(each.name, status.st_size)))
+                if stat.S_ISREG(status.st_mode) and status.st_size == int(parts[1]):
+                    found.append((status.st_mtime_ns, parts[0], _Entry(each.name, status.st_size)))
+                else:
+                    os.unlink(each.path)  # cut short, say
     for _, file_id, entry in sorted(found, key=lambda item: item[0]):
         yield file_id, entry
 

@@ -40,7 +40,7 @@ def files_of(answer: Answer) -> list[FileObject]:
     An entry that does not validate is left out with one warning for all; a repeated id counts once.
 
     Raises:
-        ProtocolError: no list, or one longer than `MAX_ENTRIES`.
+        ProtocolError: no list, one longer than `MAX_ENTRIES`, or one of which no entry is usable.
     """
     document = _object(answer)
     entries = document.get("data")
@@ -59,6 +59,8 @@ def files_of(answer: Answer) -> list[FileObject]:
             unusable.append(exc)
         else:
             files.setdefault(file.id, file)
+    if unusable and not files:
+        raise bad_answer(answer, f"no entry of the service's list is usable: {translate.clean(str(unusable[0]), 200)}")
     if unusable:
         first = translate.clean(str(unusable[0]), 200)
         log.warning("left out %d unusable entries of the remote list, the first: %s", len(unusable), first)

@@ -581,7 +581,7 @@ def test_the_command_refresh_says_what_is_wrong(faulty: Callable[..., Faulty], t
     both.server.script("list", *[refused(503, "busy", "server_unavailable")] * 200)
     done = both.drive.command("refresh", str(both.drive.point))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("moonfs: The service does not answer: ")
+    assert done.stderr.startswith("moonfs: The files could not be listed anew: ")
     assert done.stderr.count("\n") == 1
 
 
@@ -591,7 +591,7 @@ def test_the_command_refresh_with_a_key_that_is_refused(faulty: Callable[..., Fa
     both.server.script("list", *[refused(401, "Invalid Authentication", "invalid_authentication_error")] * 9)
     done = both.drive.command("refresh", str(both.drive.point))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("moonfs: The service does not answer: ")
+    assert done.stderr.startswith("moonfs: The files could not be listed anew: ")
     assert "key" in done.stderr
 
 

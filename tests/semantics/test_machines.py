@@ -26,6 +26,9 @@ from tests.harness.gate import Gate
 
 pytestmark = pytest.mark.fuse
 
+#: The texts that a machine keeps, below its home.
+TEXTS = "cache/moonfs/accounts/*/texts/*"
+
 #: Seconds for which either machine believes a listing, and what may pass until the other one shows a change.
 TTL = 0.5
 #: Far more than the TTL, for a machine that has other work too.
@@ -116,7 +119,7 @@ def test_what_one_deletes_is_gone_on_the_other(two: Two) -> None:
         with fails(errno.ENOENT):
             os.stat(two.other / name)
     for drive in (two.one, two.other):
-        wait_until(lambda drive=drive: not list(drive.home.glob("cache/moonfs/accounts/*/texts/*")), "it is dropped")
+        wait_until(lambda drive=drive: os.listdir(drive.point) and not list(drive.home.glob(TEXTS)), "it is dropped")
 
 
 def test_what_one_renames_the_other_shows(two: Two) -> None:

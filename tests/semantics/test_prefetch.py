@@ -106,6 +106,19 @@ def test_it_stops_at_ctrl_c_and_goes_on(drive: Drive, service: FaultServer) -> N
     assert done.returncode == 0 and service.count("content") == 40
 
 
+def test_an_end_by_somebody_else_is_told(drive: Drive, service: FaultServer) -> None:
+    """A2: who still waits is not told that all is here."""
+    gate = Gate()
+    service.script("content", *[gate.before] * 60)
+    command = [sys.executable, "-m", "moonfs", "prefetch", str(drive.point)]
+    process = subprocess.Popen(command, env=drive.environ, stderr=subprocess.PIPE, text=True)
+    gate.wait()
+    (drive / ".moonfs" / "prefetch").write_text("/stop\n")
+    gate.opened.set()
+    _, said = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1 and "stopped by somebody else" in said
+
+
 def test_a_reader_goes_first(drive: Drive, service: FaultServer) -> None:
     """R3: with all of the prefetch stuck, a reader's text comes."""
     last = max(service.files)
@@ -124,7 +137,7 @@ def test_it_is_a_file_of_the_drive(drive: Drive) -> None:
     assert os.stat(path).st_mode & 0o777 == 0o600
     path.touch()
     assert progress(drive) == {
-        "running": False, "total": 0, "done": 0, "failures": 0, "failed": [], "trouble": "",
+        "running": False, "total": 0, "done": 0, "failures": 0, "failed": [], "trouble": "", "stops": 0,
     }  # fmt: skip
     with fails(errno.EFBIG):
         path.write_bytes(b"x" * (2 << 20))

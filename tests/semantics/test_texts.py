@@ -97,9 +97,39 @@ def test_the_text_of_a_file_deleted_elsewhere_is_dropped(faulty: Callable[..., F
     gone = next(file.id for file in service.files.values() if file.filename == NAMES[0])
     with service.lock:
         del service.files[gone]
-    assert os.listdir(drive.point) == [NAMES[1], f"{NAMES[1]}.content"]
-    wait_until(lambda: len(kept(drive)) == 1, "the text is dropped")
+    left = [NAMES[1], f"{NAMES[1]}.content"]
+    wait_until(lambda: os.listdir(drive.point) == left and len(kept(drive)) == 1, "the text is dropped")
     assert gone not in kept(drive)[0].name
+
+
+def test_the_text_of_a_file_deleted_while_unmounted_is_dropped(
+    faulty: Callable[..., Faulty], service: FaultServer
+) -> None:
+    """R2: whenever it was deleted."""
+    fill(service, NAMES[:2])
+    drive = faulty("listing_ttl=0").drive
+    for name in NAMES[:2]:
+        sidecar(drive, name)
+    drive.umount()
+    with service.lock:
+        del service.files[next(file.id for file in service.files.values() if file.filename == NAMES[0])]
+    drive.mount("listing_ttl=0")
+    wait_until(lambda: os.listdir(drive.point) and len(kept(drive)) == 1, "the text is dropped")
+
+
+@pytest.mark.parametrize("answer", [b'{"data":[{"id":"x","bytes":"12"}]}', b'{"data":[]}', b'{"data":[1,2]}'])
+def test_an_answer_that_lacks_files_by_mistake_costs_no_text(
+    faulty: Callable[..., Faulty], service: FaultServer, answer: bytes
+) -> None:
+    """R6, A2: neither a text nor a length is lost, and no text is asked for again."""
+    fill(service, NAMES[:3], 50_000)
+    drive = faulty("listing_ttl=0").drive
+    texts = {name: sidecar(drive, name) for name in NAMES[:3]}
+    service.script("list", answered(Reply(200, answer)))
+    os.listdir(drive.point)
+    drive.run('sleep 5.5; ls "$DIR"')
+    assert {name: os.stat(drive / f"{name}.content").st_size for name in texts} == {n: len(b) for n, b in texts.items()}
+    assert {name: sidecar(drive, name) for name in texts} == texts and service.count("content") == 3
 
 
 def test_an_open_text_outlives_its_file(faulty: Callable[..., Faulty], service: FaultServer) -> None:
@@ -109,8 +139,7 @@ def test_an_open_text_outlives_its_file(faulty: Callable[..., Faulty], service: 
     with open(drive / f"{NAMES[0]}.content", "rb", buffering=0) as text:
         start = text.read(10)
         service.files.clear()
-        assert os.listdir(drive.point) == []
-        wait_until(lambda: not kept(drive), "the text is dropped")
+        wait_until(lambda: os.listdir(drive.point) == [] and not kept(drive), "the text is dropped")
         drive.run("head -c 200000000 /dev/zero | tail -c 1 > /dev/null")
         rest = text.read()
     assert len(start + (rest or b"")) > 400_000

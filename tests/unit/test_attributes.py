@@ -223,3 +223,14 @@ def test_the_length_of_a_dropped_text_is_forgotten_and_nothing_else(path: Path) 
     again = Attributes(path)
     assert (again.get("a"), again.get("c")) == (Known(), Known(text_bytes=7))
     again.close()
+
+
+def test_a_kill_costs_few_lengths(path: Path) -> None:
+    """A2: lengths are written sixty-four at a time, so a thousand texts that were read are known after a kill."""
+    table = Attributes(path)
+    for number in range(200):
+        table.note_text(f"i{number}", 7)
+    again = Attributes(path)
+    assert sum(again.get(f"i{number}") == Known(text_bytes=7) for number in range(200)) == 192
+    again.close()
+    table.close()

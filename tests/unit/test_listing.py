@@ -594,3 +594,29 @@ def test_what_was_changed_here_is_no_change_of_others(answered: str) -> None:
     listing.remove("old")
     listing.current()
     assert listing.replaced_since("old", "new") == listing.replaced_since("else", "new") == float("inf")
+
+
+def test_what_two_answers_lack_is_gone() -> None:
+    """R6: one answer that lacks files by the service's mistake costs nothing that is kept of them."""
+    service = Service("a", "b", "c")
+    gone: list[frozenset[str]] = []
+    listing = Listing(service.list, 0.0, gone.append, clock=lambda: service.now)
+    everything = service.files
+    for files in (everything, [], everything, everything[:2], everything[1:2], everything[1:2]):
+        service.files = files
+        service.now += 1
+        listing.current()
+    assert gone == [{"c"}, {"a"}]
+
+
+def test_what_is_kept_of_files_that_are_not_there_is_missing() -> None:
+    """R2: texts of files that were deleted while nothing was mounted go with the second answer that lacks them."""
+    service = Service("a")
+    gone: list[frozenset[str]] = []
+    listing = Listing(service.list, 0.0, gone.append, clock=lambda: service.now)
+    listing.current()
+    listing.miss(["a", "b"])
+    assert gone == []
+    service.now += 1
+    listing.current()
+    assert gone == [{"b"}]

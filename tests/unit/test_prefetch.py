@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,7 +68,15 @@ def test_every_text_is_fetched_once(prefetch: Prefetch, service: Service) -> Non
     service.here |= {"i3", "i4"}
     prefetch.start(files(50))
     progress = ended(prefetch)
-    assert progress == {"running": False, "total": 50, "done": 50, "failures": 0, "failed": [], "trouble": ""}
+    assert progress == {
+        "running": False,
+        "total": 50,
+        "done": 50,
+        "failures": 0,
+        "failed": [],
+        "trouble": "",
+        "stops": 0,
+    }
     assert sorted(service.asked) == sorted(f"i{n}" for n in range(50) if n not in (3, 4))
 
 
@@ -102,7 +111,7 @@ def test_it_says_what_it_waits_for(service: Service) -> None:
     prefetch.start(files(3))
     wait_until(lambda: prefetch.progress()["trouble"], "the reason shows")
     assert prefetch.progress() | {"trouble": ""} == {
-        "running": True, "total": 3, "done": 0, "failures": 0, "failed": [], "trouble": "",
+        "running": True, "total": 3, "done": 0, "failures": 0, "failed": [], "trouble": "", "stops": 0,
     }  # fmt: skip
     prefetch.close()
 
@@ -226,3 +235,58 @@ def test_everything_and_an_end_are_asked_for_by_what_is_no_name(prefetch: Prefet
     assert ended(prefetch)["total"] == 4
     prefetch.ask(b"/all\n5.txt\n")
     assert ended(prefetch)["done"] == 20 == len(service.asked)
+
+
+def test_a_text_that_the_service_cannot_make_is_tried_a_few_times(prefetch: Prefetch, service: Service) -> None:
+    """A2: a 500 speaks of one text; all others come first, and the prefetch ends."""
+    bad = errors.ServiceError("server_error", status=500)
+    real = service.fetch
+
+    def fetch(file: FileObject) -> None:
+        service.script = [bad] if file.id == "i0" else []
+        real(file)
+
+    prefetch = Prefetch(service.texts, service.here.__contains__, fetch, most=1, first_wait=0.01)
+    prefetch.start(files(5))
+    progress = ended(prefetch)
+    assert (progress["done"], progress["failures"]) == (4, 1) and service.asked.count("i0") == 4
+    assert service.asked.index("i4") < len(service.asked) - 3
+    prefetch.close()
+
+
+def test_large_texts_do_not_all_come_at_once(prefetch: Prefetch, service: Service) -> None:
+    """A2: each text is in memory while it comes, so their files' lengths are bounded together; all come in the end."""
+    large = [(name, replace(file, bytes=30 << 20)) for name, file in files(9)]
+    service.gate = threading.Semaphore(0)
+    prefetch.start(large)
+    wait_until(lambda: len(service.asked) == 2, "two are under way")
+    threading.Event().wait(0.05)
+    assert len(service.asked) == 2
+    service.gate.release(9)
+    assert ended(prefetch)["done"] == 9
+
+
+def test_waiting_is_as_long_as_the_service_asks(service: Service) -> None:
+    """Errors: `retry_after` is a floor."""
+    service.script = [errors.RateLimited("429", retry_after=1000.0)]
+    prefetch = Prefetch(service.texts, service.here.__contains__, service.fetch, most=1, first_wait=0.001)
+    prefetch.start(files(1))
+    wait_until(lambda: prefetch.progress()["trouble"], "it waits")
+    threading.Event().wait(0.1)
+    assert len(service.asked) == 1
+    prefetch.close()
+
+
+def test_what_was_under_way_at_a_stop_is_not_tried_again(service: Service) -> None:
+    """A2: an end is an end, though the service has asked to come again."""
+    service.gate = threading.Semaphore(0)
+    service.script = [errors.RateLimited("429")] * 2
+    prefetch = Prefetch(service.texts, service.here.__contains__, service.fetch, most=1, first_wait=0.01)
+    prefetch.start(files(2))
+    wait_until(lambda: service.asked, "one is under way")
+    prefetch.stop()
+    service.gate.release(10)
+    assert ended(prefetch)["total"] == 0
+    threading.Event().wait(0.1)
+    assert len(service.asked) == 1 and prefetch.progress()["stops"] == 1
+    prefetch.close()

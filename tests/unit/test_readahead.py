@@ -210,3 +210,25 @@ def test_after_the_end_nothing_is_fetched(library: Library) -> None:
     """R3: an unmounted drive asks for nothing."""
     library.ahead_of.close()
     assert library.read(*NUMBERED[:5]) == []
+
+
+def test_a_window_of_large_texts_is_bounded_in_bytes() -> None:
+    """R3: each text is in memory while it comes; one is always allowed."""
+    library = Library([])
+    library.listed = [Listed(name, "txt", f"id of {name}", 40 << 20) for name in NUMBERED[:20]]
+    library.orders = Orders(library.listed)
+    library.read(*NUMBERED[:6])
+    assert library.here == {f"id of {name}" for name in NUMBERED[:7]}
+    library.ahead_of.close()
+
+
+def test_what_waits_when_a_429_comes_is_not_fetched(library: Library) -> None:
+    """R3: nor what was planned before."""
+    library.gate = threading.Semaphore(0)
+    library.read(*NUMBERED[:5])
+    while len(library.asked) < 4:
+        pass
+    library.limited = True
+    library.gate.release(100)
+    at_rest(library.ahead_of._workers)
+    assert len(library.asked) == 4

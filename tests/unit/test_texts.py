@@ -100,7 +100,7 @@ def test_use_counts_across_runs(tmp_path: Path) -> None:
 
 def test_what_a_crash_cut_off_is_removed(tmp_path: Path) -> None:
     """R2: a text under way has no id yet; nor is anything else in the directory taken for a text."""
-    (tmp_path / ".part-0").write_bytes(b"half")
+    (tmp_path / ".part-01ab-0").write_bytes(b"half")
     (tmp_path / "notes").write_bytes(b"mine")
     texts = Texts(tmp_path, 100)
     assert texts.sizes() == {} and [path.name for path in tmp_path.iterdir()] == ["notes"]
@@ -163,3 +163,22 @@ def test_files_are_private(tmp_path: Path) -> None:
     finally:
         os.umask(old)
     assert only_file(tmp_path).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_text_is_no_text(tmp_path: Path) -> None:
+    """R2: a pipe or a link in the store, or a text of another length than its name has, is not even listed."""
+    texts = Texts(tmp_path, 1000)
+    assert texts.put("a", b"text")
+    name = only_file(tmp_path).name
+    os.mkfifo(tmp_path / name.replace("a~", "b~"))
+    os.symlink(tmp_path / name, tmp_path / name.replace("a~", "c~"))
+    (tmp_path / name.replace("a~", "d~")).write_bytes(b"longer text")
+    again = Texts(tmp_path, 1000)
+    assert again.sizes() == {"a": 4} and [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_two_runs_on_one_directory_spoil_nothing(tmp_path: Path) -> None:
+    """R2: by mistake, say: a part of one is not the other's."""
+    one, other = Texts(tmp_path, 1000), Texts(tmp_path, 1000)
+    assert one.put("a", b"one") and other.put("b", b"other") and other.put("a", b"one")
+    assert (read(one, "a"), read(other, "b"), read(other, "a")) == (b"one", b"other", b"one")
