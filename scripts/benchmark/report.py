@@ -38,7 +38,7 @@ class Part:
 
 def show(parts: Sequence[Part]) -> None:
     """Print the table, and in one sentence what was missed."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("", "moonfs", "against", "theirs", "ratio", "target", ""):
         is_number = heading in ("moonfs", "theirs", "ratio", "target")
