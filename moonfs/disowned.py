@@ -69,6 +69,18 @@ class Disowned:
         self._space.changed()
         self._uploader.workers.submit(lambda: self._delete(left.spool, last=False), TWIN_CHECK / 3)
 
+    def _is_on_its_way(self, name: str) -> bool:
+        """Say whether another version of `name` may be on the service and not known yet; the lock must be held.
+
+        It may be about to get the name: a rename that waits for its upload. What has been told already is known.
+        """
+        local = self._space.local.get(name)
+        if local is not None and not (local.clean or local.stays_local or local.refused_for_good):
+            return True
+        others = (*self._space.local.values(), *self._space.staged.values())
+        attempts = (other.attempt for other in others if other.lent is not None)
+        return any(attempt is not None and attempt.name == name for attempt in attempts)
+
     def _delete(self, spool: str, *, last: bool) -> None:
         """Delete the copies that a disowned attempt made; once now, once when a late one must have arrived."""
         try:
@@ -82,8 +94,7 @@ class Disowned:
             found = [intent for intent in self._journal.intents() if intent.spool == spool]
             if not found or found[0].state != journal_states.CANCELLED:
                 return
-            local = self._space.local.get(found[0].name)
-            if local is not None and not (local.clean or local.stays_local or local.refused_for_good):
+            if self._is_on_its_way(found[0].name):
                 self._uploader.workers.submit(lambda: self._delete(spool, last=last), TWIN_CHECK / 3)
                 return
             copies = self.copies(found[0], present)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -90,11 +91,16 @@ def test_it_stops_at_ctrl_c_and_goes_on(drive: Drive, service: FaultServer) -> N
     gate = Gate()
     service.script("content", *[None] * 5, *[gate.before] * 35)
     command = [sys.executable, "-m", "moonfs", "prefetch", str(drive.point)]
-    process = subprocess.Popen(command, env=drive.environ, stderr=subprocess.PIPE, text=True)
-    gate.wait()
-    wait_until(lambda: progress(drive)["done"] == 5, "five are here")
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=SECONDS)
+    # Whoever runs the tests in the background has its children ignore a Ctrl-C.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, env=drive.environ, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
+        try:
+            gate.wait()
+            wait_until(lambda: progress(drive)["done"] == 5, "five are here")
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=SECONDS)
+        finally:
+            process.kill()
     assert process.returncode == 130 and "the same command goes on" in said, said
     assert progress(drive)["total"] < 40
     service.unscript("content")
@@ -111,11 +117,14 @@ def test_an_end_by_somebody_else_is_told(drive: Drive, service: FaultServer) -> 
     gate = Gate()
     service.script("content", *[gate.before] * 60)
     command = [sys.executable, "-m", "moonfs", "prefetch", str(drive.point)]
-    process = subprocess.Popen(command, env=drive.environ, stderr=subprocess.PIPE, text=True)
-    gate.wait()
-    (drive / ".moonfs" / "prefetch").write_text("/stop\n")
-    gate.opened.set()
-    _, said = process.communicate(timeout=SECONDS)
+    with subprocess.Popen(command, env=drive.environ, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            gate.wait()
+            (drive / ".moonfs" / "prefetch").write_text("/stop\n")
+            gate.opened.set()
+            _, said = process.communicate(timeout=SECONDS)
+        finally:
+            process.kill()
     assert process.returncode == 1 and "stopped by somebody else" in said
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from moonfs import errors
+from moonfs import disowned, errors
 from moonfs import journal as states
 from moonfs import spool as spools
 from moonfs.errors import MoonfsError
@@ -825,3 +825,36 @@ def test_recovery_adopts_no_bytes_that_a_power_cut_has_damaged(house: House) -> 
     assert drive.ls() == ["a.txt"] and drive.fs.getattr("/a.txt").size == new.bytes and drive.spooled() == 0
     with pytest.raises(errors.BytesNotHere):
         drive.read("a.txt")
+
+
+@pytest.mark.parametrize("how", ["rename", "write"])
+def test_a_file_that_arrives_is_not_taken_for_what_a_disowned_upload_left(
+    house: House, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """W3, tenet 1: the service has it and its answer is not here yet; it has the name and the size of the other."""
+    monkeypatch.setattr(disowned, "TWIN_CHECK", 1000.0)
+    drive = house.build()
+    left = record(drive, "a.txt", b"old", states.CANCELLED, started=999.0)
+    drive.start()
+    stored, answer = threading.Event(), threading.Event()
+    upload = house.account.upload
+
+    def slow(*args: Any, **kwargs: Any) -> FileObject:
+        file = upload(*args, **kwargs)
+        stored.set()
+        assert answer.wait(10)
+        return file
+
+    monkeypatch.setattr(house.account, "upload", slow)
+    if how == "rename":
+        drive.end(drive.create("a.txt.tmp", b"new"))
+        done = in_thread(lambda: drive.fs.rename("/a.txt.tmp", "/a.txt"))
+    else:
+        done = in_thread(lambda: drive.write("a.txt", b"new"))
+    assert stored.wait(10)
+    drive.fs._versions._disowned._delete(left.name, last=False)
+    answer.set()
+    done.result(10)
+    drive.fs._versions._disowned._delete(left.name, last=True)
+    at_rest(drive.uploader.workers)
+    assert house.account.shown() == {"a.txt": b"new"} and drive.read("a.txt") == b"new"
