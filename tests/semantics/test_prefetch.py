@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -90,10 +89,9 @@ def test_it_stops_at_ctrl_c_and_goes_on(drive: Drive, service: FaultServer) -> N
     """A2: resumable; what is here is not fetched again."""
     gate = Gate()
     service.script("content", *[None] * 5, *[gate.before] * 35)
-    command = [sys.executable, "-m", "moonfs", "prefetch", str(drive.point)]
     # Whoever runs the tests in the background has its children ignore a Ctrl-C.
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, env=drive.environ, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "moonfs", "prefetch", str(drive.point)]
+    with subprocess.Popen(command, env=drive.environ, stderr=subprocess.PIPE, text=True) as process:
         try:
             gate.wait()
             wait_until(lambda: progress(drive)["done"] == 5, "five are here")
