@@ -19,13 +19,15 @@ class Refusal(Exception):
         status: HTTP status.
         message: what the client reads; never holds a path, a key or a traceback.
         error_type: `type` of the error body.
+        why: more than the service says; for the log and for `status_details`, never for the body.
     """
 
-    def __init__(self, status: int, message: str, error_type: str = wire.INVALID_REQUEST) -> None:
+    def __init__(self, status: int, message: str, error_type: str = wire.INVALID_REQUEST, why: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.error_type = error_type
+        self.why = why
 
     def body(self) -> dict[str, Any]:
         """Return the error body, as the service words it."""
@@ -54,9 +56,9 @@ def total_too_large() -> Refusal:
     return Refusal(400, wire.MSG_TOTAL_TOO_LARGE)
 
 
-def no_text() -> Refusal:
-    """Nothing could be extracted: no text, broken, encrypted (LIVE)."""
-    return Refusal(400, wire.MSG_NO_TEXT)
+def no_text(why: str = "") -> Refusal:
+    """Nothing could be extracted (LIVE): no text, broken, encrypted, which `why` tells apart."""
+    return Refusal(400, wire.MSG_NO_TEXT, why=why)
 
 
 def unsupported() -> Refusal:

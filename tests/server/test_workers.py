@@ -133,6 +133,38 @@ def test_a_slow_extraction_delays_nobody(launch, tmp_path):
         assert [upload.result().status_code for upload in waiting] == [200, 200]
 
 
+def test_the_same_bytes_at_once_are_read_once(launch, tmp_path, until):
+    """A second reader would wait at the gate for ever: it is let through once."""
+    server = launch(light={"workers": 4})
+    gate = Gate(tmp_path)
+    with ThreadPoolExecutor() as pool:
+        uploads = [pool.submit(server.upload, "a.wait_for_gate", gate.document) for _ in range(3)]
+        gate.wait()
+        until(lambda: len(os.listdir(server.data / "incoming")) == 4, "three uploads and one text are on their way")
+        gate.let_through("read once")
+        ids = [upload.result().json()["id"] for upload in uploads]
+    for file_id in ids:
+        assert server.client.get(f"/files/{file_id}/content").json()["content"] == "read once"
+        server.client.delete(f"/files/{file_id}")
+    assert len(set(ids)) == 3
+    assert os.listdir(server.data / "incoming") == []
+
+
+def test_who_reads_along_with_a_crash_tries_for_itself(launch, tmp_path, until):
+    server = launch(light={"workers": 1})
+    gate = Gate(tmp_path)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(server.upload, "a.wait_for_gate", gate.document)
+        gate.wait()
+        second = pool.submit(server.upload, "a.wait_for_gate", gate.document)
+        until(lambda: len(os.listdir(server.data / "incoming")) == 3, "both are on their way")
+        os.kill(server.children()[0], signal.SIGSEGV)
+        failed(first.result(), "the reader broke down")
+        gate.wait()
+        gate.let_through()
+        assert second.result().status_code == 200
+
+
 def test_a_stop_waits_for_no_extraction(launch, tmp_path, until):
     server = launch()
     gate = Gate(tmp_path)

@@ -1,7 +1,8 @@
 """Text out of documents and pictures: a registry of formats, read in worker processes that may crash.
 
     extractor                  chooses a format, asks a lane, turns what comes back into text or a refusal
-    lanes                      warm workers by kind (light, ocr): spawn, wall clock, kill, idle end
+    lanes                      warm workers by kind (text, light, ocr): spawn, wall clock, kill, idle end
+    singleflight               the same bytes on their way in several times at once are read once
     registry                   the table of formats: extensions, media types, reader
     ------ in the worker, never in the server ------
     worker                     the loop of one worker: a job in, a file of text out

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Final
 
 from moonfs import wire
@@ -27,8 +28,27 @@ _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _BLOCK: Final = 1 << 20
 
 
+class Why(StrEnum):
+    """Why a document gives no text: for the log, and for the details of a file that is stored without its text."""
+
+    EMPTY = "it holds no text"
+    PASSWORD = "it is protected by a password"  # noqa: S105 - a reason, no secret
+    DRM = "its text is encrypted for one reader (DRM)"
+    CORRUPT = "it is damaged or not what its name says"
+    TOO_LARGE = "it unpacks to more than is read"
+    UNSUPPORTED = "it is of a kind that is not read"
+
+
 class NoText(Exception):
-    """Broken, encrypted, or without any text: the observed 400."""
+    """The observed 400: there is nothing that could be extracted.
+
+    Args:
+        why: which of the reasons.
+    """
+
+    def __init__(self, why: Why = Why.CORRUPT) -> None:
+        super().__init__(why.value)
+        self.why = why
 
 
 class NeedsOcr(Exception):
@@ -48,12 +68,14 @@ class Document:
         extension: of the name, lower case with the dot.
         recognise: text of a picture; None in a light worker.
         deadline: `time.monotonic()` at which to stop and say so.
+        report: told (parts done, parts in all) by readers that take long, such as pages under OCR.
     """
 
     path: str
     extension: str
     recognise: Callable[[Image], str] | None
     deadline: float
+    report: Callable[[int, int], None] = lambda _done, _total: None
 
     def head(self, size: int = 4096) -> bytes:
         """Return the first bytes."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from moonfs import wire
 from moonfs.server import refusal
 from moonfs.server.extraction.lanes import Lane, LaneSettings, WorkerFailed
 from moonfs.server.extraction.registry import FORMATS, VERSION, Format, choose, extension_of, is_taken
+from moonfs.server.extraction.singleflight import SingleFlight
 from moonfs.server.media import TEXT, media_type
 from moonfs.server.staged import Extracted, Staged, remove
 from moonfs.server.store import INLINE_BYTES, Store
@@ -53,7 +55,7 @@ class Extraction:
 
     Args:
         store: where known text is found, and where long text is left.
-        light, ocr: the two kinds of workers.
+        light, ocr: the two kinds of workers; plain text has its own, of the light kind.
         formats: the registry.
     """
 
@@ -67,8 +69,14 @@ class Extraction:
         self._store = store
         self._formats = formats
         homes = store.directory.workers
-        self._lanes = {"light": Lane(homes, light), "ocr": Lane(homes, ocr)}
+        # Plain text has workers of its own, so that no slow document stands before it.
+        self._lanes = {"text": Lane(homes, light), "light": Lane(homes, light), "ocr": Lane(homes, ocr)}
+        self._flights: SingleFlight[str] = SingleFlight()
         self._closed = False
+
+    def state(self) -> dict[str, Any]:
+        """Return what each kind of workers does, by its name."""
+        return {name: lane.state() for name, lane in self._lanes.items()}
 
     async def extract(self, staged: Staged, filename: str) -> Extracted:
         """Return the text of an upload. Raises Refusal."""
@@ -78,7 +86,8 @@ class Extraction:
         kind = media_type(staged.head)
         entry = choose(extension, kind, self._formats)
         if entry is None:
-            raise refusal.no_text()
+            _log.info("no text in a %s of %d bytes: it is no %s", kind, staged.size, extension)
+            raise refusal.no_text(f"it is no {extension[1:]} file")
         reader = f"{entry.name}{extension}/{VERSION}"
         short = _short_text(entry, staged)
         if short is not None:
@@ -89,7 +98,9 @@ class Extraction:
         await asyncio.to_thread(staged.flush)
         target = self._store.incoming()
         try:
-            await self._read(entry, staged.path, extension, target)
+            await self._flights.run(
+                (staged.sha256, reader), target, lambda: self._read(entry, staged, extension, target)
+            )
         except BaseException:
             await asyncio.to_thread(remove, target)
             raise
@@ -100,23 +111,29 @@ class Extraction:
         self._closed = True
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
 
-    async def _read(self, entry: Format, path: str, extension: str, target: str) -> None:
-        job: dict[str, Any] = {"path": path, "extension": extension, "target": target, "reader": entry.reader}
+    async def _read(self, entry: Format, staged: Staged, extension: str, target: str) -> str:
+        job: dict[str, Any] = {"path": staged.path, "extension": extension, "target": target, "reader": entry.reader}
+        lane, began = entry.lane, time.monotonic()
         try:
-            answer = await self._lanes[entry.lane].run(job)
+            answer = await self._lanes[lane].run(job)
             if answer["verdict"] == "needs ocr":
+                lane = "ocr"
                 await asyncio.to_thread(remove, target)
-                answer = await self._lanes["ocr"].run(job)
+                answer = await self._lanes[lane].run(job)
         except WorkerFailed as error:
             if self._closed:
                 raise refusal.stopping() from error
-            raise refusal.extraction_failed(str(error)) from error
-        if answer["verdict"] == "text":
-            return
-        _log.info("no text by %s: %s %s", entry.name, answer["verdict"], answer.get("why", ""))
-        if answer["verdict"] == "failed":
-            raise refusal.extraction_failed(answer["why"])
-        raise refusal.no_text()
+            answer = {"verdict": "failed", "why": str(error)}
+        verdict, why = answer["verdict"], answer.get("why", "")
+        _log.info(
+            "%s: %s of %d bytes in %.1f s (%s)%s", *(verdict, entry.name, staged.size, time.monotonic() - began, lane),
+            f": {why} {answer.get('detail', '')}".rstrip() if why else "",
+        )  # fmt: skip
+        if verdict == "failed":
+            raise refusal.extraction_failed(why)
+        if verdict != "text":
+            raise refusal.no_text(why)
+        return entry.name
 
 
 class NoExtraction:
@@ -134,6 +151,10 @@ class NoExtraction:
         whole = staged.whole()
         text = (staged.head if whole is None else whole).decode("utf-8", "replace")
         return Extracted(TEXT, wire.dump(text))
+
+    def state(self) -> dict[str, Any]:
+        """There are no workers."""
+        return {}
 
     async def close(self) -> None:
         """There is nothing to end."""

@@ -16,7 +16,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +55,18 @@ class LaneSettings:
     python_path: Sequence[str] = field(default=())
 
 
+@dataclass(slots=True)
+class _Job:
+    """One job under way: since when (`time.monotonic`), and how far."""
+
+    since: float
+    done: int = 0
+    total: int = 0
+
+    def report(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+
+
 class Lane:
     """The workers of one kind.
 
@@ -68,30 +81,64 @@ class Lane:
         self._places = asyncio.Semaphore(settings.workers)
         self._idle: list[_Worker] = []
         self._alive: set[_Worker] = set()
+        self._jobs: list[_Job] = []
+        self._queued = self._done = self._failed = 0
         self._closed = False
+
+    def state(self) -> dict[str, Any]:
+        """Return what goes on, for people: counts, and of each job under way its seconds and its progress."""
+        now = time.monotonic()
+        return {
+            "workers": self._settings.workers,
+            "alive": len(self._alive),
+            "queued": self._queued,
+            "done": self._done,
+            "failed": self._failed,
+            "running": [
+                {"seconds": round(now - job.since, 1), "done": job.done, "total": job.total} for job in self._jobs
+            ],
+        }
 
     async def run(self, job: dict[str, Any]) -> dict[str, Any]:
         """Have a worker do `job` and return its verdict. Raises WorkerFailed."""
         job = {**job, "seconds": self._settings.seconds * 0.8, "cpu": self._settings.cpu_seconds}
         line = json.dumps(job).encode() + b"\n"
-        async with self._places:
-            while True:
-                worker = self._idle.pop() if self._idle else None
-                fresh = worker is None
-                worker = worker or await self._spawn()
-                verdict: dict[str, Any] | None = None
-                try:
-                    async with asyncio.timeout(self._settings.seconds):
-                        verdict = await worker.ask(line)
-                except TimeoutError:
-                    raise WorkerFailed("it takes too long") from None
-                except _Gone:
-                    if fresh or self._closed:
-                        raise WorkerFailed("the reader did not start") from None
-                    continue  # an idle worker had died: not this job's fault
-                finally:
-                    await self._put_back(worker, verdict)
-                return verdict
+        self._queued += 1
+        try:
+            await self._places.acquire()
+        finally:
+            self._queued -= 1
+        running = _Job(time.monotonic())
+        self._jobs.append(running)
+        try:
+            verdict = await self._ask(line, running.report)
+            self._done += 1
+            return verdict
+        except WorkerFailed:
+            self._failed += 1
+            raise
+        finally:
+            self._jobs.remove(running)
+            self._places.release()
+
+    async def _ask(self, line: bytes, report: Callable[[int, int], None]) -> dict[str, Any]:
+        while True:
+            worker = self._idle.pop() if self._idle else None
+            fresh = worker is None
+            worker = worker or await self._spawn()
+            verdict: dict[str, Any] | None = None
+            try:
+                async with asyncio.timeout(self._settings.seconds):
+                    verdict = await worker.ask(line, report)
+            except TimeoutError:
+                raise WorkerFailed("it takes too long") from None
+            except _Gone:
+                if fresh or self._closed:
+                    raise WorkerFailed("the reader did not start") from None
+                continue  # an idle worker had died: not this job's fault
+            finally:
+                await self._put_back(worker, verdict)
+            return verdict
 
     async def close(self) -> None:
         """Kill all workers, whatever they do."""
@@ -165,7 +212,7 @@ class _Worker:
         )
         return cls(process, home)
 
-    async def ask(self, line: bytes) -> dict[str, Any]:
+    async def ask(self, line: bytes, report: Callable[[int, int], None]) -> dict[str, Any]:
         if self.idle_timer is not None:
             self.idle_timer.cancel()
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -178,14 +225,14 @@ class _Worker:
             raise _Gone from error
         if await stdout.readline() != b"taken\n":
             raise _Gone
-        answer = await stdout.readline()
-        if not answer.endswith(b"\n"):
-            code = await self._process.wait()
-            _log.warning("a worker ended in mid-job (%s)", code)
-            late = code == -signal.SIGXCPU
-            raise WorkerFailed("it takes too long" if late else "the reader broke down")
-        verdict: dict[str, Any] = json.loads(answer)
-        return verdict
+        while (answer := await stdout.readline()).endswith(b"\n"):
+            said: dict[str, Any] = json.loads(answer)
+            if "verdict" in said:
+                return said
+            report(said["done"], said["total"])
+        code = await self._process.wait()
+        _log.warning("a worker ended in mid-job (%s)", code)
+        raise WorkerFailed("it takes too long" if code == -signal.SIGXCPU else "the reader broke down")
 
     async def kill(self) -> None:
         if self.idle_timer is not None:

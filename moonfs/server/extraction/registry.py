@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from moonfs.server import media
 
-Lane = Literal["light", "ocr"]
+Lane = Literal["text", "light", "ocr"]
 
 #: Part of the key under which extracted text is found again: raise it when a reader gives other text.
 VERSION: Final = 1
@@ -55,8 +55,8 @@ _PICTURES: Final = _words(".jpeg .jpg .jfif .pjp .pjpeg .png .apng .bmp .dib .gi
 _PICTURE_TYPES: Final = _words("image/png image/jpeg image/gif image/webp image/bmp image/tiff image/x-icon image/avif")
 
 FORMATS: Final = (
-    Format("text", f"{_HERE}.text:read", _PLAIN, is_text=True),
-    Format("json", f"{_HERE}.text:read_json", _words(".json"), is_text=True),
+    Format("text", f"{_HERE}.text:read", _PLAIN, lane="text", is_text=True),
+    Format("json", f"{_HERE}.text:read_json", _words(".json"), lane="text", is_text=True),
     Format("html", f"{_HERE}.markup:read_html", _words(".html"), is_text=True),
     Format("svg", f"{_HERE}.markup:read_svg", _words(".svg"), is_text=True),
     Format("svgz", f"{_HERE}.markup:read_svg", _words(".svgz"), _words(media.GZIP)),

@@ -1,4 +1,4 @@
-"""One worker: a job comes in as a line of JSON; text goes out into a file, the verdict as a line.
+"""One worker: a job comes in as a line of JSON; text goes out into a file, progress and the verdict as lines.
 
 Started by `lanes`, as `python -m`, never forked. It ends when its input ends. Whatever a reader raises is a
 broken document; whatever ends this process is the server's to tell.
@@ -15,10 +15,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any, Final
 
 from moonfs.server.extraction.confinement import allow_cpu, confine, resident_bytes
-from moonfs.server.extraction.document import Document, Full, NeedsOcr, NoText, Output
+from moonfs.server.extraction.document import Document, Full, NeedsOcr, NoText, Output, Why
+
+#: Seconds between two reports of progress, at least.
+_REPORT_SECONDS: Final = 0.2
 
 
 def main() -> None:
@@ -39,13 +42,33 @@ def main() -> None:
         recognise = importlib.import_module("moonfs.server.extraction.ocr").Recogniser().text
     for line in sys.stdin.buffer:
         answers.write(b"taken\n")
-        verdict = _serve(json.loads(line), recognise)
-        answers.write(json.dumps({**verdict, "resident": resident_bytes()}).encode() + b"\n")
+        verdict = _serve(json.loads(line), recognise, _Progress(answers))
+        _answer(answers, {**verdict, "resident": resident_bytes()})
 
 
-def _serve(job: dict[str, Any], recognise: Callable[..., str] | None) -> dict[str, str]:
+class _Progress:
+    """Tells the server how far a document is read, now and then."""
+
+    def __init__(self, answers: IO[bytes]) -> None:
+        self._answers = answers
+        self._next = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _REPORT_SECONDS
+            _answer(self._answers, {"done": done, "total": total})
+
+
+def _answer(answers: IO[bytes], value: dict[str, Any]) -> None:
+    answers.write(json.dumps(value).encode() + b"\n")
+
+
+def _serve(
+    job: dict[str, Any], recognise: Callable[..., str] | None, report: Callable[[int, int], None]
+) -> dict[str, str]:
     allow_cpu(job["cpu"])
-    document = Document(job["path"], job["extension"], recognise, time.monotonic() + job["seconds"])
+    document = Document(job["path"], job["extension"], recognise, time.monotonic() + job["seconds"], report)
     try:
         with open(job["target"], "xb", opener=_private) as stream:
             output = Output(stream)
@@ -54,19 +77,19 @@ def _serve(job: dict[str, Any], recognise: Callable[..., str] | None) -> dict[st
             except Full:
                 pass
             output.close()
-        return {"verdict": "text" if output.has_text else "no text"}
+        return {"verdict": "text"} if output.has_text else {"verdict": "no text", "why": Why.EMPTY}
     except NeedsOcr:
         return {"verdict": "needs ocr"}
     except MemoryError:
         return {"verdict": "failed", "why": "it needs too much memory"}
-    except NoText:
-        return {"verdict": "no text"}
+    except NoText as error:
+        return {"verdict": "no text", "why": error.why}
     except OSError as error:
         if error.filename is None and error.errno is None:  # Pillow says "broken picture" so
-            return {"verdict": "no text", "why": type(error).__name__}
+            return {"verdict": "no text", "why": Why.CORRUPT, "detail": type(error).__name__}
         return {"verdict": "failed", "why": error.strerror or type(error).__name__}
     except Exception as error:  # noqa: BLE001 - whatever a parser says of a document, it is broken
-        return {"verdict": "no text", "why": type(error).__name__}
+        return {"verdict": "no text", "why": Why.CORRUPT, "detail": type(error).__name__}
 
 
 def _reader(name: str) -> Callable[[Document, Output], None]:
