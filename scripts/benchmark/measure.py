@@ -142,7 +142,10 @@ def judge(job: Job, samples: Mapping[str, list[Sample]], stage: Stage) -> list[L
             continue
         value = median(samples[MOONFS], ratio.measure)
         other = median(samples[ratio.against], ratio.theirs or ratio.measure)
-        judged = stage.options.latency > 0 and ratio.upload_latency in (None, stage.options.upload_latency)
+        judged = (stage.options.latency > 0 or not job.far) and ratio.upload_latency in (
+            None,
+            stage.options.upload_latency,
+        )
         limit = ratio.at_most if judged else None
         met = None if limit is None else value <= limit * other
         lines.append(Line(ratio.measure, _unit(job, ratio.measure), value, ratio.against, other, limit, met=met))
