@@ -13,7 +13,10 @@ PNG: Final = "image/png"
 PDF: Final = "application/pdf"
 ZIP: Final = "application/zip"
 OLE: Final = "application/x-ole-storage"
+#: A sheet of Excel 2 to 4: records without a container.
+BIFF: Final = "application/vnd.ms-excel"
 GZIP: Final = "application/gzip"
+RTF: Final = "text/rtf"
 HTML: Final = "text/html"
 SVG: Final = "image/svg+xml"
 TEXT: Final = "text/plain"
@@ -32,6 +35,10 @@ _MAGIC: Final = (
     (b"PK\5\6", ZIP),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", OLE),
     (b"\x1f\x8b\x08", GZIP),
+    (b"{\\rtf", RTF),
+    (b"\x09\x04\x06\0", BIFF),
+    (b"\x09\x02\x06\0", BIFF),
+    (b"\x09\0\x04\0", BIFF),
     (b"\x1a\x45\xdf\xa3", "video/webm"),
     (b"FLV\1", "video/x-flv"),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-wmv"),

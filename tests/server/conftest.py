@@ -59,6 +59,10 @@ class Server:
         assert isinstance(text, str)
         return text
 
+    def log(self) -> str:
+        """Return what the server has logged so far."""
+        return self.data.with_name("server.log").read_text()
+
     def ids(self) -> list[str]:
         return [file["id"] for file in self.client.get("/files").json()["data"]]
 
@@ -103,7 +107,8 @@ def started(data: Path, options: dict[str, Any] | None = None) -> Iterator[Serve
         else:
             command = [str(HERE / "launch.py"), json.dumps({"data": str(data), "socket": socket, **options})]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen([sys.executable, *command], env=environment)
+        with open(data.with_name("server.log"), "ab") as log:
+            process = subprocess.Popen([sys.executable, *command], env=environment, stderr=log)
 
         def is_up() -> bool:
             assert process.poll() is None, f"the server ended with {process.returncode}"

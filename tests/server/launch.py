@@ -1,6 +1,7 @@
 """Start a server with other limits, or with readers that go wrong on purpose. Arguments: one JSON object."""
 
 import json
+import logging
 import os
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ FAULTY = tuple(
 
 
 def main() -> None:
+    logging.basicConfig(level=logging.INFO)
     options = json.loads(sys.argv[1])
     light = {"python_path": (FAULTS,), **options.get("light", {})}
     ocr = {"python_path": (FAULTS,), **options.get("ocr", {})}

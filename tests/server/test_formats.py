@@ -24,7 +24,7 @@ from moonfs.server.extraction.registry import FORMATS, extension_of
 SAMPLES = Path(__file__).parent.parent / "samples"
 ENGLISH, CHINESE = "The quick brown fox jumps.", "敏捷的棕色狐狸跳了起来。"
 #: Formats of the official page that a later change brings.
-LATER = {".doc", ".dot", ".xls", ".ppt", ".mobi"}
+LATER = {".mobi"}
 TEXT_EXTENSIONS = sorted(next(entry.extensions for entry in FORMATS if entry.name == "text"))
 NOTE = ["A note to the reader", "recognition reads it:", "这张图片里有文字", "光学识别可以读出中文和英文"]
 

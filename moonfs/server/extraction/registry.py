@@ -1,7 +1,7 @@
 """The table of formats: which extensions are taken, which bytes mean which format, and who reads it.
 
 Bytes go before names: a `.docx` that is a PDF is read as a PDF. Only the extension decides whether the
-service takes a file at all, as `.env` and `Dockerfile.x` show (LIVE). Not here yet: doc, dot, xls, ppt, mobi.
+service takes a file at all, as `.env` and `Dockerfile.x` show (LIVE).
 
 **Threading:** constants and pure functions.
 """
@@ -62,8 +62,15 @@ FORMATS: Final = (
     Format("svgz", f"{_HERE}.markup:read_svg", _words(".svgz"), _words(media.GZIP)),
     Format("pdf", f"{_HERE}.pdf:read", _words(".pdf"), _words(media.PDF)),
     Format("archive", f"{_HERE}.archive:read", _words(".docx .xlsx .pptx .epub"), _words(media.ZIP)),
+    Format("compound", f"{_HERE}.compound:read", _words(".doc .dot .xls .ppt"), _words(media.OLE)),
+    Format("old sheet", f"{_HERE}.sheets97:read_file", frozenset(), _words(media.BIFF)),
+    Format("rtf", f"{_HERE}.rtf:read", frozenset()),
     Format("picture", f"{_HERE}.pictures:read", _PICTURES, _PICTURE_TYPES, lane="ocr"),
 )
+
+#: Names under which programs save rich text, pages and tables in plain text, since Office opens them all the same.
+_OFTEN_TEXT: Final = frozenset((".doc", ".dot", ".xls"))
+_TEXT_FORMATS: Final = {media.RTF: "rtf", media.HTML: "html", media.TEXT: "text"}
 
 
 def extension_of(filename: str) -> str:
@@ -84,6 +91,8 @@ def choose(extension: str, media_type: str, formats: Iterable[Format] = FORMATS)
     for entry in formats:
         if media_type in entry.media_types:
             return entry
+    if extension in _OFTEN_TEXT and media_type in _TEXT_FORMATS:
+        return next((entry for entry in formats if entry.name == _TEXT_FORMATS[media_type]), None)
     named = next((entry for entry in formats if extension in entry.extensions), None)
     if named is None or named.is_text or not named.media_types or extension == ".xbm":
         return named
