@@ -13,6 +13,7 @@ PNG: Final = "image/png"
 PDF: Final = "application/pdf"
 ZIP: Final = "application/zip"
 OLE: Final = "application/x-ole-storage"
+MOBI: Final = "application/x-mobipocket-ebook"
 #: A sheet of Excel 2 to 4: records without a container.
 BIFF: Final = "application/vnd.ms-excel"
 GZIP: Final = "application/gzip"
@@ -65,6 +66,8 @@ def media_type(head: bytes) -> str:
             return kind
     if head[:4] == b"RIFF":
         return {b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}.get(head[8:12], UNKNOWN)
+    if head[60:68] in (b"BOOKMOBI", b"TEXtREAd"):  # type and creator of a Palm database
+        return MOBI
     if head[4:8] == b"ftyp":
         brand = head[8:12]
         if brand in (b"mif1", b"msf1") and b"avif" in head[16:64]:

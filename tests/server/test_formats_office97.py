@@ -59,7 +59,7 @@ def test_bytes_go_before_names(server):
     assert server.text("really-a.pptx", LETTER).startswith("the header")
     assert server.text("really-a.txt", TALK).startswith("## Slide 1")
     assert server.text("page.xls", f"<html><table><tr><td>a</td><td>{CHINESE}</td></tr></table>".encode()) == (
-        f"\ta\t{CHINESE}"
+        f"a\t{CHINESE}"
     )
     assert server.text("table.xls", f"a\t{CHINESE}\n".encode("gbk")) == f"a\t{CHINESE}\n"
     rich = (

@@ -7,9 +7,10 @@
     ------ in the worker, never in the server ------
     worker                     the loop of one worker: a job in, a file of text out
     confinement                what a worker may use: memory, CPU, files, no network
-    text markup rtf pdf epub pictures  readers, and those of Office by the container that they come in:
-    archive: word sheets slides        zip files, Office 2007 and later
+    text markup rtf pdf pictures       readers, and those of Office by the container that they come in:
+    archive: word sheets slides epub   zip files, Office 2007 and later, and books
     compound: word97 sheets97 slides97 OLE files, Office before that
+    mobi palm                          Kindle books, and how they are packed
     document                   what readers are given and write to; how they say that there is nothing to read
 
 To add a format: a function `read(document, output)` and a line in the registry. Importing this package

@@ -1,4 +1,6 @@
-"""Books (.epub): the chapters in the order of the spine, as visible text.
+"""Books (.epub): the chapters in the order of the spine, as visible text; asides that it calls not linear come last.
+
+A book without a spine is read in the order of its manifest.
 
 **Threading:** one document at a time, in a worker.
 """
@@ -10,7 +12,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from moonfs.server.extraction.archive import Archive
-from moonfs.server.extraction.document import Document, NoText, Output
+from moonfs.server.extraction.document import Document, NoText, Output, Why
 from moonfs.server.extraction.markup import visible_text
 
 _CONTAINER: Final = "META-INF/container.xml"
@@ -24,10 +26,15 @@ def read(archive: Archive, document: Document, output: Output) -> None:
         raise NoText
     folder = posixpath.dirname(package)
     root = archive.xml(package)
-    hrefs = {e.get("id"): e.get("href", "") for e in root.iter("{*}item")}
-    chapters = [_member(folder, hrefs.get(e.get("idref"), "")) for e in root.iter("{*}itemref")]
+    items = list(root.iter("{*}item"))
+    hrefs = {e.get("id"): e.get("href", "") for e in items}
+    spine = sorted(root.iter("{*}itemref"), key=lambda e: e.get("linear") == "no")
+    written = [hrefs.get(e.get("idref"), "") for e in spine]
+    written = written or [e.get("href", "") for e in items if "html" in e.get("media-type", "")]
+    names = {name.lower(): name for name in archive.namelist()}
+    chapters = [names.get(_member(folder, href).lower(), "") for href in written]
     if _encrypted(archive) & set(chapters):
-        raise NoText
+        raise NoText(Why.DRM)
     for title in root.iter("{http://purl.org/dc/elements/1.1/}title"):
         output.line(title.text or "")
     for chapter in chapters:
@@ -39,7 +46,8 @@ def read(archive: Archive, document: Document, output: Output) -> None:
 
 
 def _member(folder: str, href: str) -> str:
-    return posixpath.normpath(posixpath.join(folder, unquote(href.partition("#")[0])))
+    path = posixpath.normpath(posixpath.join("/", folder, unquote(href.partition("#")[0])))
+    return path.lstrip("/")
 
 
 def _encrypted(archive: Archive) -> set[str]:

@@ -93,6 +93,7 @@ class _Page(HTMLParser):
         self.pieces: list[str] = []
         self._unseen = ""
         self._preformatted = 0
+        self._begins_row = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self._unseen:
@@ -102,8 +103,10 @@ class _Page(HTMLParser):
         elif tag in _BLOCKS:
             self.pieces.append("\n")
             self._preformatted += tag == "pre"
+            self._begins_row = self._begins_row or tag == "tr"
         elif tag in {"td", "th"}:
-            self.pieces.append("\t")
+            self.pieces.append("" if self._begins_row else "\t")
+            self._begins_row = False
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _BLOCKS:

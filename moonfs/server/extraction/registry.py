@@ -63,6 +63,7 @@ FORMATS: Final = (
     Format("pdf", f"{_HERE}.pdf:read", _words(".pdf"), _words(media.PDF)),
     Format("archive", f"{_HERE}.archive:read", _words(".docx .xlsx .pptx .epub"), _words(media.ZIP)),
     Format("compound", f"{_HERE}.compound:read", _words(".doc .dot .xls .ppt"), _words(media.OLE)),
+    Format("mobi", f"{_HERE}.mobi:read", _words(".mobi"), _words(media.MOBI)),
     Format("old sheet", f"{_HERE}.sheets97:read_file", frozenset(), _words(media.BIFF)),
     Format("rtf", f"{_HERE}.rtf:read", frozenset()),
     Format("picture", f"{_HERE}.pictures:read", _PICTURES, _PICTURE_TYPES, lane="ocr"),

@@ -1,0 +1,1 @@
+"""Makers of documents whose text is known, for every suite that needs one."""
