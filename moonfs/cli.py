@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,6 +19,7 @@ import moonfs
 from moonfs import config, mountpoints
 from moonfs.config import Directories
 from moonfs.errors import UsageError
+from moonfs.server.behaviour import SWITCHES, Behaviour
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -213,6 +215,27 @@ def status(directory: str | None, as_json: bool) -> None:
             _show(drive)
 
 
+def _switches(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of the local server's behaviour."""
+    for switch in reversed(SWITCHES):
+        kinds: dict[Any, Any] = {
+            int: click.IntRange(int(switch.low), int(switch.high)),
+            float: click.FloatRange(switch.low, switch.high),
+            str: str,
+        }
+        if switch.kind is bool:
+            option = click.option(switch.flag, is_flag=True, help=switch.help)
+        else:
+            kind = click.Choice(switch.kind) if isinstance(switch.kind, tuple) else kinds[switch.kind]
+            shown = switch.default not in ("", 0)
+            option = click.option(
+                switch.flag, type=kind, default=switch.default, show_default=shown, metavar=switch.metavar or None,
+                help=switch.help,
+            )  # fmt: skip
+        command = option(command)
+    return command
+
+
 @cli.command(short_help="Run the local Files API.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="Port; 0 picks one.")
@@ -223,16 +246,22 @@ def status(directory: str | None, as_json: bool) -> None:
     help="Where the files are kept (default: moonfs/local in the XDG data directory).",
 )
 @click.option(
-    "--latency",
-    type=click.FloatRange(min=0),
-    metavar="MS",
-    default=0.0,
-    help="Milliseconds that each request waits first, as on a network far away.",
+    "--account",
+    "accounts",
+    metavar="NAME",
+    multiple=True,
+    help="Serve one more account, with a key and files of its own; it stays.",
 )
-def serve(host: str, port: int, data: str | None, latency: float) -> None:
+@_switches
+def serve(host: str, port: int, data: str | None, accounts: tuple[str, ...], **switches: Any) -> None:
     """Run the local Files API: the service's endpoints, text extraction and OCR on this machine.
 
     Any client of the hosted service works against it with its base URL and key; so does moonfs mount --local DIR.
+    GET /healthz tells what it does, GET /openapi.json what it can be asked; GET /ms/ID gives the image or video that a
+    chat refers to as ms://ID. A new key is made when its file was removed.
+
+    What nobody outside knows of the hosted service can be switched, so that a program can be tried against either
+    answer: --list-order and the options after it.
     """
     try:
         from moonfs.server.command import serve_command  # noqa: PLC0415
@@ -242,7 +271,11 @@ def serve(host: str, port: int, data: str | None, latency: float) -> None:
         ) from error
     directories = Directories.from_environment(os.environ)
     data = data or str(directories.data / "local")
-    sys.exit(serve_command(host, port, data, str(directories.runtime), latency=latency / 1000))
+    try:
+        behaviour = Behaviour.of(switches)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    sys.exit(serve_command(host, port, data, str(directories.runtime), behaviour=behaviour, accounts=accounts))
 
 
 def _bar_of_texts() -> Progress:

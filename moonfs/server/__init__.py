@@ -2,20 +2,24 @@
 
 It is for people without an account, without a network, or with documents that must not leave the house, and
 for whoever develops against the hosted API. It knows nothing of the drive: from the rest of moonfs it
-imports `moonfs.wire` only, and it can be deleted in one move. A module imports only from lines below its own:
+imports `moonfs.wire` and the version only, and it can be deleted in one move. A module imports only from lines below its own:
 
     command                    `moonfs serve` and `python -m moonfs.server`: one sentence when it cannot start
     serve                      life of one server: lock, sockets, readiness, signals, end with its clients
     app                        the endpoints, their answers and refusals
-    edge · upload · latency    around every request: id, key, drain  ·  a streamed multipart body  ·  a wait
+    throttle                   429s, on demand
+    edge · upload · delivery   around every request: id, key, drain  ·  a streamed multipart body  ·  a content
+    protocol · latency         HTTP on one connection  ·  a wait
     extraction/                text out of documents, in workers of their own (see there)
+    accounts                   keys, and whose files they open
     store                      SQLite rows, one file per original, limits; durable before it is listed
     staged · directory         an upload on its way in  ·  the data directory, locked and swept
     embed                      the client's side: attach to the server of a data directory, or start it
+    behaviour · openapi        switches for what is unknown of the service  ·  what can be asked
     address · xid              where a server is found and its key  ·  ids
     refusal · media            the table of errors  ·  media types by the first bytes
 
-`embed`, `command` and `address` need the standard library only; the rest needs the extra `local`.
+`embed`, `command`, `behaviour` and `address` need the standard library only; the rest needs the extra `local`.
 
 **Threading:** the server is one asyncio loop; `store` does its disk work in threads, under its own lock.
 """

@@ -16,6 +16,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 
 KEY = "key"
+ACCOUNTS = "accounts"
 SERVER = "server.json"
 LOCK = "lock"
 CLIENTS = "clients.lock"

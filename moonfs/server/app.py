@@ -10,33 +10,38 @@ Sources of every status, message and key order: captures of live traffic and the
 from __future__ import annotations
 
 import asyncio
-import os
+import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+import moonfs
 from moonfs import wire
-from moonfs.server import refusal
+from moonfs.server import openapi, refusal
+from moonfs.server.accounts import Account, Accounts
+from moonfs.server.behaviour import Behaviour
+from moonfs.server.delivery import Content, deliver
 from moonfs.server.directory import is_full
 from moonfs.server.edge import Edge, answer, refused
 from moonfs.server.media import is_image, is_video, media_type
 from moonfs.server.staged import Extracted, Staged, remove
 from moonfs.server.store import Store
+from moonfs.server.throttle import Throttle
 from moonfs.server.upload import read_form
 
-#: DOC: the OpenAPI's type of the content; no capture.
-CONTENT_TYPE: Final = "text/plain; charset=utf-8"
 #: Seconds without a byte of the body before an upload is given up.
 RECEIVE_SECONDS: Final = 120.0
 #: What a form needs besides its file, at most, in bytes.
 _FORM_SLACK: Final = 1024**2
-_CHUNK: Final = 256 * 1024
+_UNFIT_NAME: Final = re.compile(r"[/\\\x00-\x1f\x7f]")
+_LONGEST_NAME: Final = 255
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -44,28 +49,45 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Extractor(Protocol):
     """Gets the text out of an upload."""
 
-    async def extract(self, staged: Staged, filename: str) -> Extracted:
+    async def extract(self, store: Store, staged: Staged, filename: str) -> Extracted:
         """Return the text; long text as a file in the store's `incoming/`. Raises Refusal."""
 
+    def state(self) -> dict[str, Any]:
+        """Return what is being read, and what waits."""
 
-def make_app(store: Store, extractor: Extractor, key: str) -> ASGIApp:
+
+def make_app(accounts: Accounts, extractor: Extractor, behaviour: Behaviour) -> ASGIApp:
     """Return the ASGI application.
 
     Args:
-        store: the account.
+        accounts: whose files are served.
         extractor: gets the text out of `file-extract` uploads.
-        key: the one API key.
+        behaviour: how it answers where the service's answer is unknown.
     """
-    files = _Files(store, extractor)
+    files = _Files(extractor, behaviour)
+    health = _Health(accounts, extractor)
     routes = [
         Route("/v1/files", files.upload, methods=["POST"]),
         Route("/v1/files", files.listing, methods=["GET"]),
         Route("/v1/files/{file_id}", files.retrieve, methods=["GET"]),
         Route("/v1/files/{file_id}", files.delete, methods=["DELETE"]),
         Route("/v1/files/{file_id}/content", files.content, methods=["GET"]),
+        Route("/ms/{file_id}", files.media, methods=["GET"]),
+        Route("/healthz", health.report, methods=["GET"]),
+        Route("/openapi.json", _openapi, methods=["GET"]),
     ]
+    for route in routes:
+        if route.methods and route.path.startswith("/v1/") and not behaviour.http_extras:
+            route.methods.discard("HEAD")  # which Starlette adds
+
+    async def on_refusal(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, refusal.Refusal)
+        if error.message == wire.MSG_NOT_FOUND:
+            error = refusal.Refusal(404, behaviour.not_found_text, error.error_type)
+        return refused(error)
+
     handlers = {
-        refusal.Refusal: _on_refusal,
+        refusal.Refusal: on_refusal,
         HTTPException: _on_route,
         ClientDisconnect: _on_leaving,
         OSError: _on_disk,
@@ -73,27 +95,48 @@ def make_app(store: Store, extractor: Extractor, key: str) -> ASGIApp:
     }
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Edge(app, key)
+    throttled = behaviour.rate_limit or behaviour.max_concurrency
+    return Edge(Throttle(app, behaviour) if throttled else app, accounts)
+
+
+class _Health:
+    """`GET /healthz` (ours): that the server is there, and what it does; nothing of what anybody has stored."""
+
+    def __init__(self, accounts: Accounts, extractor: Extractor) -> None:
+        self._accounts, self._extractor = len(accounts), extractor
+        self._started = time.monotonic()
+
+    async def report(self, request: Request) -> Response:
+        uptime = round(time.monotonic() - self._started, 1)
+        state = {"status": "ok", "version": moonfs.__version__, "uptime": uptime, "accounts": self._accounts}
+        return answer(wire.dump({**state, "extraction": self._extractor.state()}))
+
+
+async def _openapi(request: Request) -> Response:
+    return answer(openapi.document())
 
 
 class _Files:
-    def __init__(self, store: Store, extractor: Extractor) -> None:
-        self._store = store
+    def __init__(self, extractor: Extractor, behaviour: Behaviour) -> None:
         self._extractor = extractor
+        self._behaviour = behaviour
 
     async def upload(self, request: Request) -> Response:
-        self._store.admit(0)
-        if _declared_length(request) > self._store.limits.file_bytes + _FORM_SLACK:
-            raise refusal.too_large(self._store.limits.file_bytes)
-        with self._store.stage() as staged:
+        store = _store(request)
+        store.admit(0)
+        if _declared_length(request) > store.limits.file_bytes + _FORM_SLACK:
+            raise refusal.too_large(store.limits.file_bytes)
+        with store.stage() as staged:
             content_type = request.headers.get("content-type", "")
-            form = await read_form(content_type, _chunks(request), staged, self._store.admit)
+            form = await read_form(content_type, _chunks(request), staged, store.admit)
             if staged.size == 0:
                 raise refusal.empty()
-            purpose = form.purpose or wire.FILE_EXTRACT
-            text = await self._text(staged, form.filename, purpose)
+            if form.purpose is None and self._behaviour.strict_purpose:
+                raise refusal.purpose()
+            filename, purpose = self._filename(form.filename), form.purpose or wire.FILE_EXTRACT
+            text, details = await self._text(store, staged, filename, purpose)
             try:
-                stored = await asyncio.to_thread(self._store.commit, staged, form.filename, purpose, text)
+                stored = await asyncio.to_thread(store.commit, staged, filename, purpose, text, details)
             finally:
                 if isinstance(text.literal, str):  # not taken over by the store
                     remove(text.literal)
@@ -101,40 +144,72 @@ class _Files:
 
     async def listing(self, request: Request) -> Response:
         # `after` is not the service's, but the openai SDK asks for what comes after until nothing does.
-        return answer(self._store.list_body(request.query_params.get("after", "")))
+        return answer(_store(request).list_body(request.query_params.get("after", "")))
 
     async def retrieve(self, request: Request) -> Response:
-        return answer(wire.dump(self._store.get(request.path_params["file_id"]).to_wire()))
+        return answer(wire.dump(_store(request).get(request.path_params["file_id"]).to_wire()))
 
     async def delete(self, request: Request) -> Response:
         file_id = request.path_params["file_id"]
-        await asyncio.to_thread(self._store.delete, file_id)
+        try:
+            await asyncio.to_thread(_store(request).delete, file_id)
+        except refusal.Refusal:
+            if self._behaviour.delete_again == "refuse" or not wire.is_valid_id(file_id):
+                raise
         return answer(wire.dump({"deleted": True, "id": file_id, "object": "file"}))
 
     async def content(self, request: Request) -> Response:
-        stored = self._store.get(request.path_params["file_id"])
+        store, extras = _store(request), self._behaviour.http_extras
+        stored = store.get(request.path_params["file_id"])
+        if stored.status == wire.STATUS_ERROR:
+            raise refusal.no_content()
         if stored.purpose == wire.BATCH:
-            return await _stream(b"", self._store.original(stored.id), b"")
-        if stored.purpose != wire.FILE_EXTRACT:  # undocumented; no text was ever asked for
-            raise refusal.no_text()
-        text = await asyncio.to_thread(self._store.text, stored.id)
-        prefix = b'{"content":'
-        suffix = b"," + wire.dump(
-            {"file_type": text.file_type, "filename": stored.filename, "title": text.title, "type": "file"}
-        ).removeprefix(b"{")
-        if isinstance(text.literal, bytes):
-            return Response(prefix + text.literal + suffix, media_type=CONTENT_TYPE)
-        return await _stream(prefix, text.literal, suffix)
+            content = Content(stored.id, self._behaviour.content_type, store.original(stored.id))
+            return await deliver(request, content, extras=extras)
+        if stored.purpose != wire.FILE_EXTRACT and self._behaviour.media_content == "refuse":
+            raise refusal.no_text()  # undocumented; no text was ever asked for
+        text = await asyncio.to_thread(store.text, stored.id)
+        if stored.purpose != wire.FILE_EXTRACT and self._behaviour.media_content == "original":
+            content = Content(stored.id, text.file_type, store.original(stored.id))
+            return await deliver(request, content, extras=extras)
+        more = {"file_type": text.file_type, "filename": stored.filename, "title": text.title, "type": "file"}
+        suffix = b"," + wire.dump(more).removeprefix(b"{")
+        content = Content(stored.id, self._behaviour.content_type, text.literal, b'{"content":', suffix)
+        return await deliver(request, content, extras=extras)
 
-    async def _text(self, staged: Staged, filename: str, purpose: str) -> Extracted:
+    async def media(self, request: Request) -> Response:
+        """Answer `GET /ms/ID` (ours): what a chat model is given for `ms://ID`, the image or video as it was."""
+        store = _store(request)
+        path, kind = await asyncio.to_thread(store.media, f"ms://{request.path_params['file_id']}")
+        return await deliver(request, Content(request.path_params["file_id"], kind, path), extras=True)
+
+    async def _text(self, store: Store, staged: Staged, filename: str, purpose: str) -> tuple[Extracted, str]:
+        """Return the text, and why there is none where such a file is stored all the same."""
         if purpose == wire.FILE_EXTRACT:
-            return await self._extractor.extract(staged, filename)
+            try:
+                return await self._extractor.extract(store, staged, filename), ""
+            except refusal.Refusal as error:
+                if self._behaviour.on_extract_error == "refuse" or not refusal.is_of_document(error):
+                    raise
+                details = f"{error.message} ({error.why})" if error.why else error.message
+                return Extracted(media_type(staged.head), b'""'), details
         if purpose not in wire.PURPOSES:
             raise refusal.purpose()
         wanted = {wire.IMAGE: is_image, wire.VIDEO: is_video}.get(purpose)
         if wanted is not None and not wanted(staged.head):
             raise refusal.unsupported()
-        return Extracted(media_type(staged.head), b'""')
+        return Extracted(media_type(staged.head), b'""'), ""
+
+    def _filename(self, sent: str) -> str:
+        rules = self._behaviour.filename_rules
+        if rules == "refuse" and (_UNFIT_NAME.search(sent) or len(sent.encode()) > _LONGEST_NAME):
+            raise refusal.filename()
+        return re.split(r"[/\\]", sent)[-1] or sent if rules == "base" else sent
+
+
+def _store(request: Request) -> Store:
+    account: Account = request.scope["account"]
+    return account.store
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
@@ -149,32 +224,9 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         raise refusal.Refusal(408, "The upload has stalled", wire.INVALID_REQUEST) from error
 
 
-async def _stream(prefix: bytes, path: str, suffix: bytes) -> Response:
-    try:
-        source = await asyncio.to_thread(open, path, "rb")
-    except FileNotFoundError as error:  # deleted this moment
-        raise refusal.not_found() from error
-    size = os.fstat(source.fileno()).st_size
-
-    async def body() -> AsyncIterator[bytes]:
-        with source:
-            yield prefix
-            while chunk := await asyncio.to_thread(source.read, _CHUNK):
-                yield chunk
-            yield suffix
-
-    length = {"content-length": str(len(prefix) + size + len(suffix))}
-    return StreamingResponse(body(), headers=length, media_type=CONTENT_TYPE)
-
-
 def _declared_length(request: Request) -> int:
     declared = request.headers.get("content-length", "")
     return int(declared) if declared.isascii() and declared.isdigit() else 0
-
-
-async def _on_refusal(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, refusal.Refusal)
-    return refused(error)
 
 
 async def _on_route(_request: Request, error: Exception) -> Response:

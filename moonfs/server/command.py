@@ -13,13 +13,20 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from moonfs.server.address import KEY, Address, socket_path
+from moonfs.server.address import ACCOUNTS, KEY, Address, socket_path
+from moonfs.server.behaviour import Behaviour
 
 
 def serve_command(
-    host: str, port: int, data: str | os.PathLike[str], runtime_dir: str | None = None, *, latency: float = 0.0
+    host: str,
+    port: int,
+    data: str | os.PathLike[str],
+    runtime_dir: str | None = None,
+    *,
+    behaviour: Behaviour | None = None,
+    accounts: Sequence[str] = (),
 ) -> int:
     """Serve TCP, and a UNIX socket for mounts of this machine, until stopped; returns the exit code.
 
@@ -28,12 +35,16 @@ def serve_command(
         port: TCP port; 0 takes a free one.
         data: the data directory.
         runtime_dir: where the socket goes; by default `$XDG_RUNTIME_DIR/moonfs`, or a private one in `/tmp`.
-        latency: seconds that each request waits first.
+        behaviour: how it answers where the service's answer is unknown.
+        accounts: names of further accounts, made when they are not there.
     """
 
     def on_ready(address: Address) -> None:
+        directory = os.path.abspath(data)
         print(f"Serving the Files API at {address.base_url}")
-        print(f"The API key is in {os.path.join(os.path.abspath(data), KEY)}", flush=True)
+        print(f"The API key is in {os.path.join(directory, KEY)}", flush=True)
+        for name in accounts:
+            print(f"The API key of {name} is in {os.path.join(directory, ACCOUNTS, name, KEY)}", flush=True)
 
     if not _is_loopback(host):
         print(
@@ -43,7 +54,7 @@ def serve_command(
         )
     directory = runtime_dir or _runtime_dir()
     path = socket_path(data, directory)
-    return start(data, host=host, port=port, path=path, on_ready=on_ready, latency=latency)
+    return start(data, host=host, port=port, path=path, on_ready=on_ready, behaviour=behaviour, accounts=accounts)
 
 
 def start(
@@ -55,7 +66,8 @@ def start(
     on_ready: Callable[[Address], None] | None = None,
     exit_with_clients: bool = False,
     extraction: bool = True,
-    latency: float = 0.0,
+    behaviour: Behaviour | None = None,
+    accounts: Sequence[str] = (),
 ) -> int:
     """Run a server to its end; returns the exit code, 1 after one sentence on stderr when it cannot."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -64,7 +76,6 @@ def start(
     try:
         from moonfs.server.directory import DirectoryError  # noqa: PLC0415 - optional dependencies
         from moonfs.server.extraction.extractor import Extraction, NoExtraction  # noqa: PLC0415
-        from moonfs.server.latency import Latency  # noqa: PLC0415
         from moonfs.server.serve import ServeError, run  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return _fail(f"the local Files API needs the extra `local` ({error.name} is missing): "
@@ -80,7 +91,8 @@ def start(
             on_ready=on_ready,
             exit_with_clients=exit_with_clients,
             make_extractor=Extraction if extraction else NoExtraction,
-            around=lambda app: Latency(app, latency) if latency else app,
+            behaviour=behaviour,
+            accounts=accounts,
         )
     except (DirectoryError, ServeError) as error:
         return _fail(str(error))

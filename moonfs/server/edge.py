@@ -1,15 +1,16 @@
 """Around every request: the request id, the key, and refusals that clients can read.
 
-A client that still sends 100 MB does not see an answer that closes the connection on it; so the rest of a
-body is read, within bounds, before an early answer goes out. No endpoint is known here.
+Which account a key opens, `accounts` knows; what comes further in finds it in the scope as `account`.
 
-**Threading:** runs in the event loop; the key is constant.
+A client that still sends 100 MB does not see an answer that closes the connection on it; so the rest of a
+body is read, within bounds, before an early answer goes out. No endpoint is known here, but for those that need no key.
+
+**Threading:** runs in the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import uuid
 from email.utils import formatdate
@@ -20,7 +21,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moonfs import wire
 from moonfs.server import refusal
+from moonfs.server.accounts import Accounts
 
+#: What anybody may ask for: nothing in it is private.
+OPEN: Final = frozenset(("/healthz", "/openapi.json"))
 #: How much of a refused body is read, in bytes, and how long, in seconds; then the connection is closed.
 DRAIN_BYTES: Final = 512 * 1024**2
 DRAIN_SECONDS: Final = 60.0
@@ -34,8 +38,11 @@ def answer(body: bytes, status: int = 200) -> Response:
 
 
 def refused(error: refusal.Refusal) -> Response:
-    """Return a refusal as an answer."""
-    return answer(wire.dump(error.body()), error.status)
+    """Return a refusal as an answer; one of too many requests says when to come again (LIVE)."""
+    response = answer(wire.dump(error.body()), error.status)
+    if error.status == 429 and error.error_type in (wire.RATE_LIMIT_REACHED, wire.ENGINE_OVERLOADED):
+        response.headers["retry-after"] = response.headers["x-retry-after"] = "1"
+    return response
 
 
 class Edge:
@@ -43,12 +50,12 @@ class Edge:
 
     Args:
         app: what answers authorised requests.
-        key: the API key; compared in constant time.
+        accounts: whose keys are let in.
     """
 
-    def __init__(self, app: ASGIApp, key: str) -> None:
+    def __init__(self, app: ASGIApp, accounts: Accounts) -> None:
         self._app = app
-        self._expected = f"Bearer {key}".encode()
+        self._accounts = accounts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -56,7 +63,9 @@ class Edge:
             return
         exchange = _Exchange(scope, receive, send)
         try:
-            if not self._is_authorised(scope):
+            given = [value for name, value in scope["headers"] if name == b"authorization"]
+            scope["account"] = self._accounts.find(given[0].strip()) if len(given) == 1 else None
+            if scope["account"] is None and scope["path"] not in OPEN:
                 await refused(refusal.unauthenticated())(scope, exchange.receive, exchange.send)
                 return
             await self._app(scope, exchange.receive, exchange.send)
@@ -65,10 +74,6 @@ class Edge:
             _log.exception("%s %s failed (%s)", scope["method"], scope["path"], exchange.request_id)
             if not exchange.started:
                 await refused(refusal.internal())(scope, exchange.receive, exchange.send)
-
-    def _is_authorised(self, scope: Scope) -> bool:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        return len(given) == 1 and hmac.compare_digest(given[0].strip(), self._expected)
 
 
 class _Exchange:

@@ -7,9 +7,11 @@ Statuses and messages are those of live traffic (LIVE in `moonfs.wire`); those t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from moonfs import wire
+
+_FAILED: Final = "Failed to extract file: "
 
 
 class Refusal(Exception):
@@ -51,9 +53,9 @@ def too_many(max_files: int) -> Refusal:
     return Refusal(400, wire.MSG_TOO_MANY.format(n=max_files))
 
 
-def total_too_large() -> Refusal:
+def total_too_large(status: int = 400) -> Refusal:
     """The account is full by bytes (LIVE; the status is inferred)."""
-    return Refusal(400, wire.MSG_TOTAL_TOO_LARGE)
+    return Refusal(status, wire.MSG_TOTAL_TOO_LARGE)
 
 
 def no_text(why: str = "") -> Refusal:
@@ -81,9 +83,46 @@ def not_found() -> Refusal:
     return Refusal(404, wire.MSG_NOT_FOUND, wire.RESOURCE_NOT_FOUND)
 
 
+def rate_limited(per_minute: int) -> Refusal:
+    """More requests a minute than the account may send (the type is LIVE)."""
+    return Refusal(429, f"The account has reached its limit of {per_minute} requests a minute, please try again later",
+                   wire.RATE_LIMIT_REACHED)  # fmt: skip
+
+
+def overloaded() -> Refusal:
+    """More requests at once than the account may have under way (the type is LIVE)."""
+    return Refusal(429, "The engine is currently overloaded, please try again later", wire.ENGINE_OVERLOADED)
+
+
+def filename() -> Refusal:
+    """A name that a strict server would refuse (ours)."""
+    return Refusal(400, "Invalid filename: no slashes, no control characters, at most 255 bytes")
+
+
+def no_such_range() -> Refusal:
+    """A range beyond the content (RFC 9110)."""
+    return Refusal(416, "The range is not within the content")
+
+
+def no_content() -> Refusal:
+    """The content of a file whose extraction has failed (LIVE)."""
+    return Refusal(500, "extract task failed: failed", wire.SERVER_ERROR)
+
+
+def bad_request(status: int) -> Refusal:
+    """What is no HTTP request (ours)."""
+    why = "its head is too long" if status == 431 else "it is no valid HTTP"
+    return Refusal(status, f"The request cannot be read: {why}")
+
+
 def extraction_failed(why: str) -> Refusal:
     """The extraction itself broke down: a crash, a time-out (LIVE: `Failed to extract file: …`)."""
-    return Refusal(500, f"Failed to extract file: {why}", wire.SERVER_ERROR)
+    return Refusal(500, f"{_FAILED}{why}", wire.SERVER_ERROR)
+
+
+def is_of_document(error: Refusal) -> bool:
+    """Say whether it is the document that could not be read, not its name or the server."""
+    return error.message == wire.MSG_NO_TEXT or error.message.startswith(_FAILED)
 
 
 def bad_form(why: str) -> Refusal:

@@ -17,18 +17,22 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from moonfs.server.address import CLIENTS, Address, create_key, publish, withdraw
+from moonfs.server.accounts import open_accounts
+from moonfs.server.address import CLIENTS, Address, publish, withdraw
 from moonfs.server.app import make_app
+from moonfs.server.behaviour import Behaviour
 from moonfs.server.directory import DataDirectory
 from moonfs.server.extraction.extractor import Extraction, NoExtraction
-from moonfs.server.store import Limits, Store
+from moonfs.server.latency import Latency
+from moonfs.server.protocol import Protocol
 
 #: How long requests under way may take to end when the server stops, in seconds.
 STOP_SECONDS: Final = 2
@@ -51,8 +55,9 @@ def run(
     socket_path: str | os.PathLike[str] | None = None,
     on_ready: Callable[[Address], None] | None = None,
     exit_with_clients: bool = False,
-    make_extractor: Callable[[Store], Extraction | NoExtraction] = Extraction,
-    limits: Limits | None = None,
+    make_extractor: Callable[[str], Extraction | NoExtraction] = Extraction,
+    behaviour: Behaviour | None = None,
+    accounts: Sequence[str] = (),
     around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> None:
     """Serve `data` until SIGTERM, SIGINT or, with `exit_with_clients`, until its last client is gone.
@@ -63,9 +68,10 @@ def run(
         socket_path: where to serve a UNIX socket, 0600; a stale one is replaced. None for none.
         on_ready: called once it listens and `server.json` says so.
         exit_with_clients: end when nobody holds `clients.lock` any more.
-        make_extractor: what gets text out of uploads; `NoExtraction` for benchmarks.
-        limits: of the account.
-        around: returns what the requests meet before the application; `Latency`, or a benchmark's counter.
+        make_extractor: makes what gets text out of uploads, given a directory; `NoExtraction` for benchmarks.
+        behaviour: how it answers where the service's answer is unknown.
+        accounts: names of further accounts, made when they are not there.
+        around: returns what the requests meet before the application, such as a benchmark's counter.
 
     Raises:
         ServeError: the address is taken or not ours.
@@ -74,7 +80,7 @@ def run(
     directory = DataDirectory(data)
     try:
         withdraw(directory.path)
-        key = create_key(directory.path)
+        behaviour = behaviour or Behaviour()
         sockets: list[socket.socket] = []
         base_url = None
         if host is not None:
@@ -83,17 +89,20 @@ def run(
         if socket_path is not None:
             sockets.append(_listen_unix(os.fspath(socket_path)))
         path = None if socket_path is None else os.path.abspath(socket_path)
-        store = Store(directory, limits)
-        try:
-            ready = _Ready(directory.path, Address(os.getpid(), base_url, path), on_ready)
-            asyncio.run(
-                _serve(store, key, sockets, ready, make_extractor, around=around, exit_with_clients=exit_with_clients)
-            )
-        finally:
-            withdraw(directory.path)
+        with ExitStack() as stack:
+            opened = open_accounts(directory, accounts, behaviour, stack)
+            stack.callback(withdraw, directory.path)
             if path is not None:
-                _unlink(path)
-            store.close()
+                stack.callback(_unlink, path)
+            ready = _Ready(directory.path, Address(os.getpid(), base_url, path), on_ready)
+            clients = directory.join(CLIENTS) if exit_with_clients else None
+
+            def make(extractor: Extraction | NoExtraction) -> ASGIApp:
+                app = around(make_app(opened, extractor, behaviour))
+                near = not behaviour.latency and not behaviour.upload_latency
+                return app if near else Latency(app, behaviour.latency / 1000, behaviour.upload_latency / 1000)
+
+            asyncio.run(_serve(make, partial(make_extractor, directory.workers), sockets, ready, clients))
     finally:
         directory.close()
 
@@ -132,18 +141,15 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    store: Store,
-    key: str,
+    make: Callable[[Extraction | NoExtraction], ASGIApp],
+    make_extractor: Callable[[], Extraction | NoExtraction],
     sockets: list[socket.socket],
     ready: Callable[[], None],
-    make_extractor: Callable[[Store], Extraction | NoExtraction],
-    *,
-    around: Callable[[ASGIApp], ASGIApp],
-    exit_with_clients: bool,
+    clients: str | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    extractor = make_extractor(store)
+    extractor = make_extractor()
     endings: list[asyncio.Future[Any]] = []
 
     def end(why: str) -> None:
@@ -154,11 +160,11 @@ async def _serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number.name)
-    if exit_with_clients:
-        _watch_clients(store.directory.join(CLIENTS), partial(loop.call_soon_threadsafe, end, "no client is left"))
+    if clients is not None:
+        _watch_clients(clients, partial(loop.call_soon_threadsafe, end, "no client is left"))
     config = uvicorn.Config(
-        around(make_app(store, extractor, key)),
-        http="h11",
+        make(extractor),
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -12,20 +12,19 @@ one request.
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import sqlite3
 import threading
-from dataclasses import dataclass
 from typing import Final
 
 from moonfs import wire
 from moonfs.server import refusal
+from moonfs.server.behaviour import Behaviour
 from moonfs.server.directory import DataDirectory, DirectoryError, is_full, sync
 from moonfs.server.staged import Extracted, Staged, remove
-from moonfs.server.xid import XidSource, created_at
+from moonfs.server.xid import XidSource, created_at, order
 
-#: The order of the list is unknown of the service; ours is this.
-NEWEST_FIRST: Final = True
 #: Text up to this many bytes is kept in its row: one fsync less an upload.
 INLINE_BYTES: Final = 64 * 1024
 _SCHEMA: Final = 1
@@ -39,29 +38,21 @@ CREATE INDEX by_bytes ON files (sha256, reader);
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one account may hold: files, bytes of one file, bytes in all."""
-
-    files: int = wire.MAX_FILES
-    file_bytes: int = wire.MAX_FILE_BYTES
-    total_bytes: int = wire.MAX_TOTAL_BYTES
-
-
 class Store:
     """The files of one account in one data directory.
 
     Args:
         directory: the locked data directory.
-        limits: what it may hold.
+        behaviour: what it may hold, and what is unknown of the service's lists, ids and statuses.
 
     Raises:
         DirectoryError: the database is of a newer moonfs, or damaged.
     """
 
-    def __init__(self, directory: DataDirectory, limits: Limits | None = None) -> None:
+    def __init__(self, directory: DataDirectory, behaviour: Behaviour | None = None) -> None:
         self.directory = directory
-        self.limits = limits or Limits()
+        self._behaviour = behaviour or Behaviour()
+        self.limits = self._behaviour.limits
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._reading = threading.Lock()
@@ -76,7 +67,7 @@ class Store:
             self._load()
         except sqlite3.Error as error:
             raise DirectoryError(f"cannot use {directory.join('files.sqlite')}: {error}") from error
-        self._ids = XidSource(max(self._files, default=""))
+        self._ids = XidSource(max(self._files, key=order, default=""), self._behaviour.id_prefix)
 
     def close(self) -> None:
         """Close the database; the directory stays locked."""
@@ -91,11 +82,13 @@ class Store:
         with self._lock:
             if not after and self._listing is not None:
                 return self._listing
-            ids = sorted(self._files, reverse=NEWEST_FIRST)
+            ids = sorted(self._files, key=order, reverse=self._behaviour.list_order == "newest")
+            if self._behaviour.list_order == "random" and not after:
+                random.shuffle(ids)
             if after:
-                ids = [i for i in ids if (i < after if NEWEST_FIRST else i > after)]
+                ids = ids[ids.index(after) + 1 :] if after in self._files else []
             body = wire.dump({"object": "list", "data": [self._files[i].to_wire() for i in ids]})
-            if not after:
+            if not after and self._behaviour.list_order != "random":
                 self._listing = body
             return body
 
@@ -110,6 +103,13 @@ class Store:
     def original(self, file_id: str) -> str:
         """Return the path of an original. Raises Refusal (404)."""
         return os.path.join(self.directory.originals, self.get(file_id).id)
+
+    def media(self, reference: str) -> tuple[str, str]:
+        """Return (path, media type) of what `ms://ID` refers to: an image or a video. Raises Refusal (404)."""
+        file_id = reference.removeprefix("ms://")
+        if self.get(file_id).purpose not in (wire.IMAGE, wire.VIDEO):  # originals of texts can not be had (LIVE)
+            raise refusal.not_found()
+        return self.original(file_id), self.text(file_id).file_type
 
     def text(self, file_id: str) -> Extracted:
         """Return the text of one file. Raises Refusal (404); blocks on the disk."""
@@ -158,8 +158,13 @@ class Store:
         """Begin an upload."""
         return Staged(self.incoming())
 
-    def commit(self, staged: Staged, filename: str, purpose: str, text: Extracted) -> wire.FileObject:
+    def commit(
+        self, staged: Staged, filename: str, purpose: str, text: Extracted, details: str = ""
+    ) -> wire.FileObject:
         """Make a staged upload a file of the account: durable when this returns. Blocks on the disk.
+
+        Args:
+            details: why it has no text; its status is `error` then.
 
         Raises:
             Refusal: a limit, or no space left; nothing is left behind then.
@@ -170,7 +175,7 @@ class Store:
             self._reserved_bytes += staged.size
         made: list[str] = []
         try:
-            return self._commit(staged, filename, purpose, text, made)
+            return self._commit(staged, filename, purpose, text, details=details, made=made)
         except OSError as error:
             remove(*made)
             if is_full(error):
@@ -186,7 +191,9 @@ class Store:
                 self._reserved_files -= 1
                 self._reserved_bytes -= staged.size
 
-    def _commit(self, staged: Staged, filename: str, purpose: str, text: Extracted, made: list[str]) -> wire.FileObject:
+    def _commit(
+        self, staged: Staged, filename: str, purpose: str, text: Extracted, *, details: str, made: list[str]
+    ) -> wire.FileObject:
         staged.flush()
         file_id = self._ids.next()
         literal = _inline(text.literal)
@@ -198,7 +205,8 @@ class Store:
         made.append(_move(staged.path, os.path.join(self.directory.originals, file_id)))
         staged.sync()
         sync(self.directory.originals)
-        stored = wire.FileObject(file_id, staged.size, created_at(file_id), filename, purpose)
+        status = wire.STATUS_ERROR if details else self._behaviour.status
+        stored = wire.FileObject(file_id, staged.size, created_at(file_id), filename, purpose, status, details)
         row = (
             *(file_id, stored.bytes, filename, purpose, stored.status, stored.status_details),
             *(staged.sha256, text.reader, text.file_type, text.title),
@@ -232,7 +240,7 @@ class Store:
         if len(self._files) + self._reserved_files >= self.limits.files:
             raise refusal.too_many(self.limits.files)
         if self._total + self._reserved_bytes + size > self.limits.total_bytes:
-            raise refusal.total_too_large()
+            raise refusal.total_too_large(self._behaviour.quota_status)
 
     def _connect(self) -> sqlite3.Connection:
         path = self.directory.join("files.sqlite")
@@ -250,9 +258,7 @@ class Store:
             self._writer.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_SCHEMA}; COMMIT;")
 
     def _load(self) -> None:
-        rows = self._reader.execute(
-            "SELECT id, bytes, filename, purpose, status, status_details FROM files ORDER BY id"
-        ).fetchall()
+        rows = self._reader.execute("SELECT id, bytes, filename, purpose, status, status_details FROM files").fetchall()
         originals = set(os.listdir(self.directory.originals))
         for file_id, size, filename, purpose, status, details in rows:
             if file_id not in originals:  # taken away by hand

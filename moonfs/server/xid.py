@@ -1,6 +1,7 @@
 """File ids as the service makes them: xid, 20 characters of `[0-9a-v]` that begin with the unix time.
 
-Not a general id library: it only makes ids, and reads the time out of one it made.
+A prefix may stand before it, as in `file_…`. Not a general id library: it only makes ids, and reads the time out of
+one it made.
 
 **Threading:** `XidSource.next` may be called by any thread; `_lock` guards the last id.
 """
@@ -23,11 +24,13 @@ class XidSource:
     """Makes ids that are unique and grow, within one second, over restarts and when the clock steps back.
 
     Args:
-        after: the largest id given out so far, or an empty string.
+        after: the largest id given out so far, by `order`, or an empty string.
+        prefix: stands before each.
     """
 
-    def __init__(self, after: str = "") -> None:
+    def __init__(self, after: str = "", prefix: str = "") -> None:
         self._lock = threading.Lock()
+        self._prefix = prefix
         self._machine = secrets.randbits(40)
         self._last = _decode(after) if after else 0
 
@@ -37,7 +40,12 @@ class XidSource:
         fresh = (seconds << 64) | (self._machine << _COUNTER_BITS)
         with self._lock:
             self._last = max(fresh, self._last + 1)
-            return _encode(self._last)
+            return self._prefix + _encode(self._last)
+
+
+def order(file_id: str) -> str:
+    """Return what ids are in order by, whatever stands before them: the newest is the largest."""
+    return file_id[-_CHARACTERS:]
 
 
 def created_at(xid: str) -> int:
@@ -52,6 +60,6 @@ def _encode(number: int) -> str:
 
 def _decode(xid: str) -> int:
     number = 0
-    for character in xid:
+    for character in order(xid):
         number = (number << 5) | _ALPHABET.index(character)
     return number >> _PADDING_BITS

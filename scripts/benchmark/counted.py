@@ -19,14 +19,14 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moonfs.server.address import Address
+from moonfs.server.behaviour import Behaviour, Limits
 from moonfs.server.extraction.extractor import NoExtraction
 from moonfs.server.latency import Latency
 from moonfs.server.serve import run
-from moonfs.server.store import Limits
 
 HEADER: Final = "x-benchmark"
 #: More files than the service allows, for what is measured beyond its limit.
-LIMITS: Final = Limits(files=10_000)
+BEHAVIOUR: Final = Behaviour(limits=Limits(files=10_000))
 
 
 def kind_of(method: str, path: str) -> str:
@@ -89,7 +89,7 @@ def main() -> None:
         port=0,
         on_ready=on_ready,
         make_extractor=NoExtraction,
-        limits=LIMITS,
+        behaviour=BEHAVIOUR,
         around=lambda app: Counted(app, latency, upload_latency),
     )
 

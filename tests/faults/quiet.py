@@ -14,9 +14,6 @@ import sys
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moonfs.server import serve
-from moonfs.server.app import make_app
-from moonfs.server.extraction.extractor import Extraction, NoExtraction
-from moonfs.server.store import Store
 
 #: Rounds of the event loop in which bytes that have come in become a request.
 ROUNDS = 10
@@ -55,11 +52,5 @@ class Quiet:
             await asyncio.sleep(0)
 
 
-def make_quiet_app(store: Store, extractor: Extraction | NoExtraction, key: str) -> ASGIApp:
-    """Return the application that `serve` serves here."""
-    return Quiet(make_app(store, extractor, key))
-
-
 if __name__ == "__main__":
-    serve.make_app = make_quiet_app
-    serve.run(sys.argv[1], host="127.0.0.1", port=0)
+    serve.run(sys.argv[1], host="127.0.0.1", port=0, around=Quiet)

@@ -6,11 +6,11 @@ import os
 import sys
 from dataclasses import replace
 
+from moonfs.server.behaviour import Behaviour, Limits
 from moonfs.server.extraction import extractor
 from moonfs.server.extraction.extractor import Extraction
 from moonfs.server.extraction.registry import FORMATS, Format
 from moonfs.server.serve import run
-from moonfs.server.store import Limits, Store
 
 FAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "faults")
 FAULTY = tuple(
@@ -26,9 +26,9 @@ def main() -> None:
     ocr = {"python_path": (FAULTS,), **options.get("ocr", {})}
     gate = Format("ocr_gate", "faulty_readers:wait_for_gate", frozenset((".ocr_gate",)), lane="ocr")
 
-    def make_extractor(store: Store) -> Extraction:
+    def make_extractor(homes: str) -> Extraction:
         return Extraction(
-            store,
+            homes,
             replace(extractor.LIGHT, **light),
             replace(extractor.OCR, **ocr),
             (*FORMATS, *FAULTY, gate),
@@ -38,7 +38,8 @@ def main() -> None:
         options["data"],
         socket_path=options["socket"],
         host=options.get("host"),
-        limits=Limits(**options.get("limits", {})),
+        behaviour=Behaviour(**options.get("behaviour", {}), limits=Limits(**options.get("limits", {}))),
+        accounts=options.get("accounts", ()),
         make_extractor=make_extractor,
     )
 

@@ -11,7 +11,9 @@ import httpx
 import pytest
 
 from moonfs.server import store as store_module
+from moonfs.server.accounts import Account, Accounts
 from moonfs.server.app import make_app
+from moonfs.server.behaviour import Behaviour, Limits
 from moonfs.server.directory import DataDirectory, DirectoryError
 from moonfs.server.extraction.extractor import NoExtraction
 from moonfs.server.refusal import Refusal
@@ -95,7 +97,8 @@ def test_a_disk_that_fills_up_in_mid_upload_is_answered(directory, store, monkey
     monkeypatch.setattr(Staged, "flush", flush)
 
     async def upload() -> httpx.Response:
-        transport = httpx.ASGITransport(make_app(store, NoExtraction(store), "key"))
+        accounts = Accounts([Account("", "key", store)])
+        transport = httpx.ASGITransport(make_app(accounts, NoExtraction(""), Behaviour()))
         async with httpx.AsyncClient(transport=transport, headers={"Authorization": "Bearer key"}) as client:
             return await client.post("http://x/v1/files", files={"file": ("a.txt", b"x" * 5_000_000)})
 
@@ -144,7 +147,7 @@ def test_a_damaged_database_is_one_sentence(directory):
 
 def test_limits_hold_for_commits_under_way(directory):
     """Two uploads that were both admitted do not both get the last place."""
-    store = Store(directory, store_module.Limits(files=1))
+    store = Store(directory, Behaviour(limits=Limits(files=1)))
     with store.stage() as one, store.stage() as two:
         for staged in (one, two):
             store.admit(0)

@@ -40,6 +40,7 @@ LAYERS = """
 #: What may be imported all the same, and why.
 ALLOWED = {
     ("cli", "server"): "`moonfs serve` starts the local Files API",
+    ("cli", "server.behaviour"): "its flags are those of `moonfs serve`",
     ("mount", "server.embed"): "`moonfs mount --local` attaches to the local Files API",
 }
 
@@ -54,6 +55,7 @@ HOMES = {
     "starlette": {"server"},
     "uvicorn": {"server"},
     "anyio": {"server"},
+    "h11": {"server"},
     "multipart": {"server"},
     "python_multipart": {"server"},
     "charset_normalizer": {"server"},

@@ -54,21 +54,19 @@ class Extraction:
     """Extraction by workers; to be made inside the event loop.
 
     Args:
-        store: where known text is found, and where long text is left.
+        homes: a directory for the homes of the workers.
         light, ocr: the two kinds of workers; plain text has its own, of the light kind.
         formats: the registry.
     """
 
     def __init__(
         self,
-        store: Store,
+        homes: str,
         light: LaneSettings = LIGHT,
         ocr: LaneSettings = OCR,
         formats: Sequence[Format] = FORMATS,
     ) -> None:
-        self._store = store
         self._formats = formats
-        homes = store.directory.workers
         # Plain text has workers of its own, so that no slow document stands before it.
         self._lanes = {"text": Lane(homes, light), "light": Lane(homes, light), "ocr": Lane(homes, ocr)}
         self._flights: SingleFlight[str] = SingleFlight()
@@ -78,8 +76,8 @@ class Extraction:
         """Return what each kind of workers does, by its name."""
         return {name: lane.state() for name, lane in self._lanes.items()}
 
-    async def extract(self, staged: Staged, filename: str) -> Extracted:
-        """Return the text of an upload. Raises Refusal."""
+    async def extract(self, store: Store, staged: Staged, filename: str) -> Extracted:
+        """Return the text of an upload: known to `store`, or left in its `incoming/` if it is long. Raises Refusal."""
         extension = extension_of(filename)
         if not is_taken(extension, self._formats):
             raise refusal.unsupported()
@@ -92,14 +90,14 @@ class Extraction:
         short = _short_text(entry, staged)
         if short is not None:
             return Extracted(kind, short, reader)
-        known = await asyncio.to_thread(self._store.known_text, staged.sha256, reader)
+        known = await asyncio.to_thread(store.known_text, staged.sha256, reader)
         if known is not None:
             return known
         await asyncio.to_thread(staged.flush)
-        target = self._store.incoming()
+        target = store.incoming()
         try:
             await self._flights.run(
-                (staged.sha256, reader), target, lambda: self._read(entry, staged, extension, target)
+                (id(store), staged.sha256, reader), target, lambda: self._read(entry, staged, extension, target)
             )
         except BaseException:
             await asyncio.to_thread(remove, target)
@@ -140,13 +138,13 @@ class NoExtraction:
     """Stores every file as if its text were its UTF-8 bytes: for benchmarks of the store, without workers.
 
     Args:
-        store: not needed.
+        homes: not needed.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, homes: str) -> None:
         pass
 
-    async def extract(self, staged: Staged, filename: str) -> Extracted:
+    async def extract(self, store: Store, staged: Staged, filename: str) -> Extracted:
         """Return the bytes as text; a long file keeps its first bytes only."""
         whole = staged.whole()
         text = (staged.head if whole is None else whole).decode("utf-8", "replace")

@@ -1,0 +1,153 @@
+"""What nobody outside knows of the hosted service, as switches; the defaults are what is most likely.
+
+A program that is to work against the hosted service can be tried against either answer: `moonfs serve` has a flag
+for each line of `SWITCHES`. Standard library only, as the command line reads it.
+
+**Threading:** constants and frozen values.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from moonfs import wire
+
+#: What may stand before an id, so that `wire.is_valid_id` holds.
+_PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+_CONTENT_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;\s*[\w-]+=[\w.-]+)*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one account may hold: files, bytes of one file, bytes in all."""
+
+    files: int = wire.MAX_FILES
+    file_bytes: int = wire.MAX_FILE_BYTES
+    total_bytes: int = wire.MAX_TOTAL_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How the server answers where the service's answer is unknown, and how busy it pretends to be.
+
+    Attributes:
+        list_order: `newest` first, `oldest` first, or `random` anew for each list.
+        strict_purpose: an upload without a purpose is refused.
+        content_type: of the content of a text.
+        media_content: the content of an image or a video is a refusal (`refuse`), no text (`empty`), or the file
+            itself (`original`).
+        quota_status: HTTP status when all files together are too large.
+        not_found_text: message for an id that is not there.
+        delete_again: deleting what is gone is a 404 (`refuse`) or succeeds (`ok`).
+        http_extras: contents have an ETag, and may be asked for with HEAD and in ranges.
+        filename_rules: names are kept as sent (`keep`), cut to their last part (`base`), or refused when they hold a
+            slash or a control character or are longer than 255 bytes (`refuse`).
+        id_prefix: stands before new ids.
+        status: of files: `ok` (LIVE) or `ready` (DOC).
+        on_extract_error: a file without text is refused (`refuse`, LIVE) or stored as an error (`store`, DOC).
+        rate_limit: requests a minute for each account; 0 for no limit.
+        rate_limit_counts: all requests count, or only `uploads`.
+        max_concurrency: requests of an account under way at once; 0 for no limit.
+        latency: milliseconds that each request waits first.
+        upload_latency: milliseconds more for an upload.
+        limits: of an account.
+    """
+
+    list_order: str = "newest"
+    strict_purpose: bool = False
+    content_type: str = "text/plain; charset=utf-8"
+    media_content: str = "refuse"
+    quota_status: int = 400
+    not_found_text: str = wire.MSG_NOT_FOUND
+    delete_again: str = "refuse"
+    http_extras: bool = False
+    filename_rules: str = "keep"
+    id_prefix: str = ""
+    status: str = "ok"
+    on_extract_error: str = "refuse"
+    rate_limit: int = 0
+    rate_limit_counts: str = "all"
+    max_concurrency: int = 0
+    latency: float = 0.0
+    upload_latency: float = 0.0
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        """Check what the table below cannot say. Raises ValueError, with a sentence for a person."""
+        if self.id_prefix and not _PREFIX.fullmatch(self.id_prefix):
+            raise ValueError(
+                f"--id-prefix {self.id_prefix!r} is no prefix: letters, digits, '.', '_' and '-', 32 at most, "
+                "beginning with a letter or a digit"
+            )
+        if not _CONTENT_TYPE.fullmatch(self.content_type):
+            raise ValueError(f"--content-type {self.content_type!r} is no media type, such as application/json")
+        if not self.not_found_text.isprintable():
+            raise ValueError("--not-found-text holds a character that cannot be printed")
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Behaviour:
+        """Return the behaviour that flags ask for: `values` by the names of `SWITCHES`. Raises ValueError."""
+        limits = {name.removeprefix("max_"): values.pop(name) for name in list(values) if name in _LIMITS}
+        return cls(**values, limits=Limits(**limits))
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One flag of `moonfs serve`.
+
+    Attributes:
+        name: of the attribute, or `max_` and the name of the limit; the flag has `-` for `_`.
+        kind: its values: a tuple of words, `bool` for a flag without a value, or `int`, `float`, `str`.
+        metavar: what stands for the value in the help.
+        help: one sentence.
+        default: when the flag is not given.
+        low, high: bounds of a number.
+    """
+
+    name: str
+    kind: Any
+    help: str
+    metavar: str = ""
+    low: float = 0
+    high: float = 10**15
+
+    @property
+    def flag(self) -> str:
+        """Its name on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def default(self) -> Any:
+        """What holds when it is not given."""
+        return (
+            getattr(Limits(), self.name.removeprefix("max_")) if self.name in _LIMITS else getattr(_DEFAULT, self.name)
+        )
+
+
+_LIMITS: Final = frozenset(("max_files", "max_file_bytes", "max_total_bytes"))
+_DEFAULT: Final = Behaviour()
+
+SWITCHES: Final = (
+    Switch("list_order", ("newest", "oldest", "random"), "Order of a list."),
+    Switch("strict_purpose", bool, "Refuse an upload without a purpose."),
+    Switch("content_type", str, "Content-Type of a content.", "TYPE"),
+    Switch("media_content", ("refuse", "empty", "original"), "The content of an image or a video."),
+    Switch("quota_status", int, "HTTP status when all files together are too large.", "CODE", 400, 499),
+    Switch("not_found_text", str, "Message for an id that is not there.", "TEXT"),
+    Switch("delete_again", ("refuse", "ok"), "What deleting a deleted file does."),
+    Switch("http_extras", bool, "Answer HEAD, Range and If-None-Match on contents."),
+    Switch("filename_rules", ("keep", "base", "refuse"), "What becomes of names with slashes or control characters."),
+    Switch("id_prefix", str, "Stands before new ids, such as file_.", "PREFIX"),
+    Switch("status", ("ok", "ready"), "Status of a file."),
+    Switch("on_extract_error", ("refuse", "store"), "What becomes of a file that no text can be got out of."),
+    Switch("rate_limit", int, "Requests a minute for each account; 0 for no limit.", "RPM", 0, 100_000),
+    Switch("rate_limit_counts", ("all", "uploads"), "Which requests count towards it."),
+    Switch("max_concurrency", int, "Requests of an account at once; 0 for no limit.", "N", 0, 100_000),
+    Switch("latency", float, "Milliseconds that each request waits first, as on a network far away.", "MS", 0, 60_000),
+    Switch("upload_latency", float, "Milliseconds more for an upload.", "MS", 0, 60_000),
+    Switch("max_files", int, "Files of an account.", "N", 1),
+    Switch("max_file_bytes", int, "Bytes of one file.", "N", 1),
+    Switch("max_total_bytes", int, "Bytes of all files.", "N", 1),
+)

@@ -1,0 +1,72 @@
+"""HTTP on one connection: uvicorn's, with the refusals of the API, and without patience for heads that never end.
+
+What is no HTTP gets the error body as well, so that a client reads every answer alike; and a connection on which a
+request begins and does not go on is closed, as are those on which nothing is ever asked.
+
+**Threading:** runs in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
+
+from moonfs import wire
+from moonfs.server import refusal
+
+#: Seconds in which the head of a request must come, from its first byte on or from the beginning of the connection.
+HEAD_SECONDS: Final = 30.0
+
+
+class Protocol(H11Protocol):
+    """One connection."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._rest()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; between two requests they are the beginning of a head."""
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            if self._patience is None:
+                self._await_head()
+        elif self.conn.their_state is not h11.IDLE:
+            self._rest()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, as the error that is being handled hints: 400, or 431 for too long a head."""
+        error = sys.exc_info()[1]
+        status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = wire.dump(refusal.bad_request(status).body())
+            headers = [
+                (b"content-type", b"application/json; charset=utf-8"),
+                (b"content-length", b"%d" % len(body)),
+                (b"connection", b"close"),
+            ]
+            reason = STATUS_PHRASES.get(status, b"")
+            answer = h11.Response(status_code=status, headers=headers, reason=reason)
+            for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _await_head(self) -> None:
+        self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _rest(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
