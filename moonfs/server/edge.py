@@ -28,6 +28,8 @@ OPEN: Final = frozenset(("/healthz", "/openapi.json"))
 #: How much of a refused body is read, in bytes, and how long, in seconds; then the connection is closed.
 DRAIN_BYTES: Final = 512 * 1024**2
 DRAIN_SECONDS: Final = 60.0
+#: Bytes of all headers: as much as most servers take.
+MAX_HEAD_BYTES: Final = 64 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +65,9 @@ class Edge:
             return
         exchange = _Exchange(scope, receive, send)
         try:
+            if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD_BYTES:
+                await refused(refusal.bad_request(431))(scope, exchange.receive, exchange.send)
+                return
             given = [value for name, value in scope["headers"] if name == b"authorization"]
             scope["account"] = self._accounts.find(given[0].strip()) if len(given) == 1 else None
             if scope["account"] is None and scope["path"] not in OPEN:
@@ -96,8 +101,10 @@ class _Exchange:
         if message["type"] == "http.response.start":
             headers = [*message.get("headers", ()), (b"date", formatdate(usegmt=True).encode())]
             headers.append((wire.REQUEST_ID_HEADER.encode(), self.request_id.encode()))
-            # A client that waits for "100 Continue" has sent nothing yet: it reads the answer as it is.
-            if self._unread and (self._untouched or not await self._drain()):
+            # A client that waits for "100 Continue" has sent nothing yet, and one that has stalled sends no more: they
+            # read the answer as it is.
+            silent = self._untouched or message["status"] == 408
+            if self._unread and (silent or not await self._drain()):
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
             self.started = True

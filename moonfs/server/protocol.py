@@ -46,6 +46,12 @@ class Protocol(H11Protocol):
         elif self.conn.their_state is not h11.IDLE:
             self._rest()
 
+    def on_response_complete(self) -> None:
+        """Go on to the next request, whose head may have begun to come in."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and self._patience is None:
+            self._await_head()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, as the error that is being handled hints: 400, or 431 for too long a head."""
         error = sys.exc_info()[1]

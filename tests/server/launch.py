@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import replace
 
+from moonfs.server import app, protocol
 from moonfs.server.behaviour import Behaviour, Limits
 from moonfs.server.extraction import extractor
 from moonfs.server.extraction.extractor import Extraction
@@ -15,13 +16,15 @@ from moonfs.server.serve import run
 FAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "faults")
 FAULTY = tuple(
     Format(name, f"faulty_readers:{name}", frozenset((f".{name}",)))
-    for name in ("hang", "spin", "burn", "crash", "swallow", "print_much", "wait_for_gate", "environment")
+    for name in ("hang", "spin", "burn", "crash", "swallow", "print_much", "wait_for_gate", "environment", "pages")
 )
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO)
     options = json.loads(sys.argv[1])
+    protocol.HEAD_SECONDS = options.get("head_seconds", protocol.HEAD_SECONDS)
+    app.RECEIVE_SECONDS = options.get("receive_seconds", app.RECEIVE_SECONDS)
     light = {"python_path": (FAULTS,), **options.get("light", {})}
     ocr = {"python_path": (FAULTS,), **options.get("ocr", {})}
     gate = Format("ocr_gate", "faulty_readers:wait_for_gate", frozenset((".ocr_gate",)), lane="ocr")

@@ -150,6 +150,32 @@ def test_the_same_bytes_at_once_are_read_once(launch, tmp_path, until):
     assert os.listdir(server.data / "incoming") == []
 
 
+def test_what_is_read_and_what_waits_can_be_seen(launch, tmp_path, until):
+    server = launch(light={"workers": 1})
+    first, second = Gate(tmp_path), Gate(tmp_path)
+
+    def lane():
+        return server.client.get("http://local/healthz").json()["extraction"]["light"]
+
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(server.upload, "a.pages", first.document)]
+        first.wait()
+        waiting.append(pool.submit(server.upload, "a.wait_for_gate", second.document))
+        until(lambda: lane()["queued"] == 1, "the second waits")
+        (running,) = until(
+            lambda: [job for job in lane()["running"] if job["total"]], "the first has told of its pages"
+        )
+        assert (running["done"], running["total"]) == (3, 10)
+        first.let_through()
+        second.wait()
+        second.let_through()
+        assert [upload.result().status_code for upload in waiting] == [200, 200]
+    server.upload("a.crash", b"x")
+    state = lane()
+    assert (state["queued"], state["running"], state["done"], state["failed"]) == (0, [], 2, 1)
+    assert "text: pages of" in server.log()
+
+
 def test_who_reads_along_with_a_crash_tries_for_itself(launch, tmp_path, until):
     server = launch(light={"workers": 1})
     gate = Gate(tmp_path)

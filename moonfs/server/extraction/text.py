@@ -57,7 +57,7 @@ def decode(raw: bytes) -> str:
     try:
         text = raw.decode("gb18030")
         if _is_plausible_chinese(text):
-            return text
+            return _without_controls(text)
     except UnicodeDecodeError:
         pass
     matches = from_bytes(raw[:_SAMPLE])

@@ -70,3 +70,9 @@ def environment(document: Document, output: Output) -> None:
         port = stream.read()
         if port.isdigit() and len(port) < 6:
             output.add(f"network {probe.connect_ex(('127.0.0.1', int(port)))}\n")
+
+
+def pages(document: Document, output: Output) -> None:
+    """Tell of three pages of ten, then wait at the gate."""
+    document.report(3, 10)
+    wait_for_gate(document, output)

@@ -1,0 +1,223 @@
+"""What is no proper HTTP, comes too slowly, or lies about its length: a clean answer in our form, and no trace."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+
+BOUNDARY = "----b0undary"
+PART = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'.encode()
+BODY = PART + f"text\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def head(server, *more: str, method: str = "POST") -> bytes:
+    lines = [f"{method} /v1/files HTTP/1.1", "Host: x", f"Authorization: Bearer {server.key}"]
+    lines += [f"Content-Type: multipart/form-data; boundary={BOUNDARY}", *more]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def connect(server) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(60)
+    connection.connect(server.socket)
+    return connection
+
+
+def answer_to(server, *pieces: bytes, half_close: bool = False) -> tuple[int, dict | None]:
+    """Send bytes as they are; return the status and the JSON of the first answer."""
+    with connect(server) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused while it comes in
+            for piece in pieces:
+                connection.sendall(piece)
+        if half_close:
+            connection.shutdown(socket.SHUT_WR)
+        raw = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := connection.recv(65536):
+                raw += piece
+                top, separator, body = raw.partition(b"\r\n\r\n")
+                if separator:
+                    length = int(top.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
+                    if len(body) >= length:
+                        return int(raw.split()[1]), json.loads(body[:length])
+    return (int(raw.split()[1]), None) if raw else (0, None)
+
+
+def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + end
+
+
+WRONG = {
+    "no HTTP": lambda server: [b"hello there\r\n\r\n"],
+    "TLS": lambda server: [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200)],
+    "a head of 200 KB": lambda server: [head(server, "X: " + "x" * 200_000)],
+    "ten thousand headers": lambda server: [head(server, *(f"X-{number}: {number}" for number in range(10_000)))],
+    "a negative length": lambda server: [head(server, "Content-Length: -5"), BODY],
+    "a length that is no number": lambda server: [head(server, "Content-Length: five"), BODY],
+    "two lengths": lambda server: [head(server, f"Content-Length: {len(BODY)}", "Content-Length: 7"), BODY],
+    "a chunk that is none": lambda server: [head(server, "Transfer-Encoding: chunked"), b"zz\r\n" + BODY],
+    "an unknown coding (501)": lambda server: [head(server, "Transfer-Encoding: gzip"), BODY],
+    "too short a length": lambda server: [head(server, f"Content-Length: {len(BODY) - 30}"), BODY],
+    "no length": lambda server: [head(server)],
+    "ten thousand parts": lambda server: [
+        head(server, f"Content-Length: {len(PART + b'x' * 2) * 10_000}"), (PART + b"\r\n") * 10_000,
+    ],
+    "a part with a head of 100 KB": lambda server: [
+        head(server, "Transfer-Encoding: chunked"),
+        chunked(f"--{BOUNDARY}\r\nX: {'x' * 100_000}\r\n\r\n".encode()),
+    ],
+    "a part with a thousand heads": lambda server: [
+        head(server, "Transfer-Encoding: chunked"),
+        chunked(f"--{BOUNDARY}\r\n".encode() + b"X: x\r\n" * 20_000 + b"\r\n"),
+    ],
+    "a header twice": lambda server: [head(server, f"Authorization: Bearer {server.key}"), b""],
+    "an old version": lambda server: [b"GET /v1/files HTTP/0.9\r\n\r\n"],
+    "a path that is none": lambda server: [b"GET /v1/files\xff HTTP/1.1\r\nHost: x\r\n\r\n"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_it_is_refused_in_the_form_of_the_api(server, what):
+    before = server.ids()
+    status, body = answer_to(server, *WRONG[what](server))
+    assert 400 <= status < 500 or status == 501, (status, body)
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type"}
+    assert server.ids() == before
+    assert os.listdir(server.data / "incoming") == []
+
+
+def test_a_head_that_is_too_long_has_its_own_status(server):
+    assert answer_to(server, head(server, "X: " + "x" * 200_000))[0] == 431
+
+
+def test_a_length_beyond_what_comes(server, until):
+    with connect(server) as connection:
+        connection.sendall(head(server, f"Content-Length: {len(BODY) + 1000}") + BODY)
+    with connect(server) as connection:
+        connection.sendall(head(server, "Transfer-Encoding: chunked") + b"ffffffffff\r\n" + BODY)
+    until(lambda: os.listdir(server.data / "incoming") == [], "nothing is left of them")
+    assert "a.txt" not in [file["filename"] for file in server.client.get("/files").json()["data"][:1]]
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"0\r\nTrailer: x\r\n\r\n"])
+def test_chunks_are_taken_however_they_are_cut(server, end):
+    pieces = [BODY[at : at + 3] for at in range(0, len(BODY), 3)]
+    status, body = answer_to(server, head(server, "Transfer-Encoding: chunked"), chunked(*pieces, end=end))
+    assert (status, body["bytes"]) == (200, 4)
+
+
+def test_a_client_that_sends_a_byte_at_a_time_is_served(server):
+    raw = head(server, f"Content-Length: {len(BODY)}") + BODY
+    status, body = answer_to(server, *(raw[at : at + 1] for at in range(len(raw))))
+    assert (status, body["bytes"]) == (200, 4)
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/files HT"])
+def test_a_head_that_does_not_end_is_hung_up_on(launch, sent):
+    server = launch(head_seconds=0.5)
+    with connect(server) as connection:
+        connection.sendall(sent)
+        began = time.monotonic()
+        assert connection.recv(100) == b""
+    assert time.monotonic() - began < 30
+
+
+def test_a_second_head_that_does_not_end_is_hung_up_on(launch):
+    server = launch(head_seconds=0.5)
+    with connect(server) as connection:
+        connection.sendall(head(server, method="GET") + b"GET /v1/fi")
+        raw = b""
+        while piece := connection.recv(65536):
+            raw += piece
+    assert raw.startswith(b"HTTP/1.1 200")
+
+
+def test_patience_with_heads_is_none_with_requests(launch):
+    """The wait for a head ends with it: neither a long upload nor a kept connection is cut."""
+    server = launch(head_seconds=0.5)
+    with connect(server) as connection:
+        connection.sendall(head(server, f"Content-Length: {len(BODY)}"))
+        time.sleep(1)
+        connection.sendall(BODY)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        time.sleep(1)
+        connection.sendall(head(server, method="GET"))
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_that_does_not_go_on_is_refused(launch):
+    server = launch(receive_seconds=0.5)
+    status, body = answer_to(server, head(server, f"Content-Length: {len(BODY)}"), BODY[:40])
+    assert (status, body["error"]["message"]) == (408, "The upload has stalled")
+    assert os.listdir(server.data / "incoming") == []
+
+
+def test_a_thousand_silent_connections_stand_in_nobodys_way(launch):
+    server = launch()
+    with contextlib.ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(connect(server)).sendall(b"POST /v1/fi")
+        assert server.text("a.txt", b"still here") == "still here"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A data directory with room for 2 MB."""
+    data = tmp_path / "data"
+    data.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(data)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        reason = f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}"
+        (pytest.fail if os.environ.get("MOONFS_REQUIRE_FUSE") and os.getuid() == 0 else pytest.skip)(reason)
+    yield data
+    subprocess.run(["umount", "-l", str(data)], check=True)
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_full_disk_is_told_and_nothing_is_lost(launch):
+    server = launch()
+    kept = server.upload("kept.txt", b"kept " * 20_000)
+    assert kept.status_code == 200
+    for name, size in (("text.txt", 3_000_000), ("short.txt", 1_900_000)):
+        answer = server.upload(name, b"x" * size)
+        assert answer.status_code == 500
+        assert answer.json()["error"]["message"] == "The server has no space left to store the file"
+    assert os.listdir(server.data / "incoming") == []
+    assert server.text("small.txt", b"there is room for this") == "there is room for this"
+    assert len(server.ids()) == 2
+    file_id = kept.json()["id"]
+    assert server.client.get(f"/files/{file_id}/content").json()["content"] == "kept " * 20_000
+    assert server.client.delete(f"/files/{file_id}").status_code == 200
+
+
+def test_no_answer_and_no_log_tells_of_paths_keys_or_tracebacks(launch):
+    """Every kind of refusal there is, looked through for what is nobody's business."""
+    server = launch(light={"workers": 1, "seconds": 2.0}, limits={"file_bytes": 100_000})
+    answers = [
+        server.upload(name, content, purpose).text
+        for name, content, purpose in (
+            ("a.txt", b"", "file-extract"), ("a.exe", b"x", "file-extract"), ("a.txt", b"x", "nothing"),
+            ("a.pdf", b"%PDF-", "file-extract"), ("a.crash", b"x", "file-extract"), ("a.hang", b"x", "file-extract"),
+            ("a.swallow", b"x", "file-extract"), ("a.txt", b"x" * 200_000, "file-extract"), ("a.png", b"x", "image"),
+            ("secret-name.docx", b"PK\3\4", "file-extract"),
+            ("secret-name.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "file-extract"),
+        )
+    ]  # fmt: skip
+    answers += [server.client.get(path).text for path in ("/files/x", "/files/x/content", "/nowhere", "/files/../key")]
+    answers += [str(answer_to(server, *WRONG[what](server))) for what in WRONG]
+    with server.make_client("sk-wrong") as stranger:
+        answers.append(stranger.get("/files").text)
+    assert len(answers) == 33
+    for text in (*answers, server.log()):
+        for private in (str(server.data), server.key, "secret-name", "site-packages", ".py"):
+            assert private not in text, text[:2000]
+    assert not any("Traceback" in text for text in answers)
