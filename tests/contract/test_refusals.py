@@ -1,0 +1,154 @@
+"""Errors and limits, line by line of what is known of the service."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+MIB = 1024**2
+INVALID = "invalid_request_error"
+COUNT = "The number of files you have uploaded exceeded the max file count {}, please delete previous uploaded files"
+TOTAL = "The size of files you have uploaded exceeded the max file size, please delete previous uploaded files"
+
+
+def refused(service, answer, status: int, message: str, kind: str = INVALID) -> None:
+    """The body is message and type in this order, without a code (LIVE)."""
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["message"] == message
+    assert answer.json()["error"]["type"] == kind
+    if service.is_local:
+        assert answer.content == f'{{"error":{{"message":"{message}","type":"{kind}"}}}}'.encode()
+
+
+def test_a_file_of_more_than_100_mb(service):
+    """LIVE: 400, over 100 * 1024**2 bytes."""
+    answer = service.upload("a.txt", io.BytesIO(b"x" * (100 * MIB + 1)))
+    refused(
+        service, answer, 400,
+        "File size is too large, max file size is 100MB, please confirm and re-upload the file",
+    )  # fmt: skip
+
+
+def test_an_empty_file(service):
+    """LIVE: empty files do not exist remotely."""
+    refused(service, service.upload("a.txt", b""), 400, "File size is zero, please confirm and re-upload the file")
+
+
+def test_too_many_files(local):
+    """LIVE, with the number in force: 1,000 on the service."""
+    service = local("--max-files", "2")
+    kept = [service.upload(f"{number}.txt", b"x").json()["id"] for number in range(2)]
+    refused(service, service.upload("c.txt", b"x"), 400, COUNT.format(2))
+    refused(service, service.upload("c.txt", b"x" * 5_000_000), 400, COUNT.format(2))
+    service.ask("DELETE", f"/files/{kept[0]}")
+    assert service.upload("c.txt", b"x").status_code == 200
+
+
+def test_a_thousand_files(local):
+    """DOC: 1,000 files; the next is refused."""
+    service = local()
+    for number in range(1000):
+        assert service.upload(f"{number}.txt", b"%d" % number).status_code == 200
+    refused(service, service.upload("last.txt", b"x"), 400, COUNT.format(1000))
+    assert len(service.ask("GET", "/files").json()["data"]) == 1000
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_too_much_in_all(local, status):
+    """LIVE: 10 GB on the service; INF: the status, so it can be switched."""
+    service = local("--max-total-bytes", "100", "--quota-status", str(status))
+    service.upload("a.txt", b"x" * 60)
+    refused(service, service.upload("b.txt", b"x" * 41), status, TOTAL)
+    assert service.upload("b.txt", b"x" * 40).status_code == 200
+
+
+@pytest.mark.parametrize("content", [b" \n\t ", b"%PDF-1.7 broken"])
+def test_nothing_could_be_extracted(service, content):
+    """LIVE: the upload itself is refused, and nothing is stored."""
+    name = "a.pdf" if content.startswith(b"%") else "a.txt"
+    before = {file["id"] for file in service.ask("GET", "/files").json()["data"]}
+    refused(service, service.upload(name, content), 400, "text extract error: 没有解析出内容")
+    assert {file["id"] for file in service.ask("GET", "/files").json()["data"]} <= before
+
+
+@pytest.mark.parametrize("name", [".env", "Dockerfile.x", "README"])
+def test_an_unsupported_type(service, name):
+    """LIVE: by the name."""
+    refused(service, service.upload(name, b"text"), 400, "text extract error: 不支持的文件类型")
+
+
+def test_an_unknown_purpose(service):
+    """LIVE: the text after "only" varies."""
+    answer = service.upload("a.txt", b"x", "fine-tune")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, INVALID)
+    assert answer.json()["error"]["message"].startswith("Invalid purpose: only 'file-extract'")
+
+
+def test_a_missing_purpose_may_be_refused(local):
+    """Unknown: a strict service."""
+    answer = local("--strict-purpose").upload("a.txt", b"x", None)
+    assert answer.json()["error"]["message"].startswith("Invalid purpose")
+
+
+def test_a_bad_key(service):
+    """LIVE: 401; the type is one of two."""
+    with service.make_client("sk-wrong") as stranger:
+        answer = stranger.get("/files")
+    assert answer.status_code == 401
+    assert answer.json()["error"]["type"] in ("invalid_authentication_error", "incorrect_api_key_error")
+    if service.is_local:
+        refused(service, answer, 401, "Invalid Authentication", "invalid_authentication_error")
+
+
+def test_a_key_opens_one_account_only(local, tmp_path):
+    """DOC: separate keys, separate data."""
+    from moonfs.server.address import read_key
+
+    service = local("--account", "other")
+    file_id = service.upload("a.txt", b"x").json()["id"]
+    with service.make_client(read_key(tmp_path / "0" / "data" / "accounts" / "other")) as other:
+        assert other.get("/files").json()["data"] == []
+        assert other.get(f"/files/{file_id}").status_code == 404
+
+
+def test_a_dead_id(service):
+    """LIVE: 404."""
+    answer = service.ask("GET", "/files/cs0000000000000000000")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (404, "resource_not_found_error")
+    if service.is_local:
+        refused(service, answer, 404, "The requested resource was not found", "resource_not_found_error")
+
+
+@pytest.mark.parametrize(
+    ("switches", "kind"),
+    [(("--rate-limit", "2"), "rate_limit_reached_error"), (("--max-concurrency", "1"), "engine_overloaded_error")],
+)
+def test_too_many_requests(local, switches, kind):
+    """LIVE: 429 with both headers; whether file calls count is unknown, so it can be switched."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    service = local(*switches)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: service.upload(f"{n}.txt", b"x" * 3_000_000), range(8)))
+    late = [answer for answer in answers if answer.status_code == 429]
+    assert late
+    for answer in late:
+        assert answer.json()["error"]["type"] == kind
+        assert (answer.headers["retry-after"], answer.headers["x-retry-after"]) == ("1", "1")
+
+
+def test_an_extraction_that_breaks_down_is_a_500(local):
+    """LIVE: `Failed to extract file: …`."""
+    import zlib
+
+    packed = zlib.compress(zlib.compress(b"0 0 m " * (100 * MIB // 6), 9), 9)
+    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents [" + b"4 0 R " * 30 + b"] >>"
+    stream = b"<< /Length %d /Filter [/FlateDecode /FlateDecode] >>\nstream\n%s\nendstream" % (len(packed), packed)
+    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>", page, stream]
+    body = b"%PDF-1.7\n" + b"".join(b"%d 0 obj\n%s\nendobj\n" % (n, text) for n, text in enumerate(objects, 1))
+    answer = local().upload("bomb.pdf", body + b"trailer << /Root 1 0 R /Size 5 >>\n")
+    assert answer.status_code in (400, 500)
+    if answer.status_code == 500:
+        assert answer.json()["error"]["type"] == "server_error"
+        assert answer.json()["error"]["message"].startswith("Failed to extract file: ")
