@@ -104,7 +104,8 @@ IMAGES = {
     "bmp": b"BM" + bytes(40), "heic": HEIC, "heif": b"\0\0\0\x18ftypmif1\0\0\0\0mif1",
 }  # fmt: skip
 VIDEOS = {
-    "mp4": b"\0\0\0\x18ftypisom\0\0\2\0isomiso2", "mov": b"\0\0\0\x14ftypqt  \0\0\2\0qt  ", "avi": b"RIFF\0\0\0\0AVI LIST",
+    "mp4": b"\0\0\0\x18ftypisom\0\0\2\0isomiso2",
+    "mov": b"\0\0\0\x14ftypqt  \0\0\2\0qt  ", "avi": b"RIFF\0\0\0\0AVI LIST",
     "mpeg": b"\0\0\1\xba" + bytes(40), "mpg": b"\0\0\1\xb3" + bytes(40), "flv": b"FLV\1\5\0\0\0\x09",
     "webm": b"\x1a\x45\xdf\xa3" + bytes(40), "wmv": b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + bytes(40),
     "3gp": b"\0\0\0\x18ftyp3gp4\0\0\0\0",
