@@ -1,12 +1,12 @@
 """The account: which files there are, their originals and their text. Durable before listed, or not there.
 
-An original is written to `incoming/`, made durable under its id, and only then gets its row; the row is the
-moment a file exists. What a kill leaves in between has no row and is removed at the next start. It extracts
-nothing and knows no HTTP but for the words of its refusals.
+A short original travels in its row; a longer one is written to `incoming/`, made durable under its id, and only then
+gets its row. The row is the moment a file exists. What a kill leaves in between has no row and is removed at the next
+start. It extracts nothing and knows no HTTP but for the words of its refusals.
 
-**Threading:** any thread. `_writing` orders the writes to SQLite and is held over their fsync; `_lock` guards
-the files in memory and is never held over I/O, so that a list does not wait for a disk. A `Staged` belongs to
-one request.
+**Threading:** any thread. `_writing` orders the writes to SQLite and is held over their fsync, and uploads that come
+together share one; `_lock` guards the files in memory and is never held over I/O, so that a list does not wait for a
+disk. A `Staged` belongs to one request.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import random
 import secrets
 import sqlite3
 import threading
+from dataclasses import dataclass, field
 from typing import Final
 
 from moonfs import wire
@@ -25,17 +26,28 @@ from moonfs.server.directory import DataDirectory, DirectoryError, is_full, sync
 from moonfs.server.staged import Extracted, Staged, remove
 from moonfs.server.xid import XidSource, created_at, order
 
-#: Text up to this many bytes is kept in its row: one fsync less an upload.
+#: Text, and originals, up to this many bytes are kept in their row: three fsyncs less an upload.
 INLINE_BYTES: Final = 64 * 1024
-_SCHEMA: Final = 1
+_SCHEMA: Final = 2
 _TABLES: Final = """
 CREATE TABLE files (
     id TEXT PRIMARY KEY, bytes INTEGER NOT NULL, filename TEXT NOT NULL, purpose TEXT NOT NULL,
     status TEXT NOT NULL, status_details TEXT NOT NULL, sha256 BLOB NOT NULL, reader TEXT NOT NULL,
-    file_type TEXT NOT NULL, title TEXT NOT NULL, literal BLOB
+    file_type TEXT NOT NULL, title TEXT NOT NULL, literal BLOB, original BLOB
 ) WITHOUT ROWID;
 CREATE INDEX by_bytes ON files (sha256, reader);
 """
+#: What brings the tables of an earlier moonfs up to date, by the version they have.
+_MIGRATIONS: Final = {1: "ALTER TABLE files ADD COLUMN original BLOB;"}
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows that are made durable together, and what has come of them."""
+
+    rows: list[tuple[object, ...]] = field(default_factory=list)
+    is_done: bool = False
+    error: Exception | None = None
 
 
 class Store:
@@ -60,6 +72,7 @@ class Store:
         self._total = 0
         self._reserved_files = self._reserved_bytes = 0
         self._listing: bytes | None = None
+        self._batch = _Batch()
         try:
             self._writer = self._connect()
             self._prepare()
@@ -100,12 +113,17 @@ class Store:
             raise refusal.not_found()
         return found
 
-    def original(self, file_id: str) -> str:
-        """Return the path of an original. Raises Refusal (404)."""
-        return os.path.join(self.directory.originals, self.get(file_id).id)
+    def original(self, file_id: str) -> bytes | str:
+        """Return an original, or the path of a long one. Raises Refusal (404); blocks on the disk."""
+        self.get(file_id)
+        with self._reading:
+            row = self._reader.execute("SELECT original FROM files WHERE id = ?", (file_id,)).fetchone()
+        if row is None:
+            raise refusal.not_found()
+        return os.path.join(self.directory.originals, file_id) if row[0] is None else bytes(row[0])
 
-    def media(self, reference: str) -> tuple[str, str]:
-        """Return (path, media type) of what `ms://ID` refers to: an image or a video. Raises Refusal (404)."""
+    def media(self, reference: str) -> tuple[bytes | str, str]:
+        """Return (bytes or path, media type) of what `ms://ID` refers to: an image or a video. Raises Refusal (404)."""
         file_id = reference.removeprefix("ms://")
         if self.get(file_id).purpose not in (wire.IMAGE, wire.VIDEO):  # originals of texts can not be had (LIVE)
             raise refusal.not_found()
@@ -194,7 +212,10 @@ class Store:
     def _commit(
         self, staged: Staged, filename: str, purpose: str, text: Extracted, *, details: str, made: list[str]
     ) -> wire.FileObject:
-        staged.flush()
+        whole = staged.whole()
+        original = whole if whole is not None and len(whole) <= INLINE_BYTES else None
+        if original is None:
+            staged.flush()
         file_id = self._ids.next()
         literal = _inline(text.literal)
         # Named first, synced then: without a row it is no file yet, and the disk's journal is written once only.
@@ -202,18 +223,18 @@ class Store:
             made.append(_move(literal, os.path.join(self.directory.contents, file_id)))
             sync(made[-1])
             sync(self.directory.contents)
-        made.append(_move(staged.path, os.path.join(self.directory.originals, file_id)))
-        staged.sync()
-        sync(self.directory.originals)
+        if original is None:
+            made.append(_move(staged.path, os.path.join(self.directory.originals, file_id)))
+            staged.sync()
+            sync(self.directory.originals)
         status = wire.STATUS_ERROR if details else self._behaviour.status
         stored = wire.FileObject(file_id, staged.size, created_at(file_id), filename, purpose, status, details)
         row = (
             *(file_id, stored.bytes, filename, purpose, stored.status, stored.status_details),
             *(staged.sha256, text.reader, text.file_type, text.title),
-            None if isinstance(literal, str) else literal,
+            *(None if isinstance(literal, str) else literal, original),
         )
-        with self._writing:
-            self._writer.execute("INSERT INTO files VALUES (?,?,?,?,?,?,?,?,?,?,?)", row)
+        self._insert(row)
         with self._lock:
             self._files[file_id] = stored
             self._total += stored.bytes
@@ -233,6 +254,28 @@ class Store:
         remove(os.path.join(self.directory.originals, file_id), os.path.join(self.directory.contents, file_id))
 
     # -- inside
+
+    def _insert(self, row: tuple[object, ...]) -> None:
+        """Make a row durable; whoever writes first does it for all that wait. Raises sqlite3.Error."""
+        with self._lock:
+            batch = self._batch
+            batch.rows.append(row)
+        with self._writing:
+            if not batch.is_done:
+                with self._lock:
+                    self._batch = _Batch()
+                try:
+                    self._writer.execute("BEGIN")
+                    self._writer.executemany("INSERT INTO files VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", batch.rows)
+                    self._writer.execute("COMMIT")
+                except sqlite3.Error as error:
+                    batch.error = error
+                    if self._writer.in_transaction:
+                        self._writer.execute("ROLLBACK")
+                finally:
+                    batch.is_done = True
+        if batch.error is not None:
+            raise batch.error
 
     def _check(self, size: int) -> None:
         if size > self.limits.file_bytes:
@@ -254,14 +297,17 @@ class Store:
         version = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if version > _SCHEMA:
             raise DirectoryError(f"the data directory {self.directory.path} was written by a newer moonfs")
-        if version == 0:
-            self._writer.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_SCHEMA}; COMMIT;")
+        if version < _SCHEMA:
+            steps = _MIGRATIONS[version] if version else _TABLES
+            self._writer.executescript(f"BEGIN; {steps} PRAGMA user_version = {_SCHEMA}; COMMIT;")
 
     def _load(self) -> None:
-        rows = self._reader.execute("SELECT id, bytes, filename, purpose, status, status_details FROM files").fetchall()
+        rows = self._reader.execute(
+            "SELECT id, bytes, filename, purpose, status, status_details, original IS NULL FROM files"
+        ).fetchall()
         originals = set(os.listdir(self.directory.originals))
-        for file_id, size, filename, purpose, status, details in rows:
-            if file_id not in originals:  # taken away by hand
+        for file_id, size, filename, purpose, status, details, is_apart in rows:
+            if is_apart and file_id not in originals:  # taken away by hand
                 self._writer.execute("DELETE FROM files WHERE id = ?", (file_id,))
                 continue
             self._files[file_id] = wire.FileObject(

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -34,6 +35,9 @@ def store(directory):
     opened = Store(directory)
     yield opened
     opened.close()
+
+
+LONG = b"long " * 20_000
 
 
 def put(store: Store, content: bytes = b"bytes", name: str = "a.txt") -> str:
@@ -120,7 +124,7 @@ def test_a_database_that_fails_leaves_no_file(directory, store):
 
 def test_a_row_without_its_original_is_dropped(directory):
     store = Store(directory)
-    gone, kept = put(store), put(store)
+    gone, kept = put(store, LONG), put(store, LONG)
     os.unlink(os.path.join(directory.originals, gone))
     store.close()
     store = Store(directory)
@@ -131,11 +135,64 @@ def test_a_row_without_its_original_is_dropped(directory):
 
 
 def test_the_data_of_a_newer_moonfs_is_left_alone(directory, monkeypatch):
-    monkeypatch.setattr(store_module, "_SCHEMA", 2)
+    monkeypatch.setattr(store_module, "_SCHEMA", 3)
     Store(directory).close()
     monkeypatch.undo()
     with pytest.raises(DirectoryError, match="newer moonfs"):
         Store(directory)
+
+
+def test_the_data_of_an_earlier_moonfs_is_brought_up_to_date(directory):
+    """Before, every original was a file."""
+    file_id = "dc1blkjgo64qd2o00000"
+    with sqlite3.connect(directory.join("files.sqlite")) as database:
+        database.executescript(
+            """
+            CREATE TABLE files (
+                id TEXT PRIMARY KEY, bytes INTEGER NOT NULL, filename TEXT NOT NULL, purpose TEXT NOT NULL,
+                status TEXT NOT NULL, status_details TEXT NOT NULL, sha256 BLOB NOT NULL, reader TEXT NOT NULL,
+                file_type TEXT NOT NULL, title TEXT NOT NULL, literal BLOB
+            ) WITHOUT ROWID;
+            CREATE INDEX by_bytes ON files (sha256, reader);
+            PRAGMA user_version = 1;
+            """
+        )
+        row = (file_id, 3, "a.txt", "batch", "ok", "", b"hash", "text", "text/plain", "", b'"old"')
+        database.execute("INSERT INTO files VALUES (?,?,?,?,?,?,?,?,?,?,?)", row)
+    database.close()
+    with open(os.path.join(directory.originals, file_id), "wb") as stream:
+        stream.write(b"old")
+    for _ in range(2):
+        store = Store(directory)
+        new = put(store, b"new")
+        assert store.original(new) == b"new"
+        assert store.original(file_id) == os.path.join(directory.originals, file_id)
+        assert store.text(file_id).literal == b'"old"'
+        store.close()
+
+
+def test_uploads_that_come_together_are_written_together(store):
+    statements: list[str] = []
+    store._writer.set_trace_callback(statements.append)
+    with ThreadPoolExecutor(6) as pool:
+        with store._writing:
+            uploads = [pool.submit(put, store, b"%d" % number) for number in range(6)]
+            while len(store._batch.rows) < 6:
+                assert not any(upload.done() for upload in uploads)
+        ids = {upload.result() for upload in uploads}
+    assert len(ids) == 6
+    assert {store.original(file_id) for file_id in ids} == {b"%d" % number for number in range(6)}
+    assert statements.count("COMMIT") == 1
+
+
+def test_all_that_are_written_together_fail_together(directory, store):
+    store._writer.execute("ALTER TABLE files RENAME TO away")
+    with ThreadPoolExecutor(4) as pool:
+        uploads = [pool.submit(put, store, LONG + b"%d" % number) for number in range(4)]
+        assert all(isinstance(upload.exception(), sqlite3.OperationalError) for upload in uploads)
+    assert left_behind(directory) == []
+    store._writer.execute("ALTER TABLE away RENAME TO files")
+    assert store.original(put(store, b"again")) == b"again"
 
 
 def test_a_damaged_database_is_one_sentence(directory):
