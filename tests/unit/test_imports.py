@@ -65,6 +65,7 @@ HOMES = {
     "striprtf": {"server"},
     "xlrd": {"server"},
     "pptx": {"server"},
+    "python_calamine": {"server"},
     "pypdfium2": {"server"},
     "PIL": {"server"},
     "pillow_heif": {"server"},

@@ -10,6 +10,7 @@
     text markup rtf pdf pictures       readers, and those of Office by the container that they come in:
     archive: word sheets slides epub   zip files, Office 2007 and later, and books
     compound: word97 sheets97 slides97 OLE files, Office before that
+    drawings                           what Office draws with words in it: charts, diagrams, pictures
     mobi palm                          Kindle books, and how they are packed
     document                   what readers are given and write to; how they say that there is nothing to read
 

@@ -1,6 +1,7 @@
 """Zip-based documents: opened with caps, told apart by what is inside, their XML parsed with entities off.
 
-The reader of `.docx`, `.xlsx`, `.pptx` and `.epub`, whatever the name says; the four do their own reading.
+The reader of `.docx`, `.xlsx`, `.pptx` and `.epub`, whatever the name says; the four do their own reading. An Office
+file without any text of its own, such as scans pasted into Word, gives what is recognised in its pictures.
 
 **Threading:** one document at a time, in a worker.
 """
@@ -15,7 +16,7 @@ from typing import Final
 
 from lxml import etree
 
-from moonfs.server.extraction.document import Document, NoText, Output
+from moonfs.server.extraction.document import Document, NoText, Output, Why
 
 MAX_MEMBERS: Final = 20_000
 #: Inflated bytes of one member and of all, as declared; `read` holds each member to what it declares.
@@ -32,6 +33,9 @@ def read(document: Document, output: Output) -> None:
         module = importlib.import_module(f"moonfs.server.extraction.{archive.kind()}")
         read_archive: Callable[[Archive, Document, Output], None] = module.read
         read_archive(archive, document, output)
+        if not output.has_text and archive.kind() != "epub":
+            drawings = importlib.import_module("moonfs.server.extraction.drawings")
+            drawings.recognise_pictures(archive, document, output)
 
 
 class Archive(zipfile.ZipFile):
@@ -50,10 +54,12 @@ class Archive(zipfile.ZipFile):
         self.path = path
         members = self.infolist()
         total = sum(member.file_size for member in members)
+        if any(member.flag_bits & 1 for member in members):
+            raise NoText(Why.PASSWORD)
         if len(members) > MAX_MEMBERS or total > MAX_TOTAL_BYTES:
-            raise NoText
-        if any(member.file_size > MAX_MEMBER_BYTES or member.flag_bits & 1 for member in members):
-            raise NoText
+            raise NoText(Why.TOO_LARGE)
+        if any(member.file_size > MAX_MEMBER_BYTES for member in members):
+            raise NoText(Why.TOO_LARGE)
 
     def kind(self) -> str:
         """Return the module that reads it. Raises NoText for a zip that is no document."""
@@ -61,7 +67,7 @@ class Archive(zipfile.ZipFile):
             for prefix, module in _BY_PREFIX.items():
                 if name.startswith(prefix):
                     return module
-        raise NoText
+        raise NoText(Why.UNSUPPORTED)
 
     def has(self, name: str) -> bool:
         """Say whether there is such a member."""

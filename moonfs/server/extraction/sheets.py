@@ -1,40 +1,97 @@
-"""Spreadsheets (.xlsx): each sheet under its name, rows as lines, cells apart by tabs.
+"""Spreadsheets (.xlsx): each sheet under its name, rows as lines, cells apart by tabs; comments and charts after them.
 
-Values as they were last calculated; nothing is calculated here. `write_sheet` is shared with `sheets97`.
+Values as they were last calculated; nothing is calculated here, and what never was shows its formula. `write_sheet` is
+shared with `sheets97`.
 
 **Threading:** one document at a time, in a worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import date, datetime, time
-from typing import Final
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from itertools import zip_longest
+from typing import Any, Final
 
 from openpyxl import load_workbook
+from python_calamine import CalamineWorkbook, PasswordError
 
 from moonfs.server.extraction.archive import Archive
-from moonfs.server.extraction.document import Document, Output
+from moonfs.server.extraction.document import Document, NoText, Output, Why
+from moonfs.server.extraction.drawings import related_lines
 
 MAX_CELLS: Final = 2_000_000
 MAX_ROWS: Final = 1_048_576
 _ROWS_AT_ONCE: Final = 1000
+_CHUNK: Final = 1024**2
+#: A formula without a value beside it.
+_NO_VALUE: Final = re.compile(rb"(</f>|<f[^>]{0,40}/>)\s*(</c>|<v/>|<v></v>)")
 
 #: What a cell may hold.
-Value = str | int | float | bool | date | time | None
+Value = str | int | float | bool | date | time | timedelta | None
 
 
 def read(archive: Archive, document: Document, output: Output) -> None:
     """Read a spreadsheet."""
-    stream = open(archive.path, "rb")  # noqa: SIM115 - a path would be judged by its name; the worker closes it
-    book = load_workbook(stream, read_only=True, data_only=True, keep_links=False)
-    for sheet in book.worksheets:
+    try:
+        book = _open(archive, data_only=True)
+    except Exception:  # noqa: BLE001 - of styles that it takes offence at, there are many kinds
+        _read_plainly(archive, document, output)
+        return
+    formulas = None
+    for index, sheet in enumerate(book.worksheets):
         sheet.reset_dimensions()  # what a file says of its size need not be true
-        write_sheet(sheet.title, sheet.iter_rows(values_only=True), document, output)
+        part = sheet._worksheet_path  # there is no public way to the part of a sheet
+        rows = sheet.iter_rows(values_only=True)
+        if _lacks_values(archive, part):
+            formulas = formulas or _open(archive, data_only=False)
+            twin = formulas.worksheets[index]
+            twin.reset_dimensions()
+            rows = _filled(rows, twin.iter_rows(values_only=True))
+        write_sheet(sheet.title, rows, document, output, related_lines(archive, part))
 
 
-def write_sheet(name: str, rows: Iterable[Sequence[Value]], document: Document, output: Output) -> None:
-    """Write one sheet, with its name before it unless it is empty. Raises Full when it is too large or too late."""
+def _open(archive: Archive, *, data_only: bool) -> Any:
+    """Return the workbook, with values or with the formulas that they come from."""
+    stream = open(archive.path, "rb")  # noqa: SIM115 - a path would be judged by its name; the worker closes it
+    return load_workbook(stream, read_only=True, data_only=data_only, keep_links=False)
+
+
+def _lacks_values(archive: Archive, part: str) -> bool:
+    """Say whether there are formulas that nothing has calculated yet: a program wrote them, not a person."""
+    rest = b""
+    with archive.open(part) as stream:
+        while chunk := stream.read(_CHUNK):
+            if _NO_VALUE.search(rest + chunk):
+                return True
+            rest = chunk[-64:]
+    return False
+
+
+def _filled(rows: Iterable[Sequence[Value]], formulas: Iterable[Sequence[Value]]) -> Iterator[list[Value]]:
+    for row, twin in zip_longest(rows, formulas, fillvalue=()):
+        yield [formula if value is None else value for value, formula in zip_longest(row, twin)]
+
+
+def _read_plainly(archive: Archive, document: Document, output: Output) -> None:
+    """Read a spreadsheet that openpyxl cannot: by calamine, which does not care how cells look."""
+    try:
+        book = CalamineWorkbook.from_path(archive.path)
+    except PasswordError as error:
+        raise NoText(Why.PASSWORD) from error
+    for name in book.sheet_names:
+        write_sheet(name, book.get_sheet_by_name(name).iter_rows(), document, output)
+
+
+def write_sheet(
+    name: str, rows: Iterable[Sequence[Value]], document: Document, output: Output, more: Iterable[str] = ()
+) -> None:
+    """Write one sheet, with its name before it unless it is empty. Raises Full when it is too large or too late.
+
+    Args:
+        more: lines that stand after the rows: comments, charts.
+    """
     lines: list[str] = []
     heading = f"## {name}\n"
 
@@ -58,6 +115,7 @@ def write_sheet(name: str, rows: Iterable[Sequence[Value]], document: Document, 
             write()
             if document.is_late():
                 output.cut("reading it took too long")
+    lines.extend(line for line in more if line.strip())
     write()
     output.add("" if heading else "\n")
 

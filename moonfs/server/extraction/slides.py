@@ -1,4 +1,4 @@
-"""Presentations (.pptx): slide by slide the text of all shapes, tables row by row, then the notes.
+"""Presentations (.pptx): slide by slide the text of all shapes, tables row by row, charts, diagrams, then the notes.
 
 **Threading:** one document at a time, in a worker.
 """
@@ -13,6 +13,7 @@ from pptx.shapes.group import GroupShape
 
 from moonfs.server.extraction.archive import Archive
 from moonfs.server.extraction.document import Document, Output
+from moonfs.server.extraction.drawings import related_lines
 
 MAX_SLIDES: Final = 5000
 
@@ -21,7 +22,7 @@ def read(archive: Archive, document: Document, output: Output) -> None:
     """Read a presentation."""
     slides = Presentation(archive.path).slides
     for number, slide in enumerate(slides, 1):
-        lines = list(_lines(slide.shapes))
+        lines = [*_lines(slide.shapes), *related_lines(archive, slide.part.partname.lstrip("/"))]
         if slide.has_notes_slide:
             notes = slide.notes_slide.notes_text_frame
             if notes is not None and notes.text.strip():

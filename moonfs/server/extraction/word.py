@@ -1,4 +1,4 @@
-"""Word documents (.docx): headers, body with tables, boxes and formulas, notes, comments, footers.
+"""Word documents (.docx): headers, body with tables, boxes and formulas, charts, notes, comments, footers.
 
 A walk over the XML of its own, as the libraries leave out headers, footers or boxes. Tables keep their rows
 as lines and their cells apart by tabs.
@@ -15,6 +15,8 @@ from lxml import etree
 
 from moonfs.server.extraction.archive import Archive
 from moonfs.server.extraction.document import Document, NoText, Output
+from moonfs.server.extraction.drawings import related_lines
+from moonfs.server.extraction.markup import visible_text
 
 #: The kinds of parts that hold text, in the order they are written; `None` is the body.
 _PARTS: Final = ("header", None, "footnotes", "endnotes", "comments", "footer")
@@ -40,6 +42,16 @@ def read(archive: Archive, document: Document, output: Output) -> None:
                     seen.add(line)
                 if document.is_late():
                     output.cut("reading it took too long")
+        if wanted is None:
+            for line in (*related_lines(archive, main), *_inserted(archive, related)):
+                output.line(line)
+
+
+def _inserted(archive: Archive, related: list[tuple[str, str]]) -> Iterator[str]:
+    """Yield the pages of HTML that a document takes in."""
+    for kind, part in related:
+        if kind == "aFChunk" and part.lower().endswith((".html", ".htm", ".xhtml")) and archive.has(part):
+            yield visible_text(archive.read(part))
 
 
 def _name(element: etree._Element) -> str:
@@ -59,7 +71,13 @@ def _blocks(container: etree._Element) -> Iterator[str]:
             yield from _rows(element)
         elif name == "AlternateContent":
             yield from _blocks(_choice(element))
-        elif name not in {"sectPr", "tblPr", "Fallback"}:  # sdt, ins, customXml, footnote, comment, ...
+        elif name not in {
+            "sectPr",
+            "tblPr",
+            "Fallback",
+            "del",
+            "moveFrom",
+        }:  # sdt, ins, customXml, footnote, comment, ...
             yield from _blocks(element)
 
 
@@ -92,7 +110,7 @@ def _runs(container: etree._Element, boxes: list[etree._Element]) -> Iterator[st
             boxes.append(element)
         elif name == "AlternateContent":
             yield from _runs(_choice(element), boxes)
-        elif name not in {"pPr", "rPr", "Fallback", "del"}:
+        elif name not in {"pPr", "rPr", "Fallback", "del", "moveFrom", "rt"}:  # rt: how the word under it is read
             yield from _runs(element, boxes)
 
 
