@@ -33,6 +33,8 @@ _MAX_FIELD: Final = 1024
 _MAX_HEADER: Final = 64 * 1024
 #: The characters that a backslash quotes, as RFC 2045 lists them; before others it stands for itself.
 _QUOTABLE: Final = frozenset('()<>@,;:\\"/[]?=')
+#: What `name*=` may be written in; RFC 5987 has the first two, and no other codec is worth its surprises.
+_CHARSETS: Final = frozenset(("utf-8", "iso-8859-1", "us-ascii", "gb18030", "gbk", "gb2312"))
 _PARAMETER: Final = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;"]*)', re.DOTALL)
 
 
@@ -81,7 +83,9 @@ def disposition(value: str) -> dict[str, str]:
         text = _unquote(raw[1:-1]) if raw.startswith('"') and len(raw) > 1 else raw.strip()
         if name.endswith("*"):
             charset, _, encoded = text.partition("'")
-            extended[name[:-1].lower()] = unquote(encoded.partition("'")[2], charset or "utf-8", "replace")
+            charset = charset.lower() if charset.lower() in _CHARSETS else "utf-8"
+            if decoded := unquote(encoded.partition("'")[2], charset, "replace"):
+                extended[name[:-1].lower()] = decoded
         else:
             plain.setdefault(name.lower(), text)
     return plain | extended
@@ -165,7 +169,7 @@ class _FormReader:
 def _boundary(content_type: str) -> str:
     kind, _, rest = content_type.partition(";")
     boundary = disposition(";" + rest).get("boundary", "")
-    if kind.strip().lower() != "multipart/form-data" or not boundary:
+    if kind.strip().lower() != "multipart/form-data" or not boundary or not boundary.isascii():
         raise refusal.bad_form("the Content-Type is not multipart/form-data with a boundary")
     return boundary
 

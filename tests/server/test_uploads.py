@@ -62,6 +62,10 @@ def connect(server) -> socket.socket:
         ('filename="福州 商场 é.txt"'.encode(), "福州 商场 é.txt"),
         (b"filename*=UTF-8''%E7%A6%8F%20%22.txt", '福 ".txt'),
         (b"filename=\"fallback.txt\"; filename*=UTF-8''%E7%A6%8F.txt", "福.txt"),
+        (b"filename*=gbk''%B8%A3.txt", "福.txt"),
+        (b"filename*=unicode_escape''%5Cud800.txt", "\\ud800.txt"),
+        (b"filename*=no-such-charset''%41.txt", "A.txt"),
+        (b'filename="plain.txt"; filename*=nonsense', "plain.txt"),
         (b'filename="../../etc/passwd.txt"', "../../etc/passwd.txt"),
         (b'filename="/etc/cron.d/x.txt"', "/etc/cron.d/x.txt"),
         (b'filename="' + b"n" * 10_000 + b'.txt"', "n" * 10_000 + ".txt"),
@@ -98,11 +102,13 @@ def test_an_upload_without_a_name_is_called_upload(server, disposition):
         (f"multipart/form-data; boundary={BOUNDARY}", PART.replace(b'"file"', b'"x"') + f"\r\n--{BOUNDARY}--".encode()),
         (f"multipart/form-data; boundary={BOUNDARY}", (PART + b"\r\n") * 101 + f"--{BOUNDARY}--".encode()),
         (f"multipart/form-data; boundary={'b' * 5000}", b"x"),
+        ("multipart/form-data; boundary*=utf-8''%E4%B8%AD", b"x"),
+        ("multipart/form-data; boundary=\xe4", b"x"),
     ],
 )  # fmt: skip
 def test_a_bad_form_is_refused(server, content_type, body):
     before = server.ids()
-    answer = server.client.post("/files", content=body, headers={"Content-Type": content_type})
+    answer = server.client.post("/files", content=body, headers={"Content-Type": content_type.encode("latin-1")})
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert answer.json()["error"]["message"].startswith("Invalid multipart form: ")
