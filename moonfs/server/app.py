@@ -80,6 +80,18 @@ def make_app(accounts: Accounts, extractor: Extractor, behaviour: Behaviour) -> 
         if route.methods and route.path.startswith("/v1/") and not behaviour.http_extras:
             route.methods.discard("HEAD")  # which Starlette adds
 
+    allowed: dict[str, set[str]] = {}
+    for route in routes:
+        allowed.setdefault(route.path, set()).update(route.methods or ())
+
+    async def on_route(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code != 405:
+            return await on_refusal(request, refusal.not_found())
+        response = refused(refusal.method())
+        response.headers["allow"] = ", ".join(sorted(allowed[request.scope["route"].path]))
+        return response
+
     async def on_refusal(_request: Request, error: Exception) -> Response:
         assert isinstance(error, refusal.Refusal)
         if error.message == wire.MSG_NOT_FOUND:
@@ -88,7 +100,7 @@ def make_app(accounts: Accounts, extractor: Extractor, behaviour: Behaviour) -> 
 
     handlers = {
         refusal.Refusal: on_refusal,
-        HTTPException: _on_route,
+        HTTPException: on_route,
         ClientDisconnect: _on_leaving,
         OSError: _on_disk,
         Exception: _on_fault,
@@ -181,7 +193,9 @@ class _Files:
         """Answer `GET /ms/ID` (ours): what a chat model is given for `ms://ID`, the image or video as it was."""
         store = _store(request)
         path, kind = await asyncio.to_thread(store.media, f"ms://{request.path_params['file_id']}")
-        return await deliver(request, Content(request.path_params["file_id"], kind, path), extras=True)
+        response = await deliver(request, Content(request.path_params["file_id"], kind, path), extras=True)
+        response.headers["cache-control"] = "no-store"  # it is private, and gone when it is deleted
+        return response
 
     async def _text(self, store: Store, staged: Staged, filename: str, purpose: str) -> tuple[Extracted, str]:
         """Return the text, and why there is none where such a file is stored all the same."""
@@ -227,13 +241,6 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 def _declared_length(request: Request) -> int:
     declared = request.headers.get("content-length", "")
     return int(declared) if declared.isascii() and declared.isdigit() else 0
-
-
-async def _on_route(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        return refused(refusal.Refusal(405, "The method is not allowed for this resource"))
-    return refused(refusal.not_found())
 
 
 async def _on_leaving(_request: Request, _error: Exception) -> Response:

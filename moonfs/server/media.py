@@ -40,7 +40,6 @@ _MAGIC: Final = (
     (b"\x09\x04\x06\0", BIFF),
     (b"\x09\x02\x06\0", BIFF),
     (b"\x09\0\x04\0", BIFF),
-    (b"\x1a\x45\xdf\xa3", "video/webm"),
     (b"FLV\1", "video/x-flv"),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-wmv"),
     (b"\0\0\1\xba", "video/mpeg"),
@@ -52,11 +51,17 @@ _BRANDS: Final = {
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis"), "image/heic"),
     **dict.fromkeys((b"mif1", b"msf1"), "image/heif"),
     b"qt  ": "video/quicktime",
-    **dict.fromkeys((b"3gp4", b"3gp5", b"3gp6", b"3gp7", b"3g2a"), "video/3gpp"),
+    **dict.fromkeys((b"M4A ", b"M4B ", b"F4A "), "audio/mp4"),
 }
+#: 3GPP TS 26.244: the brands of 3GP, and of 3GPP2, are these and a release or a profile.
+_BRANDS_3GPP: Final = (b"3gp", b"3gr", b"3gs", b"3ge", b"3gg", b"3gh", b"3gm", b"3gt", b"3g2")
 _ATOMS: Final = frozenset((b"moov", b"mdat", b"wide", b"free", b"skip"))
 #: DOC: what the vision models take; `image/svg+xml` is refused there.
 _IMAGES: Final = frozenset(f"image/{kind}" for kind in ("png", "jpeg", "webp", "gif", "bmp", "heic", "heif"))
+#: DOC: mp4, mpeg and mpg, mov, avi, x-flv, webm, wmv, 3gpp.
+_VIDEOS: Final = frozenset(
+    f"video/{kind}" for kind in ("mp4", "mpeg", "quicktime", "x-msvideo", "x-flv", "webm", "x-ms-wmv", "3gpp")
+)
 
 
 def media_type(head: bytes) -> str:
@@ -72,7 +77,9 @@ def media_type(head: bytes) -> str:
         brand = head[8:12]
         if brand in (b"mif1", b"msf1") and b"avif" in head[16:64]:
             return "image/avif"
-        return _BRANDS.get(brand, "video/mp4")
+        return "video/3gpp" if brand.startswith(_BRANDS_3GPP) else _BRANDS.get(brand, "video/mp4")
+    if head[:4] == b"\x1a\x45\xdf\xa3":  # EBML; what is in it, its DocType says within its first element
+        return "video/webm" if b"\x42\x82\x84webm" in head[:128] else "video/x-matroska"
     if head[4:8] in _ATOMS:
         return "video/quicktime"
     if head[:2] == b"BM" and len(head) >= 26 and head[6:10] == b"\0\0\0\0":
@@ -91,7 +98,7 @@ def is_image(head: bytes) -> bool:
 
 def is_video(head: bytes) -> bool:
     """Say whether the bytes are a video that the vision models take (DOC)."""
-    return media_type(head).startswith("video/")
+    return media_type(head) in _VIDEOS
 
 
 def _text_type(head: bytes) -> str:

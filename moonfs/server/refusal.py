@@ -83,6 +83,11 @@ def not_found() -> Refusal:
     return Refusal(404, wire.MSG_NOT_FOUND, wire.RESOURCE_NOT_FOUND)
 
 
+def method() -> Refusal:
+    """A method that the route does not have (ours)."""
+    return Refusal(405, "The method is not allowed for this resource")
+
+
 def rate_limited(per_minute: int) -> Refusal:
     """More requests a minute than the account may send (the type is LIVE)."""
     return Refusal(429, f"The account has reached its limit of {per_minute} requests a minute, please try again later",

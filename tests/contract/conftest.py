@@ -119,8 +119,15 @@ def service(request: pytest.FixtureRequest, _services: dict[str, Service]) -> It
 
 
 @pytest.fixture
+def ours(_services: dict[str, Service]) -> Iterator[Service]:
+    """The local server alone, for what cannot be tried on an account that people use."""
+    yield _services[LOCAL]
+    _services[LOCAL].clean_up()
+
+
+@pytest.fixture
 def local(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Start local servers with switches, for what cannot be tried on an account that people use."""
+    """Start local servers with switches."""
     started = []
 
     def begin(*switches: str) -> Service:

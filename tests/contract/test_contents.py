@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -98,37 +99,71 @@ def test_a_failed_extraction_has_a_status_and_no_content(local):
     )  # fmt: skip
 
 
-HEIC = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1"
+def boxed(brand: bytes, *compatible: bytes) -> bytes:
+    """Return the beginning of an ISO base media file."""
+    brands = brand + bytes(4) + b"".join(compatible)
+    return struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + struct.pack(">I", 16) + b"mdat" + bytes(8)
+
+
+def ebml(kind: bytes) -> bytes:
+    """Return the beginning of an EBML file of this DocType."""
+    fields = b"\x42\x86\x81\x01\x42\xf7\x81\x01\x42\xf2\x81\x04\x42\xf3\x81\x08\x42\x82"
+    fields += bytes([0x80 | len(kind)]) + kind + b"\x42\x87\x81\x04\x42\x85\x81\x02"
+    return b"\x1a\x45\xdf\xa3" + bytes([0x80 | len(fields)]) + fields + b"\x18\x53\x80\x67\x01" + b"\xff" * 7
+
+
+#: What the page lists, by its media type.
 IMAGES = {
-    "png": PNG, "jpeg": b"\xff\xd8\xff\xe0" + bytes(40), "webp": b"RIFF\0\0\0\0WEBPVP8 ", "gif": b"GIF89a" + bytes(40),
-    "bmp": b"BM" + bytes(40), "heic": HEIC, "heif": b"\0\0\0\x18ftypmif1\0\0\0\0mif1",
-}  # fmt: skip
+    "image/png": PNG,
+    "image/jpeg": b"\xff\xd8\xff\xe0" + bytes(40),
+    "image/webp": b"RIFF\0\0\0\0WEBPVP8 ",
+    "image/gif": b"GIF89a" + bytes(40),
+    "image/bmp": b"BM" + bytes(40),
+    "image/heic": boxed(b"heic", b"mif1", b"heic"),
+    "image/heif": boxed(b"mif1", b"mif1", b"heic"),
+}
 VIDEOS = {
-    "mp4": b"\0\0\0\x18ftypisom\0\0\2\0isomiso2",
-    "mov": b"\0\0\0\x14ftypqt  \0\0\2\0qt  ", "avi": b"RIFF\0\0\0\0AVI LIST",
-    "mpeg": b"\0\0\1\xba" + bytes(40), "mpg": b"\0\0\1\xb3" + bytes(40), "flv": b"FLV\1\5\0\0\0\x09",
-    "webm": b"\x1a\x45\xdf\xa3" + bytes(40), "wmv": b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + bytes(40),
-    "3gp": b"\0\0\0\x18ftyp3gp4\0\0\0\0",
-}  # fmt: skip
+    "video/mp4": boxed(b"isom", b"isom", b"iso2", b"avc1"),
+    "video/quicktime": boxed(b"qt  "),
+    "video/x-msvideo": b"RIFF\0\0\0\0AVI LIST",
+    "video/mpeg": b"\0\0\1\xba" + bytes(40),
+    "video/x-flv": b"FLV\1\5\0\0\0\x09",
+    "video/webm": ebml(b"webm"),
+    "video/x-ms-wmv": b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + bytes(40),
+    "video/3gpp": boxed(b"3gp4"),
+}
+OTHER_FORMS = {"image/gif": b"GIF87a" + bytes(40), "video/mpeg": b"\0\0\1\xb3" + bytes(40),
+               "video/3gpp": boxed(b"3gr6"), "video/quicktime": struct.pack(">I", 8) + b"wide" + bytes(40)}  # fmt: skip
+NEITHER = {
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "text": b"text",
+    "pdf": b"%PDF-1.7",
+    "avif": boxed(b"avif"),
+    "tiff": b"II*\0" + bytes(40),
+    "mkv": ebml(b"matroska"),
+    "m4a": boxed(b"M4A ", b"mp42", b"isom"),
+}
 
 
-@pytest.mark.parametrize(
-    ("purpose", "kind"), [("image", kind) for kind in IMAGES] + [("video", kind) for kind in VIDEOS]
-)
-def test_pictures_and_films_are_taken_by_what_they_hold(local, purpose, kind):
-    """DOC: what the vision models take; told by the bytes, under whatever name."""
-    service = local()
-    content = (IMAGES if purpose == "image" else VIDEOS)[kind]
-    assert service.upload("no-extension", content, purpose).json()["purpose"] == purpose
+@pytest.mark.parametrize(("kind", "content"), [*IMAGES.items(), *VIDEOS.items(), *OTHER_FORMS.items()], ids=str)
+def test_pictures_and_films_are_taken_by_what_they_hold(ours, kind, content):
+    """DOC: what the vision models take; told by the bytes, under whatever name. `/ms/ID` gives them back."""
+    purpose = kind.partition("/")[0]
+    stored = ours.upload("no-extension", content, purpose).json()
+    assert stored["purpose"] == purpose
     other = "video" if purpose == "image" else "image"
-    assert service.upload(f"a.{kind}", content, other).status_code == 400
+    assert ours.upload("a.mp4", content, other).status_code == 400
+    answer = ours.ask("GET", f"{ours.base_url.removesuffix('/v1')}/ms/{stored['id']}")
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, content, kind)
+    assert (answer.headers["content-length"], answer.headers["cache-control"]) == (str(len(content)), "no-store")
 
 
-@pytest.mark.parametrize("content", [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"text", b"%PDF-1.7"])
-def test_other_bytes_are_no_pictures(local, content):
-    """DOC: svg is refused."""
-    answer = local().upload("a.png", content, "image")
-    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+@pytest.mark.parametrize("purpose", ["image", "video"])
+@pytest.mark.parametrize("kind", NEITHER)
+def test_other_bytes_are_neither(ours, kind, purpose):
+    """DOC: svg is refused; INF: so is what the page does not list."""
+    answer = ours.upload("a.png", NEITHER[kind], purpose)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "text extract error: 不支持的文件类型")
 
 
 @pytest.mark.parametrize("how", ["refuse", "empty", "original"])
@@ -139,10 +174,8 @@ def test_the_content_of_a_picture_is_not_known(local, how):
             "original": answer.content == PNG}[how]  # fmt: skip
 
 
-def test_a_reference_to_a_picture_resolves(local):
-    """DOC: `ms://ID` in a chat; here `GET /ms/ID` gives what a model would be shown."""
-    service = local()
-    file_id = service.upload("note.png", PNG, "image").json()["id"]
-    origin = service.base_url.removesuffix("/v1")
-    answer = service.ask("GET", f"{origin}/ms/{file_id}")
-    assert (answer.content, answer.headers["content-type"]) == (PNG, "image/png")
+def test_a_reference_to_anything_else_is_dead(ours):
+    """LIVE: originals of documents cannot be had, so `ms://ID` is for pictures and films only."""
+    text, batch = ours.upload("a.txt", b"text").json()["id"], ours.upload("a.jsonl", b"{}", "batch").json()["id"]
+    for file_id in (text, batch, "nothing"):
+        assert ours.ask("GET", f"{ours.base_url.removesuffix('/v1')}/ms/{file_id}").status_code == 404

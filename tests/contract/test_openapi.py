@@ -8,13 +8,10 @@ from collections.abc import Iterator
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from moonfs.server import openapi
 from tests.contract.conftest import Service, end, start
-
-CHECKS = [not_a_server_error, response_schema_conformance, content_type_conformance]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +29,13 @@ schema = schemathesis.openapi.from_dict(json.loads(openapi.document()))
 @schema.parametrize()
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_no_request_breaks_the_server(case: schemathesis.Case, server: Service) -> None:
+    """Schemathesis checks statuses, schemas, media types, methods, and that nothing is answered without the key."""
     origin = server.base_url.removesuffix("/v1")
-    case.call_and_validate(base_url=origin, headers={"Authorization": f"Bearer {server.key}"}, checks=CHECKS)
+    case.call_and_validate(
+        base_url=origin,
+        headers={"Authorization": f"Bearer {server.key}"},
+        excluded_checks=[positive_data_acceptance],  # a form of the right shape may hold what has no text
+    )
 
 
 def test_real_ids_give_what_is_described(server: Service) -> None:

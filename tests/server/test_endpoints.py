@@ -99,7 +99,9 @@ def test_unknown_routes_and_methods_answer_in_the_same_form(server):
         answer = server.client.get(path)
         assert (answer.status_code, answer.content) == (404, NOT_FOUND), path
     for method, path in (("PUT", "/files"), ("DELETE", "/files"), ("POST", "/files/x"), ("PATCH", "/files/x")):
-        refused(server.client.request(method, path), 405, "The method is not allowed for this resource")
+        answer = server.client.request(method, path)
+        refused(answer, 405, "The method is not allowed for this resource")
+        assert answer.headers["allow"] == ("GET, POST" if path == "/files" else "DELETE, GET")
 
 
 @pytest.mark.parametrize("file_id", ["..%2F..%2Fkey", "..", "%00", "x" * 5000, "é"])
