@@ -70,6 +70,7 @@ def open_accounts(directory: DataDirectory, names: Iterable[str], behaviour: Beh
     """
     parent = directory.join(ACCOUNTS)
     present = sorted(os.listdir(parent)) if os.path.isdir(parent) else []
+    present = [name for name in present if _NAME.fullmatch(name) and os.path.isdir(os.path.join(parent, name))]
     accounts = [_open("", directory, behaviour, stack)]
     for name in dict.fromkeys((*present, *names)):
         if not _NAME.fullmatch(name):

@@ -8,6 +8,7 @@ for each line of `SWITCHES`. Standard library only, as the command line reads it
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -83,6 +84,9 @@ class Behaviour:
             )
         if not _CONTENT_TYPE.fullmatch(self.content_type):
             raise ValueError(f"--content-type {self.content_type!r} is no media type, such as application/json")
+        for flag, wait in (("--latency", self.latency), ("--upload-latency", self.upload_latency)):
+            if not 0 <= wait < math.inf:  # NaN is neither
+                raise ValueError(f"{flag} {wait} is no number of milliseconds")
         if not self.not_found_text.isprintable():
             raise ValueError("--not-found-text holds a character that cannot be printed")
 

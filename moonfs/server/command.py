@@ -73,6 +73,8 @@ def start(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    if exit_with_clients:  # its log is appended to for ever, and its only clients keep logs of their own
+        logging.getLogger("moonfs.server.access").setLevel(logging.WARNING)
     try:
         from moonfs.server.directory import DirectoryError  # noqa: PLC0415 - optional dependencies
         from moonfs.server.extraction.extractor import Extraction, NoExtraction  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Around every request: the request id, the key, and refusals that clients can read.
+"""Around every request: the request id, the key, its line in the log, and refusals that clients can read.
 
 Which account a key opens, `accounts` knows; what comes further in finds it in the scope as `account`.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from email.utils import formatdate
 from typing import Final
@@ -32,6 +33,8 @@ DRAIN_SECONDS: Final = 60.0
 MAX_HEAD_BYTES: Final = 64 * 1024
 
 _log = logging.getLogger(__name__)
+#: One line a request: method, route (no id), status, milliseconds, bytes of the answer, request id.
+_access = logging.getLogger("moonfs.server.access")
 
 
 def answer(body: bytes, status: int = 200) -> Response:
@@ -76,17 +79,20 @@ class Edge:
             await self._app(scope, exchange.receive, exchange.send)
         except Exception:  # noqa: BLE001 - the last resort of every request
             # Starlette has answered 500 with the error body already; the traceback is for our log only.
-            _log.exception("%s %s failed (%s)", scope["method"], scope["path"], exchange.request_id)
-            if not exchange.started:
+            _log.exception("request %s failed", exchange.request_id)
+            if not exchange.status:
                 await refused(refusal.internal())(scope, exchange.receive, exchange.send)
+        finally:
+            exchange.log()
 
 
 class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         self.request_id = uuid.uuid4().hex
-        self.started = False
-        self._receive, self._send = receive, send
+        self.status = 0
+        self._scope, self._receive, self._send = scope, receive, send
+        self._began, self._sent = time.monotonic(), 0
         self._unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         self._untouched = headers.get(b"expect", b"").lower() == b"100-continue"
 
@@ -107,8 +113,19 @@ class _Exchange:
             if self._unread and (silent or not await self._drain()):
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
-            self.started = True
+            self.status = message["status"]
+        else:
+            self._sent += len(message.get("body", b""))
         await self._send(message)
+
+    def log(self) -> None:
+        if not _access.isEnabledFor(logging.INFO):
+            return
+        route = self._scope.get("route")  # which the router has put there
+        _access.info(
+            "%s %s %s %.1f ms %d bytes %s", self._scope["method"], getattr(route, "path", "-"), self.status or "-",
+            (time.monotonic() - self._began) * 1000, self._sent, self.request_id,
+        )  # fmt: skip
 
     async def _drain(self) -> bool:
         drained = 0

@@ -149,7 +149,8 @@ def _live(data: Path) -> Address | None:
             answer.read()
     except (OSError, ValueError, http.client.HTTPException):
         return None
-    return address if answer.status == 404 else None
+    # 404 shows that it knows the key; so does 429, of a server that was told to be busy.
+    return address if answer.status in (404, 429) else None
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -44,6 +44,8 @@ def test_accounts_stay_without_being_named_again(launch):
     with client_of(server, "ann") as ann:
         kept = upload(ann, "a.txt").json()
     server.stop()
+    (server.data / "accounts" / ".DS_Store").write_bytes(b"no account")
+    (server.data / "accounts" / "Lost+Found").mkdir()
     server = launch()
     assert read_key(server.data / "accounts" / "ann") == key
     with client_of(server, "ann") as ann:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
+import httpx
 import pytest
 
+from moonfs.server.address import read_address, read_key
 from moonfs.server.behaviour import SWITCHES, Behaviour, Limits
+from moonfs.server.embed import attach
+from tests.server.conftest import wait_until
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
 NO_TEXT = "text extract error: 没有解析出内容"
@@ -199,18 +204,66 @@ def test_a_limit_of_requests_at_once(launch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--list-order", "sideways"], "'sideways' is not one of"),
+        (["--list-order", "sideways"], "'sideways'"),
         (["--id-prefix", "../"], "is no prefix"),
         (["--content-type", "text"], "is no media type"),
         (["--rate-limit", "-1"], "-1"),
         (["--not-found-text", "a\nb"], "cannot be printed"),
-        (["--max-files", "0"], "0 is not in the range"),
+        (["--max-files", "0"], "0"),
+        (["--latency", "nan"], "nan"),
+        (["--quota-status", "x"], "'x' is n"),
     ],
 )
-def test_a_bad_value_is_one_clear_sentence(tmp_path, arguments, said):
-    command = [sys.executable, "-m", "moonfs", "serve", "--port", "0", "--data", str(tmp_path / "data"), *arguments]
+@pytest.mark.parametrize("program", [["moonfs", "serve", "--port", "0"], ["moonfs.server", "--host", "127.0.0.1"]])
+def test_a_bad_value_is_one_clear_sentence(tmp_path, program, arguments, said):
+    command = [sys.executable, "-m", *program, "--data", str(tmp_path / "data"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_all_switches_of_the_server_as_a_child(tmp_path):
+    """`python -m moonfs.server` has every flag of `moonfs serve`."""
+    helps = [
+        subprocess.run([sys.executable, "-m", *program, "--help"], capture_output=True, text=True, check=True).stdout
+        for program in (["moonfs", "serve"], ["moonfs.server"])
+    ]
+    assert all(switch.flag in text for text in helps for switch in SWITCHES)
+    data, socket = tmp_path / "data", tmp_path / "s"
+    command = [sys.executable, "-m", "moonfs.server", "--data", str(data), "--socket", str(socket), "--account", "ann"]
+    with subprocess.Popen([*command, "--id-prefix", "file_", "--status", "ready"], stderr=subprocess.DEVNULL) as child:
+        wait_until(lambda: read_address(data) is not None, "it listens")
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket))) as client:
+            headers = {"Authorization": f"Bearer {read_key(data / 'accounts' / 'ann')}"}
+            answer = client.post("http://x/v1/files", files={"file": ("a.txt", b"x")}, headers=headers)
+        child.terminate()
+    assert (answer.json()["id"][:5], answer.json()["status"]) == ("file_", "ready")
+
+
+def test_each_request_has_its_line_in_the_log(launch):
+    """What was asked, without the id of anything, and how it ended."""
+    server = launch()
+    file_id = server.upload("secret-name.txt", b"text").json()["id"]
+    answers = [server.client.get(f"/files/{file_id}"), server.client.delete("/files/nothing"), server.client.get("/no")]
+    answers.append(server.client.get("/files", headers={"Authorization": "Bearer sk-wrong"}))
+    lines = [line for line in server.log().splitlines() if "moonfs.server.access" in line]
+    said = [re.sub(r"\d+\.\d ms", "N ms", line.split("access:")[1]).split() for line in lines[-4:]]
+    assert [(*words[:3], words[-1]) for words in said] == [
+        ("GET", "/v1/files/{file_id}", "200", answers[0].headers["msh-request-id"]),
+        ("DELETE", "/v1/files/{file_id}", "404", answers[1].headers["msh-request-id"]),
+        ("GET", "-", "404", answers[2].headers["msh-request-id"]),
+        ("GET", "-", "401", answers[3].headers["msh-request-id"]),
+    ]
+    assert f"{len(answers[0].content)} bytes" in lines[-4]
+    assert not any(private in server.log() for private in (file_id, "secret", server.key, "sk-wrong"))
+
+
+def test_a_busy_server_is_still_found_by_mounts(launch, tmp_path):
+    """A server that refuses for its rate is there all the same."""
+    server = launch(behaviour={"rate_limit": 1})
+    server.client.get("/files")
+    assert server.client.get("/files").status_code == 429
+    with attach(server.data, tmp_path / "run", tmp_path / "log") as found:
+        assert found.pid == server.process.pid
