@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import threading
 import time
+from dataclasses import dataclass, field
 
 import httpx
 import pytest
 
 from moonfs.server.address import read_address
 from tests.harness.programs import needs
+from tests.server.conftest import Server
 
 MIB = 1024**2
 TOO_LARGE = "File size is too large, max file size is 100MB, please confirm and re-upload the file"
@@ -222,39 +227,71 @@ def test_a_kill_in_mid_upload_leaves_no_half_file(launch, until):
     assert os.listdir(server.data / "originals") == [kept["id"]]
 
 
-def test_kills_lose_nothing_that_was_answered(launch):
-    """Whatever got its 200 before the kill is there afterwards, bytes and text."""
-    server = launch()
-    answered: list[tuple[str, str]] = []
-    enough = threading.Event()
+@dataclass
+class Uploader:
+    """Uploads texts, and deletes each fourth again, until its server is killed.
 
-    def upload() -> None:
-        for number in range(10_000):
-            content = f"{number} " * (20_000 if number % 2 else 60_000)  # in its row, and as a file of its own
-            try:
-                answer = server.upload("a.txt", content.encode())
-            except Exception:
-                return
-            answered.append((answer.json()["id"], content))
-            if len(answered) >= 20:
-                enough.set()
+    Attributes:
+        begun: contents by filename.
+        kept: contents by id, of uploads that were answered with 200.
+        gone: ids whose deletion was answered with 200.
+    """
 
-    threads = [threading.Thread(target=upload) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    assert enough.wait(60)
-    server.process.kill()
-    server.process.wait()
-    for thread in threads:
-        thread.join()
-    server = launch()
-    listed = set(server.ids())
-    for file_id, content in answered:
-        assert file_id in listed
-        apart = server.data / "originals" / file_id
-        assert apart.exists() == (len(content) > 64 * 1024)
-        assert not apart.exists() or apart.read_bytes() == content.encode()
-        assert server.client.get(f"/files/{file_id}/content").json()["content"] == content
+    server: Server
+    name: str
+    begun: dict[str, bytes] = field(default_factory=dict)
+    kept: dict[str, bytes] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+
+    def run(self) -> None:
+        sizes = itertools.cycle((10, 30_000, 200_000, 2_500_000))  # in a row; text in a row; in files; several flushes
+        with contextlib.suppress(httpx.HTTPError), self.server.make_client(self.server.key) as client:
+            for number, size in enumerate(sizes):
+                filename, text = f"{self.name}-{number}.txt", f"{self.name} {number} "
+                self.begun[filename] = content = (text * (size // len(text) + 1)).encode()
+                answer = client.post("/files", files={"file": (filename, content)}).raise_for_status()
+                file_id = answer.json()["id"]
+                self.kept[file_id] = content
+                if number % 5 == 4:
+                    del self.kept[file_id]
+                    client.delete(f"/files/{file_id}").raise_for_status()
+                    self.gone.add(file_id)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # httpcore's, when it cannot connect
+def test_kills_lose_nothing_that_was_answered(launch, until):
+    """Over many kills: what was answered with 200 is so; of all else, a file is there whole or not at all."""
+    kept: dict[str, bytes] = {}
+    for kill in range(8):
+        server = launch()
+        uploaders = [Uploader(server, f"{kill}-{number}") for number in range(4)]
+        threads = [threading.Thread(target=uploader.run) for uploader in uploaders]
+        for thread in threads:
+            thread.start()
+        until(lambda many=kill, some=uploaders: sum(len(each.begun) for each in some) > 5 + 3 * many, "some have begun")
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+        for thread in threads:
+            thread.join()
+        server = launch()
+        listed = {file["id"]: file for file in server.client.get("/files").json()["data"]}
+        begun: dict[str, bytes] = {}
+        for uploader in uploaders:
+            kept |= uploader.kept
+            begun |= uploader.begun
+            assert not uploader.gone & listed.keys()
+        assert kept.keys() <= listed.keys()
+        kept |= {file_id: begun[listed[file_id]["filename"]] for file_id in listed.keys() - kept.keys()}
+        for file_id, content in kept.items():
+            assert listed[file_id]["bytes"] == len(content)
+            apart = server.data / "originals" / file_id
+            assert apart.exists() == (len(content) > 64 * 1024)
+            assert not apart.exists() or apart.read_bytes() == content
+            assert server.client.get(f"/files/{file_id}/content").json()["content"] == content.decode()
+        assert os.listdir(server.data / "incoming") == []
+        assert set(os.listdir(server.data / "originals")) <= listed.keys()
+        assert set(os.listdir(server.data / "contents")) <= listed.keys()
+        server.stop()
+    gc.collect()
 
 
 def test_data_is_private(server):
