@@ -142,14 +142,15 @@ def fresh(fuse: None, tmp_path: Path) -> Iterator[Callable[..., Pair]]:
         yield make
 
 
-@pytest.fixture(scope="session")
-def served(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """One drive on `moonfs serve`, mounted as the hosted service is, for the whole session."""
-    home = tmp_path_factory.mktemp("served")
+@contextlib.contextmanager
+def serving(home: Path, *switches: str) -> Iterator[Pair]:
+    """A drive on `moonfs serve`, to be mounted as one of the hosted service."""
     data = home / "files"
     with Drive(home) as drive, contextlib.ExitStack() as stack:
-        command = [sys.executable, "-m", "moonfs", "serve", "--port", "0", "--data", str(data)]
-        server = stack.enter_context(subprocess.Popen(command, env=drive.environ, stdout=subprocess.PIPE, text=True))
+        command = [sys.executable, "-m", "moonfs", "serve", "--port", "0", "--data", str(data), *switches]
+        server = stack.enter_context(
+            subprocess.Popen(command, env=drive.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        )
         stack.callback(lambda: wait_for_end(server.pid))
         stack.callback(server.terminate)
         assert server.stdout is not None
@@ -157,7 +158,15 @@ def served(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pai
         account = stack.enter_context(Account(base_url, read_key(data)))
         drive.environ |= hosted(base_url, account.key)[1]
         stack.callback(drive.end)
-        yield Pair(drive.mount("listing_ttl=0"), account)
+        yield Pair(drive, account)
+
+
+@pytest.fixture(scope="session")
+def served(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """One drive on `moonfs serve`, mounted as the hosted service is, for the whole session."""
+    with serving(tmp_path_factory.mktemp("served")) as pair:
+        pair.drive.mount("listing_ttl=0")
+        yield pair
 
 
 @pytest.fixture
