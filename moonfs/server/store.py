@@ -43,11 +43,11 @@ _MIGRATIONS: Final = {1: "ALTER TABLE files ADD COLUMN original BLOB;"}
 
 @dataclass(slots=True)
 class _Batch:
-    """Rows that are made durable together, and what has come of them."""
+    """Rows that are made durable together, and what has come of them: errors by id."""
 
     rows: list[tuple[object, ...]] = field(default_factory=list)
     is_done: bool = False
-    error: Exception | None = None
+    errors: dict[object, Exception] = field(default_factory=dict)
 
 
 class Store:
@@ -194,14 +194,10 @@ class Store:
         made: list[str] = []
         try:
             return self._commit(staged, filename, purpose, text, details=details, made=made)
-        except OSError as error:
+        except BaseException as error:
             remove(*made)
-            if is_full(error):
-                raise refusal.disk_full() from error
-            raise
-        except sqlite3.Error as error:
-            remove(*made)
-            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+            is_database_full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+            if is_database_full or (isinstance(error, OSError) and is_full(error)):
                 raise refusal.disk_full() from error
             raise
         finally:
@@ -256,7 +252,7 @@ class Store:
     # -- inside
 
     def _insert(self, row: tuple[object, ...]) -> None:
-        """Make a row durable; whoever writes first does it for all that wait. Raises sqlite3.Error."""
+        """Make a row durable; whoever writes first does it for all that wait. Raises what went wrong with this one."""
         with self._lock:
             batch = self._batch
             batch.rows.append(row)
@@ -264,18 +260,31 @@ class Store:
             if not batch.is_done:
                 with self._lock:
                     self._batch = _Batch()
+                self._write(batch)
+                batch.is_done = True
+        error = batch.errors.get(row[0])
+        if error is not None:
+            raise error
+
+    def _write(self, batch: _Batch) -> None:
+        try:
+            self._transact(batch.rows)
+        except Exception:  # noqa: BLE001 - each finds out for itself whether it was the one
+            for row in batch.rows:
                 try:
-                    self._writer.execute("BEGIN")
-                    self._writer.executemany("INSERT INTO files VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", batch.rows)
-                    self._writer.execute("COMMIT")
-                except sqlite3.Error as error:
-                    batch.error = error
-                    if self._writer.in_transaction:
-                        self._writer.execute("ROLLBACK")
-                finally:
-                    batch.is_done = True
-        if batch.error is not None:
-            raise batch.error
+                    self._transact([row])
+                except Exception as error:  # noqa: BLE001 - which its own upload raises
+                    batch.errors[row[0]] = error
+
+    def _transact(self, rows: list[tuple[object, ...]]) -> None:
+        self._writer.execute("BEGIN")
+        try:
+            self._writer.executemany("INSERT INTO files VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
 
     def _check(self, size: int) -> None:
         if size > self.limits.file_bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,26 @@ def test_ids_grow_within_a_second_over_restarts_and_when_the_clock_steps_back():
     assert ids[1001] > ids[999]
     assert {created_at(file_id) for file_id in ids} == {1_700_000_000}
     assert XidSource(after=ids[-1]).next(1_700_000_001) > ids[-1]
+
+
+def test_a_row_that_cannot_be_written_takes_none_with_it(store, directory):
+    """Uploads that come together share one transaction, but not one fate."""
+    names = ["a.txt", "b\ud800.txt", "c.txt", "d.txt"]  # SQLite has no lone surrogates
+    with ThreadPoolExecutor(4) as pool:
+        with store._writing:
+            waiting = [pool.submit(put, store, LONG, name) for name in names]
+            while len(store._batch.rows) < len(names):
+                pass
+        errors = [upload.exception() for upload in waiting]
+    assert [type(error) for error in errors] == [type(None), UnicodeEncodeError, type(None), type(None)]
+    ids = {upload.result() for upload, error in zip(waiting, errors, strict=True) if error is None}
+    put(store, LONG, "e.txt")
+    assert ids < {file["id"] for file in json.loads(store.list_body())["data"]}
+    store.close()
+    again = Store(directory)
+    assert ids < {file["id"] for file in json.loads(again.list_body())["data"]}
+    again.close()
+    assert len(os.listdir(directory.originals)) == 4
 
 
 def left_behind(directory: DataDirectory) -> list[str]:
