@@ -67,6 +67,9 @@ class Protocol(H11Protocol):
             answer = h11.Response(status_code=status, headers=headers, reason=reason)
             for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None:  # a request before it, or the head of the same: it has its answer
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.close()
 
     def _await_head(self) -> None:

@@ -108,6 +108,21 @@ def test_a_length_beyond_what_comes(server, until):
     assert "a.txt" not in [file["filename"] for file in server.client.get("/files").json()["data"][:1]]
 
 
+@pytest.mark.parametrize("key", ["right", "wrong"])
+def test_a_body_that_breaks_off_while_it_is_answered_leaves_no_traceback(launch, key):
+    """The connection has its 400 then; whatever else would have been said to it is kept to ourselves."""
+    server = launch()
+    start = head(server, "Expect: 100-continue", "Transfer-Encoding: chunked")
+    if key == "wrong":
+        start = start.replace(server.key.encode(), b"sk-wrong")
+    for body in (b"zz\r\n", b"5\r\nhello\r\nzz\r\n", b"%x\r\n%s\r\nzz\r\n" % (len(BODY), BODY)):
+        assert answer_to(server, start + body)[0] == 400
+    assert server.text("a.txt", b"still here") == "still here"
+    assert "Traceback" not in server.log()
+    assert "ASGI" not in server.log()
+    assert os.listdir(server.data / "incoming") == []
+
+
 @pytest.mark.parametrize("end", [b"0\r\n\r\n", b"0\r\nTrailer: x\r\n\r\n"])
 def test_chunks_are_taken_however_they_are_cut(server, end):
     pieces = [BODY[at : at + 3] for at in range(0, len(BODY), 3)]
