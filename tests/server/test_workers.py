@@ -174,6 +174,7 @@ def test_what_is_read_and_what_waits_can_be_seen(launch, tmp_path, until):
     state = lane()
     assert (state["queued"], state["running"], state["done"], state["failed"]) == (0, [], 2, 1)
     assert "text: pages of" in server.log()
+    assert "light: all workers are busy, 1 wait" in server.log()
 
 
 def test_who_reads_along_with_a_crash_tries_for_itself(launch, tmp_path, until):

@@ -68,7 +68,8 @@ class Extraction:
     ) -> None:
         self._formats = formats
         # Plain text has workers of its own, so that no slow document stands before it.
-        self._lanes = {"text": Lane(homes, light), "light": Lane(homes, light), "ocr": Lane(homes, ocr)}
+        kinds = {"text": light, "light": light, "ocr": ocr}
+        self._lanes = {name: Lane(name, homes, settings) for name, settings in kinds.items()}
         self._flights: SingleFlight[str] = SingleFlight()
         self._closed = False
 

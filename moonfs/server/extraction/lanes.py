@@ -19,9 +19,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 _log = logging.getLogger(__name__)
+
+#: Seconds between two lines in the log about how far one document is.
+_LOG_SECONDS: Final = 10.0
 
 
 class WorkerFailed(Exception):
@@ -59,23 +62,31 @@ class LaneSettings:
 class _Job:
     """One job under way: since when (`time.monotonic`), and how far."""
 
+    lane: str
     since: float
     done: int = 0
     total: int = 0
+    logged: float = 0.0
 
     def report(self, done: int, total: int) -> None:
         self.done, self.total = done, total
+        now = time.monotonic()
+        if now - max(self.since, self.logged) >= _LOG_SECONDS:
+            self.logged = now
+            _log.info("%s: %d of %d parts read in %.0f s", self.lane, done, total, now - self.since)
 
 
 class Lane:
     """The workers of one kind.
 
     Args:
+        name: for the log.
         homes: directory under which each worker gets its own home.
         settings: what they may use.
     """
 
-    def __init__(self, homes: str, settings: LaneSettings) -> None:
+    def __init__(self, name: str, homes: str, settings: LaneSettings) -> None:
+        self._name = name
         self._homes = homes
         self._settings = settings
         self._places = asyncio.Semaphore(settings.workers)
@@ -104,11 +115,13 @@ class Lane:
         job = {**job, "seconds": self._settings.seconds * 0.8, "cpu": self._settings.cpu_seconds}
         line = json.dumps(job).encode() + b"\n"
         self._queued += 1
+        if self._places.locked():
+            _log.info("%s: all workers are busy, %d wait", self._name, self._queued)
         try:
             await self._places.acquire()
         finally:
             self._queued -= 1
-        running = _Job(time.monotonic())
+        running = _Job(self._name, time.monotonic())
         self._jobs.append(running)
         try:
             verdict = await self._ask(line, running.report)
