@@ -32,6 +32,7 @@ test_programs=(
     "python3 python3"
     "rsync rsync"
     "soffice libreoffice-writer-nogui libreoffice-writer" # by far the largest: about 90 MB to fetch
+    "strace strace"
     "tmux tmux"                                           # the terminal of nano, mc and vim
     "unzip unzip"
     "vim vim"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -99,7 +99,8 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
 
 
 @contextlib.contextmanager
-def started(data: Path, options: dict[str, Any] | None = None) -> Iterator[Server]:
+def started(data: Path, options: dict[str, Any] | None = None, under: Sequence[str] = ()) -> Iterator[Server]:
+    """Start a server; `under` a program that runs it in its own place, as `strace -D` does."""
     with tempfile.TemporaryDirectory(prefix="mfs-") as run:
         socket = f"{run}/s"
         if options is None:
@@ -108,7 +109,7 @@ def started(data: Path, options: dict[str, Any] | None = None) -> Iterator[Serve
             command = [str(HERE / "launch.py"), json.dumps({"data": str(data), "socket": socket, **options})]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with open(data.with_name("server.log"), "ab") as log:
-            process = subprocess.Popen([sys.executable, *command], env=environment, stderr=log)
+            process = subprocess.Popen([*under, sys.executable, *command], env=environment, stderr=log)
 
         def is_up() -> bool:
             assert process.poll() is None, f"the server ended with {process.returncode}"
@@ -144,8 +145,8 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     """Start servers of one's own: `launch(limits={...}, light={...})`; the same data directory each time."""
     with contextlib.ExitStack() as stack:
 
-        def start(plain: bool = False, **options: Any) -> Server:
-            return stack.enter_context(started(tmp_path / "data", None if plain else options))
+        def start(plain: bool = False, under: Sequence[str] = (), **options: Any) -> Server:
+            return stack.enter_context(started(tmp_path / "data", None if plain else options, under))
 
         yield start
 

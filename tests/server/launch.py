@@ -16,7 +16,7 @@ from moonfs.server.serve import run
 FAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "faults")
 FAULTY = tuple(
     Format(name, f"faulty_readers:{name}", frozenset((f".{name}",)))
-    for name in ("hang", "spin", "burn", "crash", "swallow", "print_much", "wait_for_gate", "environment", "pages")
+    for name in "hang spin burn crash swallow print_much wait_for_gate environment pages dial".split()
 )
 
 

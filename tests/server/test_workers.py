@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import errno
+import base64
 import os
+import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.harness.programs import needs
+
+SAMPLES = Path(__file__).parent.parent / "samples"
 FAILED = "Failed to extract file: "
 
 
@@ -240,14 +243,63 @@ def test_a_worker_has_a_home_of_its_own_and_none_of_the_servers_files(launch):
     assert [path for path in held if path.startswith("socket:")] == []
 
 
-def test_a_worker_reaches_no_network(launch):
-    probe = [sys.executable, "-c", "import ctypes; raise SystemExit(ctypes.CDLL(None).unshare(0x50000000))"]
-    if subprocess.run(probe, check=False).returncode != 0:
-        pytest.skip("this kernel gives no network of its own to a plain process; readers open no socket either way")
+@pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK])
+def test_a_worker_that_wants_a_socket_gets_none(launch, family):
+    """The first line is refused on any machine, the second where the kernel can be told to."""
     server = launch(light={"workers": 1})
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        socket.create_connection(("127.0.0.1", port)).close()
-        text = server.text("a.environment", str(port).encode())
-    code = int(next(line for line in text.split("\n") if line.startswith("network")).split()[1])
-    assert code in {errno.ENETUNREACH, errno.ECONNREFUSED}
+    assert server.text("a.dial", str(int(family)).encode()).split("\n")[:-1] == [
+        "python: a reader opens no socket",
+        "libc: Permission denied",
+    ]
+
+
+#: The calls by which a process gets at a network, or at another process.
+CALLS = "socket,socketpair,connect,bind,listen,accept,accept4,sendto,sendmsg,io_uring_setup"
+TO_BE_READ = {
+    "long.txt": b"long " * 100_000, "a.html": b"<p>text</p>", "a.json": b'["\\u4e2d"]' + b" " * 200_000,
+    "a.svg": b"<svg><text>text</text></svg>", "outlined.svg": b'<svg><path d="M0 0h9v9z"/><text>text</text></svg>',
+    "a.pdf": SAMPLES / "welcome.pdf", "a.png": SAMPLES / "note.png",
+    "embedded.svg": b'<svg width="900" height="420"><image width="900" height="420" href="data:image/png;base64,'
+    + base64.b64encode((SAMPLES / "note.png").read_bytes()) + b'"/></svg>',
+}  # fmt: skip
+
+
+@pytest.fixture
+def traced(launch, tmp_path):
+    """Start a server all of whose processes are traced; `calls()` are those that its workers make."""
+    needs("strace")
+    if subprocess.run(["strace", "-D", "-f", "-o", "/dev/null", "true"], check=False, capture_output=True).returncode:
+        needs("permission-to-trace")
+    record = tmp_path / "calls"
+    # No --seccomp-bpf: what the workers' own filter refuses would not be seen.
+    trace = f"trace={CALLS},execve,clone,clone3,fork,vfork"
+    server = launch(under=["strace", "-D", "-ff", "-qq", "-s", "300", "-e", trace, "-o", str(record)])
+
+    def calls() -> tuple[int, list[str]]:
+        server.stop()
+        records = {path.suffix[1:]: path.read_text().split("\n") for path in tmp_path.glob("calls.*")}
+        workers = {pid for pid, lines in records.items() if "moonfs.server.extraction.worker" in lines[0]}
+        family = list(workers)
+        for pid in family:  # it grows: threads and children
+            made = (re.match(r"(?:clone|clone3|v?fork)\(.* = (\d+)$", line) for line in records[pid])
+            family += [call[1] for call in made if call and call[1] in records]
+        pattern = re.compile(rf"(?:{CALLS.replace(',', '|')})\(")
+        return len(workers), [line for pid in family for line in records[pid] if pattern.match(line)]
+
+    return server, calls
+
+
+def test_no_reader_of_any_lane_opens_a_socket(traced):
+    server, calls = traced
+    for name, content in TO_BE_READ.items():
+        assert server.text(name, content if isinstance(content, bytes) else content.read_bytes())
+    assert calls() == (3, [])
+
+
+def test_a_socket_that_a_reader_wants_is_seen(traced):
+    server, calls = traced
+    server.text("a.dial", str(int(socket.AF_INET)).encode())
+    workers, found = calls()
+    assert workers == 1
+    assert len(found) == 1
+    assert found[0].startswith("socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = -1 EACCES")
