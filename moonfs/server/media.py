@@ -30,6 +30,8 @@ _MAGIC: Final = (
     (b"GIF89a", "image/gif"),
     (b"II*\0", "image/tiff"),
     (b"MM\0*", "image/tiff"),
+    (b"II+\0", "image/tiff"),  # with offsets of 64 bits
+    (b"MM\0+", "image/tiff"),
     (b"\0\0\1\0", "image/x-icon"),
     (b"%PDF-", PDF),
     (b"PK\3\4", ZIP),

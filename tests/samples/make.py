@@ -1,6 +1,8 @@
-"""Make the two sample documents, English and Chinese: `welcome.pdf` (a text layer), `note.png` (a picture).
+"""Make the sample documents, English and Chinese.
 
-Needs a font with Chinese glyphs and fontTools, which is why the results are shipped:
+`welcome.pdf` has a text layer, `note.png` is a picture, `vertical.png` is set in columns from right to left, and
+`outlined.svg` is of nothing but outlines. They need a font with Chinese glyphs and fontTools, which is why the results
+are shipped:
 `apt-get install fonts-wqy-zenhei; pip install fonttools; python tests/samples/make.py`. The font's licence is
 GPL 2 with an exception for documents that embed it.
 """
@@ -12,6 +14,7 @@ import os
 from typing import Final
 
 from fontTools import subset
+from fontTools.pens.svgPathPen import SVGPathPen
 from fontTools.ttLib import TTCollection
 from PIL import Image, ImageDraw, ImageFont
 
@@ -36,6 +39,8 @@ NOTE: Final = (
     ("这张图片里有文字", 44),
     ("光学识别可以读出中文和英文。", 34),
 )
+VERTICAL: Final = ("竖排的文字从右边读起", "每一行都从上往下走", "古书和报纸常常这样排")
+OUTLINED: Final = ("Letters drawn as outlines", "轮廓画成的文字")
 
 
 def make_note(path: str) -> None:
@@ -47,6 +52,41 @@ def make_note(path: str) -> None:
         draw.text((50, top), text, font=ImageFont.truetype(FONT, size), fill=20)
         top += size + 34
     picture.quantize(16).save(path, optimize=True)
+
+
+def make_vertical(path: str) -> None:
+    """Draw `vertical.png`: columns of Chinese, grey on white."""
+    size = 36
+    picture = Image.new("L", (330, 480), 255)
+    draw = ImageDraw.Draw(picture)
+    for column, text in enumerate(VERTICAL):
+        for row, character in enumerate(text):
+            place = (240 - column * 90, 30 + row * 42)
+            draw.text(place, character, font=ImageFont.truetype(FONT, size), fill=20)
+    picture.quantize(16).save(path, optimize=True)
+
+
+def make_outlined(path: str) -> None:
+    """Write `outlined.svg`: each glyph is a path."""
+    font = TTCollection(FONT).fonts[0]
+    glyphs, names = font.getGlyphSet(), font.getBestCmap()
+    units = font["head"].unitsPerEm
+    paths, top = [], 1.5
+    for text in OUTLINED:
+        left = 1.0
+        for character in text:
+            glyph = glyphs[names[ord(character)]]
+            pen = SVGPathPen(glyphs, ntos=lambda number: f"{number:.0f}")
+            glyph.draw(pen)
+            if pen.getCommands():
+                place = f"translate({left * units:.0f} {top * units:.0f}) scale(1 -1)"
+                paths.append(f'<path transform="{place}" d="{pen.getCommands()}"/>')
+            left += glyph.width / units
+        top += 1.7
+    box = f"0 0 {16 * units} {4 * units}"
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">\n')
+        stream.writelines(f"{line}\n" for line in (*paths, "</svg>"))
 
 
 def make_welcome(path: str) -> None:
@@ -116,12 +156,14 @@ def _pdf(objects: list[bytes]) -> bytes:
 
 
 def main() -> None:
-    """Make both, by default beside this script."""
+    """Make all, by default beside this script."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", nargs="?", default=HERE)
     directory = parser.parse_args().directory
     make_welcome(os.path.join(directory, "welcome.pdf"))
     make_note(os.path.join(directory, "note.png"))
+    make_vertical(os.path.join(directory, "vertical.png"))
+    make_outlined(os.path.join(directory, "outlined.svg"))
 
 
 if __name__ == "__main__":

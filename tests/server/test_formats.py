@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import zipfile
@@ -10,11 +9,8 @@ from pathlib import Path
 
 import docx
 import openpyxl
-import pypdf
 import pytest
 from docx.oxml import parse_xml
-from PIL import Image, ImageOps
-from PIL.Image import Transpose
 from pptx import Presentation
 from pptx.util import Inches
 
@@ -95,49 +91,6 @@ def test_html_is_what_a_reader_sees(server, encoding):
     assert text.split("\n") == [
         "Title 标题", ENGLISH, "one\xa0&two three", f"left\t{CHINESE}", "  keep", "   this",
     ]  # fmt: skip
-
-
-SVG = f"""<?xml version="1.0" encoding="UTF-8"?><svg xmlns="http://www.w3.org/2000/svg"><style>.a{{}}</style>
-<text x="1">{ENGLISH}<tspan>!</tspan></text><g><text>{CHINESE}</text></g></svg>"""
-
-
-@pytest.mark.parametrize(("name", "content"), [("a.svg", SVG.encode()), ("a.svgz", gzip.compress(SVG.encode()))])
-def test_svg(server, name, content):
-    text = server.text(name, content)
-    assert ENGLISH in text
-    assert CHINESE in text
-    assert "{" not in text
-
-
-def test_pdf_with_a_text_layer(server):
-    answer = server.upload("welcome.pdf", (SAMPLES / "welcome.pdf").read_bytes())
-    body = server.client.get(f"/files/{answer.json()['id']}/content").json()
-    lines = body["content"].split("\n")
-    assert lines[0] == "Welcome to moonfs"
-    assert "欢迎使用月球文件盘" in lines
-    assert "把文档拷贝进来，旁边就是它的文字内容。" in lines
-    assert "\r" not in body["content"]
-    assert body["file_type"] == "application/pdf"
-
-
-def scanned_pdf() -> bytes:
-    """Return a PDF of two pages: one with a text layer, one that is a picture."""
-    scan = io.BytesIO()
-    Image.open(SAMPLES / "note.png").convert("L").save(scan, "PDF", resolution=150)
-    writer = pypdf.PdfWriter()
-    writer.append(SAMPLES / "welcome.pdf")
-    writer.append(scan)
-    mixed = io.BytesIO()
-    writer.write(mixed)
-    return mixed.getvalue()
-
-
-def test_each_page_of_a_pdf_is_read_its_own_way(server):
-    text = server.text("mixed.pdf", scanned_pdf())
-    assert text.startswith("Welcome to moonfs\n")
-    assert "欢迎使用月球文件盘" in text
-    for words in NOTE:
-        assert words in text
 
 
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
@@ -270,101 +223,6 @@ def test_epub_follows_its_spine(server):
     text = server.text("a.epub", book())
     assert [line for line in text.split("\n") if line] == ["The Book 书", ENGLISH, CHINESE]
     assert CHINESE in server.text("b.epub", book("OEBPS/font.otf"))
-
-
-def picture(kind: str, **options) -> bytes:
-    stream = io.BytesIO()
-    with Image.open(SAMPLES / "note.png") as note:
-        mode = {"ICO": "RGBA", "XBM": "1", "GIF": "L"}.get(kind, options.pop("mode", "RGB"))
-        converted = note.convert("L").convert(mode)
-        if kind == "ICO":
-            converted.thumbnail((256, 256))
-        converted.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("extension", "kind", "options"),
-    [
-        (".png", "PNG", {}),
-        (".jpg", "JPEG", {"quality": 80}),
-        (".jfif", "JPEG", {"mode": "CMYK"}),
-        (".gif", "GIF", {}),
-        (".webp", "WEBP", {}),
-        (".bmp", "BMP", {}),
-        (".dib", "DIB", {}),
-        (".xbm", "XBM", {}),
-        (".tiff", "TIFF", {}),
-        (".avif", "AVIF", {}),
-    ],
-)
-def test_pictures_are_recognised(server, extension, kind, options):
-    answer = server.upload(f"note{extension}", picture(kind, **options))
-    assert answer.status_code == 200, answer.text
-    body = server.client.get(f"/files/{answer.json()['id']}/content").json()
-    for words in NOTE:
-        assert words in body["content"]
-
-
-def test_an_icon_is_recognised(server):
-    stream = io.BytesIO()
-    with Image.open(SAMPLES / "note.png") as note:
-        note.convert("L").crop((40, 20, 460, 90)).convert("RGB").resize((256, 43)).save(
-            stream, "ICO", sizes=[(256, 43)]
-        )
-    assert "note" in server.text("a.ico", stream.getvalue()).lower()
-
-
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_turned_pictures_are_recognised(server, degrees):
-    stream = io.BytesIO()
-    with Image.open(SAMPLES / "note.png") as note:
-        note.convert("L").rotate(degrees, expand=True).save(stream, "PNG")
-    text = server.text("turned.png", stream.getvalue())
-    assert [line for line in NOTE if line not in text] == []
-    assert text.index(NOTE[0]) < text.index(NOTE[2])
-
-
-@pytest.mark.parametrize("orientation", [2, 3, 6])
-def test_a_camera_that_was_turned(server, orientation):
-    stream = io.BytesIO()
-    with Image.open(SAMPLES / "note.png") as note:
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        upright = note.convert("L")
-        how = {2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 6: Transpose.ROTATE_90}
-        turned = upright.transpose(how[orientation])
-        turned.save(stream, "JPEG", exif=exif)
-    assert NOTE[2] in server.text("camera.jpeg", stream.getvalue())
-
-
-@pytest.mark.parametrize("white", [True, False])
-def test_letters_on_nothing(server, white):
-    stream = io.BytesIO()
-    with Image.open(SAMPLES / "note.png") as note:
-        grey = note.convert("L")
-        letters = Image.new("RGBA", grey.size, (255, 255, 255, 0) if white else (0, 0, 0, 0))
-        letters.putalpha(ImageOps.invert(grey))
-        letters.save(stream, "PNG")
-    assert NOTE[2] in server.text("letters.png", stream.getvalue())
-
-
-def test_all_pages_of_a_tiff(server):
-    stream = io.BytesIO()
-    with Image.open(SAMPLES / "note.png") as note:
-        first = note.convert("L")
-        first.crop((0, 0, 900, 230)).save(
-            stream, "TIFF", save_all=True, append_images=[first.crop((0, 230, 900, 420))], compression="tiff_deflate"
-        )
-    text = server.text("pages.tif", stream.getvalue())
-    assert text.index(NOTE[0]) < text.index(NOTE[2])
-
-
-def test_a_sixteen_bit_picture(server):
-    stream = io.BytesIO()
-    with Image.open(SAMPLES / "note.png") as note:
-        note.convert("L").convert("I").point(lambda value: value * 257).convert("I;16").save(stream, "PNG")
-    assert NOTE[2] in server.text("deep.png", stream.getvalue())
 
 
 def test_bytes_go_before_names(server):

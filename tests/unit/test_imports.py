@@ -70,6 +70,7 @@ HOMES = {
     "PIL": {"server"},
     "pillow_heif": {"server"},
     "rapidocr": {"server"},
+    "resvg_py": {"server"},
     "onnxruntime": {"server"},
     "numpy": {"server"},
 }

@@ -7,11 +7,13 @@
     ------ in the worker, never in the server ------
     worker                     the loop of one worker: a job in, a file of text out
     confinement                what a worker may use: memory, CPU, files, no network
-    text markup rtf pdf pictures       readers, and those of Office by the container that they come in:
+    text markup rtf pdf pictures svg   readers, and those of Office by the container that they come in:
     archive: word sheets slides epub   zip files, Office 2007 and later, and books
     compound: word97 sheets97 slides97 OLE files, Office before that
     drawings                           what Office draws with words in it: charts, diagrams, pictures
     mobi palm                          Kindle books, and how they are packed
+    drawing · ocr              an svg into a picture  ·  pictures into text, by one warm engine
+    layout · textlayer         lines into reading order  ·  is the text layer of a page real, can it be mended
     document                   what readers are given and write to; how they say that there is nothing to read
 
 To add a format: a function `read(document, output)` and a line in the registry. Importing this package

@@ -1,24 +1,18 @@
-"""Marked-up text: what a reader sees of HTML, and the words in an SVG.
+"""HTML: what a reader sees of it.
 
-HTML is read as a stream of events, without a tree, so that no depth of nesting hurts.
+It is read as a stream of events, without a tree, so that no depth of nesting hurts.
 
 **Threading:** one document at a time, in a worker.
 """
 
 from __future__ import annotations
 
-import gzip
 import re
 from html.parser import HTMLParser
 from typing import Final
 
-from lxml import etree
-
-from moonfs.server.extraction.document import Document, NoText, Output
+from moonfs.server.extraction.document import Document, Output
 from moonfs.server.extraction.text import decode
-
-#: Inflated bytes of an svgz.
-MAX_SVG_BYTES: Final = 64 * 1024**2
 
 _UNSEEN: Final = frozenset(("script", "style", "template", "noscript"))
 _BLOCK_NAMES: Final = (
@@ -32,28 +26,12 @@ _CHARSET: Final = re.compile(
 _SPACE: Final = re.compile(r"[ \n\r\f\v\u3000]+|\t[ \t\n\r\f]*")
 #: Stands for a space in preformatted text until lines are stripped.
 _KEPT: Final = "\0"
-_SVG_UNSEEN: Final = frozenset(("style", "script", "metadata"))
 
 
 def read_html(document: Document, output: Output) -> None:
     """Read the visible text of a page."""
     with open(document.path, "rb") as stream:
         output.add(visible_text(stream.read()))
-
-
-def read_svg(document: Document, output: Output) -> None:
-    """Read the words of an SVG, plain or compressed."""
-    with open(document.path, "rb") as stream:
-        raw = stream.read()
-    if raw.startswith(b"\x1f\x8b"):
-        with gzip.open(document.path) as stream:
-            raw = stream.read(MAX_SVG_BYTES + 1)
-    if len(raw) > MAX_SVG_BYTES:
-        raise NoText
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-    root = etree.fromstring(raw, parser)
-    for element in root.iter("{*}text", "{*}title", "{*}desc", "{*}foreignObject"):
-        output.line(" ".join(_words(element).split()))
 
 
 def visible_text(raw: bytes) -> str:
@@ -63,16 +41,6 @@ def visible_text(raw: bytes) -> str:
     page.close()
     lines = (line.strip(" ") for line in "".join(page.pieces).split("\n"))
     return "\n".join(line for line in lines if line.strip(_KEPT + " \t\r")).replace(_KEPT, " ")
-
-
-def _words(element: etree._Element) -> str:
-    pieces = []
-    for node in element.iter():  # entities and comments have no tag of their own
-        if isinstance(node.tag, str) and etree.QName(node).localname not in _SVG_UNSEEN:
-            pieces.append(node.text or "")
-        if node is not element:
-            pieces.append(node.tail or "")
-    return " ".join(pieces)
 
 
 def _decode(raw: bytes) -> str:

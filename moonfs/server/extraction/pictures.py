@@ -1,21 +1,37 @@
-"""Pictures: made upright, opaque and RGB, then recognised; all pages of a TIFF, else the first frame.
+"""Pictures: made upright, opaque and RGB, then recognised; all pages of a TIFF, of animations what they show anew.
+
+A truncated picture is a damaged one: what is missing may be what matters. When only later pages or frames are
+damaged, the text of the first is kept and ends with a note.
 
 **Threading:** one document at a time, in a worker with OCR.
 """
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from typing import Final
 
-from PIL import Image, ImageOps, ImageStat
+from PIL import Image, ImageChops, ImageOps, ImageStat
 
-from moonfs.server.extraction.document import Document, NeedsOcr, NoText, Output
+from moonfs.server.extraction.document import Document, NeedsOcr, NoText, Output, Why
 
 #: Pixels a picture may have: 100 megapixels are 300 MB as RGB.
 MAX_PIXELS: Final = 100_000_000
-MAX_FRAMES: Final = 200
-_MAX_SIDE: Final = 4000
-_FORMATS: Final = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "DIB", "ICO", "XBM", "TIFF", "AVIF", "MPO")
+#: Pages of a TIFF; frames of an animation that are looked at, and that are recognised.
+MAX_PAGES: Final = 200
+_MAX_FRAMES: Final = 600
+_MAX_SCENES: Final = 12
+#: Pixels that are recognised at most: a photograph of 24 megapixels, or a web page of 1080 x 22,000.
+_OCR_PIXELS: Final = 24_000_000
+#: Two frames show the same when fewer of so many pixels differ.
+_LOOK: Final = 320
+_SAME: Final = 0.002
+_FORMATS: Final = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "DIB", "ICO", "XBM", "TIFF", "AVIF")
+#: A JPEG larger than this is decoded at a fraction of its size.
+_DRAFT: Final = (4000, 4000)
+#: What Pillow says of damaged pictures.
+_DAMAGED: Final = (OSError, EOFError, ValueError, TypeError, KeyError, SyntaxError, struct.error)
 
 Image.MAX_IMAGE_PIXELS = None  # ours is checked below, before anything is decoded
 
@@ -25,28 +41,93 @@ def read(document: Document, output: Output) -> None:
     if document.recognise is None:
         raise NeedsOcr
     with Image.open(document.path, formats=_FORMATS) as picture:
-        frames = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
-        for frame in range(frames):
-            if frame >= MAX_FRAMES or document.is_late():
-                output.cut(f"only the first {frame} pages are kept")
-            if frames > 1:
-                picture.seek(frame)
+        frames = _count(picture)
+        if frames == 1:
             output.line(document.recognise(prepare(picture)))
+        elif picture.format == "TIFF":
+            _read_pages(picture, frames, document, output)
+        else:
+            _read_animation(picture, frames, document, output)
 
 
 def prepare(picture: Image.Image) -> Image.Image:
     """Return the picture as OCR wants it. Raises NoText when it has too many pixels."""
-    picture.draft("RGB", (_MAX_SIDE, _MAX_SIDE))  # a large JPEG is decoded at a fraction of its size
+    picture.draft("RGB", _DRAFT)
     if picture.width * picture.height > MAX_PIXELS:
-        raise NoText
+        raise NoText(Why.TOO_LARGE)
     upright = ImageOps.exif_transpose(picture)
     if upright.has_transparency_data:
         upright = _on_background(upright.convert("RGBA"))
     elif upright.mode.startswith("I") or upright.mode == "F":
         upright = _to_grey(upright)
     upright = upright.convert("RGB")
-    upright.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    pixels = upright.width * upright.height
+    if pixels > _OCR_PIXELS:
+        scale = (_OCR_PIXELS / pixels) ** 0.5
+        upright = upright.resize((int(upright.width * scale) or 1, int(upright.height * scale) or 1), reducing_gap=2.0)
     return upright
+
+
+def _count(picture: Image.Image) -> int:
+    """Return how many pages or frames there are, one more than can be counted if the rest is damaged."""
+    if picture.format == "MPO":  # the others are the same one, for other screens and eyes
+        return 1
+    try:
+        return int(getattr(picture, "n_frames", 1))
+    except _DAMAGED:
+        return 2
+
+
+def _read_pages(picture: Image.Image, pages: int, document: Document, output: Output) -> None:
+    assert document.recognise is not None
+    for page, image in _frames(picture, min(pages, MAX_PAGES), output):
+        if document.is_late():
+            output.cut(f"only the first {page} pages are kept")
+        output.line(document.recognise(image))
+        document.report(page + 1, pages)
+    if pages > MAX_PAGES:
+        output.cut(f"only the first {MAX_PAGES} pages are kept")
+
+
+def _read_animation(picture: Image.Image, frames: int, document: Document, output: Output) -> None:
+    """Recognise each frame that differs from the one recognised last; say no line twice."""
+    assert document.recognise is not None
+    said: set[str] = set()
+    last: Image.Image | None = None
+    scenes = 0
+    for frame, image in _frames(picture, min(frames, _MAX_FRAMES), output):
+        if scenes and document.is_late():
+            output.cut("reading all its pictures took too long")
+        look = image.convert("L").resize((_LOOK, _LOOK), Image.Resampling.BOX)
+        if last is not None and _is_same(look, last):
+            continue
+        if scenes == _MAX_SCENES:
+            output.cut(f"of its pictures only the first {scenes} are kept")
+        last, scenes = look, scenes + 1
+        for line in document.recognise(image).split("\n"):
+            if line not in said:
+                output.line(line)
+            said.add(line)
+        document.report(frame + 1, frames)
+
+
+def _frames(picture: Image.Image, frames: int, output: Output) -> Iterator[tuple[int, Image.Image]]:
+    """Yield (number, prepared frame), until one is damaged."""
+    for frame in range(frames):
+        try:
+            picture.seek(frame)
+            image = prepare(picture)
+        except _DAMAGED:
+            if frame == 0:
+                raise
+            output.note_cut("the rest of it is damaged")
+            return
+        yield frame, image
+
+
+def _is_same(one: Image.Image, other: Image.Image) -> bool:
+    differing = ImageChops.difference(one, other).point(lambda value: 255 if value > 40 else 0)
+    return ImageStat.Stat(differing).mean[0] < 255 * _SAME
 
 
 def _on_background(picture: Image.Image) -> Image.Image:
@@ -62,7 +143,7 @@ def _on_background(picture: Image.Image) -> Image.Image:
 
 def _to_grey(picture: Image.Image) -> Image.Image:
     """Bring 16 and 32 bits a pixel down to 8."""
-    wide = picture.convert("F")
+    wide = picture.convert("I").convert("F") if picture.mode.startswith("I") else picture
     low, high = wide.getextrema()
     assert isinstance(low, float)
     assert isinstance(high, float)
