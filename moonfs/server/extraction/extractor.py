@@ -103,7 +103,9 @@ class Extraction:
         except BaseException:
             await asyncio.to_thread(remove, target)
             raise
-        return Extracted(kind if not entry.is_text else _type_of_text(kind), target, reader)
+        return Extracted(
+            kind if not entry.is_text or kind in entry.media_types else _type_of_text(kind), target, reader
+        )
 
     async def close(self) -> None:
         """Kill all workers; extractions under way are refused."""
