@@ -1,7 +1,8 @@
 """HTTP on one connection: uvicorn's, with the refusals of the API, and without patience for heads that never end.
 
 What is no HTTP gets the error body as well, so that a client reads every answer alike; and a connection on which a
-request begins and does not go on is closed, as are those on which nothing is ever asked.
+request begins and does not go on is closed, as are those on which nothing is ever asked. A client that closes its half
+of a connection after its request, as `nc -N` does, still gets the answer.
 
 **Threading:** runs in the event loop.
 """
@@ -26,6 +27,7 @@ class Protocol(H11Protocol):
     """One connection."""
 
     _patience: asyncio.TimerHandle | None = None
+    _is_half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
@@ -46,9 +48,19 @@ class Protocol(H11Protocol):
         elif self.conn.their_state is not h11.IDLE:
             self._rest()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Refuse a request that ends too early; answer a whole one, and say whether the connection stays for that."""
+        if self.conn.their_state in (h11.CLOSED, h11.ERROR):
+            return False
+        self._is_half_closed = True
+        self._take_end()
+        return True
+
     def on_response_complete(self) -> None:
         """Go on to the next request, whose head may have begun to come in."""
         super().on_response_complete()
+        if self._is_half_closed and not self.transport.is_closing():
+            self._take_end()
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and self._patience is None:
             self._await_head()
 
@@ -71,6 +83,14 @@ class Protocol(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
+
+    def _take_end(self) -> None:
+        """Do what is left to do of what has come, as nothing more will; nothing while a whole request is answered."""
+        if self.conn.their_state is h11.SEND_BODY or (self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]):
+            self.conn.receive_data(b"")
+            self.handle_events()  # which refuses it
+        elif self.conn.their_state is h11.IDLE:
+            self.transport.close()
 
     def _await_head(self) -> None:
         self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.close)

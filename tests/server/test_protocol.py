@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -121,6 +122,43 @@ def test_a_body_that_breaks_off_while_it_is_answered_leaves_no_traceback(launch,
     assert "Traceback" not in server.log()
     assert "ASGI" not in server.log()
     assert os.listdir(server.data / "incoming") == []
+
+
+WHOLE = f"Content-Length: {len(BODY)}"
+HALVES = {
+    "a whole upload": (lambda server: head(server, WHOLE) + BODY, 200),
+    "a whole upload, the last on its connection": (lambda server: head(server, WHOLE, "Connection: close") + BODY, 200),
+    "a list": (lambda server: head(server, method="GET"), 200),
+    "two lists": (lambda server: head(server, method="GET") * 2, 200),
+    "half a body": (lambda server: head(server, WHOLE) + BODY[:30], 400),
+    "half a chunk": (lambda server: head(server, "Transfer-Encoding: chunked") + b"ff\r\nhello", 400),
+    "no last chunk": (lambda server: head(server, "Transfer-Encoding: chunked") + chunked(BODY, end=b""), 400),
+    "half a head": (lambda server: head(server, WHOLE)[:50], 400),
+    "nothing": (lambda server: b"", 0),
+}
+
+
+@pytest.mark.parametrize("what", HALVES)
+def test_a_client_that_closes_its_half_gets_its_answer(server, what):
+    request, expected = HALVES[what]
+    before = server.ids()
+    with connect(server) as connection:
+        connection.sendall(request(server))
+        connection.shutdown(socket.SHUT_WR)
+        status, body = first_answer(connection)
+    assert status == expected
+    if expected == 400:
+        assert set(body["error"]) == {"message", "type"}
+        assert server.ids() == before
+    assert os.listdir(server.data / "incoming") == []
+
+
+def test_all_that_came_is_answered_before_a_half_closed_connection_ends(server):
+    with connect(server) as connection:
+        connection.sendall(head(server, method="GET") + head(server, WHOLE) + BODY + b"GET /v1")
+        connection.shutdown(socket.SHUT_WR)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"200", b"400"]
 
 
 @pytest.mark.parametrize("end", [b"0\r\n\r\n", b"0\r\nTrailer: x\r\n\r\n"])
