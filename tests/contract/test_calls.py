@@ -50,8 +50,12 @@ def test_an_upload_without_a_filename_is_called_upload(service):
 
 
 def test_a_missing_purpose_is_file_extract(service):
-    """INF, strong."""
-    assert service.upload("a.txt", b"x", None).json()["purpose"] == "file-extract"
+    """INF, strong; unknown whether it still is: a strict service refuses it."""
+    answer = service.upload("a.txt", b"x", None)
+    if answer.status_code == 200 or service.is_local:
+        assert answer.json()["purpose"] == "file-extract"
+    else:
+        assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
 def test_names_are_not_unique(service):
@@ -70,6 +74,8 @@ def test_the_list_is_the_whole_account_and_nothing_else(service):
     assert answer.json()["object"] == "list"
     listed = {file["id"]: file for file in answer.json()["data"]}
     assert [listed[file["id"]] for file in stored] == stored
+    assert all(list(file) == KEYS for file in answer.json()["data"])
+    assert b": " not in answer.content and b"\\u" not in answer.content
 
 
 def test_an_empty_account_lists_nothing(local):
@@ -97,7 +103,7 @@ def test_retrieve_gives_the_same_object(service):
 
 
 def test_delete_is_alphabetical_and_final(service):
-    """LIVE; the 404s of the second delete and of the others are not."""
+    """LIVE; the answer to a second delete is unknown, and so are the words of each 404."""
     file_id = service.upload("a.txt", b"x").json()["id"]
     answer = service.ask("DELETE", f"/files/{file_id}")
     service.uploaded.clear()
@@ -105,7 +111,7 @@ def test_delete_is_alphabetical_and_final(service):
     assert answer.content == f'{{"deleted":true,"id":"{file_id}","object":"file"}}'.encode()
     for method, path in (("DELETE", ""), ("GET", ""), ("GET", "/content")):
         again = service.ask(method, f"/files/{file_id}{path}")
-        assert again.status_code == 404
+        assert again.status_code == 404 or (method == "DELETE" and not service.is_local)
         if service.is_local:
             assert again.content == NOT_FOUND
     assert file_id not in {file["id"] for file in service.ask("GET", "/files").json()["data"]}

@@ -6,6 +6,8 @@ import io
 
 import pytest
 
+from moonfs.server.behaviour import Limits
+
 MIB = 1024**2
 INVALID = "invalid_request_error"
 COUNT = "The number of files you have uploaded exceeded the max file count {}, please delete previous uploaded files"
@@ -99,6 +101,27 @@ def test_a_bad_key(service):
     assert answer.json()["error"]["type"] in ("invalid_authentication_error", "incorrect_api_key_error")
     if service.is_local:
         refused(service, answer, 401, "Invalid Authentication", "invalid_authentication_error")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "", "Bearer", "{key}", "Basic {key}", "Bearer {key}x", "Bearer x{key}", "Bearer schlüssel"],
+)
+def test_what_is_no_key(service, header):
+    """LIVE: 401."""
+    sent = {} if header is None else {"Authorization": header.format(key=service.key).encode()}
+    request = service.client.build_request("GET", "/files", headers=sent)
+    if header is None:
+        del request.headers["Authorization"]
+    answer = service.client.send(request)
+    assert answer.status_code == 401
+    if service.is_local:
+        refused(service, answer, 401, "Invalid Authentication", "invalid_authentication_error")
+
+
+def test_the_limits_are_those_of_the_service():
+    """DOC: 1,000 files, 100 MB a file, 10 GB in all."""
+    assert Limits() == Limits(files=1000, file_bytes=100 * MIB, total_bytes=10 * 1024 * MIB)
 
 
 def test_a_key_opens_one_account_only(local, tmp_path):
