@@ -136,11 +136,12 @@ class _Files:
     async def upload(self, request: Request) -> Response:
         store = _store(request)
         store.admit(0)
-        if _declared_length(request) > store.limits.file_bytes + _FORM_SLACK:
+        longest = store.limits.file_bytes + _FORM_SLACK
+        if _declared_length(request) > longest:
             raise refusal.too_large(store.limits.file_bytes)
         with store.stage() as staged:
             content_type = request.headers.get("content-type", "")
-            form = await read_form(content_type, _chunks(request), staged, store.admit)
+            form = await read_form(content_type, _chunks(request, longest), staged, store.admit)
             if staged.size == 0:
                 raise refusal.empty()
             if form.purpose is None and self._behaviour.strict_purpose:
@@ -226,12 +227,17 @@ def _store(request: Request) -> Store:
     return account.store
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
+async def _chunks(request: Request, longest: int) -> AsyncIterator[bytes]:
     stream = request.stream()
+    received = 0
     try:
         while True:
             async with asyncio.timeout(RECEIVE_SECONDS):
-                yield await anext(stream)
+                chunk = await anext(stream)
+            received += len(chunk)
+            if received > longest:  # in parts that are not the file, else it had been refused by now
+                raise refusal.bad_form("it is too long")
+            yield chunk
     except StopAsyncIteration:
         return
     except TimeoutError as error:

@@ -161,6 +161,27 @@ def test_a_chunked_body_that_becomes_too_large(launch):
     assert os.listdir(server.data / "incoming") == []
 
 
+@pytest.mark.parametrize("start", [PART.replace(b'"file"', b'"other"'), b"before the first part"])
+def test_a_form_without_an_end_is_refused_in_time(launch, start):
+    """What is not the file is thrown away as it comes, but not for ever."""
+    server = launch(limits={"file_bytes": 2 * MIB})
+    sent = 0
+
+    def body():
+        nonlocal sent
+        yield start
+        for _ in range(1000):
+            sent += MIB
+            yield b"\0" * MIB
+
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    answer = server.client.post("/files", content=body(), headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("Invalid multipart form: ")
+    assert sent < 1000 * MIB
+    assert os.listdir(server.data / "incoming") == []
+
+
 def test_curl_reads_the_refusal_of_a_file_that_is_too_large(launch, tmp_path):
     needs("curl")
     server = launch(limits={"file_bytes": MIB})
