@@ -10,7 +10,7 @@
     text markup rtf pdf pictures svg   readers, and those of Office by the container that they come in:
     archive: word sheets slides epub   zip files, Office 2007 and later, and books
     compound: word97 sheets97 slides97 OLE files, Office before that
-    drawings                           what Office draws with words in it: charts, diagrams, pictures
+    illustrations                      of Office files: charts, diagrams, comments, pictures of text
     mobi palm                          Kindle books, and how they are packed
     drawing · ocr              an svg into a picture  ·  pictures into text, by one warm engine
     layout · textlayer         lines into reading order  ·  is the text layer of a page real, can it be mended

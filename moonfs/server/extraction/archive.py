@@ -34,8 +34,8 @@ def read(document: Document, output: Output) -> None:
         read_archive: Callable[[Archive, Document, Output], None] = module.read
         read_archive(archive, document, output)
         if not output.has_text and archive.kind() != "epub":
-            drawings = importlib.import_module("moonfs.server.extraction.drawings")
-            drawings.recognise_pictures(archive, document, output)
+            illustrations = importlib.import_module("moonfs.server.extraction.illustrations")
+            illustrations.recognise_pictures(archive, document, output)
 
 
 class Archive(zipfile.ZipFile):

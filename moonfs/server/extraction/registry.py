@@ -18,7 +18,7 @@ from moonfs.server import media
 Lane = Literal["text", "light", "ocr"]
 
 #: Part of the key under which extracted text is found again: raise it when a reader gives other text.
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from python_calamine import CalamineWorkbook, PasswordError
 
 from moonfs.server.extraction.archive import Archive
 from moonfs.server.extraction.document import Document, NoText, Output, Why
-from moonfs.server.extraction.drawings import related_lines
+from moonfs.server.extraction.illustrations import related_lines
 
 MAX_CELLS: Final = 2_000_000
 MAX_ROWS: Final = 1_048_576

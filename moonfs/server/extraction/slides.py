@@ -13,7 +13,7 @@ from pptx.shapes.group import GroupShape
 
 from moonfs.server.extraction.archive import Archive
 from moonfs.server.extraction.document import Document, Output
-from moonfs.server.extraction.drawings import related_lines
+from moonfs.server.extraction.illustrations import related_lines
 
 MAX_SLIDES: Final = 5000
 

@@ -15,7 +15,7 @@ from lxml import etree
 
 from moonfs.server.extraction.archive import Archive
 from moonfs.server.extraction.document import Document, NoText, Output
-from moonfs.server.extraction.drawings import related_lines
+from moonfs.server.extraction.illustrations import related_lines
 from moonfs.server.extraction.markup import visible_text
 
 #: The kinds of parts that hold text, in the order they are written; `None` is the body.
