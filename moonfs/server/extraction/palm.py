@@ -24,7 +24,7 @@ _MASK: Final = 0xFFFFFFFF
 
 
 def unpack_palmdoc(packed: bytes) -> bytes:
-    """Return one record unpacked; what refers to before its beginning is left out."""
+    """Return one record unpacked; what refers to before its beginning is left out. Raises NoText for a bomb."""
     text = bytearray()
     at, end = 0, len(packed)
     while at < end:
@@ -45,6 +45,8 @@ def unpack_palmdoc(packed: bytes) -> bytes:
             if distance and start >= 0:
                 for index in range(start, start + length):  # it may reach into what it makes
                     text.append(text[index])
+                if len(text) > MAX_RECORD_BYTES:
+                    raise NoText(Why.TOO_LARGE)
     return bytes(text)
 
 
