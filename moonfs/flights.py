@@ -419,6 +419,10 @@ class Flights:
                 local.committed.discard()
             local.committed = None
         local.kept = local.committed is not None
+        if flight.moves and not older and sent is not None:
+            # Bytes that the service had already were not sent: their row still has the name that they had here, and
+            # must not outlive what the rename is told.
+            older = sent.name
         return older
 
     @staticmethod

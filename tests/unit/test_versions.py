@@ -814,6 +814,24 @@ def test_a_file_that_was_renamed_over_another_and_back_leaves_it_deleted(house: 
     assert drive.journal.deletions() == [] and drive.spooled() == 0
 
 
+@pytest.mark.parametrize("write_back", [False, True])
+def test_a_file_that_gets_back_the_name_it_has_on_the_service_keeps_it(house: House, write_back: bool) -> None:
+    """W4, W9: killed between the steps of `mv a.txt a.txt.tmp`, renamed back, killed: nothing was to be sent."""
+    drive = house.start()
+    drive.write("a.txt", b"bytes")
+    drive.fs._versions.delete_later = lambda _ids: None  # type: ignore[method-assign]  # it is killed before
+    drive.fs.rename("/a.txt", "/a.txt.tmp")
+    drive = house.next_run(write_back=write_back)
+    assert drive.ls() == ["a.txt.tmp"]
+    drive.fs.rename("/a.txt.tmp", "/a.txt")
+    if write_back:
+        at_rest(drive.uploader.workers)
+    again = house.next_run(write_back=write_back)  # of the journal as it is on the disk: what is only queued is lost
+    at_rest(again.uploader.workers)
+    assert again.ls() == ["a.txt"] and again.read("a.txt") == b"bytes"
+    assert house.account.shown() == {"a.txt": b"bytes"} and again.spooled() == 0
+
+
 def test_recovery_adopts_no_bytes_that_a_power_cut_has_damaged(house: House) -> None:
     """R5, tenet 3: an overwrite had arrived, its spool file was never synced: nothing else is shown as its bytes."""
     drive = house.build()
