@@ -77,6 +77,11 @@ class Edge:
                 await refused(refusal.unauthenticated())(scope, exchange.receive, exchange.send)
                 return
             await self._app(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:
+            # The server stops and has waited long enough: nothing awaits this task, so it may end by itself.
+            if not exchange.status:
+                exchange.hurry()
+                await refused(refusal.stopping())(scope, exchange.receive, exchange.send)
         except Exception:  # noqa: BLE001 - the last resort of every request
             # Starlette has answered 500 with the error body already; the traceback is for our log only.
             _log.exception("request %s failed", exchange.request_id)
@@ -93,8 +98,13 @@ class _Exchange:
         self.status = 0
         self._scope, self._receive, self._send = scope, receive, send
         self._began, self._sent = time.monotonic(), 0
+        self._hurries = False
         self._unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         self._untouched = headers.get(b"expect", b"").lower() == b"100-continue"
+
+    def hurry(self) -> None:
+        """Read no more of the body."""
+        self._hurries = True
 
     async def receive(self) -> Message:
         self._untouched = False
@@ -109,7 +119,7 @@ class _Exchange:
             headers.append((wire.REQUEST_ID_HEADER.encode(), self.request_id.encode()))
             # A client that waits for "100 Continue" has sent nothing yet, and one that has stalled sends no more: they
             # read the answer as it is.
-            silent = self._untouched or message["status"] == 408
+            silent = self._untouched or self._hurries or message["status"] == 408
             if self._unread and (silent or not await self._drain()):
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}

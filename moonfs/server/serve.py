@@ -170,6 +170,7 @@ async def _serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         date_header=False,  # uvicorn's needs a clock that ticks; `edge` sets it
         backlog=_BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -222,6 +222,21 @@ def test_a_thousand_silent_connections_stand_in_nobodys_way(launch):
         assert server.text("a.txt", b"still here") == "still here"
 
 
+def test_an_upload_that_a_stop_interrupts_is_refused_in_the_form_of_the_api(launch):
+    server = launch()
+    with connect(server) as upload, connect(server) as begun, connect(server) as silent:
+        upload.sendall(head(server, WHOLE, "Expect: 100-continue"))
+        assert upload.recv(100).startswith(b"HTTP/1.1 100")  # it is under way
+        begun.sendall(b"POST /v1/fi")
+        server.process.terminate()
+        status, body = first_answer(upload)
+        assert (status, body["error"]["type"]) == (503, "server_unavailable")
+        assert [first_answer(other) for other in (begun, silent)] == [(0, None), (0, None)]
+    assert server.process.wait(60) == 0
+    assert "Traceback" not in server.log()
+    assert os.listdir(server.data / "incoming") == []
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A data directory with room for 2 MB."""
