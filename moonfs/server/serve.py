@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
@@ -39,6 +40,8 @@ STOP_SECONDS: Final = 2
 #: Longer than the 5 s that clients keep a connection, so that it is theirs to drop.
 KEEP_ALIVE_SECONDS: Final = 75
 _BACKLOG: Final = 512
+#: Descriptors that are asked for, where the system allows them; many start with 1,024, which silent clients use up.
+_DESCRIPTORS: Final = 16_384
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +80,7 @@ def run(
         ServeError: the address is taken or not ours.
         DirectoryError: the data directory is held by another server, or unusable.
     """
+    _allow_many_connections()
     directory = DataDirectory(data)
     try:
         withdraw(directory.path)
@@ -181,6 +185,14 @@ async def _serve(
     finally:
         await extractor.close()
         await asyncio.gather(*endings, return_exceptions=True)
+
+
+def _allow_many_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # macOS has one more limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _watch_clients(path: str, gone: Callable[[], object]) -> None:
