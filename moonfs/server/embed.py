@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
+from moonfs import wire
 from moonfs.server.address import CLIENTS, SPAWN, Address, read_address, read_key, socket_path
 
 _PAUSE: Final = 0.02
@@ -53,6 +54,26 @@ class Embedded:
     key: str
     pid: int
     _lock: int
+
+    def media(self, reference: str) -> tuple[bytes, str]:
+        """Return (bytes, media type) of the image or video that a chat refers to as `ms://ID`; blocks.
+
+        For whoever puts a model of their own beside the server: the hosted service resolves such references itself.
+
+        Raises:
+            EmbedError: it is no such reference, or what it refers to is not there (any more).
+            OSError: the server does not answer.
+        """
+        file_id = reference.removeprefix("ms://")
+        if file_id == reference or not wire.is_valid_id(file_id):
+            raise EmbedError(f"{reference!r:.200} is no reference to a file, such as ms://ID")
+        try:
+            status, kind, body = _get(self.socket, self.key, f"/ms/{file_id}")
+        except http.client.HTTPException as error:
+            raise OSError(f"the local Files API broke off: {error}") from error
+        if status != 200:
+            raise EmbedError(f"{reference} refers to no image or video of this account (HTTP {status})")
+        return body, kind
 
     def close(self) -> None:
         """Use the server no more; harmless twice."""
@@ -142,15 +163,19 @@ def _live(data: Path) -> Address | None:
         return None
     try:
         key = read_key(data)
-        connection = _UnixConnection(address.socket)
-        with contextlib.closing(connection):
-            connection.request("GET", "/v1/files/-", headers={"Authorization": f"Bearer {key}"})
-            answer = connection.getresponse()
-            answer.read()
+        status, _, _ = _get(address.socket, key, "/v1/files/-")
     except (OSError, ValueError, http.client.HTTPException):
         return None
     # 404 shows that it knows the key; so does 429, of a server that was told to be busy.
-    return address if answer.status in (404, 429) else None
+    return address if status in (404, 429) else None
+
+
+def _get(path: str, key: str, target: str) -> tuple[int, str, bytes]:
+    """Return (status, media type, body) of a GET over the UNIX socket. Raises OSError and HTTPException."""
+    with contextlib.closing(_UnixConnection(path)) as connection:
+        connection.request("GET", target, headers={"Authorization": f"Bearer {key}"})
+        answer = connection.getresponse()
+        return answer.status, answer.headers.get_content_type(), answer.read()
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from moonfs.server.address import read_key
+from moonfs.server.embed import EmbedError, attach
 
 
 def client_of(server, name: str):
@@ -123,3 +124,14 @@ def test_health_needs_no_key_and_tells_nothing_private(launch):
     assert set(state["extraction"]) == {"text", "light", "ocr"}
     for private in (server.key, file_id, "secret", str(server.data)):
         assert private not in answer.text
+
+
+def test_media_are_resolved_for_those_who_embed_the_server(launch, tmp_path):
+    server = launch()
+    png = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 1000
+    image, text = server.upload("a.png", png, "image").json()["id"], server.upload("a.txt", b"text").json()["id"]
+    with attach(server.data, tmp_path / "run", tmp_path / "log") as embedded:
+        assert embedded.media(f"ms://{image}") == (png, "image/png")
+        for reference in (f"ms://{text}", "ms://nothing", "ms://../key", "ms://", image, "https://example.com/a.png"):
+            with pytest.raises(EmbedError, match="refer"):
+                embedded.media(reference)
