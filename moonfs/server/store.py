@@ -99,7 +99,8 @@ class Store:
             if self._behaviour.list_order == "random" and not after:
                 random.shuffle(ids)
             if after:
-                ids = ids[ids.index(after) + 1 :] if after in self._files else []
+                is_ordered = self._behaviour.list_order != "random"  # else nothing comes after anything
+                ids = ids[ids.index(after) + 1 :] if is_ordered and after in self._files else []
             body = wire.dump({"object": "list", "data": [self._files[i].to_wire() for i in ids]})
             if not after and self._behaviour.list_order != "random":
                 self._listing = body

@@ -14,7 +14,7 @@ import pytest
 
 from moonfs.server.address import read_address, read_key
 from moonfs.server.behaviour import SWITCHES, Behaviour, Limits
-from moonfs.server.embed import attach
+from moonfs.server.embed import EmbedError, attach
 from tests.server.conftest import wait_until
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
@@ -45,6 +45,7 @@ def test_lists_in_no_order(launch):
     lists = [names(server) for _ in range(5)]
     assert all(sorted(each) == sorted(lists[0]) for each in lists)
     assert len(set(map(tuple, lists))) > 1
+    assert server.client.get("/files", params={"after": server.ids()[0]}).json()["data"] == []
 
 
 def test_a_strict_server_wants_a_purpose(launch):
@@ -184,6 +185,15 @@ def test_a_limit_of_requests_a_minute(launch):
     assert refused_for_now(answers[3], "rate_limit_reached_error")
 
 
+def test_limits_are_those_of_an_account(launch):
+    """What one account has used up, another has not."""
+    server = launch(behaviour={"rate_limit": 1}, accounts=["ann"])
+    with server.make_client(read_key(server.data / "accounts" / "ann")) as ann:
+        answers = [client.get("/files").status_code for client in (server.client, server.client, ann, ann)]
+        assert answers == [200, 429, 200, 429]
+        assert ann.get("http://local/healthz").status_code == 200  # with or without a key
+
+
 def test_a_limit_of_uploads_a_minute(launch):
     server = launch(behaviour={"rate_limit": 2, "rate_limit_counts": "uploads"})
     assert [server.upload(f"{number}.txt", b"x").status_code for number in range(3)] == [200, 200, 429]
@@ -258,6 +268,16 @@ def test_each_request_has_its_line_in_the_log(launch):
     ]
     assert f"{len(answers[0].content)} bytes" in lines[-4]
     assert not any(private in server.log() for private in (file_id, "secret", server.key, "sk-wrong"))
+
+
+def test_a_server_that_mounts_share_logs_no_requests(tmp_path):
+    """Its log is appended to for as long as the data lives, and a drive logs what matters itself."""
+    with (
+        attach(tmp_path / "data", tmp_path / "run", tmp_path / "log") as embedded,
+        pytest.raises(EmbedError, match="404"),
+    ):
+        embedded.media("ms://nothing")
+    assert "access" not in (tmp_path / "log").read_text()
 
 
 def test_a_busy_server_is_still_found_by_mounts(launch, tmp_path):
