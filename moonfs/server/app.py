@@ -30,6 +30,7 @@ from moonfs.server.behaviour import Behaviour
 from moonfs.server.delivery import Content, deliver
 from moonfs.server.directory import is_full
 from moonfs.server.edge import Edge, answer, refused
+from moonfs.server.latency import Latency
 from moonfs.server.media import is_image, is_video, media_type
 from moonfs.server.staged import Extracted, Staged, remove
 from moonfs.server.store import Store
@@ -107,8 +108,12 @@ def make_app(accounts: Accounts, extractor: Extractor, behaviour: Behaviour) -> 
     }
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    throttled = behaviour.rate_limit or behaviour.max_concurrency
-    return Edge(Throttle(app, behaviour) if throttled else app, accounts)
+    inner: ASGIApp = app
+    if behaviour.rate_limit or behaviour.max_concurrency:
+        inner = Throttle(inner, behaviour)
+    if behaviour.latency or behaviour.upload_latency:
+        inner = Latency(inner, behaviour.latency / 1000, behaviour.upload_latency / 1000)
+    return Edge(inner, accounts)
 
 
 class _Health:

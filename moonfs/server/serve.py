@@ -32,7 +32,6 @@ from moonfs.server.app import make_app
 from moonfs.server.behaviour import Behaviour
 from moonfs.server.directory import DataDirectory
 from moonfs.server.extraction.extractor import Extraction, NoExtraction
-from moonfs.server.latency import Latency
 from moonfs.server.protocol import Protocol
 
 #: How long requests under way may take to end when the server stops, in seconds.
@@ -102,9 +101,7 @@ def run(
             clients = directory.join(CLIENTS) if exit_with_clients else None
 
             def make(extractor: Extraction | NoExtraction) -> ASGIApp:
-                app = around(make_app(opened, extractor, behaviour))
-                near = not behaviour.latency and not behaviour.upload_latency
-                return app if near else Latency(app, behaviour.latency / 1000, behaviour.upload_latency / 1000)
+                return around(make_app(opened, extractor, behaviour))
 
             asyncio.run(_serve(make, partial(make_extractor, directory.workers), sockets, ready, clients))
     finally:
