@@ -252,12 +252,13 @@ def test_all_switches_of_the_server_as_a_child(tmp_path):
     assert (answer.json()["id"][:5], answer.json()["status"]) == ("file_", "ready")
 
 
-def test_each_request_has_its_line_in_the_log(launch):
+def test_each_request_has_its_line_in_the_log(launch, until):
     """What was asked, without the id of anything, and how it ended."""
     server = launch()
     file_id = server.upload("secret-name.txt", b"text").json()["id"]
     answers = [server.client.get(f"/files/{file_id}"), server.client.delete("/files/nothing"), server.client.get("/no")]
     answers.append(server.client.get("/files", headers={"Authorization": "Bearer sk-wrong"}))
+    until(lambda: server.log().count("moonfs.server.access") == 5, "the last line, written after its answer, is there")
     lines = [line for line in server.log().splitlines() if "moonfs.server.access" in line]
     said = [re.sub(r"\d+\.\d ms", "N ms", line.split("access:")[1]).split() for line in lines[-4:]]
     assert [(*words[:3], words[-1]) for words in said] == [
