@@ -1,11 +1,13 @@
 """Presentations (.pptx): slide by slide the text of all shapes, tables row by row, charts, diagrams, then the notes.
 
+`write_slide` is shared with `slides97`.
+
 **Threading:** one document at a time, in a worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from pptx import Presentation
@@ -27,15 +29,20 @@ def read(archive: Archive, document: Document, output: Output) -> None:
             notes = slide.notes_slide.notes_text_frame
             if notes is not None and notes.text.strip():
                 lines.append(f"Notes: {_clean(notes.text)}")
-        if any(line.strip() for line in lines):
-            output.line(f"## Slide {number}")
-            for line in lines:
-                output.line(line)
-            output.add("\n")
-        if number >= MAX_SLIDES:
-            output.cut(f"only the first {MAX_SLIDES:,} slides are kept")
-        if document.is_late():
-            output.cut("reading it took too long")
+        write_slide(number, lines, document, output)
+
+
+def write_slide(number: int, lines: Sequence[str], document: Document, output: Output) -> None:
+    """Write one slide, with its number before it unless it is empty. Raises Full when they are too many, or too late."""
+    if any(line.strip() for line in lines):
+        output.line(f"## Slide {number}")
+        for line in lines:
+            output.line(line)
+        output.add("\n")
+    if number >= MAX_SLIDES:
+        output.cut(f"only the first {MAX_SLIDES:,} slides are kept")
+    if document.is_late():
+        output.cut("reading it took too long")
 
 
 def _lines(shapes: Iterable[Any]) -> Iterator[str]:

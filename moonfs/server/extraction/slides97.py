@@ -16,8 +16,8 @@ from typing import Final
 
 from moonfs.server.extraction.compound import Compound
 from moonfs.server.extraction.document import Document, NoText, Output, Why
+from moonfs.server.extraction.slides import write_slide
 
-MAX_SLIDES: Final = 5000
 #: Saves of one file, and containers within one another: more is no real presentation.
 MAX_EDITS: Final = 10_000
 MAX_DEPTH: Final = 64
@@ -45,16 +45,7 @@ def read(compound: Compound, document: Document, output: Output) -> None:
     """Read a presentation. Raises NoText for one under a password."""
     file = _File(compound)
     for number, slide in enumerate(file.slides(), 1):
-        lines = list(file.lines(slide))
-        if any(line.strip() for line in lines):
-            output.line(f"## Slide {number}")
-            for line in lines:
-                output.line(line)
-            output.add("\n")
-        if number >= MAX_SLIDES:
-            output.cut(f"only the first {MAX_SLIDES:,} slides are kept")
-        if document.is_late():
-            output.cut("reading it took too long")
+        write_slide(number, list(file.lines(slide)), document, output)
 
 
 @dataclass(frozen=True, slots=True)
