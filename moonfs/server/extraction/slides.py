@@ -33,7 +33,7 @@ def read(archive: Archive, document: Document, output: Output) -> None:
 
 
 def write_slide(number: int, lines: Sequence[str], document: Document, output: Output) -> None:
-    """Write one slide, with its number before it unless it is empty. Raises Full when they are too many, or too late."""
+    """Write one slide, with its number before it unless it is empty. Raises Full when it is too much or too late."""
     if any(line.strip() for line in lines):
         output.line(f"## Slide {number}")
         for line in lines:
