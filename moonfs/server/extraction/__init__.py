@@ -12,6 +12,7 @@
     compound: word97 sheets97 slides97 OLE files, Office before that
     illustrations                      of Office files: charts, diagrams, comments, pictures of text
     mobi palm                          Kindle books, and how they are packed
+    tags                               of html, and of the pages in books: tags and text, one after the other
     drawing · ocr              an svg into a picture  ·  pictures into text, by one warm engine
     layout · textlayer         lines into reading order  ·  is the text layer of a page real, can it be mended
     document                   what readers are given and write to; how they say that there is nothing to read

@@ -67,6 +67,11 @@ class Archive(zipfile.ZipFile):
             for prefix, module in _BY_PREFIX.items():
                 if name.startswith(prefix):
                     return module
+        # A book whose folder was packed with it, or that says what it is in other ways only.
+        if self.has("mimetype") and b"epub" in self.read("mimetype"):
+            return "epub"
+        if any(name.endswith(("/META-INF/container.xml", ".opf")) for name in self.namelist()):
+            return "epub"
         raise NoText(Why.UNSUPPORTED)
 
     def has(self, name: str) -> bool:

@@ -8,7 +8,7 @@ Shared by `word`, `sheets` and `slides`; the parts of a package, by the kind of 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from lxml import etree
@@ -43,9 +43,19 @@ def related_lines(archive: Archive, part: str) -> Iterator[str]:
             yield from related_lines(archive, target)
 
 
-def recognise_pictures(archive: Archive, document: Document, output: Output) -> None:
-    """Write the text in the pictures of a document that has no other. Raises NeedsOcr in a light worker."""
-    names = [name for name in archive.namelist() if name.startswith(_MEDIA) and name.lower().endswith(_PICTURES)]
+def recognise_pictures(
+    archive: Archive, document: Document, output: Output, names: Sequence[str] | None = None
+) -> None:
+    """Write the text in the pictures of a document that has no other. Raises NeedsOcr in a light worker.
+
+    Args:
+        archive: the document.
+        document: the same.
+        output: takes the text.
+        names: the pictures in order; by default all those of an Office file.
+    """
+    if names is None:
+        names = [name for name in archive.namelist() if name.startswith(_MEDIA) and name.lower().endswith(_PICTURES)]
     if names and document.recognise is None:
         raise NeedsOcr
     for number, name in enumerate(names):
