@@ -75,6 +75,8 @@ def media_type(head: bytes) -> str:
         return {b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}.get(head[8:12], UNKNOWN)
     if head[60:68] in (b"BOOKMOBI", b"TEXtREAd"):  # type and creator of a Palm database
         return MOBI
+    if head.startswith((b"TPZ", b"CONT", b"\xeaDRMION")) and b"\0" in head:  # the Kindle's own: Topaz, KFX
+        return MOBI
     if head[4:8] == b"ftyp":
         brand = head[8:12]
         if brand in (b"mif1", b"msf1") and b"avif" in head[16:64]:

@@ -11,7 +11,7 @@
     archive: word sheets slides epub   zip files, Office 2007 and later, and books
     compound: word97 sheets97 slides97 OLE files, Office before that
     illustrations                      of Office files: charts, diagrams, comments, pictures of text
-    mobi palm                          Kindle books, and how they are packed
+    mobi kf8 palm                      Kindle books, the pages of newer ones, and how they are packed
     tags                               of html, and of the pages in books: tags and text, one after the other
     drawing · ocr              an svg into a picture  ·  pictures into text, by one warm engine
     layout · textlayer         lines into reading order  ·  is the text layer of a page real, can it be mended

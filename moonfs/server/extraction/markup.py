@@ -51,7 +51,7 @@ _HIDING_STYLE: Final = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s
 _FILE_NAME: Final = re.compile(r"\S+\.(?:png|jpe?g|gif|svg|webp|bmp)", re.IGNORECASE)
 
 #: Tables within tables beyond which they are blocks; columns and rows that one cell may span.
-_MAX_TABLES: Final = 20
+_MAX_TABLES: Final = 10
 _MAX_SPAN: Final = 200
 #: Columns of a row beyond which spans count no more.
 _MAX_COLUMNS: Final = 1000
@@ -66,9 +66,10 @@ _BREAK: Final = "\1"  # white space with the end of a line in it
 _BLANK: Final = "\2"  # a blank line of preformatted text
 _SHOWN: Final = "\3"  # before what stands in the place of a picture
 _MARKS: Final = str.maketrans(dict.fromkeys((_KEPT, _BREAK, _BLANK, _SHOWN)))
-_SPACES: Final = re.compile(r"[ \t\n\r\f\v]+")
+#: White space that is not one space already.
+_SPACES: Final = re.compile(r"[\t\n\r\f\v][ \t\n\r\f\v]*| [ \t\n\r\f\v]+")
 _INVISIBLE: Final = str.maketrans(dict.fromkeys("\u00ad\u200b\u2060\ufeff"))
-_RUNS: Final = re.compile(f"[ {_BREAK}]+")
+_RUNS: Final = re.compile(f"[ {_BREAK}]{{2,}}")
 _WIDE: Final = r"[\u2e80-\u312f\u3190-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\U00020000-\U0003ffff]"
 _WITHIN_CHINESE: Final = re.compile(f"(?<={_WIDE}){_BREAK}(?={_WIDE})")
 _BLANK_LINES: Final = re.compile(rf"(?<=\n)[{_KEPT}\t]*(?=\n)")
@@ -206,7 +207,7 @@ class _Page:
         """Take a text."""
         if self._hidden:
             return
-        text = text.translate(_INVISIBLE)
+        text = text[: MAX_CHARACTERS + 1].translate(_INVISIBLE)
         self.characters += len(text)
         if self._above is not None:
             self._above.append(_SPACES.sub(" ", text))
@@ -411,7 +412,7 @@ class _Page:
         lines = [line for line in lines if line.strip(_KEPT + _EDGES + "\t\xa0")]
         # A caption below a picture often says what the picture says in its place: once is enough.
         following = [*lines[1:], ""]
-        return [one.replace(_SHOWN, "") for one, next_ in zip(lines, following, strict=True) if one != _SHOWN + next_]
+        return [one.replace(_SHOWN, "") for one, next_ in zip(lines, following, strict=False) if one != _SHOWN + next_]
 
 
 def _collapsed(spaces: re.Match[str]) -> str:

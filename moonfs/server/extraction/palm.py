@@ -43,8 +43,10 @@ def unpack_palmdoc(packed: bytes) -> bytes:
             distance, length = pair >> 3, (pair & 7) + 3
             start = len(text) - distance
             if distance and start >= 0:
-                for index in range(start, start + length):  # it may reach into what it makes
-                    text.append(text[index])
+                if distance >= length:
+                    text += text[start : start + length]
+                else:  # it reaches into what it makes
+                    text += (text[start:] * length)[:length]
                 if len(text) > MAX_RECORD_BYTES:
                     raise NoText(Why.TOO_LARGE)
     return bytes(text)
@@ -99,9 +101,9 @@ class Huffman:
         if depth > MAX_DEPTH:
             raise NoText
         text = bytearray()
-        bits, left = int.from_bytes(packed + bytes(4), "big"), len(packed) * 8
-        while left > 0:
-            code = (bits >> left) & _MASK
+        padded, at, end = packed + bytes(8), 0, len(packed) * 8
+        while at < end:
+            code = int.from_bytes(padded[at >> 3 : (at >> 3) + 5], "big") >> (8 - (at & 7)) & _MASK
             entry = self._short[code >> 24]
             length = entry & 0x1F
             if not length:
@@ -112,8 +114,8 @@ class Huffman:
                 while length < 32 and code < self._least[length]:
                     length += 1
                 most = self._most[length]
-            left -= length
-            if left < 0:
+            at += length
+            if at > end:
                 break
             text += self._phrase((most - code) >> (32 - length), depth)
             if len(text) > MAX_RECORD_BYTES:

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from html import unescape
-from typing import Final
+from typing import Final, NamedTuple
 
 #: Elements whose content is no markup, and whether references in it count.
 _RAW: Final = {
@@ -34,8 +33,7 @@ _HUGE: Final = re.compile(r"&#[xX]?[0-9a-fA-F]{9,};?")
 _MAX_SUBSET: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(NamedTuple):
     """One tag.
 
     Attributes:
