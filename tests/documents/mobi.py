@@ -98,10 +98,97 @@ def book(
     encryption: int = 0,
     styles: str = "",
     circle: bool = False,
+    properties: dict[int, bytes] | None = None,
 ) -> bytes:
     """Return a book; `flags` are those of entries behind each text record, `styles` what follows the text of a KF8."""
+    return database(
+        records(
+            html,
+            title=title,
+            compression=compression,
+            encoding=encoding,
+            version=version,
+            flags=flags,
+            encryption=encryption,
+            flows=[styles] if styles else [],
+            circle=circle,
+            properties=properties or {},
+        )
+    )
+
+
+def combined(old: list[bytes], new: list[bytes], boundary: int | None = None) -> bytes:
+    """Return a book of two halves; the records of the old one say where the new one begins (or `boundary`)."""
+    start = len(old) + 1
+    wanted = struct.pack(">I", start if boundary is None else boundary)
+    head = old[0].replace(struct.pack(">III", 121, 12, 0), struct.pack(">II", 121, 12) + wanted)
+    return database([head, *old[1:], b"BOUNDARY", *new])
+
+
+def index(entries: list[tuple[bytes, bytes]], layout: bytes) -> list[bytes]:
+    """Return the records of an index of (name, control byte and values); `layout` is that of its tags."""
+    tags = b"TAGX" + struct.pack(">II", 12 + len(layout), 1) + layout
+    head = (b"INDX" + struct.pack(">I", 192)).ljust(24, b"\0") + struct.pack(">I", 1)
+    body, bounds = b"", b""
+    for name, values in entries:
+        bounds += struct.pack(">H", 192 + len(body))
+        body += bytes((len(name),)) + name + values
+    data = (b"INDX" + struct.pack(">I", 192)).ljust(20, b"\0") + struct.pack(">II", 192 + len(body), len(entries))
+    return [head.ljust(192, b"\0") + tags, data.ljust(192, b"\0") + body + b"IDXT" + bounds]
+
+
+def number(value: int) -> bytes:
+    """Return a number in groups of 7 bits, the last one marked."""
+    groups = [value & 0x7F | 0x80]
+    while value := value >> 7:
+        groups.append(value & 0x7F)
+    return bytes(reversed(groups))
+
+
+Page = tuple[str, list[tuple[int, str]]]
+
+
+def kf8(pages: list[Page], flows: list[str], title: str = "The Book 书", skip: int = 0) -> list[bytes]:
+    """Return the records of a KF8 book of (skeleton, [(where, what)]): `where` counts from the start of the page.
+
+    `skip` puts the fragments where they are not, as in a book that lies.
+    """
+    text, skeletons, fragments = b"", [], []
+    for number_of_page, (skeleton, parts) in enumerate(pages):
+        raw = skeleton.encode()
+        place = number(len(text)) + number(len(raw))
+        name = b"SKEL%010d" % number_of_page
+        skeletons.append((name, b"\x0a" + number(len(parts)) * 2 + place * 2))
+        start = len(text)
+        text += raw
+        for where, what in parts:
+            piece = what.encode()
+            values = number(0) + number(number_of_page) + number(len(fragments)) + number(0) + number(len(piece))
+            fragments.append((b"%010d" % (start + where + skip), b"\x0f" + values))
+            text += piece
+    of_skeletons = index(skeletons, bytes((1, 1, 3, 0, 6, 2, 12, 0, 0, 0, 0, 1)))
+    of_fragments = index(fragments, bytes((2, 1, 1, 0, 3, 1, 2, 0, 4, 1, 4, 0, 6, 2, 8, 0, 0, 0, 0, 1)))
+    return records(text.decode(), title=title, version=8, flows=flows, indices=(of_fragments, of_skeletons))
+
+
+def records(
+    html: str,
+    *,
+    title: str = "The Book 书",
+    compression: int = PALMDOC,
+    encoding: str = "utf-8",
+    version: int = 6,
+    flags: int = 0,
+    encryption: int = 0,
+    flows: list[str] | None = None,
+    circle: bool = False,
+    properties: dict[int, bytes] | None = None,
+    indices: tuple[list[bytes], list[bytes]] | None = None,
+) -> list[bytes]:
+    """Return the records of a book, or of half of one."""
     raw = html.encode(encoding)
-    flow = raw + styles.encode()
+    parts = [raw, *(flow.encode() for flow in flows or [])]
+    flow = b"".join(parts)
     texts = [flow[at : at + RECORD] for at in range(0, len(flow), RECORD)]
     extra: list[bytes] = []
     if compression == HUFFMAN:
@@ -119,20 +206,32 @@ def book(
     packed = [record + trailer for record in packed]
     first_extra = 1 + len(packed)
     name = title.encode(encoding, "replace")
+    exth = b""
+    for kind, value in (properties or {}).items():
+        exth += struct.pack(">II", kind, 8 + len(value)) + value
+    exth = b"EXTH" + struct.pack(">II", 12 + len(exth), len(properties or {})) + exth if properties else b""
     header = bytearray(264 + 4)
     struct.pack_into(">HHIHHH", header, 0, compression, 0, len(flow), len(packed), RECORD, encryption)
     header[16:20] = b"MOBI"
     codes = {"utf-8": 65001, "cp1252": 1252}
-    struct.pack_into(">III", header, 20, 248, 2, codes[encoding])
+    struct.pack_into(">III", header, 20, len(header) - 16, 2, codes[encoding])
     struct.pack_into(">I", header, 36, version)
-    struct.pack_into(">II", header, 84, len(header), len(name))
+    struct.pack_into(">II", header, 84, len(header) + len(exth), len(name))
     struct.pack_into(">II", header, 0x70, first_extra, len(extra))
+    header[0x83] = 0x40 if exth else 0
     struct.pack_into(">H", header, 0xF2, flags)
-    if styles:
-        struct.pack_into(">II", header, 0xC0, first_extra + len(extra), 2)
-        bounds = struct.pack(">IIII", 0, len(raw), len(raw), len(flow))
-        extra.append(b"FDST" + struct.pack(">II", 12, 2) + bounds)
-    return database([bytes(header) + name, *packed, *extra])
+    struct.pack_into(">II", header, 0xF8, 0xFFFFFFFF, 0xFFFFFFFF)
+    if version == 8:
+        struct.pack_into(">II", header, 0xC0, first_extra + len(extra), len(parts))
+        bounds, at = b"", 0
+        for part in parts:
+            bounds += struct.pack(">II", at, at + len(part))
+            at += len(part)
+        extra.append(b"FDST" + struct.pack(">II", 12, len(parts)) + bounds)
+    for place, index_records in zip((0xF8, 0xFC), indices or (), strict=False):
+        struct.pack_into(">I", header, place, first_extra + len(extra))
+        extra += index_records
+    return [bytes(header) + exth + name, *packed, *extra]
 
 
 def palmdoc(text: bytes) -> bytes:

@@ -192,39 +192,6 @@ def test_pptx_keeps_tables_and_notes(server):
     assert body["file_type"] == "application/zip"
 
 
-def book(encryption: str = "") -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as target:
-        target.writestr("mimetype", "application/epub+zip")
-        target.writestr(
-            "META-INF/container.xml",
-            '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
-            '<rootfile full-path="OEBPS/book.opf"/></rootfiles></container>',
-        )
-        if encryption:
-            target.writestr(
-                "META-INF/encryption.xml",
-                '<encryption xmlns:enc="http://www.w3.org/2001/04/xmlenc#">'
-                f'<enc:CipherReference URI="{encryption}"/></encryption>',
-            )
-        target.writestr(
-            "OEBPS/book.opf",
-            '<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">'
-            '<dc:title>The Book 书</dc:title></metadata><manifest><item id="a" href="one%20a.xhtml"/>'
-            '<item id="b" href="text/two.xhtml"/></manifest><spine><itemref idref="b"/><itemref idref="a"/></spine>'
-            "</package>",
-        )
-        target.writestr("OEBPS/one a.xhtml", f"<html><body><p>{CHINESE}</p></body></html>")
-        target.writestr("OEBPS/text/two.xhtml", f"<?xml version='1.0'?><html><body><p>{ENGLISH}</p></body></html>")
-    return stream.getvalue()
-
-
-def test_epub_follows_its_spine(server):
-    text = server.text("a.epub", book())
-    assert [line for line in text.split("\n") if line] == ["The Book 书", ENGLISH, CHINESE]
-    assert CHINESE in server.text("b.epub", book("OEBPS/font.otf"))
-
-
 def test_bytes_go_before_names(server):
     assert "Welcome" in server.text("really-a.docx", (SAMPLES / "welcome.pdf").read_bytes())
     assert ENGLISH in server.text("really-a.pdf", word_document())

@@ -51,8 +51,11 @@ def read(document: Document, output: Output) -> None:
     if not book.is_mobi:
         output.add(decode(text.replace(b"\0", b"")))
     else:
+        words = visible_text(text.decode(book.encoding, "replace"), title=False, is_late=document.is_late)
+        if not words:  # of a book that is cut off the title is no text
+            raise NoText(Why.EMPTY)
         output.line(book.title)
-        output.add(visible_text(text.decode(book.encoding, "replace"), title=False, is_late=document.is_late) + "\n")
+        output.add(words + "\n")
     if document.is_late():
         output.cut("reading it took too long")
 
@@ -60,11 +63,11 @@ def read(document: Document, output: Output) -> None:
 def _better_half(database: _Database, book: _Book, document: Document) -> bytes:
     """Return the text of the half that is KF8, or none; DRM is the same for both."""
     start = book.numbers.get(_BOUNDARY, _NONE)
-    if start in (0, _NONE):
+    if database.record(start)[16:20] != b"MOBI":  # also of the many books that have one half only
         return b""
     try:
         half = _Book(database, start)
-        text = half.text(document) if half.is_mobi and half.version == _KF8 else b""
+        text = half.text(document) if half.version == _KF8 else b""
     except NoText as error:
         if error.why == Why.DRM:
             raise
