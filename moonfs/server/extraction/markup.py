@@ -27,12 +27,12 @@ _UNSEEN: Final = frozenset(
 _BLOCKS: Final = frozenset(
     "address article aside blockquote body br caption center dd details dialog dir div dl dt fieldset figcaption figure"
     " footer form frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html legend li listing main menu mtr nav noframes ol"
-    " optgroup option p pagebreak plaintext pre search section summary table tbody text textarea tfoot thead title tr"
-    " ul xmp".split()
+    " optgroup option p pagebreak plaintext pre search section select summary table tbody text textarea tfoot"
+    " thead title tr ul xmp".split()
 )
 _PREFORMATTED: Final = frozenset(("pre", "textarea", "listing", "xmp", "plaintext"))
 #: Stand in a line as a word does.
-_WORDS: Final = frozenset(("button", "select", "input", "img", "mtd"))
+_WORDS: Final = frozenset(("button", "input", "img", "mtd"))
 _VOID: Final = frozenset("area base br col embed hr img input link meta param source track wbr".split())
 _HEADINGS: Final = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 #: Elements that end where one of these begins, since people leave out their end.

@@ -81,6 +81,7 @@ class _Database:
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
+        self.size = len(raw)
         self.name = raw[:32].partition(b"\0")[0]
         (count,) = struct.unpack_from(">H", raw, 76) if len(raw) >= 78 else (0,)
         table = raw[78 : 78 + count * 8]
@@ -143,8 +144,13 @@ class _Book:
         return with_drawings(flows[0], flows[1:])
 
     def _pieces(self) -> Iterator[bytes]:
+        left = self._database.size
         for number in range(1, self._records + 1):
-            record = _without_trailers(self._record(number), self._flags)
+            record = self._record(number)
+            left -= len(record)
+            if left < 0:  # records that lie on one another
+                raise NoText
+            record = _without_trailers(record, self._flags)
             if len(record) > MAX_RECORD_BYTES:
                 raise NoText(Why.TOO_LARGE)
             if self._compression == _PALMDOC:
