@@ -134,10 +134,15 @@ def test_encodings_that_are_declared(server, encoding, how):
     assert server.text("a.html", DECLARED[how].format(encoding, text).encode(encoding)) == text
 
 
-@pytest.mark.parametrize("encoding", ["gbk", "big5", "shift_jis", "utf-8"])
+@pytest.mark.parametrize("encoding", ["gbk", "big5", "shift_jis", "iso-2022-jp", "utf-8", "utf-16"])
 def test_encodings_that_are_not_declared(server, encoding):
-    page = "".join(f"<p>{ENCODINGS[encoding]}</p>\n" for _ in range(20))
-    assert server.text("a.html", f"<html><body>{page}".encode(encoding)) == "\n".join([ENCODINGS[encoding]] * 20)
+    text = ENCODINGS.get(encoding, CHINESE)
+    page = "".join(f"<p>{text}</p>\n" for _ in range(20))
+    assert server.text("a.html", f"<html><body>{page}".encode(encoding)) == "\n".join([text] * 20)
+
+
+def test_a_stray_nul_is_left_out(server):
+    assert server.text("a.html", f"<html><body><p>{CHINESE[:3]}\0{CHINESE[3:]}{'<p></p>' * 20}".encode()) == CHINESE
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,8 @@ _ENCODINGS: Final = {
 }
 #: Of the characters that are not ASCII, how many may be broken in an encoding that is the right one.
 _BROKEN: Final = 0.02
+#: Of the bytes, how many may be zero without a reason; browsers leave them out.
+_STRAY: Final = 0.01
 #: So many characters that are not ASCII are UTF-8 by no accident; one is enough if else each byte were a character.
 _SURELY: Final = 8
 _MULTIBYTE: Final = frozenset(("gb18030", "big5hkscs", "cp932", "euc-jp", "cp949", "hz", "iso-2022-jp"))
@@ -143,8 +145,10 @@ def decode_page(raw: bytes) -> str:
         return decode(raw)
     declared = _CHARSET.search(_COMMENT.sub(b"", raw[:8192]))
     name = _ENCODINGS.get(declared[1].decode("ascii", "replace").lower()) if declared else None
-    if name is None and b"\0" in raw:  # UTF-16 without a mark
+    if name is None and raw.count(b"\0") > _STRAY * len(raw):  # UTF-16 without a mark, if anything
         return decode(raw)
+    if b"\x1b$" in raw and raw.isascii():  # how ISO 2022 goes over to its characters, which pages of old do not declare
+        name = name or "iso-2022-jp"
     text = raw.decode("utf-8", "replace")
     broken = text.count("\ufffd")
     others = _above_ascii(text)
@@ -153,7 +157,7 @@ def decode_page(raw: bytes) -> str:
         other = raw.decode(name, "replace")
         if other.count("\ufffd") <= _BROKEN * _above_ascii(other):
             return other
-    return text if broken <= _BROKEN * others else decode(raw)
+    return text if broken <= _BROKEN * others else decode(raw.replace(b"\0", b""))
 
 
 def _above_ascii(text: str) -> int:

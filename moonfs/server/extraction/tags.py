@@ -110,10 +110,8 @@ class Tags:
         start = self._at
         while (end := _END_OF_TAG.search(self._page, self._at)) is not None and end[1]:
             self._at = end.end()
-            closing = -1 if end[1] in self._gone else self._page.find(end[1], self._at)
-            if closing < 0:  # a quote that is never closed ends with its tag
-                self._gone.add(end[1])
-            else:
+            closing = self._page.find(end[1], self._at)
+            if closing >= 0:  # else, as happens once in a page at most, the value ends with its tag
                 self._at = closing + 1
         if end is None:
             self._at = len(self._page)
