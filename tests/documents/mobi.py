@@ -234,8 +234,8 @@ def records(
     return [bytes(header) + exth + name, *packed, *extra]
 
 
-def palmdoc(text: bytes) -> bytes:
-    """Return a text as Palm pilots had them, of which books descend."""
+def palmdoc(text: bytes, position: int = 0) -> bytes:
+    """Return a text as Palm pilots had them, of which books descend, read as far as `position`."""
     texts = [text[at : at + RECORD] for at in range(0, len(text), RECORD)]
-    head = struct.pack(">HHIHHHH", PALMDOC, 0, len(text), len(texts), RECORD, 0, 0)
+    head = struct.pack(">HHIHHI", PALMDOC, 0, len(text), len(texts), RECORD, position)
     return database([head, *map(pack_palmdoc, texts)], b"TEXtREAd")

@@ -57,9 +57,10 @@ def test_western_books(server):
     assert text.strip().split("\n") == ["Été", "Les élèves “français”"]
 
 
-def test_texts_of_palm_pilots(server):
+@pytest.mark.parametrize("position", [0, 70_000])
+def test_texts_of_palm_pilots(server, position):
     text = f"{ENGLISH}\n{CHINESE}\n" * 300
-    assert server.text("a.mobi", palmdoc(text.encode("gbk"))) == text
+    assert server.text("a.mobi", palmdoc(text.encode("gbk"), position)) == text
 
 
 @pytest.mark.parametrize("encryption", [1, 2])
@@ -320,6 +321,13 @@ def test_a_chapter_that_is_damaged_takes_no_other_with_it(server):
     text = server.text("a.epub", bytes(content))
     assert lines(text)[:3] == ["The Book 书", ENGLISH, CHINESE]
     assert text.endswith("[The text is cut here: 1 of its chapters are damaged.]")
+
+
+def test_a_package_that_is_damaged_leaves_the_chapters(server):
+    content = bytearray(epub.book({"1.xhtml": epub.page(ONE), "2.xhtml": epub.page(TWO)}))
+    at = content.find(b"OEBPS/book.opf") + len("OEBPS/book.opf")
+    content[at] ^= 0xFF
+    assert lines(server.text("a.epub", bytes(content))) == [ENGLISH, CHINESE]
 
 
 @pytest.mark.parametrize("alternative", ["", "page 1"])

@@ -51,6 +51,8 @@ def read(archive: Archive, document: Document, output: Output) -> None:
     chapters = list(dict.fromkeys(_chapters(members, package)))
     if _is_encrypted(members, chapters):
         raise NoText(Why.DRM)
+    if not chapters:
+        raise NoText
     for title in dict.fromkeys(package.titles):
         output.line(title)
     written = _read_chapters(members, chapters, document, output)
@@ -171,17 +173,23 @@ class _Package:
 
 def _package(members: _Members) -> _Package:
     """Read the package of the first rendition that is there; of several each is the whole book."""
-    container = members.tags(members.find_exactly("META-INF/container.xml"))
-    roots = [piece.attributes() for piece in container if _is(piece, "rootfile")]
+    roots: list[dict[str, str]] = []
+    with contextlib.suppress(*_DAMAGED):
+        container = members.tags(members.find_exactly("META-INF/container.xml"))
+        roots += [piece.attributes() for piece in container if _is(piece, "rootfile")]
     roots.sort(key=lambda root: root.get("media-type", _PACKAGE_TYPE) != _PACKAGE_TYPE)
     paths = [members.find(root.get("full-path", "")) for root in roots]
     paths += sorted(name for name in members.names if name.lower().endswith(".opf"))
     path = next((path for path in paths if path and not path.lower().endswith(".pdf")), None)
-    if path is None:
-        raise NoText
-    package = _Package(posixpath.dirname(path))
+    package = _Package(posixpath.dirname(path or ""))
+    with contextlib.suppress(*_DAMAGED):  # what is known by then is enough for many books
+        _read_package(members.tags(path), package)
+    return package
+
+
+def _read_package(pieces: Iterator[Tag | str], package: _Package) -> None:
     is_title = False
-    for piece in members.tags(path):
+    for piece in pieces:
         if isinstance(piece, str):
             if is_title and piece.strip():
                 package.titles.append(" ".join(piece.split()))
@@ -203,7 +211,6 @@ def _package(members: _Members) -> _Package:
             package.spine.append((reference.get("idref", ""), reference.get("linear", "").lower() != "no"))
         elif _is(piece, "spine"):
             package.toc = piece.attributes().get("toc", "")
-    return package
 
 
 def _is(piece: Tag | str, name: str) -> TypeGuard[Tag]:

@@ -47,7 +47,7 @@ def pages(text: bytes, record: Record, skeletons: int, fragments: int) -> bytes:
         page = bytearray(text[start : start + place[1]])
         end = start + place[1]
         for _, (name, of_fragment) in zip(range(count[0]), rest, strict=False):
-            length = of_fragment.get(_PLACE, (0, 0))[-1]
+            length = [0, *of_fragment.get(_PLACE, ())][-1]
             at = int(name) - start if name.isdigit() and len(name) <= 10 else -1
             moved += len(page)
             if not 0 <= at <= len(page) or end + length > len(text) or moved > _MAX_MOVED:
@@ -78,7 +78,8 @@ def _entries(record: Record, first: int) -> Iterator[tuple[bytes, dict[int, tupl
     if head[start : start + 4] != b"TAGX" or len(head) < start + 12:
         return
     length, controls = struct.unpack_from(">II", head, start + 4)
-    layout = list(struct.iter_unpack("4B", head[start + 12 : start + 12 + max(0, length - 12) // 4 * 4][:400]))
+    written = head[start + 12 : start + length][:400]
+    layout = list(struct.iter_unpack("4B", written[: len(written) & ~3]))
     left = MAX_ENTRIES
     for number in range(first + 1, first + 1 + min(records, _MAX_RECORDS)):
         body = record(number)

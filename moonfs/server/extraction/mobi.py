@@ -111,9 +111,9 @@ class _Book:
         if len(head) < 16:
             raise NoText
         self._compression, _, _, self._records, _, encryption = struct.unpack_from(">HHIHHH", head)
-        if encryption:
-            raise NoText(Why.DRM)
         self.is_mobi = head[16:20] == b"MOBI"
+        if encryption and self.is_mobi:  # of a text, it is half of the number of the character that was read last
+            raise NoText(Why.DRM)
         self.encoding, self.title, self.version = "cp1252", "", 0
         #: Properties that are numbers.
         self.numbers: dict[int, int] = {}
