@@ -57,6 +57,13 @@ def test_western_books(server):
     assert text.strip().split("\n") == ["Été", "Les élèves “français”"]
 
 
+def test_books_that_are_wrongly_called_western(server):
+    content = bytearray(book(f"<p>{ENGLISH}</p><p>{CHINESE}</p>", title="Title"))
+    at = content.index(struct.pack(">I", 65001), 78)
+    content[at : at + 4] = struct.pack(">I", 1252)
+    assert lines(server.text("a.mobi", bytes(content))) == ["Title", ENGLISH, CHINESE]
+
+
 @pytest.mark.parametrize("position", [0, 70_000])
 def test_texts_of_palm_pilots(server, position):
     text = f"{ENGLISH}\n{CHINESE}\n" * 300

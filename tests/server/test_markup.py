@@ -36,6 +36,10 @@ PAGES = {
         "<p>敏捷的\n   棕色<b>狐\n狸</b>跳了\nfox\njumps</p>",
         ["敏捷的棕色狐狸跳了 fox jumps"],
     ),
+    "Chinese quotes over several lines": (
+        "<p>他说：\n“你好。”\n她说——\n好。\n“Yes”\nof course</p>",
+        ["他说：“你好。”她说——好。“Yes” of course"],
+    ),
     "indents": ("<p>　　缩进　的段落</p><p>&nbsp;</p>", ["缩进　的段落"]),
     "entities": (
         "&lt;b&gt; &eacute;&#x4e2d;&#25991; &copy &amp;amp; AT&T &#9999999999999;",

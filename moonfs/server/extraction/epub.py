@@ -255,8 +255,7 @@ def _in_contents(members: _Members, package: _Package) -> Iterator[str]:
     tables = [item for name, item in package.items.items() if name == package.toc or "ncx" in item.media_type]
     tables += [item for item in package.items.values() if item.is_nav]
     pages = {members.find(item.href, package.folder) for item in package.items.values() if _is_page(item)}
-    for table in tables:
-        path = members.find(table.href, package.folder)
+    for path in dict.fromkeys(members.find(table.href, package.folder) for table in tables):
         with contextlib.suppress(*_DAMAGED):  # the book can be read without
             for piece in members.tags(path):
                 if path is not None and (_is(piece, "content") or _is(piece, "a")):
@@ -333,6 +332,7 @@ def _is_encrypted(members: _Members, chapters: list[str]) -> bool:
     rights = members.find_exactly("META-INF/rights.xml")
     if rights and _ADOBE in members.read(rights):
         return True
+    text = set(chapters)
     algorithm = ""
     for piece in members.tags(members.find_exactly("META-INF/encryption.xml")):
         if _is(piece, "encrypteddata"):
@@ -340,7 +340,7 @@ def _is_encrypted(members: _Members, chapters: list[str]) -> bool:
         elif _is(piece, "encryptionmethod"):
             algorithm = algorithm or piece.attributes().get("algorithm", "").lower()
         elif _is(piece, "cipherreference"):
-            is_text = members.find(piece.attributes().get("uri", "")) in chapters
+            is_text = members.find(piece.attributes().get("uri", "")) in text
             if is_text and algorithm not in _OBFUSCATIONS:
                 return True
     return False

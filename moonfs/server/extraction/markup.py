@@ -70,8 +70,12 @@ _MARKS: Final = str.maketrans(dict.fromkeys((_KEPT, _BREAK, _BLANK, _SHOWN)))
 _SPACES: Final = re.compile(r"[\t\n\r\f\v][ \t\n\r\f\v]*| [ \t\n\r\f\v]+")
 _INVISIBLE: Final = str.maketrans(dict.fromkeys("\u00ad\u200b\u2060\ufeff"))
 _RUNS: Final = re.compile(f"[ {_BREAK}]{{2,}}")
-_WIDE: Final = r"[\u2e80-\u312f\u3190-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\U00020000-\U0003ffff]"
-_WITHIN_CHINESE: Final = re.compile(f"(?<={_WIDE}){_BREAK}(?={_WIDE})")
+_WIDE: Final = r"\u2e80-\u312f\u3190-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\U00020000-\U0003ffff"
+#: Marks that Chinese and Western text share, and so are wide beside what is.
+_SHARED: Final = "\u2014\u2018-\u201d\u2026"
+_WITHIN_CHINESE: Final = re.compile(
+    f"(?<=[{_WIDE}]){_BREAK}(?=[{_WIDE}{_SHARED}])|(?<=[{_SHARED}]){_BREAK}(?=[{_WIDE}])"
+)
 _BLANK_LINES: Final = re.compile(rf"(?<=\n)[{_KEPT}\t]*(?=\n)")
 _EDGES: Final = " \u3000"
 

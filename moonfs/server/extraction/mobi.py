@@ -51,13 +51,23 @@ def read(document: Document, output: Output) -> None:
     if not book.is_mobi:
         output.add(decode(text.replace(b"\0", b"")))
     else:
-        words = visible_text(text.decode(book.encoding, "replace"), title=False, is_late=document.is_late)
+        words = visible_text(_decoded(text, book.encoding), title=False, is_late=document.is_late)
         if not words:  # of a book that is cut off the title is no text
             raise NoText(Why.EMPTY)
         output.line(book.title)
         output.add(words + "\n")
     if document.is_late():
         output.cut("reading it took too long")
+
+
+def _decoded(text: bytes, encoding: str) -> str:
+    """Return a text decoded; what is UTF-8 by no accident is, though many programs call it Western."""
+    if encoding == "cp1252":
+        try:
+            return text.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+    return text.decode(encoding, "replace")
 
 
 def _better_half(database: _Database, book: _Book, document: Document) -> bytes:
