@@ -84,6 +84,11 @@ PAGES = {
         "<annotation>no</annotation></semantics></math><table><tr><td>",
         ["E=m"],
     ),
+    "fractions": (
+        "<math><mfrac><mrow><mn>1</mn><mo>+</mo><mi>x</mi></mrow><mfrac><mn>2</mn><mi>y</mi></mfrac></mfrac></math>"
+        "<math><mfrac><mn>3</mn><mspace/></math><p>a",
+        ["1+x/2/y3/", "a"],
+    ),
     "ruby": (
         "<p><ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字<rp>(</rp><rt>じ</rt><rp>)</rp></ruby>を<ruby>読<rt>よ</ruby>む<p>x",
         ["漢字を読む (かんじ よ)", "x"],

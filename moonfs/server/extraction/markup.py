@@ -200,6 +200,8 @@ class _Page:
         self._hidden: list[str] = []
         self._hidden_names: Counter[str] = Counter()
         self._has_title = has_title
+        #: Within a formula: the elements that are open, each with how many it holds so far.
+        self._formula: list[tuple[str, int]] = []
         #: What stands above a base that is being read; above one ruby, so far; above all of those in the line.
         self._above: list[str] | None = None
         self._reading = ""
@@ -232,6 +234,10 @@ class _Page:
         name = tag.name
         if tag.is_end:
             self._open[name] = max(0, self._open[name] - 1)
+            if self._formula and self._formula[-1][0] == name:
+                self._formula.pop()
+            if name == "math":
+                self._formula = []
             self._end(name)
             return
         if self._is_hidden(tag):
@@ -241,6 +247,8 @@ class _Page:
             if name in _BLOCKS:
                 self._break()
             return
+        if self._open["math"]:
+            self._begin_in_formula(tag)
         if not tag.is_empty and name not in _VOID:
             self._open[name] += 1
         self._begin(tag)
@@ -346,6 +354,16 @@ class _Page:
         if is_whole and self._reading:
             self._readings.append(self._reading)
             self._reading = ""
+
+    def _begin_in_formula(self, tag: Tag) -> None:
+        """Part what stands below from what stands above: a half is 1/2, not 12."""
+        if self._formula:
+            name, held = self._formula[-1]
+            self._formula[-1] = (name, held + 1)
+            if name == "mfrac" and held == 1:
+                self._pieces.append("/")
+        if not tag.is_empty:
+            self._formula.append((tag.name, 0))
 
     # ---- tables
 
