@@ -267,13 +267,15 @@ class LocalFile:
                 file.rest()  # type: ignore[union-attr]
 
     def materialise_alone(self) -> SpoolFile:
-        """Bring the bytes into a spool file of their own, which no upload reads and takes away; the lock must be held.
+        """Bring the bytes into a spool file of their own, which neither an upload nor the originals have a share in.
+
+        One that is shared goes with the next write (`_leave`), whatever the journal says of it; the lock must be held.
 
         Raises:
             BytesNotHere, OSError: as `write`.
         """
         spool = self.materialise()
-        return self._fork(spool) if spool is self.lent else spool
+        return self._fork(spool) if spool is self.lent or spool.shared else spool
 
     def _writable(self) -> SpoolFile:
         spool = self.materialise()

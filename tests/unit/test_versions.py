@@ -832,6 +832,23 @@ def test_a_file_that_gets_back_the_name_it_has_on_the_service_keeps_it(house: Ho
     assert house.account.shown() == {"a.txt": b"bytes"} and again.spooled() == 0
 
 
+@pytest.mark.parametrize("how", ["write", "empty"])
+def test_bytes_that_stay_here_outlast_the_next_write(house: House, how: str) -> None:
+    """W6: stored while somebody has it open, renamed so that it stays here, written to, killed: not a byte is lost."""
+    drive = house.start(write_back=True)
+    drive.write("a.txt", b"x" * 100_000)
+    reader = drive.fs.open("/a.txt", read=True, write=False).handle
+    at_rest(drive.uploader.workers)
+    drive.fs.rename("/a.txt", "/a.txt.tmp")
+    at_rest(drive.uploader.workers)
+    writer = drive.fs.open("/a.txt.tmp", read=False, write=True, truncate=how == "empty").handle
+    drive.fs.write(writer, b"y" * 10, 100_000 if how == "write" else 0)
+    again = house.next_run(write_back=True)
+    shown = again.read("a.txt.tmp")
+    assert shown == b"x" * 100_000 + b"y" * 10 if how == "write" else shown.strip(b"y") in (b"", b"x" * 100_000)
+    drive.fs.release(reader)
+
+
 def test_recovery_adopts_no_bytes_that_a_power_cut_has_damaged(house: House) -> None:
     """R5, tenet 3: an overwrite had arrived, its spool file was never synced: nothing else is shown as its bytes."""
     drive = house.build()
