@@ -359,6 +359,7 @@ def test_one_machine_is_cut_off(two: Two) -> None:
     """R6, R5, L4, E2: it lists and reads what it knows, and says that this is old; afterwards both agree again."""
     for name in ("deleted.txt", "overwritten.txt", "unread.txt"):
         (two.one / name).write_bytes(name.encode())
+        two.at_rest()  # one after the other: in the order of their ids nothing is to be read ahead either (R3)
     (two.other / "own.txt").write_bytes(b"own")
     two.at_rest()
     names = ("deleted.txt", "overwritten.txt", "own.txt", "unread.txt")
