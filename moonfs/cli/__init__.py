@@ -1,0 +1,69 @@
+"""The command line: the group of commands and exit codes. No policy; every error is one sentence on standard error.
+
+    mounting      mount, umount
+    drives        refresh, prefetch
+    showing       status, and its screen in `screen`
+    serving       serve
+    progress      bars of what takes long
+
+**Threading:** none; one command runs in the main thread.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+import moonfs
+from moonfs.cli.drives import prefetch, refresh
+from moonfs.cli.mounting import mount, umount
+from moonfs.cli.serving import serve
+from moonfs.cli.showing import status
+from moonfs.errors import UsageError
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(moonfs.__version__, prog_name="moonfs", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Mount a Moonshot (Kimi) Files account as a drive.
+
+    \b
+      moonfs mount ~/moon --local      a drive on this machine, offline, no account
+      moonfs mount ~/moon              the hosted service; needs MOONSHOT_API_KEY
+      cp paper.pdf ~/moon/             upload
+      cat ~/moon/paper.pdf.content     read the text the service extracted
+      moonfs prefetch ~/moon           fetch all texts at once
+      rm ~/moon/paper.pdf              delete
+      df -h ~/moon                     the quota
+      moonfs umount ~/moon             unmount
+    """
+
+
+for _command in (mount, umount, refresh, prefetch, status, serve):
+    cli.add_command(_command)
+
+
+def main() -> NoReturn:
+    """Run a command and exit: 0 when it did its work, 1 when it could not, 2 when it was called wrongly."""
+    try:
+        cli(standalone_mode=False)
+    except UsageError as error:
+        click.echo(f"moonfs: {error}", err=True)
+        sys.exit(1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
+    sys.exit(0)

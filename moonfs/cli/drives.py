@@ -1,0 +1,60 @@
+"""`moonfs refresh` and `moonfs prefetch`: what a mounted drive is asked to do.
+
+**Threading:** none; one command runs in the main thread.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from moonfs import mountpoints
+from moonfs.cli.progress import bar_of_texts, follow_prefetch
+from moonfs.errors import UsageError
+
+#: Files that `prefetch` names.
+_MANY = 20
+
+
+@click.command(short_help="Ask the service for its files now.")
+@click.argument("directory", metavar="DIR")
+def refresh(directory: str) -> None:
+    """Have the drive on DIR ask the service for its files now, and say how many there are.
+
+    A drive believes a listing for some seconds (-o listing_ttl). The same without a count: touch DIR/.moonfs/refresh
+    """
+    files = mountpoints.refresh(directory)
+    click.echo(f"{files:,} file{'' if files == 1 else 's'}")
+
+
+@click.command(short_help="Fetch texts before they are read.")
+@click.argument("directory", metavar="DIR")
+@click.argument("files", metavar="[NAME]…", nargs=-1)
+def prefetch(directory: str, files: tuple[str, ...]) -> None:
+    """Fetch the texts of all files of the drive on DIR, or of those named, so that they are here and their sizes exact.
+
+    What is here is not fetched again: after a Ctrl-C the same command goes on. It gives way to whoever reads, and
+    waits out rate limits and outages.
+    """
+    point = mountpoints.absolute(directory)
+    wanted = [os.path.basename(file.rstrip("/")) for file in files]
+    bar = bar_of_texts()  # first: Python takes a Ctrl-C that comes in an import for one that nobody has handled
+    stops = mountpoints.read_prefetch(point)["stops"]
+    try:
+        mountpoints.prefetch(point, *(wanted or ["/all"]))
+        last = follow_prefetch(point, bar)
+    except KeyboardInterrupt:
+        mountpoints.prefetch(point, "/stop")
+        click.echo("Stopped; what was fetched stays here, and the same command goes on.", err=True)
+        sys.exit(130)
+    click.echo(f"{last['done']:,} of {last['total']:,} text{'' if last['total'] == 1 else 's'} here")
+    if last["stops"] != stops:
+        raise UsageError("It was stopped by somebody else; the same command goes on.")
+    for failed in last["failed"][:_MANY]:
+        click.echo(f"{failed['name']}: {failed['error']}", err=True)
+    if last["failures"] > _MANY:
+        click.echo(f"… and {last['failures'] - _MANY:,} more", err=True)
+    if last["failures"]:
+        sys.exit(1)

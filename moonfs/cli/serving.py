@@ -1,0 +1,80 @@
+"""`moonfs serve`.
+
+**Threading:** none; one command runs in the main thread.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from moonfs.config import Directories
+from moonfs.errors import UsageError
+from moonfs.server.behaviour import SWITCHES, Behaviour
+
+
+def _switches(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of the local server's behaviour."""
+    for switch in reversed(SWITCHES):
+        kinds: dict[Any, Any] = {
+            int: click.IntRange(int(switch.low), int(switch.high)),
+            float: click.FloatRange(switch.low, switch.high),
+            str: str,
+        }
+        if switch.kind is bool:
+            option = click.option(switch.flag, is_flag=True, help=switch.help)
+        else:
+            kind = click.Choice(switch.kind) if isinstance(switch.kind, tuple) else kinds[switch.kind]
+            shown = switch.default not in ("", 0)
+            option = click.option(
+                switch.flag, type=kind, default=switch.default, show_default=shown, metavar=switch.metavar or None,
+                help=switch.help,
+            )  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Run the local Files API.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="Port; 0 picks one.")
+@click.option(
+    "--data",
+    metavar="DIR",
+    default=None,
+    help="Where the files are kept (default: moonfs/local in the XDG data directory).",
+)
+@click.option(
+    "--account",
+    "accounts",
+    metavar="NAME",
+    multiple=True,
+    help="Serve one more account, with a key and files of its own; it stays.",
+)
+@_switches
+def serve(host: str, port: int, data: str | None, accounts: tuple[str, ...], **switches: Any) -> None:
+    """Run the local Files API: the service's endpoints, text extraction and OCR on this machine.
+
+    Any client of the hosted service works against it with its base URL and key; so does moonfs mount --local DIR.
+    GET /healthz tells what it does, GET /openapi.json what it can be asked; GET /ms/ID gives the image or video that a
+    chat refers to as ms://ID. A new key is made when its file was removed.
+
+    What nobody outside knows of the hosted service can be switched, so that a program can be tried against either
+    answer: --list-order and the options after it.
+    """
+    try:
+        from moonfs.server.command import serve_command  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"The local Files API needs the extra `local` ({error.name} is missing): pip install 'moonfs[local]'"
+        ) from error
+    directories = Directories.from_environment(os.environ)
+    data = data or str(directories.data / "local")
+    try:
+        behaviour = Behaviour.of(switches)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    sys.exit(serve_command(host, port, data, str(directories.runtime), behaviour=behaviour, accounts=accounts))
