@@ -24,7 +24,10 @@ A module imports only from lines below its own; modules on one line do not know 
     workers · traffic · groupcommit           background tasks · whose request goes first · shared fsyncs
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
     pace · breaker                            how much the service takes · whether it is there
-    config · wire · errors                    settings and directories · the API's formats · the tree of errors
+    keys                                      where the API key comes from
+    profiles                                  flags over environment over config.toml
+    config · settings                         accounts and directories · how a drive behaves
+    wire · errors                             the API's formats · the tree of errors
 
     server/                                   the local Files API: shares only `wire`, deletable in one move;
                                               `mount` knows its `embed`, `cli` its `command`

@@ -23,7 +23,6 @@ from collections.abc import Callable
 
 from moonfs import names, places, wire
 from moonfs.attributes import Attributes
-from moonfs.config import Settings
 from moonfs.control import PREFETCH, REFRESH, Control
 from moonfs.errors import (
     AlreadyExists,
@@ -48,6 +47,7 @@ from moonfs.remote import Remote as Account
 from moonfs.removals import Removals
 from moonfs.renames import Renames
 from moonfs.room import Quota, Room
+from moonfs.settings import Settings
 from moonfs.shown import Shown
 from moonfs.spool import Spool
 from moonfs.versions import Versions

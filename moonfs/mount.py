@@ -24,16 +24,16 @@ import sqlite3
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
 import moonfs
-from moonfs import config, mountpoints, operations
+from moonfs import config, mountpoints, names, operations
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
-from moonfs.config import Account, Directories, Settings, make_private, make_roomy
+from moonfs.config import Account, Directories, make_private, make_roomy
 from moonfs.errorlog import ErrorLog
 from moonfs.errors import AuthenticationFailed, MoonfsError, UsageError
 from moonfs.filesystem import Filesystem
@@ -41,6 +41,7 @@ from moonfs.journal import Journal
 from moonfs.originals import Originals
 from moonfs.remote import Remote
 from moonfs.server.embed import EmbedError, attach
+from moonfs.settings import Settings
 from moonfs.spool import Spool
 from moonfs.texts import Texts
 from moonfs.traffic import Traffic
@@ -62,16 +63,20 @@ class Request:
     Attributes:
         point: where.
         local: data directory of the embedded local Files API, or None for the hosted service.
+        hosted: the account on the hosted service, where `local` is None.
         settings: how the drive behaves.
         directories: where its state goes.
-        environ: keys and bases; never printed (X1).
+        profile: the name it was asked for by; empty for none.
+        flags: further options of mount(8) for the kernel, such as `noexec`.
     """
 
     point: str
     local: Path | None
     settings: Settings
     directories: Directories
-    environ: Mapping[str, str] = field(repr=False)
+    hosted: Account | None = None
+    profile: str = ""
+    flags: tuple[str, ...] = ()
 
 
 def start(request: Request) -> str:
@@ -80,7 +85,7 @@ def start(request: Request) -> str:
     Raises:
         UsageError: it cannot be mounted; one sentence that says what to do.
     """
-    point = _check(request)
+    point = check(request.point, request.local)
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -103,7 +108,7 @@ def run(request: Request) -> None:
     Raises:
         UsageError: as `start`.
     """
-    point = _check(request)
+    point = check(request.point, request.local)
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if request.settings.debug else logging.INFO,
@@ -114,16 +119,21 @@ def run(request: Request) -> None:
         drive.serve(lambda: print(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {point}", flush=True))
 
 
-def _check(request: Request) -> str:
+def check(point: str, local: Path | None) -> str:
+    """Make sure that a drive can be mounted on `point`, made if it is missing, and return its absolute path.
+
+    Args:
+        point: any spelling of it.
+        local: data directory of the local Files API, or None.
+
+    Raises:
+        UsageError: it cannot; one sentence that says what to do.
+    """
     mountpoints.check_fuse(operations.MISSING)
-    if request.local is None:
-        config.hosted_account(request.environ)
-    point = mountpoints.prepare(request.point)
-    if request.local is not None and Path(point) in (request.local.resolve(), *request.local.resolve().parents):
-        raise UsageError(
-            f"{request.local} is inside of {request.point}; keep the files of the local Files API elsewhere."
-        )
-    return point
+    path = mountpoints.prepare(point)
+    if local is not None and Path(path) in (local.resolve(), *local.resolve().parents):
+        raise UsageError(f"{local} is inside of {point}; keep the files of the local Files API elsewhere.")
+    return path
 
 
 def _wait_for(pipe: int, pid: int) -> str:
@@ -183,8 +193,8 @@ def _errors_as_sentences(point: str) -> Iterator[None]:
     except AuthenticationFailed as error:
         raise UsageError(
             f"The service refused the API key (HTTP {error.status}: {error.service_message or 'no reason given'}): "
-            "check MOONSHOT_API_KEY, and that MOONSHOT_BASE_URL names the region that the key is from "
-            "(https://api.moonshot.ai/v1 or https://api.moonshot.cn/v1)."
+            "check MOONSHOT_API_KEY, or where `moonfs config` says the key is, and that it is of the region that the "
+            "base URL names (https://api.moonshot.ai/v1 or https://api.moonshot.cn/v1); moonfs doctor tries both."
         ) from error
     except (MoonfsError, EmbedError) as error:
         raise UsageError(str(error)) from error
@@ -225,7 +235,8 @@ class _Drive:
         _share_memory()
         _allow_many_descriptors()
         request, settings = self._request, self._request.settings
-        hosted = None if request.local is not None else config.hosted_account(request.environ)
+        names.choose(temporary=settings.temporary, junk=settings.junk)
+        hosted = request.hosted
         identity = hosted.identity if hosted is not None else config.local_identity(request.local or Path())
         state = make_private(make_private(make_private(request.directories.state) / "accounts") / identity)
         cache = make_private(make_private(make_private(request.directories.cache) / "accounts") / identity)
@@ -323,6 +334,9 @@ class _Drive:
         }
         if settings.allow_other:
             options |= {"allow_other": True, "default_permissions": True}
+        if settings.read_only:
+            options["ro"] = True
+        options |= dict.fromkeys(self._request.flags, True)
         operations.run(adapter, self._point, **options)
 
     def status(self) -> bytes:
@@ -332,8 +346,9 @@ class _Drive:
             "pid": os.getpid(),
             "mountpoint": self._point,
             "backend": "hosted" if self._request.local is None else "local",
+            "profile": self._request.profile,
             "account": self._account.label,
-            "mode": "write-back" if self._request.settings.write_back else "write-through",
+            "mode": _mode(self._request.settings),
             "purpose": self._request.settings.purpose,
             "started": int(self._started),
             "log": str(self._log_path),
@@ -341,6 +356,12 @@ class _Drive:
             "errors": self._error_log.last(5),
         }
         return json.dumps(shown, ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"
+
+
+def _mode(settings: Settings) -> str:
+    if settings.read_only:
+        return "read-only"
+    return "write-back" if settings.write_back else "write-through"
 
 
 def _timeouts(settings: Settings) -> Timeouts:

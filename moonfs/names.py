@@ -1,7 +1,7 @@
 """Names on the drive: from untrusted remote filenames to directory entries, and what a local name means.
 
-Pure functions over `wire.FileObject`: no I/O and no state, so the same list gives the same names on every
-machine (N3). It does not know which bytes are here, nor what is being written.
+Pure functions over `wire.FileObject`: no I/O, and no state but which names stay here (`choose`), so the same list
+gives the same names on every machine (N3). It does not know which bytes are here, nor what is being written.
 
 **Threading:** pure; the memo of `safe` is thread-safe.
 """
@@ -14,11 +14,11 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from moonfs import wire
-from moonfs.errors import InvalidName, NameTooLong
+from moonfs.errors import InvalidName, NameTooLong, UsageError
 from moonfs.wire import FileObject
 
 #: The longest file name Linux knows, in bytes of UTF-8 (limits.h, NAME_MAX).
@@ -71,12 +71,29 @@ LITTER: Final = (
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
-def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{fnmatch.translate(glob)})" for glob in globs))
+def _pattern(usual: tuple[str, ...], chosen: Sequence[str] = ()) -> re.Pattern[str]:
+    """Return what matches the usual globs and the chosen ones; `!GLOB` takes one of the usual ones off."""
+    off = {glob[1:] for glob in chosen if glob.startswith("!")}
+    globs = [glob for glob in (*usual, *chosen) if glob not in off and not glob.startswith("!")]
+    return re.compile("|".join(f"(?:{fnmatch.translate(glob)})" for glob in globs) or r"(?!)")
 
 
-_TEMPORARY = _pattern(TEMPORARY)
-_LITTER = _pattern(LITTER)
+_rules = {"temporary": _pattern(TEMPORARY), "junk": _pattern(LITTER)}
+
+
+def choose(*, temporary: Sequence[str], junk: Sequence[str]) -> None:
+    """Add globs to what is temporary and what is junk in this process, or take some off with `!GLOB` (N6).
+
+    Called once, when a drive starts and before any thread does.
+
+    Raises:
+        UsageError: `!GLOB` of a glob that is not in the usual list.
+    """
+    for chosen, usual, setting in ((temporary, TEMPORARY, "temporary"), (junk, LITTER, "junk")):
+        for glob in chosen:
+            if glob.startswith("!") and glob[1:] not in usual:
+                raise UsageError(f"{setting}={glob} takes nothing off: the usual list is {' '.join(usual)}")
+        _rules[setting] = _pattern(usual, chosen)
 
 
 def extension(name: str) -> str:
@@ -86,12 +103,12 @@ def extension(name: str) -> str:
 
 def is_temporary(name: str) -> bool:
     """Say whether `name` stays on this machine until it is renamed (N6)."""
-    return _TEMPORARY.match(name) is not None
+    return _rules["temporary"].match(name) is not None
 
 
 def is_litter(name: str) -> bool:
     """Say whether `name` is a desktop's litter, which the drive refuses (N6)."""
-    return _LITTER.match(name) is not None
+    return _rules["junk"].match(name) is not None
 
 
 def is_known_refused(name: str) -> bool:

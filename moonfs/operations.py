@@ -119,6 +119,11 @@ class Operations:
         self._on_destroy = on_destroy
         self._lookups = Lookups(_thread)
 
+    def _shown(self, mode: int) -> int:
+        """Return the permission bits that are shown: what the owner may do, for everybody whom the umask leaves it."""
+        owner = mode >> 6 & 0o7
+        return (owner << 6 | owner << 3 | owner) & self._mask
+
     def __call__(self, operation: str, *args: Any) -> Any:
         """Run one operation; the errno boundary.
 
@@ -188,7 +193,7 @@ class Operations:
         attr = self._filesystem.getattr(path, None, _process)
         if attr.directory and path == "/":
             return 0
-        owner = attr.mode & self._mask
+        owner = self._shown(attr.mode)
         if (mode & os.R_OK and not owner & stat.S_IRUSR) or (mode & os.W_OK and not owner & stat.S_IWUSR):
             raise errors.AccessDenied("The file's mode does not allow that.")
         if mode & os.X_OK and not owner & stat.S_IXUSR:
@@ -375,7 +380,7 @@ class Operations:
 
     def _stat(self, attr: Attr) -> bytes:
         return pack(
-            mode=(stat.S_IFDIR if attr.directory else stat.S_IFREG) | (attr.mode & self._mask),
+            mode=(stat.S_IFDIR if attr.directory else stat.S_IFREG) | self._shown(attr.mode),
             inode=attr.inode,
             links=2 + attr.subdirectories if attr.directory else 1,
             uid=self._uid,

@@ -17,7 +17,6 @@ from collections.abc import Callable
 
 from moonfs import names
 from moonfs.attributes import Attributes
-from moonfs.config import Settings
 from moonfs.disowned import Disowned
 from moonfs.errors import Overtaken, UnsupportedType
 from moonfs.flights import Flights, Report
@@ -29,6 +28,7 @@ from moonfs.promises import Promises
 from moonfs.recovery import Recovery
 from moonfs.remote import Remote as Account
 from moonfs.room import Room
+from moonfs.settings import Settings
 from moonfs.spool import Spool
 from moonfs.wire import FileObject
 from moonfs.writeback import Uploader

@@ -1,6 +1,8 @@
 """The command line: the group of commands and exit codes. No policy; every error is one sentence on standard error.
 
     mounting      mount, umount
+    configuring   config, key
+    options       the flags of a drive
     drives        refresh, prefetch
     showing       status, and its screen in `screen`
     serving       serve
@@ -18,8 +20,9 @@ from typing import NoReturn
 import click
 
 import moonfs
+from moonfs.cli.configuring import configure, key
 from moonfs.cli.drives import prefetch, refresh
-from moonfs.cli.mounting import mount, umount
+from moonfs.cli.mounting import for_fstab, mount, umount
 from moonfs.cli.serving import serve
 from moonfs.cli.showing import status
 from moonfs.errors import UsageError
@@ -44,14 +47,14 @@ def cli() -> None:
     """
 
 
-for _command in (mount, umount, refresh, prefetch, status, serve):
+for _command in (mount, umount, refresh, prefetch, status, configure, key, serve):
     cli.add_command(_command)
 
 
 def main() -> NoReturn:
     """Run a command and exit: 0 when it did its work, 1 when it could not, 2 when it was called wrongly."""
     try:
-        cli(standalone_mode=False)
+        cli(for_fstab(os.path.basename(sys.argv[0]), sys.argv[1:], cli.commands), standalone_mode=False)
     except UsageError as error:
         click.echo(f"moonfs: {error}", err=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""`moonfs mount` and `moonfs umount`.
+"""`moonfs mount` and `moonfs umount`, and what mount(8) calls for a line of fstab.
 
 **Threading:** none; one command runs in the main thread.
 """
@@ -7,85 +7,115 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
+from collections.abc import Collection, Sequence
 
 import click
 
-from moonfs import config, mountpoints
+from moonfs import config, keys, mountpoints
+from moonfs.cli.options import Asked, drive_options
 from moonfs.cli.progress import show_drain
 from moonfs.config import Directories
 from moonfs.errors import UsageError
+from moonfs.profiles import Value
 
-_MOUNT_OPTIONS = """
-Options of -o (comma-separated, or -o several times):
-
-\b
-  write_back               as --write-back
-  drain=SECONDS            how long the end of the mount waits for uploads (30)
-  listing_ttl=SECONDS      believe a listing this long (10)
-  purpose=NAME             auto, file-extract, image, video or batch (auto)
-  sidecars=hide            keep NAME.content out of listings; they still open
-  content=text             the text alone in NAME.content, not the JSON around it (body)
-  content_cache=SIZE       text kept in memory (64M)
-  text_cache=SIZE          text kept on disk (1G)
-  originals_cache=SIZE     own originals kept on disk (10G)
-  timeout=SECONDS          longest wait for a read request (60)
-  upload_timeout=SECONDS   longest wait for one upload (600)
-  requests=N               requests at once, at most (32)
-  uid=N,gid=N,umask=OCTAL  shown owner and permissions
-  allow_other              let other users in
-  debug                    log more
-"""
+#: What is no name of a profile in the first field of fstab.
+_NO_PROFILE = ("", "none", "moonfs")
 
 
-@click.command(epilog=_MOUNT_OPTIONS, short_help="Mount an account on a directory.")
-@click.argument("directory", metavar="DIR", required=False)
-@click.option(
-    "--local",
-    metavar="[DATA]",
-    is_flag=False,
-    flag_value="",
-    default=None,
-    help="Mount the local Files API that keeps its files in DATA (default: moonfs/local in the XDG data directory), "
-    "started when it is not running. No account, no network.",
-)
-@click.option(
-    "--write-back",
-    is_flag=True,
-    help="Let close return when the bytes are safe on this disk; upload in the background, for ever if need be.",
-)
+@click.command(short_help="Mount an account on a directory.")
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
+@drive_options
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to the terminal.")
-@click.option("-o", "options", metavar="OPTION[,…]", multiple=True, help="Settings of the drive, see below.")
-def mount(
-    directory: str | None, local: str | None, write_back: bool, foreground: bool, options: tuple[str, ...]
-) -> None:
+def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
     """Mount an account on DIR, an empty directory (made if it is missing).
 
-    Without --local this is the hosted service, with the key in MOONSHOT_API_KEY (or KIMI_API_KEY) and the service
-    in MOONSHOT_BASE_URL (or KIMI_BASE_URL; default https://api.moonshot.ai/v1). Returns when the drive is usable.
+    Without --local this is the hosted service, with the key in MOONSHOT_API_KEY (or KIMI_API_KEY), or where `moonfs
+    key set` or config.toml has put it, and the service in MOONSHOT_BASE_URL (or KIMI_BASE_URL; default
+    https://api.moonshot.ai/v1). Returns when the drive is usable.
+
+    Every setting below is a flag, an option of -o (listing_ttl=30), a variable (MOONFS_LISTING_TTL=30) and a line of
+    config.toml (listing_ttl = 30): the first of these counts, and `moonfs config` shows which one it was.
+
+    \b
+      moonfs mount --local ~/moon        offline, no account
+      moonfs mount --profile work ~/work
+      moonfs mount ~/moon --write-back --listing-ttl 60
     """
-    if directory is None and local:
-        directory, local = local, ""  # `mount --local DIR`
-    if directory is None:
+    local = asked.flags.get("local")
+    if directory is None and local is not None and local.origin == "--local" and local.text not in ("yes", "no"):
+        # `mount --local DIR`: the word after it is where, not what.
+        directory, asked.flags["local"] = local.text, Value("yes", local.origin)
+    _mount(directory, asked, foreground=foreground)
+
+
+def _mount(directory: str | None, asked: Asked, *, foreground: bool = False) -> None:
+    directories = Directories.from_environment(os.environ)
+    configuration = asked.resolve(directories)
+    directory = directory or os.path.expanduser(configuration.text("directory"))
+    if not directory:
         raise UsageError("Which directory? For example: moonfs mount --local ~/moon")
+    settings = configuration.settings()
+    data = None if configuration.hosted else configuration.local(directories)
     # The drive's modules (HTTP, FUSE) load only for the commands that need them.
     from moonfs import mount as mounting  # noqa: PLC0415
 
-    directories = Directories.from_environment(os.environ)
-    data = None
-    if local is not None:
-        data = Path(os.path.abspath(os.path.expanduser(local))) if local else directories.data / "local"
+    mounting.check(directory, data)  # before a command asks for a passphrase
+    hosted = None
+    if data is None:
+        if configuration.overridden:
+            click.echo(
+                f"The key is that of {keys.origin(configuration, directories)}, which goes before the one of "
+                f"{configuration.overridden}; unset the variable to use that one.",
+                err=True,
+            )
+        hosted = config.hosted_account(configuration.base_url(), keys.find(configuration, directories))
     request = mounting.Request(
         point=directory,
         local=data,
-        settings=config.parse_settings(_split_options((*options, "write_back") if write_back else options)),
+        settings=settings,
         directories=directories,
-        environ=os.environ,
+        hosted=hosted,
+        profile=configuration.profile,
+        flags=asked.kernel,
     )
     if foreground:
         mounting.run(request)
     else:
         mounting.start(request)
+
+
+def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) -> list[str] | None:
+    """Return the arguments of `moonfs mount` for a call by mount(8), or None for any other call.
+
+    For a line `moonfs#PROFILE DIR fuse.moonfs OPTIONS` it runs mount.fuse(8), and that `moonfs SOURCE DIR -o OPTIONS`;
+    where there is a link /sbin/mount.fuse.moonfs to moonfs, it runs that: `SOURCE DIR [-sfnv] [-N NS] [-o …] [-t …]`.
+
+    Args:
+        name: the last part of the path that was called.
+        arguments: what came with it.
+        commands: names that are no profile's; `moonfs#NAME` is, whatever it is called.
+    """
+    helper = name.startswith("mount.")
+    if not helper and (
+        len(arguments) < 4 or arguments[0] in commands or arguments[0][:1] == "-" or arguments[2] != "-o"
+    ):
+        return None
+    if len(arguments) < 2:
+        raise UsageError(f"{name} is called by mount(8): {name} [moonfs#PROFILE] DIR [-o OPTIONS]")
+    profile = arguments[0].removeprefix("moonfs#")
+    chosen = [] if profile in _NO_PROFILE else ["--profile", profile]
+    rest: list[str] = []
+    words = iter(arguments[2:])
+    for word in words:
+        if word == "-o":
+            rest += ["-o", next(words, "")]
+        elif word in ("-t", "-N"):
+            next(words, "")
+        elif word.startswith("-o"):
+            rest += ["-o", word[2:]]
+        elif not word.startswith("-"):
+            raise UsageError(f"{name} does not know what {word!r} is: {name} [moonfs#PROFILE] DIR [-o OPTIONS]")
+    return ["mount", *chosen, *rest, "--", arguments[1]]
 
 
 @click.command(short_help="Unmount a drive, after its pending uploads.")
@@ -112,12 +142,3 @@ def umount(directory: str, timeout: float) -> None:
     )
     if stale:
         click.echo(f"{directory} was stale (its daemon had died) and is cleared.", err=True)
-
-
-def _split_options(options: tuple[str, ...]) -> dict[str, str | None]:
-    pairs: dict[str, str | None] = {}
-    for option in ",".join(options).split(","):
-        if option:
-            name, equals, value = option.partition("=")
-            pairs[name] = value if equals else None
-    return pairs

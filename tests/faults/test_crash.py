@@ -33,10 +33,11 @@ import httpx
 import pytest
 
 from moonfs import config, mountpoints
-from moonfs.config import Directories, Settings
+from moonfs.config import Directories
 from moonfs.journal import CANCELLED, Journal
 from moonfs.mount import Request
 from moonfs.server.address import read_address, read_key
+from moonfs.settings import Settings
 from tests.faults import crash
 from tests.faults.crash import Fate, Notes
 from tests.faults.load import IN_VAIN, KINDS, Writer, is_dead, look, original
@@ -89,9 +90,10 @@ class Mortal(Drive):
             local=None,
             settings=Settings(write_back=write_back, timeout=20, upload_timeout=20, drain=20),
             directories=directories,
-            environ=self.environ,
+            hosted=config.hosted_account(account.base_url, account.key),
         )
-        identity = config.hosted_account(self.environ).identity
+        assert self._request.hosted is not None
+        identity = self._request.hosted.identity
         self._state = directories.state / "accounts" / identity
         self._originals = directories.cache / "accounts" / identity / "originals"
         self.notes = Notes(self.home / "notes")

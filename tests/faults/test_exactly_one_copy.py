@@ -23,12 +23,13 @@ from moonfs import journal as states
 from moonfs.api import Client, Timeouts
 from moonfs.api.retry import Retry
 from moonfs.attributes import Attributes
-from moonfs.config import Settings, make_private
+from moonfs.config import make_private
 from moonfs.errors import MoonfsError
 from moonfs.filesystem import Filesystem
 from moonfs.journal import Journal
 from moonfs.originals import Originals
 from moonfs.remote import Remote
+from moonfs.settings import Settings
 from moonfs.spool import Spool
 from moonfs.texts import Texts
 from tests.faults.server import (

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from moonfs.api import Client
 from moonfs.attributes import Attributes
-from moonfs.config import Settings, make_private
+from moonfs.config import make_private
 from moonfs.filesystem import Filesystem
 from moonfs.journal import Journal
 from moonfs.originals import Originals
 from moonfs.remote import Remote
+from moonfs.settings import Settings
 from moonfs.spool import Spool
 from moonfs.texts import Texts
 from moonfs.traffic import Traffic

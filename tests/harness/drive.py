@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -86,17 +87,24 @@ class Drive:
     def __truediv__(self, name: str) -> Path:
         return self.point / name
 
-    def command(self, *arguments: str, timeout: float = SECONDS, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run `moonfs` with `arguments` and return what came of it."""
+    def command(
+        self, *arguments: str, timeout: float = SECONDS, told: str = "", **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `moonfs` with `arguments`, and `told` on its standard input, and return what came of it."""
         return subprocess.run(
             [sys.executable, "-m", "moonfs", *arguments],
             **{"env": self.environ, "cwd": self.home, **options},
-            stdin=subprocess.DEVNULL,
+            input=told,
             capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
         )
+
+    def moonfs(self) -> str:
+        """Return what runs `moonfs` for this drive in a shell script."""
+        environ = [f"{name}={value}" for name, value in self.environ.items()]
+        return shlex.join(["env", *environ, sys.executable, "-m", "moonfs"])
 
     def mount(self, *options: str) -> Self:
         """Mount, with `options` for `-o`."""

@@ -19,12 +19,13 @@ from typing import Any, BinaryIO
 from moonfs import errors
 from moonfs import journal as states
 from moonfs.attributes import Attributes
-from moonfs.config import Settings, make_private
+from moonfs.config import make_private
 from moonfs.errors import MoonfsError
 from moonfs.filesystem import Filesystem
 from moonfs.journal import Journal
 from moonfs.originals import Originals
 from moonfs.remote import Remote
+from moonfs.settings import Settings
 from moonfs.spool import Spool, SpoolFile
 from moonfs.texts import Texts
 from moonfs.traffic import Ticket

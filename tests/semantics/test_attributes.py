@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Faulty
 from tests.faults.server import FaultServer
+from tests.harness.drive import Drive, hosted
 from tests.harness.expect import fails
 
 pytestmark = pytest.mark.fuse
@@ -51,11 +55,31 @@ def test_looking_fetches_nothing(both: Faulty) -> None:
 def test_owner_and_modes_can_be_chosen(faulty: Callable[..., Faulty], service: FaultServer) -> None:
     """A1: `uid=,gid=,umask=` shape what is shown."""
     service.add("a.txt", b"12345")
-    drive = faulty("uid=1234", "gid=4321", "umask=0077").drive
-    for name in ("", "a.txt", "a.txt.content"):
-        status = os.stat(drive / name)
-        assert (status.st_uid, status.st_gid) == (1234, 4321)
-        assert not status.st_mode & 0o077
+    drive = faulty("uid=1234", "gid=4321", "umask=0027").drive
+    (drive / "b.txt").write_text("mine")
+    shown = {name: os.stat(drive / name) for name in ("", "a.txt", "a.txt.content", "b.txt")}
+    assert {(status.st_uid, status.st_gid) for status in shown.values()} == {(1234, 4321)}
+    modes = [stat.filemode(status.st_mode) for status in shown.values()]
+    assert modes == ["drwxr-x---", "--w-------", "-r--r-----", "-rw-r-----"]
+
+
+def test_others_are_let_in(fuse: None, service: FaultServer) -> None:
+    """X2, A1: with `allow_other` and a umask another user reads what it leaves them, and writes nothing."""
+    if os.geteuid() != 0:
+        pytest.skip("only root becomes somebody else")
+    service.add("a.txt", b"12345")
+    other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    with tempfile.TemporaryDirectory() as home, Drive(Path(home), *hosted(service.base_url, service.key)) as drive:
+        drive.home.chmod(0o711)
+        drive.mount("allow_other", "umask=022")
+        read = subprocess.run([*other, "cat", drive / "a.txt.content"], capture_output=True, check=False)
+        assert (read.returncode, b"12345" in read.stdout) == (0, True), read
+        write = subprocess.run([*other, "touch", drive / "b.txt"], capture_output=True, text=True, check=False)
+        assert "Permission denied" in write.stderr
+        drive.remount("allow_other")
+        for mode in ("allow_other", ""):
+            assert subprocess.run([*other, "ls", drive.point], capture_output=True, check=False).returncode != 0, mode
+            drive.remount()
 
 
 def test_the_time_does_not_move_when_the_upload_ends(both: Faulty) -> None:

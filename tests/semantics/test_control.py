@@ -647,6 +647,6 @@ def test_hidden_texts_stay_hidden(faulty: Callable[..., Faulty]) -> None:
 
 def test_umask_and_owner_hold_there(faulty: Callable[..., Faulty]) -> None:
     """A1: `uid`, `gid` and `umask` shape what is shown of it as of the root."""
-    drive: Drive = faulty("uid=7", "gid=8", "umask=222").drive
+    drive: Drive = faulty("uid=7", "gid=8", "umask=277").drive
     shown = os.stat(drive / ".moonfs" / "purpose" / "image")
     assert (shown.st_uid, shown.st_gid, stat.filemode(shown.st_mode)) == (7, 8, "dr-x------")

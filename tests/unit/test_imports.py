@@ -33,7 +33,9 @@ LAYERS = """
     places
     texts  names  workers  traffic  groupcommit  dispatch  lookups
     pace  breaker
-    config
+    keys
+    profiles
+    config  settings
     errors  wire
 """
 
@@ -60,6 +62,7 @@ HOMES = {
     "python_multipart": {"server"},
     "charset_normalizer": {"server"},
     "lxml": {"server"},
+    "keyring": {"keys"},
     "olefile": {"server"},
     "openpyxl": {"server"},
     "striprtf": {"server"},
@@ -160,7 +163,7 @@ def test_python_m_moonfs_is_the_command_line(source: Path) -> None:
 
 def test_the_ground_floor_is_the_standard_library() -> None:
     """STYLE: errors, wire and config are leaves: standard library only."""
-    for room in ("errors", "wire", "config"):
+    for room in ("errors", "wire", "config", "settings", "profiles"):
         foreign = {name.partition(".")[0] for _, name in _imports(PACKAGE / f"{room}.py")} - sys.stdlib_module_names
         assert foreign <= {"moonfs"}, room
 

@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 
 from moonfs import mount
-from moonfs.config import Directories, Settings
+from moonfs.config import Directories, hosted_account
 from moonfs.errors import UsageError
+from moonfs.settings import Settings
 
 UNLIMITED = resource.RLIM_INFINITY
 
 
 def request(tmp_path: Path, point: str = "/mnt/moon") -> mount.Request:
-    environ = {"MOONSHOT_API_KEY": "sk-secret-0123456789", "HOME": str(tmp_path)}
     return mount.Request(
         point=point,
         local=None,
         settings=Settings(),
-        directories=Directories.from_environment(environ),
-        environ=environ,
+        directories=Directories.from_environment({"HOME": str(tmp_path)}),
+        hosted=hosted_account("https://api.moonshot.ai/v1", "sk-secret-0123456789"),
     )
 
 
 def test_the_key_is_never_shown(tmp_path: Path) -> None:
-    """X1: a request holds the environment; what is printed of it does not."""
+    """X1: a request holds the account; what is printed of it does not."""
     asked = request(tmp_path)
     assert "secret" not in f"{asked} {asked!r} {[asked]}" and "/mnt/moon" in repr(asked)
 
@@ -72,7 +72,7 @@ def test_a_place_that_cannot_be_one_is_a_sentence_whatever_its_name(
     def build(_drive: object) -> None:
         raise UsageError(f"Cannot use {name}: choose another directory.")
 
-    monkeypatch.setattr(mount, "_check", lambda _request: str(tmp_path))
+    monkeypatch.setattr(mount, "check", lambda *_: str(tmp_path))
     monkeypatch.setattr(mount, "_log_to", lambda *_args, **_options: None)
     monkeypatch.setattr(mount._Drive, "_build", build)
     with pytest.raises(UsageError, match=r"^Cannot use latin-\ufffd: choose another directory\.$"):

@@ -7,11 +7,12 @@ import os
 import random
 import re
 import unicodedata
+from collections.abc import Iterator
 
 import pytest
 
 from moonfs import names
-from moonfs.errors import InvalidName, NameTooLong
+from moonfs.errors import InvalidName, NameTooLong, UsageError
 from moonfs.wire import FileObject
 
 HOSTILE = [
@@ -337,3 +338,32 @@ def test_types_that_the_service_refuses(name: str, refused: bool) -> None:
 def test_purposes(name: str, purpose: str, expected: tuple[str, ...]) -> None:
     """W11: `auto` by extension, in either case; a chosen purpose is the only one."""
     assert names.purposes(name, purpose) == expected
+
+
+@pytest.fixture
+def rules() -> Iterator[None]:
+    """What is temporary and what is junk is as usual again afterwards."""
+    yield
+    names.choose(temporary=(), junk=())
+
+
+def test_more_names_stay_here(rules: None) -> None:
+    """N6: what is temporary and what is junk can be chosen: more of it, and less."""
+    assert not names.is_temporary("a.bak") and names.is_temporary("a.tmp") and not names.is_litter("a.lnk")
+    names.choose(temporary=("*.bak", "!*.tmp"), junk=("*.lnk", "!._*"))
+    assert names.is_temporary("a.bak") and not names.is_temporary("a.tmp") and names.is_temporary("a.part")
+    assert names.is_litter("a.lnk") and not names.is_litter("._a") and names.is_litter(".DS_Store")
+    names.choose(temporary=(), junk=())
+    assert not names.is_temporary("a.bak") and names.is_temporary("a.tmp") and not names.is_litter("a.lnk")
+
+
+def test_everything_can_be_taken_off(rules: None) -> None:
+    """N6: a list without a glob matches nothing, not everything."""
+    names.choose(temporary=[f"!{glob}" for glob in names.TEMPORARY], junk=[f"!{glob}" for glob in names.LITTER])
+    assert not names.is_temporary(".a~") and not names.is_litter("") and not names.is_litter(".DS_Store")
+
+
+def test_what_is_not_usual_cannot_be_taken_off(rules: None) -> None:
+    """L1: a typing mistake is told, with the list."""
+    with pytest.raises(UsageError, match=r"temporary=!\*\.tpm .*\*\.tmp"):
+        names.choose(temporary=["!*.tpm"], junk=[])

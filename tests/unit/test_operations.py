@@ -87,7 +87,7 @@ class Stub:
 
 
 def adapter(outcome: Any = None, record: Record | None = None, **other: Any) -> Operations:
-    quiet: dict[str, Any] = {"on_init": lambda: None, "on_destroy": lambda: None, "uid": 7, "gid": 8, "umask": 0}
+    quiet: dict[str, Any] = {"on_init": lambda: None, "on_destroy": lambda: None, "uid": 7, "gid": 8, "umask": 0o077}
     return Operations(Stub(outcome), record or Record(), **{**quiet, **other})  # type: ignore[arg-type]
 
 
@@ -214,7 +214,7 @@ def unpacked(packed: bytes) -> Any:
 
 def test_stat_shows_owner_kind_and_mask() -> None:
     """A1: the mounting user's ids, the kind of file, the bits that the mount's umask leaves."""
-    shown = unpacked(adapter(Attr(513, 5, 0o600, 42), umask=0o200)("getattr", "/a", None))
+    shown = unpacked(adapter(Attr(513, 5, 0o600, 42), umask=0o277)("getattr", "/a", None))
     assert (shown.st_uid, shown.st_gid, shown.st_ino, shown.st_nlink) == (7, 8, 42, 1)
     assert shown.st_mode == stat.S_IFREG | 0o400
     assert (shown.st_size, shown.st_blocks, shown.st_mtimespec.tv_nsec) == (513, 2, 5)

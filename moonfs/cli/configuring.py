@@ -1,0 +1,153 @@
+"""`moonfs config` and `moonfs key`: what holds and where it was said; keys that are kept.
+
+**Threading:** none; one command runs in the main thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import click
+
+from moonfs import config, keys, profiles
+from moonfs.cli.options import Asked, drive_options
+from moonfs.config import Directories
+from moonfs.errors import UsageError
+from moonfs.profiles import ACCOUNT_OPTIONS, TABLE, Configuration
+from moonfs.settings import OPTIONS
+
+_DEFAULT = "default"
+
+
+@click.command("config", short_help="Show every setting and where it comes from.")
+@drive_options
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for scripts.")
+@click.option("--example", is_flag=True, help="Print a config.toml with every setting, to begin with.")
+def configure(asked: Asked, as_json: bool, example: bool) -> None:
+    """Show every setting of a drive, its value and where it comes from; with the same flags as `moonfs mount`.
+
+    Flags go before the environment, that before the profile in config.toml, that before the lines above its profiles.
+    Keys are never shown. To begin a config.toml:
+
+    \b
+      moonfs config --example > ~/.config/moonfs/config.toml
+    """
+    directories = Directories.from_environment(os.environ)
+    if example:
+        click.echo(_example())
+        return
+    configuration = asked.resolve(directories)
+    configuration.settings()
+    shown = _shown(configuration, directories)
+    if as_json:
+        click.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+        return
+    absent = "" if configuration.found else " (not there)"
+    click.echo(f"config.toml  {configuration.file}{absent}")
+    click.echo(f"profiles     {', '.join(configuration.profiles) or 'none'}")
+    click.echo(f"profile      {configuration.profile or 'none'}\n")
+    rows = [(name, *entry.values()) for name, entry in shown["settings"].items()]
+    wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, text, origin in rows:
+        click.echo(f"{name:{wide[0]}}  {text:{min(wide[1], 40)}}  {origin}".rstrip())
+
+
+def _shown(configuration: Configuration, directories: Directories) -> dict[str, dict[str, dict[str, str]]]:
+    found: dict[str, dict[str, str]] = {}
+    for option in ACCOUNT_OPTIONS:
+        if option.name == "local":
+            text = "no" if configuration.hosted else str(configuration.local(directories))
+        else:
+            text = configuration.text(option.name) or option.shown
+        if option.name not in profiles.KEY_SOURCES:
+            found[option.name] = {"value": text, "origin": _origin(configuration, option.name)}
+    where = keys.origin(configuration, directories) if configuration.hosted else ""
+    found["api_key"] = {"value": "set (not shown)" if where else "none", "origin": where}
+    for option in OPTIONS:
+        text = configuration.text(option.name) or option.shown
+        found[option.name] = {"value": text, "origin": _origin(configuration, option.name)}
+    about = {"file": str(configuration.file), "profile": configuration.profile}
+    return {"configuration": about, "settings": found}  # type: ignore[dict-item]
+
+
+def _origin(configuration: Configuration, name: str) -> str:
+    value = configuration.values.get(name)
+    return _DEFAULT if value is None else value.origin
+
+
+def _example() -> str:
+    """Return a config.toml that changes nothing: every line is a comment."""
+    lines = [
+        "# Settings of moonfs. Lines above the first [table] hold for every drive, those below it for a profile:",
+        "# moonfs mount --profile work DIR. Flags and variables (MOONFS_LISTING_TTL=30) go before this file.",
+        "",
+    ]
+    for option in OPTIONS:
+        value = option.shown if option.shown not in ("none", "yours") else "…"
+        shown = "false" if option.switch else value if value.isdigit() and option.name != "umask" else f'"{value}"'
+        lines += [f"# {option.help}", f"# {option.name} = {shown}"]
+    lines += [
+        "",
+        f"# [{TABLE}.work]",
+        f'# base_url = "{config.DEFAULT_BASE_URL}"',
+        '# directory = "~/work"                        # where `moonfs mount --profile work` mounts it',
+        "# One of these says where the key is; without any it is in the file that `moonfs key set` writes.",
+        '# api_key_file = "~/.config/moonfs/work.key"  # mode 0600',
+        '# api_key_command = "pass show moonshot"',
+        "# api_key_keyring = true                      # pip install 'moonfs[keyring]'",
+        "",
+        f"# [{TABLE}.papers]",
+        "# local = true                                # the local Files API; or the directory of its files",
+    ]
+    return "\n".join(lines)
+
+
+@click.group("key", short_help="Keep an API key, for mounts to come.")
+def key() -> None:
+    """Keep the API key of the hosted service in a file of mode 0600, or in the desktop's keyring."""
+
+
+@key.command("set", short_help="Ask for a key and keep it.")
+@click.option("-p", "--profile", metavar="NAME", default="", help="The key of this profile of config.toml.")
+@click.option("--keyring", is_flag=True, help="Keep it in the desktop's keyring, not in a file.")
+def set_key(profile: str, keyring: bool) -> None:
+    """Ask for a key (or read one line of standard input) and keep it, in place of an earlier one.
+
+    It is never an argument: those can be read by everybody on this machine.
+
+    \b
+      moonfs key set                            # asks; nothing is shown
+      pass show moonshot | moonfs key set -p work
+    """
+    directories = Directories.from_environment(os.environ)
+    configuration = profiles.resolve({}, os.environ, directories, profile=profile)
+    text = click.prompt("API key", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline(8192)
+    if keyring:
+        keys.store_in_keyring(keys.name_of(configuration), text)
+        click.echo(
+            f"Kept in the keyring under {keys.name_of(configuration)}; config.toml has to say: api_key_keyring = true"
+        )
+    else:
+        path = keys.usual_file(configuration, directories)
+        keys.write_file(path, text)
+        click.echo(f"Kept in {path}")
+    source = configuration.key_source()
+    if source is not None and not (keyring and source[0] == "api_key_keyring"):
+        click.echo(f"It is not used while there is {keys.origin(configuration, directories)}.", err=True)
+
+
+@key.command("remove", short_help="Delete a key that is kept in a file.")
+@click.option("-p", "--profile", metavar="NAME", default="", help="The key of this profile of config.toml.")
+def remove_key(profile: str) -> None:
+    """Delete the file that `moonfs key set` has written. A drive that is mounted goes on with the key it has."""
+    directories = Directories.from_environment(os.environ)
+    path = keys.usual_file(profiles.resolve({}, os.environ, directories, profile=profile), directories)
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        raise UsageError(f"There is no key in {path}.") from None
+    except OSError as error:
+        raise UsageError(f"Cannot delete {path}: {error.strerror}.") from error
+    click.echo(f"Deleted {path}")

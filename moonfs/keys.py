@@ -1,0 +1,176 @@
+"""Where a key comes from, and how one is put there: a file of mode 0600, a command, the desktop's keyring (X1).
+
+Nothing here prints a key, and no message holds one.
+
+**Threading:** called once by the main thread, before the daemon is made: a command may ask at the terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from moonfs.config import Directories, make_private
+from moonfs.errors import UsageError
+from moonfs.profiles import Configuration
+
+#: Under which the desktop's keyring keeps our keys.
+SERVICE: Final = "moonfs"
+#: Seconds for a command that may ask for a passphrase.
+_COMMAND_SECONDS: Final = 120.0
+_LONGEST: Final = 4096
+
+
+def name_of(configuration: Configuration) -> str:
+    """Return the name under which this profile's key is kept: in a file, or in the keyring."""
+    return configuration.profile or "default"
+
+
+def usual_file(configuration: Configuration, directories: Directories) -> Path:
+    """Return the file that `moonfs key set` writes, and that counts where nothing says where the key is."""
+    return directories.config / "keys" / name_of(configuration)
+
+
+def origin(configuration: Configuration, directories: Directories) -> str:
+    """Return where the key would be taken from; empty where there is none. Takes nothing."""
+    source = configuration.key_source()
+    if source is not None:
+        return source[1].origin if source[0] == "api_key" else f"{source[0]} {source[1].text} ({source[1].origin})"
+    usual = usual_file(configuration, directories)
+    return str(usual) if usual.exists() else ""
+
+
+def find(configuration: Configuration, directories: Directories) -> str:
+    """Return the key of the hosted account.
+
+    Raises:
+        UsageError: there is none, or where it should be does not give it; says what to do.
+    """
+    source = configuration.key_source()
+    if source is None:
+        usual = usual_file(configuration, directories)
+        if usual.exists():
+            return read_file(usual)
+        profile = f" --profile {configuration.profile}" if configuration.profile else ""
+        raise UsageError(
+            f"No API key: set MOONSHOT_API_KEY (or KIMI_API_KEY), or keep one with: moonfs key set{profile}  "
+            "— or add --local to mount the local Files API, which needs no account."
+        )
+    kind, value = source
+    if kind == "api_key":
+        return _usable(value.text, value.origin)
+    if kind == "api_key_file":
+        return read_file(Path(os.path.expanduser(value.text)))
+    if kind == "api_key_command":
+        return _from_command(value.text, value.origin)
+    return _from_keyring(name_of(configuration) if value.text == "yes" else value.text)
+
+
+def read_file(path: Path) -> str:
+    """Return the first line of a file that nobody else may read (X1).
+
+    Raises:
+        UsageError: it is not there, not ours, open to others, or holds no key.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UsageError(f"The key file {path} is no file.")
+            if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o077:
+                raise UsageError(
+                    f"Others can read or own the key file {path}; make it yours alone: chown $USER {path}; "
+                    f"chmod 600 {path}"
+                )
+            return _usable(stream.readline(_LONGEST), str(path))
+    except OSError as error:
+        raise UsageError(f"Cannot read the key file {path}: {error.strerror}.") from error
+
+
+def write_file(path: Path, key: str) -> None:
+    """Keep a key in a file of mode 0600, replacing what is there in one step.
+
+    Raises:
+        UsageError: it cannot be written, or is no key.
+    """
+    key = _usable(key, "what was given")
+    make_private(path.parent)
+    try:
+        fd, new = tempfile.mkstemp(dir=path.parent, prefix=".key-")
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as stream:
+                stream.write(key + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(new, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(new)
+            raise
+    except OSError as error:
+        raise UsageError(f"Cannot keep the key in {path}: {error.strerror}.") from error
+
+
+def store_in_keyring(name: str, key: str) -> None:
+    """Keep a key in the desktop's keyring. Raises UsageError where there is none."""
+    key = _usable(key, "what was given")
+    keyring = _keyring()
+    try:
+        keyring.set_password(SERVICE, name, key)
+    except Exception as error:
+        raise UsageError(f"The keyring did not take the key: {type(error).__name__}.") from error
+
+
+def _from_keyring(name: str) -> str:
+    keyring = _keyring()
+    try:
+        key = keyring.get_password(SERVICE, name)
+    except Exception as error:
+        raise UsageError(f"The keyring did not answer ({type(error).__name__}); is it unlocked?") from error
+    if key is None:
+        raise UsageError(f"The keyring has no key under {name!r}; put it there with: moonfs key set --keyring")
+    return _usable(key, f"the keyring's {name!r}")
+
+
+def _keyring() -> Any:
+    try:
+        import keyring  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"Keyrings need the extra `keyring` ({error.name} is missing): pip install 'moonfs[keyring]'"
+        ) from error
+    return keyring
+
+
+def _from_command(command: str, where: str) -> str:
+    """Return the first line that a command of the shell prints; it may ask at the terminal."""
+    try:
+        done = subprocess.run(  # noqa: S602 - it is the person's own command, from their own file
+            command, shell=True, stdout=subprocess.PIPE, stderr=None, timeout=_COMMAND_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"The api_key_command of {where} did not end within {_COMMAND_SECONDS:.0f} s.") from None
+    except OSError as error:
+        raise UsageError(f"The api_key_command of {where} cannot be run: {error.strerror}.") from error
+    if done.returncode != 0:
+        raise UsageError(f"The api_key_command of {where} failed with exit status {done.returncode}.")
+    return _usable(done.stdout.decode("utf-8", "replace").partition("\n")[0], f"the api_key_command of {where}")
+
+
+def _usable(text: str, where: str) -> str:
+    """Return a key without what pasting leaves round it.
+
+    Raises:
+        UsageError: there is nothing, or what no header of HTTP takes (RFC 9110, 5.5).
+    """
+    key = text.strip()
+    if not key:
+        raise UsageError(f"There is no key in {where}.")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError(f"What is in {where} is no key: keys are one word of plain letters, digits and dashes.")
+    return key

@@ -1,0 +1,279 @@
+"""What was asked for, and where: flags over environment over config.toml, with its profiles.
+
+    [profile.work]                                  # moonfs mount --profile work ~/work
+    base_url = "https://api.moonshot.cn/v1"
+    api_key_file = "~/.config/moonfs/work.key"
+    write_back = true
+
+Lines above the first table hold for every drive. It reads one file and keeps the origin of every value; it does not
+fetch keys (`keys` does) and knows no defaults but those of `settings`. Standard library only.
+
+**Threading:** read once at start.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from moonfs.config import DEFAULT_BASE_URL, Directories
+from moonfs.errors import UsageError
+from moonfs.settings import OPTIONS, Option, Settings, did_you_mean, parse_settings, yes_or_no
+
+#: The table of config.toml that holds the profiles.
+TABLE: Final = "profile"
+#: The profile that is there without a line of config.toml: the local Files API.
+LOCAL: Final = "local"
+#: Settings that say where the key is: of these, one may be given in one place (X1).
+KEY_SOURCES: Final = ("api_key", "api_key_file", "api_key_command", "api_key_keyring")
+
+#: What says which account is mounted, and where; the rest of a profile is in `settings.OPTIONS`.
+ACCOUNT_OPTIONS: Final = (
+    Option("local", str, "DATA", "no", "The local Files API; its files in DATA, or in the usual directory for `yes`."),
+    Option("base_url", str, "URL", DEFAULT_BASE_URL, "Address of the hosted service."),
+    Option("api_key_file", str, "FILE", "none", "A file of mode 0600 with the key in its first line."),
+    Option("api_key_command", str, "COMMAND", "none", "A command of the shell that prints the key."),
+    Option("api_key_keyring", str, "NAME", "none", "The desktop's keyring has the key under NAME (extra `keyring`)."),
+)
+#: In config.toml alone: a key has no place on a command line (X1).
+_FILE_OPTIONS: Final = (
+    Option("api_key", str, "KEY", "none", "The key itself, where config.toml has the mode 0600."),
+    Option("directory", str, "DIR", "none", "Where the profile is mounted when no DIR is given."),
+)
+_KNOWN: Final = {option.name: option for option in (*ACCOUNT_OPTIONS, *_FILE_OPTIONS, *OPTIONS)}
+
+#: The variables of a setting, where they are not MOONFS_ and its name; the first that is not blank counts.
+_VARIABLES: Final = {
+    "api_key": ("MOONSHOT_API_KEY", "KIMI_API_KEY"),
+    "base_url": ("MOONSHOT_BASE_URL", "KIMI_BASE_URL"),
+    "directory": (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value as it was written.
+
+    Attributes:
+        text: what was written; a list has colons between its entries.
+        origin: where, for people: a flag, a variable, a file with its table.
+    """
+
+    text: str = field(repr=False)
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What holds for one mount.
+
+    Attributes:
+        file: config.toml, whether it is there or not.
+        found: whether it is.
+        profile: the one that was chosen; empty for none.
+        profiles: all that the file has.
+        values: name → value, of what was written anywhere.
+        overridden: where the key of the chosen profile is, when the environment's goes before it; empty otherwise.
+    """
+
+    file: Path
+    found: bool
+    profile: str
+    profiles: tuple[str, ...]
+    values: Mapping[str, Value]
+    overridden: str = ""
+
+    def settings(self) -> Settings:
+        """Return how the drive behaves.
+
+        Raises:
+            UsageError: an unusable value; names its origin.
+        """
+        names = [option.name for option in OPTIONS if option.name in self.values]
+        return parse_settings(
+            {name: self.values[name].text for name in names}, {name: self.values[name].origin for name in names}
+        )
+
+    def text(self, name: str) -> str:
+        """Return what was written for `name`, or nothing."""
+        value = self.values.get(name)
+        return "" if value is None else value.text
+
+    def local(self, directories: Directories) -> Path | None:
+        """Return the data directory of the local Files API, or None for the hosted service."""
+        text = self.text("local")
+        try:
+            return directories.data / "local" if not text or yes_or_no(text) else None
+        except ValueError:
+            return Path(os.path.abspath(os.path.expanduser(text)))
+
+    @property
+    def hosted(self) -> bool:
+        """Say whether it is the hosted service that is mounted."""
+        text = self.text("local")
+        try:
+            return not text or not yes_or_no(text)
+        except ValueError:
+            return False
+
+    def base_url(self) -> str:
+        """Return the address of the hosted service."""
+        return self.text("base_url") or DEFAULT_BASE_URL
+
+    def key_source(self) -> tuple[str, Value] | None:
+        """Return which of `KEY_SOURCES` was given, with its value, or None."""
+        return next(((name, self.values[name]) for name in KEY_SOURCES if name in self.values), None)
+
+
+def resolve(
+    flags: Mapping[str, Value],
+    environ: Mapping[str, str],
+    directories: Directories,
+    *,
+    profile: str = "",
+    file: str = "",
+) -> Configuration:
+    """Put the layers together: flags, environment, the profile's table, the lines above all tables.
+
+    Args:
+        flags: what the command line says.
+        environ: `MOONFS_PROFILE` and `MOONFS_CONFIG` stand for the next two.
+        directories: where config.toml is by default.
+        profile: the one that is asked for; empty for none.
+        file: another config.toml; it must be there.
+
+    Raises:
+        UsageError: the file or the profile is not there, or says what nobody understands.
+    """
+    named = file or environ.get("MOONFS_CONFIG", "").strip()
+    path = Path(os.path.abspath(os.path.expanduser(named))) if named else directories.config / "config.toml"
+    chosen = profile or environ.get("MOONFS_PROFILE", "").strip()
+    table, mode = _read(path, must=bool(named))
+    tables = table.pop(TABLE, {}) if table is not None else {}
+    if not isinstance(tables, dict) or not all(isinstance(entry, dict) for entry in tables.values()):
+        raise UsageError(f"{path}: profiles are tables such as [{TABLE}.work].")
+    general = _layer(table or {}, path, f"{path}", mode)
+    if chosen and chosen not in tables and chosen != LOCAL:
+        known = f"it has {', '.join(sorted(tables))}" if tables else f"add a table [{TABLE}.{chosen}] to it"
+        where = path if table is not None else f"{path}, which is not there"
+        raise UsageError(f"There is no profile {chosen!r} in {where}; {known}.")
+    for name in tables:
+        _layer(tables[name], path, f"{path} [{TABLE}.{name}]", mode)  # so that a mistake shows at once
+    own = _layer(tables.get(chosen, {}), path, f"{path} [{TABLE}.{chosen}]", mode) if chosen else {}
+    if chosen == LOCAL and LOCAL not in tables:
+        own = {"local": Value("yes", f"profile {LOCAL}")}
+    layers = [dict(flags), _environment(environ), own, general]
+    keyed = [index for index, layer in enumerate(layers) if _sources(layer)]
+    for index in keyed[1:]:
+        for name in _sources(layers[index]):
+            del layers[index][name]
+    values: dict[str, Value] = {}
+    for layer in reversed(layers):
+        values |= layer
+    return Configuration(
+        file=path,
+        found=table is not None,
+        profile=chosen,
+        profiles=tuple(sorted(tables)),
+        values=values,
+        overridden=f"{path} [{TABLE}.{chosen}]" if keyed[:1] == [1] and 2 in keyed else "",
+    )
+
+
+def _sources(layer: Mapping[str, Value]) -> list[str]:
+    """Return where a layer says the key is. Raises UsageError for more than one."""
+    found = [name for name in KEY_SOURCES if name in layer]
+    if len(found) > 1:
+        where = " and ".join(f"{name} ({layer[name].origin})" for name in found)
+        raise UsageError(f"The key is said to be in two places: {where}; keep one of them.")
+    return found
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, Value]:
+    found = {}
+    for name in _KNOWN:
+        for variable in variables(name):
+            text = environ.get(variable, "").strip()
+            if text:
+                found[name] = Value(text, variable)
+                break
+    if "api_key" in found:  # the usual variable goes before where else a key may be
+        for name in KEY_SOURCES[1:]:
+            found.pop(name, None)
+    return found
+
+
+def variables(name: str) -> tuple[str, ...]:
+    """Return the environment's names of a setting, the first that counts first."""
+    return _VARIABLES.get(name, (f"MOONFS_{name.upper()}",))
+
+
+def _read(path: Path, *, must: bool) -> tuple[dict[str, object] | None, int]:
+    """Return config.toml and its mode; None where it is not there and need not be."""
+    try:
+        with open(path, "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UsageError(f"{path} is no file; config.toml is text, see moonfs config --example.")
+            if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o002:
+                raise UsageError(
+                    f"{path} can be written by others, who could choose what is run and where keys go: "
+                    f"make it yours (chown) and closed to them (chmod go-w {path})."
+                )
+            return tomllib.load(stream), status.st_mode
+    except FileNotFoundError:
+        if must:
+            raise UsageError(
+                f"There is no configuration {path}; moonfs config --example shows what goes into one."
+            ) from None
+        return None, 0
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text; save it as such.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} cannot be read as TOML: {error}.") from None
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def _layer(table: Mapping[str, object], path: Path, origin: str, mode: int) -> dict[str, Value]:
+    """Return the values of one table; what is wrong is said with its name."""
+    layer = {}
+    for name, entry in table.items():
+        if name not in _KNOWN:
+            hint = f"; profiles are tables such as [{TABLE}.{name}]" if isinstance(entry, dict) else ""
+            raise UsageError(f"Unknown setting {name!r} in {origin}; {did_you_mean(name, _KNOWN)}{hint}.")
+        layer[name] = Value(_text(name, entry, origin), origin)
+    if "api_key" in layer and mode & 0o077:
+        raise UsageError(f"{path} holds a key and others may read it; close it with: chmod 600 {path}")
+    if "api_key_command" in layer and mode & 0o022:
+        raise UsageError(f"{path} names a command and others may write it; close it with: chmod go-w {path}")
+    _sources(layer)
+    parse_settings(
+        {name: layer[name].text for name in layer if name in _BEHAVIOUR}, dict.fromkeys(layer, origin)
+    )  # so that a mistake shows at once
+    return layer
+
+
+_BEHAVIOUR: Final = frozenset(option.name for option in OPTIONS)
+
+
+def _text(name: str, entry: object, origin: str) -> str:
+    """Return a value of TOML as it would be written in a flag."""
+    if isinstance(entry, bool):
+        if not _KNOWN[name].switch and name not in ("local", "api_key_keyring"):
+            raise UsageError(f"{name} in {origin} needs a value, not true or false.")
+        return "yes" if entry else "no"
+    if name == "umask" and isinstance(entry, int):
+        raise UsageError(f'umask in {origin} is octal and has to be text, such as umask = "077".')
+    if isinstance(entry, int | float):
+        return str(entry)
+    if isinstance(entry, str) and entry:
+        return entry
+    if isinstance(entry, list) and entry and all(isinstance(part, str) for part in entry):
+        return ":".join(entry)
+    raise UsageError(f"{name} in {origin} has to be text, a number, true or false, or a list of texts; not empty.")
