@@ -25,7 +25,7 @@ A module imports only from lines below its own; modules on one line do not know 
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
     pace · breaker                            how much the service takes · whether it is there
     keys                                      where the API key comes from
-    profiles                                  flags over environment over config.toml
+    profiles · service · notify               flags over environment over config.toml · systemd's units · its ear
     config · settings                         accounts and directories · how a drive behaves
     wire · errors                             the API's formats · the tree of errors
 

@@ -24,7 +24,7 @@ import sqlite3
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
@@ -38,6 +38,7 @@ from moonfs.errorlog import ErrorLog
 from moonfs.errors import AuthenticationFailed, MoonfsError, UsageError
 from moonfs.filesystem import Filesystem
 from moonfs.journal import Journal
+from moonfs.notify import Notifier
 from moonfs.originals import Originals
 from moonfs.remote import Remote
 from moonfs.server.embed import EmbedError, attach
@@ -50,6 +51,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds in which the first listing must come (L1).
 VERIFY_SECONDS: Final = 30.0
+#: Seconds from the last upload to the end of the process, at most.
+_LAST_SECONDS: Final = 20.0
 #: Descriptors that one drive may have: each open file holds one, and login shells allow 1,024.
 _DESCRIPTORS: Final = 65_536
 #: The parameter of mallopt(3), from malloc.h.
@@ -115,7 +118,8 @@ def run(request: Request) -> None:
         format="%(asctime)s %(levelname)s %(message)s",
     )
     _quiet_libraries()
-    with _errors_as_sentences(point), _Drive(request, point) as drive:
+    notifier = Notifier(os.environ)
+    with _errors_as_sentences(point), _Drive(request, point, notifier) as drive:
         drive.serve(lambda: print(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {point}", flush=True))
 
 
@@ -169,7 +173,8 @@ def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
                 pipe = -1
 
         try:
-            with _errors_as_sentences(point), _Drive(request, point, log_to_file=True) as drive:
+            notifier = Notifier(os.environ)
+            with _errors_as_sentences(point), _Drive(request, point, notifier, log_to_file=True) as drive:
                 drive.serve(lambda: answer("ready"))
             code = 0
         except UsageError as error:
@@ -212,9 +217,10 @@ def _errors_as_sentences(point: str) -> Iterator[None]:
 class _Drive:
     """Everything that one mount owns; a context manager that gives it back in reverse order."""
 
-    def __init__(self, request: Request, point: str, *, log_to_file: bool = False) -> None:
+    def __init__(self, request: Request, point: str, notifier: Notifier, *, log_to_file: bool = False) -> None:
         self._request = request
         self._point = point
+        self._notifier = notifier
         self._log_to_file = log_to_file
         self._stack = contextlib.ExitStack()
         self._started = time.time()
@@ -300,10 +306,12 @@ class _Drive:
 
     def _drain(self) -> None:
         """Give pending uploads a bounded time at the end (L2); the rest stays in the journal."""
-        if not self._filesystem.drain(0.0 if self._hurry else self._request.settings.drain):
+        seconds = 0.0 if self._hurry else self._request.settings.drain
+        self._notifier.stopping(f"Finishing the uploads of {self._point}", seconds + _LAST_SECONDS)
+        if not self._filesystem.drain(seconds):
             log.warning("Not everything is uploaded yet; the next mount of this account goes on with it")
 
-    def serve(self, ready: object) -> None:
+    def serve(self, ready: Callable[[], None]) -> None:
         """Mount, call `ready` when the kernel has started, and return when the mount has ended."""
         settings = self._request.settings
         faulthandler.register(signal.SIGUSR1, all_threads=True)
@@ -311,14 +319,18 @@ class _Drive:
             signal.signal(number, signal.SIG_DFL)
         # `moonfs umount` has waited long enough already: Python runs this as soon as FUSE has returned.
         signal.signal(signal.SIGUSR2, lambda *_: setattr(self, "_hurry", True))
-        assert callable(ready)
+
+        def started() -> None:
+            ready()
+            self._notifier.ready(f"{self._account.label} on {self._point}")
+
         adapter = operations.Operations(
             self._filesystem,
             self._error_log,
             uid=os.getuid() if settings.uid < 0 else settings.uid,
             gid=os.getgid() if settings.gid < 0 else settings.gid,
             umask=settings.umask,
-            on_init=ready,
+            on_init=started,
             on_destroy=lambda: None,
         )
         options: dict[str, object] = {

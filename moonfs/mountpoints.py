@@ -223,11 +223,7 @@ def unmount(
         UsageError: no moonfs drive is mounted there, it is in use, or the daemon does not end in time.
     """
     path = _drive(point)
-    try:
-        os.stat(path)
-        stale = False
-    except OSError as error:
-        stale = error.errno == errno.ENOTCONN
+    stale = is_stale(point)
     daemon = 0
     if not stale:
         try:
@@ -257,6 +253,18 @@ def unmount(
             told = True
         time.sleep(0.02)
     return stale
+
+
+def is_stale(point: str) -> bool:
+    """Say whether a moonfs drive is mounted on `point` whose daemon has died."""
+    mounted = at(point)
+    if mounted is None or mounted.fstype != FSTYPE:
+        return False
+    try:
+        os.stat(mounted.point)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
 
 
 def _drive(point: str) -> str:

@@ -33,6 +33,7 @@ test_programs=(
     "rsync rsync"
     "soffice libreoffice-writer-nogui libreoffice-writer" # by far the largest: about 90 MB to fetch
     "strace strace"
+    "systemctl systemd"
     "tmux tmux"                                           # the terminal of nano, mc and vim
     "unzip unzip"
     "vim vim"

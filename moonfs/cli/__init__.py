@@ -6,6 +6,7 @@
     drives        refresh, prefetch
     showing       status, and its screen in `screen`
     serving       serve
+    services      service: drives that systemd mounts
     progress      bars of what takes long
 
 **Threading:** none; one command runs in the main thread.
@@ -23,6 +24,7 @@ import moonfs
 from moonfs.cli.configuring import configure, key
 from moonfs.cli.drives import prefetch, refresh
 from moonfs.cli.mounting import for_fstab, mount, umount
+from moonfs.cli.services import services
 from moonfs.cli.serving import serve
 from moonfs.cli.showing import status
 from moonfs.errors import UsageError
@@ -47,7 +49,7 @@ def cli() -> None:
     """
 
 
-for _command in (mount, umount, refresh, prefetch, status, configure, key, serve):
+for _command in (mount, umount, refresh, prefetch, status, configure, key, services, serve):
     cli.add_command(_command)
 
 

@@ -16,7 +16,6 @@ from moonfs.cli.options import Asked, drive_options
 from moonfs.cli.progress import show_drain
 from moonfs.config import Directories
 from moonfs.errors import UsageError
-from moonfs.profiles import Value
 
 #: What is no name of a profile in the first field of fstab.
 _NO_PROFILE = ("", "none", "moonfs")
@@ -41,14 +40,7 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
       moonfs mount --profile work ~/work
       moonfs mount ~/moon --write-back --listing-ttl 60
     """
-    local = asked.flags.get("local")
-    if directory is None and local is not None and local.origin == "--local" and local.text not in ("yes", "no"):
-        # `mount --local DIR`: the word after it is where, not what.
-        directory, asked.flags["local"] = local.text, Value("yes", local.origin)
-    _mount(directory, asked, foreground=foreground)
-
-
-def _mount(directory: str | None, asked: Asked, *, foreground: bool = False) -> None:
+    directory = asked.directory(directory)
     directories = Directories.from_environment(os.environ)
     configuration = asked.resolve(directories)
     directory = directory or os.path.expanduser(configuration.text("directory"))
@@ -127,18 +119,21 @@ def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) ->
     show_default=True,
     help="Seconds to wait for pending uploads; what is left then is uploaded after the next mount.",
 )
-def umount(directory: str, timeout: float) -> None:
+@click.option("--stale", is_flag=True, help="Only clear a stale mount; a drive that works stays.")
+def umount(directory: str, timeout: float, stale: bool) -> None:
     """Wait for what is still to be uploaded or deleted, unmount the drive on DIR, and wait until its daemon has ended.
 
     Also clears a stale mount, left by a daemon that died.
     """
+    if stale and not mountpoints.is_stale(directory):
+        raise UsageError(f"{directory} is no stale mount; moonfs umount {directory} unmounts a drive that works.")
     ends = time.monotonic() + timeout
     show_drain(directory, ends)
-    stale = mountpoints.unmount(
+    cleared = mountpoints.unmount(
         directory,
         timeout=max(60.0, ends - time.monotonic()),
         hurry=time.monotonic() >= ends,
         waiting=lambda text: click.echo(f"{text} …", err=True),
     )
-    if stale:
+    if cleared:
         click.echo(f"{directory} was stale (its daemon had died) and is cleared.", err=True)

@@ -47,6 +47,14 @@ class Asked:
     file: str = ""
     kernel: tuple[str, ...] = ()
 
+    def directory(self, given: str | None) -> str | None:
+        """Return DIR; in `--local DIR` the word after the flag is where to mount, not where files are kept."""
+        local = self.flags.get("local")
+        if given is None and local is not None and local.origin == "--local" and local.text not in ("yes", "no"):
+            self.flags["local"] = Value("yes", local.origin)
+            return local.text
+        return given
+
     def resolve(self, directories: Directories) -> Configuration:
         """Return what holds: this, then the environment, then config.toml. Raises UsageError."""
         return profiles.resolve(self.flags, os.environ, directories, profile=self.profile, file=self.file)

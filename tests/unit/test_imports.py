@@ -34,7 +34,7 @@ LAYERS = """
     texts  names  workers  traffic  groupcommit  dispatch  lookups
     pace  breaker
     keys
-    profiles
+    profiles  service  notify
     config  settings
     errors  wire
 """

@@ -1,0 +1,200 @@
+"""`moonfs service`: a drive that systemd mounts at login.
+
+**Threading:** none; one command runs in the main thread.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from moonfs import keys, mountpoints, service
+from moonfs.cli.options import Asked, drive_options
+from moonfs.config import Directories
+from moonfs.errors import UsageError
+from moonfs.profiles import Configuration, variables
+
+_XDG = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
+_SECONDS = 180.0
+
+
+@click.group("service", short_help="Mount a drive at login, by systemd.")
+def services() -> None:
+    """Have systemd mount a drive whenever you log in, and unmount it, uploads first, when you log out.
+
+    \b
+      moonfs key set                        the key, for a service sees no variables of this shell
+      moonfs service install ~/moon
+      moonfs service install --profile work ~/work
+      moonfs service list
+      moonfs service remove ~/moon
+
+    The log is that of any user service: journalctl --user -u 'moonfs-*'
+    """
+
+
+@services.command("install", short_help="Install and start a unit for a drive.")
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
+@drive_options
+@click.option("--no-start", is_flag=True, help="Only write the unit.")
+@click.option("--print", "only_print", is_flag=True, help="Print the unit, and do nothing.")
+def install(directory: str | None, asked: Asked, no_start: bool, only_print: bool) -> None:
+    """Write a unit of systemd that mounts DIR as `moonfs mount` would now with these flags, and start it."""
+    directories = Directories.from_environment(os.environ)
+    directory = asked.directory(directory)
+    configuration = asked.resolve(directories)
+    configuration.settings()
+    directory = directory or os.path.expanduser(configuration.text("directory"))
+    if not directory:
+        raise UsageError("Which directory? For example: moonfs service install ~/moon")
+    _check_key(configuration, directories)
+    point = mountpoints.absolute(directory)
+    text = service.unit(point, _moonfs(), _options(configuration, asked), _environment())
+    if only_print:
+        click.echo(text, nl=False)
+        return
+    name = service.unit_name(point)
+    path = _folder() / name
+    _write(path, text)
+    click.echo(f"Wrote {path}")
+    if no_start:
+        click.echo(f"Start it with: systemctl --user daemon-reload; systemctl --user enable --now '{name}'")
+        return
+    if (already := mountpoints.at(point)) is not None and already.fstype == mountpoints.FSTYPE and not _active(name):
+        raise UsageError(
+            f"{directory} is mounted already, not by the service; unmount it and start the service with: "
+            f"moonfs umount {directory}; systemctl --user enable --now '{name}'"
+        )
+    _systemctl("daemon-reload")
+    _systemctl("enable", name)
+    _systemctl("restart", name)
+    click.echo(
+        f"{directory} is mounted, and will be at each login. Before any login, from boot on: loginctl enable-linger"
+    )
+
+
+@services.command("remove", short_help="Stop and remove the unit of a drive.")
+@click.argument("directory", metavar="DIR")
+def remove(directory: str) -> None:
+    """Unmount the drive on DIR, uploads first, and have it mounted at login no more."""
+    name = service.unit_name(mountpoints.absolute(directory))
+    path = _folder() / name
+    if not path.exists():
+        raise UsageError(f"There is no service for {directory}: moonfs service list shows the ones there are.")
+    _systemctl("disable", "--now", name)
+    path.unlink()
+    _systemctl("daemon-reload")
+    click.echo(f"Removed {path}")
+
+
+@services.command("list", short_help="List the drives that are mounted at login.")
+def listing() -> None:
+    """List the units that are installed, and whether they run."""
+    names = sorted(path.name for path in _folder().glob(f"{service.PREFIX}*.service"))
+    for name in names:
+        text = (_folder() / name).read_text(encoding="utf-8", errors="replace")
+        about = next((line for line in text.splitlines() if line.startswith("Description=")), name)
+        click.echo(f"{about.partition('=')[2].replace('%%', '%')}: {_state(name)} ({name})")
+    if not names:
+        click.echo("None; add one with: moonfs service install DIR")
+
+
+def _check_key(configuration: Configuration, directories: Directories) -> None:
+    """Refuse a key that only this shell knows."""
+    if not configuration.hosted:
+        return
+    source = configuration.key_source()
+    if source is not None and source[1].origin in variables("api_key"):
+        profile = f" --profile {configuration.profile}" if configuration.profile else ""
+        if not keys.usual_file(configuration, directories).exists() and not configuration.overridden:
+            raise UsageError(
+                f"A service does not see the {source[1].origin} of this shell; keep the key for it with: "
+                f"moonfs key set{profile}"
+            )
+    elif not keys.origin(configuration, directories):
+        keys.find(configuration, directories)  # says what is missing
+
+
+def _options(configuration: Configuration, asked: Asked) -> list[str]:
+    """Return the flags that say what config.toml does not: this command's, and the environment's."""
+    options = []
+    if configuration.profile:
+        options += ["--profile", configuration.profile]
+    if asked.file or os.environ.get("MOONFS_CONFIG", "").strip():
+        options += ["--config-file", str(configuration.file)]
+    for name, value in configuration.values.items():
+        of_file = value.origin.startswith((str(configuration.file), "profile "))
+        if name == "directory" or of_file or value.origin in variables("api_key"):
+            continue
+        text = value.text
+        if name == "api_key_file" or (name == "local" and text not in ("yes", "no")):
+            text = os.path.abspath(os.path.expanduser(text))
+        # A comma would end it in -o.
+        options += ["-o", f"{name}={text}".replace("\\", "\\\\").replace(",", "\\,")]
+    return options + [word for flag in asked.kernel for word in ("-o", flag)]
+
+
+def _moonfs() -> list[str]:
+    """Return the command that this is, by an absolute path."""
+    called = os.path.abspath(sys.argv[0])
+    if os.path.basename(called) == "moonfs" and os.access(called, os.X_OK):
+        return [called]
+    return [sys.executable, "-m", "moonfs"]
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _XDG if os.path.isabs(os.environ.get(name, ""))}
+
+
+def _folder() -> Path:
+    return Directories.from_environment(os.environ).config.parent / "systemd" / "user"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(stream.name, 0o644)
+        os.replace(stream.name, path)
+    except OSError as error:
+        raise UsageError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _active(name: str) -> bool:
+    return _state(name) in ("active", "activating", "reloading")
+
+
+def _state(name: str) -> str:
+    if shutil.which("systemctl") is None:
+        return "unknown, as there is no systemctl"
+    done = subprocess.run(
+        ["systemctl", "--user", "is-active", name], capture_output=True, text=True, timeout=_SECONDS, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def _systemctl(*arguments: str) -> None:
+    """Run systemctl(1) for this user. Raises UsageError where it fails, with what to do."""
+    if shutil.which("systemctl") is None:
+        raise UsageError(
+            "There is no systemctl: this machine has no systemd. fstab(5) can mount drives too: see README."
+        )
+    try:
+        done = subprocess.run(
+            ["systemctl", "--user", *arguments], capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"systemctl --user {' '.join(arguments)} did not end within {_SECONDS:.0f} s.") from None
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+        raise UsageError(
+            f"systemctl --user {' '.join(arguments)} failed: {said}  "
+            f"(journalctl --user -u '{arguments[-1]}' may say why)"
+        )
