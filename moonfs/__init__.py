@@ -3,7 +3,7 @@
 A module imports only from lines below its own; modules on one line do not know each other. A test holds that.
 
     cli                                       commands, exit codes; every error is one sentence
-    mount                                     the life of one mount: lock, key, daemon, readiness, end
+    mount · doctor                            the life of one mount: lock, daemon, readiness, end · what it needs
     operations · mountpoints                  the FUSE adapter with the one errno boundary · the mount table
     filesystem                                what the drive is: every promise about paths and handles; no errno
     overview · control                        what the drive says of itself · the directory `.moonfs`

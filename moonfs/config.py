@@ -54,14 +54,8 @@ class Account:
 
 
 def hosted_account(base_url: str, key: str) -> Account:
-    """Return the account of `key` on the service at `base_url`.
-
-    Raises:
-        UsageError: no usable address.
-    """
+    """Return the account of `key` on the service at `base_url`; `api` checks both."""
     base_url = base_url.strip().rstrip("/")
-    if not base_url.lower().startswith(("https://", "http://")):
-        raise UsageError(f"The base URL {base_url!r} has to begin with https://, such as {DEFAULT_BASE_URL}.")
     digest = hashlib.sha256(f"{base_url}\n{key}".encode("utf-8", "surrogateescape")).hexdigest()
     return Account(base_url=base_url, key=key, socket=None, identity=digest[:16], label=base_url)
 

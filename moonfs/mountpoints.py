@@ -36,10 +36,12 @@ class Mount:
     Attributes:
         point: absolute path.
         fstype: such as `fuse.moonfs`.
+        owner: who has mounted it, of a FUSE filesystem; -1 for others.
     """
 
     point: str
     fstype: str
+    owner: int = -1
 
 
 def table() -> list[Mount]:
@@ -48,13 +50,18 @@ def table() -> list[Mount]:
     with open("/proc/self/mountinfo", "rb") as lines:  # bytes: only " " and "\n" part, which the kernel escapes
         for line in lines:
             fields, _, rest = line.partition(b" - ")
-            mounts.append(Mount(_unescape(fields.split(b" ")[4]), _unescape(rest.split(b" ")[0])))
+            kind, _, options = rest.split(b" ")[:3]
+            owner = re.search(rb"\buser_id=([0-9]+)", options)
+            mounts.append(
+                Mount(_unescape(fields.split(b" ")[4]), _unescape(kind), int(owner[1]) if owner is not None else -1)
+            )
     return mounts
 
 
 def ours() -> list[str]:
-    """Return the points of all moonfs mounts that this user may look at."""
-    return [mount.point for mount in table() if mount.fstype == FSTYPE]
+    """Return the points of the moonfs mounts of this user; for root, of everybody."""
+    user = os.geteuid()
+    return [mount.point for mount in table() if mount.fstype == FSTYPE and user in (0, mount.owner)]
 
 
 def at(point: str) -> Mount | None:

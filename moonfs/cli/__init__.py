@@ -2,6 +2,7 @@
 
     mounting      mount, umount
     configuring   config, key
+    doctoring     doctor
     options       the flags of a drive
     drives        refresh, prefetch
     showing       status, and its screen in `screen`
@@ -22,6 +23,7 @@ import click
 
 import moonfs
 from moonfs.cli.configuring import configure, key
+from moonfs.cli.doctoring import doctor
 from moonfs.cli.drives import prefetch, refresh
 from moonfs.cli.mounting import for_fstab, mount, umount
 from moonfs.cli.services import services
@@ -49,7 +51,7 @@ def cli() -> None:
     """
 
 
-for _command in (mount, umount, refresh, prefetch, status, configure, key, services, serve):
+for _command in (mount, umount, refresh, prefetch, status, configure, key, doctor, services, serve):
     cli.add_command(_command)
 
 

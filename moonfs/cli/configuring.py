@@ -12,13 +12,11 @@ import sys
 import click
 
 from moonfs import config, keys, profiles
-from moonfs.cli.options import Asked, drive_options
+from moonfs.cli.options import Asked, drive_options, settings_shown
 from moonfs.config import Directories
 from moonfs.errors import UsageError
-from moonfs.profiles import ACCOUNT_OPTIONS, TABLE, Configuration
+from moonfs.profiles import TABLE
 from moonfs.settings import OPTIONS
-
-_DEFAULT = "default"
 
 
 @click.command("config", short_help="Show every setting and where it comes from.")
@@ -40,41 +38,19 @@ def configure(asked: Asked, as_json: bool, example: bool) -> None:
         return
     configuration = asked.resolve(directories)
     configuration.settings()
-    shown = _shown(configuration, directories)
+    shown = settings_shown(configuration, directories)
     if as_json:
-        click.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+        about = {"file": str(configuration.file), "profile": configuration.profile, "settings": shown}
+        click.echo(json.dumps(about, ensure_ascii=False, indent=2))
         return
     absent = "" if configuration.found else " (not there)"
     click.echo(f"config.toml  {configuration.file}{absent}")
     click.echo(f"profiles     {', '.join(configuration.profiles) or 'none'}")
     click.echo(f"profile      {configuration.profile or 'none'}\n")
-    rows = [(name, *entry.values()) for name, entry in shown["settings"].items()]
+    rows = [(name, *entry.values()) for name, entry in shown.items()]
     wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, text, origin in rows:
         click.echo(f"{name:{wide[0]}}  {text:{min(wide[1], 40)}}  {origin}".rstrip())
-
-
-def _shown(configuration: Configuration, directories: Directories) -> dict[str, dict[str, dict[str, str]]]:
-    found: dict[str, dict[str, str]] = {}
-    for option in ACCOUNT_OPTIONS:
-        if option.name == "local":
-            text = "no" if configuration.hosted else str(configuration.local(directories))
-        else:
-            text = configuration.text(option.name) or option.shown
-        if option.name not in profiles.KEY_SOURCES:
-            found[option.name] = {"value": text, "origin": _origin(configuration, option.name)}
-    where = keys.origin(configuration, directories) if configuration.hosted else ""
-    found["api_key"] = {"value": "set (not shown)" if where else "none", "origin": where}
-    for option in OPTIONS:
-        text = configuration.text(option.name) or option.shown
-        found[option.name] = {"value": text, "origin": _origin(configuration, option.name)}
-    about = {"file": str(configuration.file), "profile": configuration.profile}
-    return {"configuration": about, "settings": found}  # type: ignore[dict-item]
-
-
-def _origin(configuration: Configuration, name: str) -> str:
-    value = configuration.values.get(name)
-    return _DEFAULT if value is None else value.origin
 
 
 def _example() -> str:

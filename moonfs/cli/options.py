@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from moonfs import profiles
+from moonfs import keys, profiles
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 from moonfs.profiles import ACCOUNT_OPTIONS, Configuration, Value
@@ -186,3 +186,17 @@ def _names(_context: click.Context, _param: click.Parameter, begun: str) -> list
         for option in (*ACCOUNT_OPTIONS, *OPTIONS)
         if option.name.startswith(last.replace("-", "_"))
     ]
+
+
+def settings_shown(configuration: Configuration, directories: Directories) -> dict[str, dict[str, str]]:
+    """Return name → {value, origin} of every setting, as a person would write it; of the key only where it is (X1)."""
+    local = "no" if configuration.hosted else str(configuration.local(directories))
+    where = keys.origin(configuration, directories) if configuration.hosted else ""
+    found = {}
+    for option in (*ACCOUNT_OPTIONS, *OPTIONS):
+        if option.name not in profiles.KEY_SOURCES:
+            value = configuration.values.get(option.name)
+            text = local if option.name == "local" else option.shown if value is None else value.text
+            found[option.name] = {"value": text, "origin": "default" if value is None else value.origin}
+    found["api_key"] = {"value": "set (not shown)" if where else "none", "origin": where}
+    return found

@@ -27,13 +27,6 @@ def test_the_key_is_never_shown() -> None:
     assert "secret" not in f"{account} {account!r} {[account]} {account.identity} {account.label}"
 
 
-@pytest.mark.parametrize("address", ["", "api.moonshot.ai/v1", "ftp://api.moonshot.ai/v1", "/v1"])
-def test_an_address_that_is_none(address: str) -> None:
-    """X1: a key goes nowhere that is not asked for in full."""
-    with pytest.raises(UsageError, match="https://"):
-        hosted_account(address, "sk-m")
-
-
 def test_accounts_never_meet_on_disk() -> None:
     """L3: another key or another service is another directory; the same account is always the same."""
     accounts = [(DEFAULT_BASE_URL, "a"), (DEFAULT_BASE_URL, "b"), ("https://api.moonshot.cn/v1", "a")]

@@ -16,7 +16,7 @@ PACKAGE = Path(moonfs.__file__).parent
 #: The house, from the roof to the ground. A module imports from the lines below its own only.
 LAYERS = """
     cli
-    mount
+    mount  doctor
     operations  mountpoints
     filesystem
     overview  control

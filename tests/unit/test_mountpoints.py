@@ -36,13 +36,21 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return file.write_bytes
 
 
+def test_ours_are_this_users(kernel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`moonfs status` without a directory: the drives of whoever asks; root sees everybody's."""
+    kernel(LINES)
+    for user, points in ((1000, ["/home/me/moon"]), (1001, []), (0, 3)):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        assert (ours() if user else len(ours())) == points
+
+
 def test_the_table_is_read_as_the_kernel_writes_it(kernel: Any) -> None:
     """proc_pid_mountinfo(5): octal escapes, optional fields of any number, names that are no UTF-8."""
     kernel(LINES)
     assert table() == [
         Mount("/", "ext4"),
         Mount("/proc", "proc"),
-        Mount("/home/me/moon", FSTYPE),
+        Mount("/home/me/moon", FSTYPE, 1000),
         Mount("/home/me/my moon\ttab\\back\nline#", FSTYPE),
         Mount("/mnt/福州", FSTYPE),
         Mount("/mnt/latin-\udce9", "fuse.sshfs"),

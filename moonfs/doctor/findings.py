@@ -1,0 +1,35 @@
+"""What one look of the doctor has found.
+
+**Threading:** immutable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    NOTE = "note"  # nothing is broken; worth knowing
+    WARNING = "warning"  # works now, and something will not
+    FAILED = "failed"  # what was asked for cannot work
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor.
+
+    Attributes:
+        about: what was looked at, in a word or two.
+        state: how bad it is.
+        found: what was seen.
+        fix: what to do about it; empty where there is nothing to do.
+    """
+
+    about: str
+    state: State
+    found: str
+    fix: str = ""

@@ -1,0 +1,198 @@
+"""What this machine has: FUSE, mount(8)'s helper, and the drives that are mounted.
+
+**Threading:** called by one thread; drives are asked by other processes, since one that hangs would stop this one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import moonfs
+from moonfs import mountpoints
+from moonfs.doctor.findings import Finding, State
+from moonfs.errors import UsageError
+
+_FUSE: Final = "/dev/fuse"
+_LOAD: Final = "modprobe fuse  (in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN)"
+#: CAP_SYS_ADMIN of linux/capability.h, without which root cannot mount.
+_SYS_ADMIN: Final = 21
+#: Where mount(8) looks for a command that it is to run: it drops PATH.
+_PATH_OF_MOUNT: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_LOOK_SECONDS: Final = 5.0
+
+
+def look(*, allow_other: bool, missing_library: str | None, etc: Path = Path("/etc")) -> Iterator[Finding]:
+    """Look at the machine.
+
+    Args:
+        allow_other: whether other users are to be let in.
+        missing_library: what loading libfuse has raised, or None.
+        etc: where fuse.conf and fstab are.
+    """
+    system = os.uname()
+    versions = f"moonfs {moonfs.__version__}, Python {sys.version.split()[0]}, {system.sysname} {system.release}"
+    yield Finding("versions", State.OK, f"{versions} {system.machine}")
+    yield _device()
+    yield _library(missing_library)
+    yield from _mounting()
+    yield _others(allow_other, etc / "fuse.conf")
+    yield from _fstab(etc / "fstab")
+    yield from _drives()
+
+
+def _device() -> Finding:
+    try:
+        fd = os.open(_FUSE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return Finding(_FUSE, State.FAILED, "is missing: the kernel's module is not loaded", _LOAD)
+    except PermissionError as error:
+        if os.geteuid() == 0:
+            return Finding(_FUSE, State.FAILED, f"cannot be opened, though by root: {error.strerror}", _LOAD)
+        return Finding(_FUSE, State.FAILED, "may not be opened by you", f"sudo chmod 666 {_FUSE}")
+    except OSError as error:
+        return Finding(_FUSE, State.FAILED, f"cannot be opened: {error.strerror}", _LOAD)
+    os.close(fd)
+    return Finding(_FUSE, State.OK, "can be opened")
+
+
+def _library(missing: str | None) -> Finding:
+    if missing is not None:
+        return Finding(
+            "libfuse",
+            State.FAILED,
+            f"libfuse 2 cannot be loaded: {missing}",
+            "apt install libfuse2  (libfuse2t64 on Debian 13 and Ubuntu 24.04)",
+        )
+    path = os.environ.get("FUSE_LIBRARY_PATH") or ctypes.util.find_library("fuse") or "libfuse.so.2"
+    try:
+        version = int(ctypes.CDLL(path).fuse_version())
+    except (OSError, AttributeError):
+        return Finding("libfuse", State.OK, f"{path} is loaded")
+    return Finding("libfuse", State.OK, f"{path}, version {version // 10}.{version % 10}")
+
+
+def _mounting() -> Iterator[Finding]:
+    """Yield what mounts: the mount(2) of root, fusermount for everybody else."""
+    if os.geteuid() == 0:
+        able = _capabilities() >> _SYS_ADMIN & 1
+        if not able:
+            yield Finding(
+                "mounting",
+                State.FAILED,
+                "root has no CAP_SYS_ADMIN here and cannot mount",
+                "start the container with --cap-add SYS_ADMIN --device /dev/fuse "
+                "(and --security-opt apparmor:unconfined where AppArmor is)",
+            )
+        else:
+            yield Finding("mounting", State.OK, "root may mount")
+        return
+    found = shutil.which("fusermount")
+    if found is None:
+        yield Finding("fusermount", State.FAILED, "is missing", "sudo apt install fuse3")
+        return
+    status = os.stat(found)
+    if status.st_uid != 0 or not status.st_mode & stat.S_ISUID:
+        yield Finding("fusermount", State.FAILED, f"{found} is not setuid root", f"sudo chmod u+s {found}")
+        return
+    yield Finding("fusermount", State.OK, found)
+
+
+def _capabilities() -> int:
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)[1], 16)  # type: ignore[index]
+    except (OSError, TypeError, ValueError):
+        return -1  # not Linux: nothing is known against it
+
+
+def _others(wanted: bool, path: Path) -> Finding:
+    about = "user_allow_other"
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    allowed = any(line.strip() == "user_allow_other" for line in text.splitlines())
+    if allowed or os.geteuid() == 0:
+        return Finding(about, State.OK, "-o allow_other can be used" + ("" if allowed else " by root"))
+    fix = f"echo user_allow_other | sudo tee -a {path}"
+    if wanted:
+        return Finding(about, State.FAILED, f"allow_other is asked for, and {path} does not allow it", fix)
+    return Finding(about, State.NOTE, f"not in {path}: only needed for -o allow_other", fix)
+
+
+def _fstab(path: Path) -> Iterator[Finding]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    ours = [line.split() for line in lines if not line.lstrip().startswith("#")]
+    points = [
+        fields[1]
+        for fields in ours
+        if len(fields) >= 3 and (fields[2] == mountpoints.FSTYPE or fields[0].startswith("moonfs#"))
+    ]
+    if not points:
+        return
+    if shutil.which("mount.fuse.moonfs", path="/sbin:/usr/sbin") or (
+        shutil.which("mount.fuse", path="/sbin:/usr/sbin") and shutil.which("moonfs", path=_PATH_OF_MOUNT)
+    ):
+        yield Finding("fstab", State.OK, f"mount finds moonfs for {', '.join(points)}")
+    elif not shutil.which("mount.fuse", path="/sbin:/usr/sbin"):
+        yield Finding("fstab", State.FAILED, "/sbin/mount.fuse is missing", "apt install fuse3")
+    else:
+        command = shutil.which("moonfs") or os.path.abspath(sys.argv[0])
+        fix = f"sudo ln -s {command} /usr/local/bin/moonfs"
+        yield Finding("fstab", State.FAILED, "mount does not find moonfs: it looks in /usr/local/bin", fix)
+
+
+def _drives() -> Iterator[Finding]:
+    mounted = mountpoints.ours()
+    if not mounted:
+        yield Finding("drives", State.OK, "none is mounted, and none is stale")
+    for point in mounted:
+        about = f"drive {point}"
+        clear = f"moonfs umount {point}"
+        if _is_stale(point):
+            yield Finding(about, State.FAILED, "is stale: its daemon has died", clear)
+            continue
+        try:
+            status = mountpoints.read_status(point)
+        except UsageError:
+            yield Finding(about, State.FAILED, "does not answer", f"{clear}  (or, if that hangs: umount -l {point})")
+            continue
+        failed = status.get("uploads", {}).get("failed", [])
+        outage = status.get("traffic", {}).get("outage")
+        if status.get("version") != moonfs.__version__:
+            found = f"is served by moonfs {status.get('version')}, and this is {moonfs.__version__}"
+            yield Finding(about, State.WARNING, found, f"{clear}; then mount it again")
+        elif failed:
+            found = f"{len(failed)} not uploaded, such as {failed[0]['name']}: {failed[0]['error']}"
+            yield Finding(about, State.WARNING, found, f"moonfs status {point}")
+        elif outage:
+            yield Finding(about, State.WARNING, f"the service has not answered: {outage.get('reason')}")
+        else:
+            yield Finding(about, State.OK, f"answers ({status.get('account')})")
+
+
+def _is_stale(point: str) -> bool:
+    """Ask another process, which may hang in our place."""
+    command = [
+        sys.executable,
+        "-c",
+        "import os, sys\ntry: os.stat(sys.argv[1])\nexcept OSError as e: sys.exit(e.errno)",
+    ]
+    try:
+        done = subprocess.run([*command, point], capture_output=True, timeout=_LOOK_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 107  # ENOTCONN of errno.h, on Linux
