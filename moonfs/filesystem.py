@@ -248,6 +248,35 @@ class Filesystem:
         entry = self._resolve(place)
         return self._shown.xattrs(entry, self._space.purpose_of(entry))
 
+    def set_purpose(self, path: str, purpose: str) -> None:
+        """Give a file another purpose (A4): it is uploaded anew for it, as by a move to that purpose's directory (N5).
+
+        A file that is being written is uploaded for it when it is closed.
+
+        Args:
+            path: a name in the root, or below a purpose.
+            purpose: one of `wire.PURPOSES`.
+
+        Raises:
+            NotPermitted: not a name of a file there.
+            ReadOnly: a sidecar.
+            MoonfsError, OSError: as `rename`; the file stays as it was.
+        """
+        place = locate(path)
+        if not place.is_named:
+            raise NotPermitted(f"{place.name or path} has no purpose that could be set; set it under the file's name.")
+        entry = self._resolve(place)
+        if isinstance(entry, Sidecar):
+            raise ReadOnly(f"{place.name} shows the text of a file and has no purpose of its own.")
+        if isinstance(entry, LocalFile):
+            with self._lock, entry.lock:
+                if entry.handles and not entry.clean:
+                    entry.purpose = purpose
+                    self._handles.assign(entry, purpose)
+                    return
+        if self._space.purpose_of(entry) != purpose:
+            self.rename(path, f"/{places.PURPOSES}/{purpose}/{place.name}")
+
     def utimens(self, path: str, mtime_ns: int | None) -> None:
         """Set the modification time, kept across mounts (A1); None leaves it alone."""
         place = locate(path)

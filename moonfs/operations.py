@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from moonfs import errors, names, places
+from moonfs import errors, names, places, wire
 from moonfs.dispatch import Dispatch, pack
 from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Filesystem
@@ -266,9 +266,17 @@ class Operations:
         """listxattr(2)."""
         return list(self._filesystem.xattrs(path))
 
-    def setxattr(self, _path: str, _name: str, _value: bytes, _options: int, _position: int = 0) -> int:
-        """setxattr(2): not supported."""
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    def setxattr(self, path: str, name: str, value: bytes, options: int, _position: int = 0) -> int:
+        """setxattr(2): of the purpose, which uploads anew (A4); everything else only shows."""
+        if name != "user.moonfs.purpose":
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        if options & os.XATTR_CREATE:
+            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+        purpose = bytes(value).decode("ascii", "replace")
+        if purpose not in wire.PURPOSES:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._filesystem.set_purpose(path, purpose)
+        return 0
 
     def removexattr(self, _path: str, _name: str) -> int:
         """removexattr(2): not supported."""

@@ -222,6 +222,62 @@ def test_xattrs_that_are_not_there(both: Faulty) -> None:
         os.setxattr(both.drive / "a.txt", "user.other", b"1")
 
 
+@pytest.mark.parametrize("where", ["", ".moonfs/purpose/file-extract/"])
+def test_a_purpose_that_is_set(either: Faulty, where: str) -> None:
+    """A4: `setfattr -n user.moonfs.purpose -v image` uploads anew under that purpose, then the old id goes."""
+    (either.drive / "a.png").write_bytes(b"picture")
+    old = set(either.arrived() and either.server.files)
+    os.setxattr(either.drive / f"{where}a.png", "user.moonfs.purpose", b"image")
+    assert either.arrived() == {"a.png": b"picture"}
+    (file,) = either.server.files.values()
+    assert (file.purpose, {file.id} & old, either.server.count("upload")) == ("image", set(), 2)
+    assert os.getxattr(either.drive / "a.png", "user.moonfs.purpose") == b"image"
+    os.setxattr(either.drive / "a.png", "user.moonfs.purpose", b"image")
+    either.arrived()
+    assert either.server.count("upload") == 2, "it has that purpose already"
+    assert (either.drive / "a.png").read_bytes() == b"picture"
+
+
+def test_a_purpose_for_what_is_being_written(either: Faulty) -> None:
+    """A4, W1: set before the close it costs no further upload."""
+    with open(either.drive / "a.png", "wb") as file:
+        file.write(b"picture")
+        file.flush()
+        os.setxattr(file.fileno(), "user.moonfs.purpose", b"image")
+        file.write(b" and more")
+    assert either.arrived() == {"a.png": b"picture and more"}
+    (stored,) = either.server.files.values()
+    assert (stored.purpose, either.server.count("upload")) == ("image", 1)
+
+
+def test_cp_with_all_attributes(either: Faulty) -> None:
+    """A4, W1: `cp -a` on the drive copies the purpose too, for one upload, and complains about nothing."""
+    (either.drive / "a.png").write_bytes(b"picture")
+    os.setxattr(either.drive / "a.png", "user.moonfs.purpose", b"image")
+    either.arrived()
+    before = either.server.count("upload")
+    either.drive.run('cp -a "$DIR/a.png" "$DIR/b.png"')
+    assert either.arrived() == {"a.png": b"picture", "b.png": b"picture"}
+    assert either.server.count("upload") == before + 1
+
+
+def test_purposes_that_cannot_be_set(both: Faulty) -> None:
+    """A4, W9: no such purpose: EINVAL; bytes that are not here: ENOTSUP; a text: EACCES; all stays as it was."""
+    both.server.add("theirs.txt", b"12345")
+    for name, value, code in (
+        ("theirs.txt", b"other", errno.EINVAL),
+        ("theirs.txt", b"\xff", errno.EINVAL),
+        ("theirs.txt", b"batch", errno.ENOTSUP),
+        ("theirs.txt.content", b"batch", errno.EACCES),
+        (".moonfs/status.json", b"batch", errno.EPERM),
+    ):
+        with fails(code):
+            os.setxattr(both.drive / name, "user.moonfs.purpose", value)
+    with fails(errno.ENOTSUP):
+        os.setxattr(both.drive / "theirs.txt", "user.moonfs.id", b"1")
+    assert both.server.count("upload") == 0 and both.server.names() == ["theirs.txt"]
+
+
 def test_xattrs_cost_no_request(both: Faulty) -> None:
     """Tenet 4: a file manager that asks for every attribute downloads nothing."""
     both.server.add("a.txt", b"12345")
