@@ -31,6 +31,7 @@ test_programs=(
     "perl perl-base"
     "python3 python3"
     "rsync rsync"
+    "setfattr attr"
     "soffice libreoffice-writer-nogui libreoffice-writer" # by far the largest: about 90 MB to fetch
     "strace strace"
     "systemctl systemd"
@@ -271,4 +272,15 @@ no_fuse() {
         echo "/dev/fuse cannot be opened: run 'sudo chmod 666 /dev/fuse', or start the container with" \
             "'--device /dev/fuse --cap-add SYS_ADMIN'."
     fi
+}
+
+# Runs tests in a home of their own, so that they never meet the account, the cache or the documents of whoever runs
+# them.
+in_private() {
+    work=$(mktemp -d /tmp/moonfs-XXXXXX)
+    trap 'rm -rf --one-file-system -- "$work"' EXIT
+    mkdir -m 700 -- "$work/home" "$work/run"
+    cd -- "$project" || exit
+    env HOME="$work/home" XDG_CONFIG_HOME="$work/config" XDG_DATA_HOME="$work/data" XDG_STATE_HOME="$work/state" \
+        XDG_CACHE_HOME="$work/cache" XDG_RUNTIME_DIR="$work/run" "$@"
 }
