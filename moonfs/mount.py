@@ -51,6 +51,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds in which the first listing must come (L1).
 VERIFY_SECONDS: Final = 30.0
+#: What the daemon says at the pipe: that it is usable, and what begins a line about what it waits for.
+_READY: Final = "ready"
+_STAGE: Final = b"\x01"
 #: Seconds from the last upload to the end of the process, at most.
 _LAST_SECONDS: Final = 20.0
 #: Descriptors that one drive may have: each open file holds one, and login shells allow 1,024.
@@ -82,8 +85,12 @@ class Request:
     flags: tuple[str, ...] = ()
 
 
-def start(request: Request) -> str:
+def start(request: Request, waiting: Callable[[str], None] = lambda _text: None) -> str:
     """Mount in a daemon and return the mount point once the drive is usable (L1).
+
+    Args:
+        request: what to mount.
+        waiting: told now and then what is being waited for.
 
     Raises:
         UsageError: it cannot be mounted; one sentence that says what to do.
@@ -98,8 +105,8 @@ def start(request: Request) -> str:
         _daemon(request, point, writing)
     os.close(writing)
     with os.fdopen(reading, encoding="utf-8") as pipe:
-        answer = _wait_for(pipe.fileno(), pid)
-    if answer == "ready":
+        answer = _wait_for(pipe.fileno(), pid, waiting)
+    if answer == _READY:
         return point
     os.waitpid(pid, 0)
     raise UsageError(answer or f"The daemon died at its start; its log is below {request.directories.state}.")
@@ -140,18 +147,19 @@ def check(point: str, local: Path | None) -> str:
     return path
 
 
-def _wait_for(pipe: int, pid: int) -> str:
-    """Return the daemon's one line; empty when it died without a word."""
-    received = b""
+def _wait_for(pipe: int, pid: int, waiting: Callable[[str], None]) -> str:
+    """Return the daemon's last line; empty when it died without a word. The ones before say what it waits for."""
+    received, stage = b"", "Starting the drive"
     while True:
-        ready, _, _ = select.select([pipe], [], [], 1.0)
-        if ready:
-            chunk = os.read(pipe, 65536)
-            received += chunk
-            if not chunk or received.endswith(b"\n"):
-                return received.decode(errors="replace").strip()
-        elif os.waitpid(pid, os.WNOHANG)[0]:
+        ready, _, _ = select.select([pipe], [], [], 0.2)
+        chunk = os.read(pipe, 65536) if ready else b""
+        received += chunk
+        while received.startswith(_STAGE) and b"\n" in received:
+            line, _, received = received.partition(b"\n")
+            stage = line.removeprefix(_STAGE).decode(errors="replace")
+        if received.endswith(b"\n") or (ready and not chunk) or (not ready and os.waitpid(pid, os.WNOHANG)[0]):
             return received.decode(errors="replace").strip()
+        waiting(stage)
 
 
 def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
@@ -165,6 +173,10 @@ def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
             os.dup2(null, fd)
         os.close(null)
 
+        def stage(text: str) -> None:
+            if pipe >= 0:
+                os.write(pipe, _STAGE + text.encode(errors="surrogateescape") + b"\n")
+
         def answer(text: str) -> None:
             nonlocal pipe
             if pipe >= 0:
@@ -174,8 +186,8 @@ def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
 
         try:
             notifier = Notifier(os.environ)
-            with _errors_as_sentences(point), _Drive(request, point, notifier, log_to_file=True) as drive:
-                drive.serve(lambda: answer("ready"))
+            with _errors_as_sentences(point), _Drive(request, point, notifier, stage=stage, log_to_file=True) as drive:
+                drive.serve(lambda: answer(_READY))
             code = 0
         except UsageError as error:
             log.error("%s", error)
@@ -217,10 +229,19 @@ def _errors_as_sentences(point: str) -> Iterator[None]:
 class _Drive:
     """Everything that one mount owns; a context manager that gives it back in reverse order."""
 
-    def __init__(self, request: Request, point: str, notifier: Notifier, *, log_to_file: bool = False) -> None:
+    def __init__(
+        self,
+        request: Request,
+        point: str,
+        notifier: Notifier,
+        *,
+        stage: Callable[[str], None] = lambda _text: None,
+        log_to_file: bool = False,
+    ) -> None:
         self._request = request
         self._point = point
         self._notifier = notifier
+        self._stage = stage
         self._log_to_file = log_to_file
         self._stack = contextlib.ExitStack()
         self._started = time.time()
@@ -274,6 +295,7 @@ class _Drive:
             plain=plain,
             traffic=traffic,
         )
+        self._stage(f"Asking {self._account.label} for its files")
         remote.verify(min(VERIFY_SECONDS, settings.timeout))
         journal = Journal(state / "journal.db")
         self._stack.callback(journal.close)
@@ -300,6 +322,7 @@ class _Drive:
 
     def _embed(self, state: Path) -> Account:
         assert self._request.local is not None
+        self._stage("Starting the local Files API")
         server = attach(self._request.local, self._request.directories.runtime, state / "server.log")
         self._stack.callback(server.close)
         return config.local_account(self._request.local, server.key, server.socket)
@@ -360,6 +383,7 @@ class _Drive:
             "backend": "hosted" if self._request.local is None else "local",
             "profile": self._request.profile,
             "account": self._account.label,
+            "server_socket": self._account.socket,
             "mode": _mode(self._request.settings),
             "purpose": self._request.settings.purpose,
             "started": int(self._started),

@@ -54,6 +54,7 @@ def overview(
         "uploads": {
             "active": versions.uploader.active,
             "done": versions.uploader.uploaded,
+            "under_way": [sending.shown() for sending in account.sending()],
             "pending": sorted(file.name for file in pending),
             "pending_bytes": sum(file.size for file in pending),
             "waiting": [

@@ -38,6 +38,34 @@ LIST_SECONDS: Final = 5.0
 LIST_PATIENCE: Final = 0.5
 
 
+class Sending:
+    """An upload under way, for those who watch.
+
+    **Threading:** one thread writes, any may read: each field changes at once.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        self._name = name
+        self._size = size
+        self._sent = -1
+        self._since = time.monotonic()
+
+    def progress(self, sent: int) -> None:
+        """Note how many bytes the latest attempt has handed over."""
+        if sent == 0:
+            self._since = time.monotonic()
+        self._sent = sent
+        if sent == self._size:
+            self._since = time.monotonic()
+
+    def shown(self) -> dict[str, object]:
+        """Return it for `status.json`: `seconds` are those of its state (waiting, sending or being read)."""
+        sent = self._sent
+        state = "waiting" if sent < 0 else "sending" if sent < self._size else "being read"
+        seconds = round(time.monotonic() - self._since, 1)
+        return {"name": self._name, "size": self._size, "sent": max(0, sent), "state": state, "seconds": seconds}
+
+
 class Remote:
     """One account.
 
@@ -71,6 +99,8 @@ class Remote:
         self.contents = Contents(self._fetch, content_cache, texts, self.traffic.hurry)
         for file_id, size in texts.sizes().items():
             attributes.note_text(file_id, size)
+        self._sending: list[Sending] = []
+        self._lock = threading.Lock()
         self._closing = threading.Event()
         self.on_gone: Callable[[str], None] = lambda _file_id: None
 
@@ -80,8 +110,27 @@ class Remote:
         Raises:
             MoonfsError: with `maybe_stored` when the outcome is open (W3).
         """
-        with spool.file().open("rb") as source:
-            return self._client.upload(source, filename=filename, size=spool.size, purpose=purpose, deadline=deadline)
+        sending = Sending(filename, spool.size)
+        with self._lock:
+            self._sending.append(sending)
+        try:
+            with spool.file().open("rb") as source:
+                return self._client.upload(
+                    source,
+                    filename=filename,
+                    size=spool.size,
+                    purpose=purpose,
+                    deadline=deadline,
+                    progress=sending.progress,
+                )
+        finally:
+            with self._lock:
+                self._sending.remove(sending)
+
+    def sending(self) -> list[Sending]:
+        """Return the uploads under way, the oldest first."""
+        with self._lock:
+            return list(self._sending)
 
     def delete(self, file_id: str, *, background: bool = False) -> None:
         """Delete a file on the service, then here; in the background it gives way to whoever waits.

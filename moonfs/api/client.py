@@ -122,6 +122,7 @@ class Client:
         purpose: str,
         deadline: float | None = None,
         ticket: Ticket | None = None,
+        progress: Callable[[int], None] = lambda _sent: None,
     ) -> FileObject:
         """Store a file and return it as the service describes it.
 
@@ -136,12 +137,13 @@ class Client:
             purpose: one of `wire.PURPOSES`.
             deadline: seconds for the call with its retries.
             ticket: how urgent it is; of a writer without it.
+            progress: told how many bytes the latest attempt has handed over, in this thread.
 
         Raises:
             InvalidName: control characters in `filename`.
             MoonfsError: `source` does not hold `size` bytes, or the service did not confirm the upload.
         """
-        form = FormBody(source, filename=filename, size=size, purpose=purpose)
+        form = FormBody(source, filename=filename, size=size, purpose=purpose, progress=progress)
         seconds = self._timeouts.for_upload(size) if deadline is None else deadline
         ends = self._retry.clock() + seconds
         ticket = ticket or Ticket(Urgency.WRITER)

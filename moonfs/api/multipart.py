@@ -33,7 +33,15 @@ class FormBody:
         finished: True once the last byte of the latest attempt was handed over.
     """
 
-    def __init__(self, source: BinaryIO, *, filename: str, size: int, purpose: str) -> None:
+    def __init__(
+        self,
+        source: BinaryIO,
+        *,
+        filename: str,
+        size: int,
+        purpose: str,
+        progress: Callable[[int], None] = lambda _sent: None,
+    ) -> None:
         """Check the names and lay out the body.
 
         Args:
@@ -41,6 +49,7 @@ class FormBody:
             filename: sent as it is, raw UTF-8.
             size: bytes in `source`.
             purpose: one of `wire.PURPOSES`, or what a newer service knows.
+            progress: told how many bytes of the file the latest attempt has handed over, from 0 on.
 
         Raises:
             InvalidName: an empty filename, one with control characters, or one that is no valid Unicode.
@@ -56,6 +65,7 @@ class FormBody:
         ).encode() + (quote_filename(filename) + b'"\r\nContent-Type: application/octet-stream\r\n\r\n')
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._size = size
+        self._progress = progress
         self._read, held = _reader(source)
         if held != size:
             raise _changed(size)
@@ -74,6 +84,7 @@ class FormBody:
         """
         self.started = self.finished = False
         self.started = True
+        self._progress(0)
         yield self._head
         offset = 0
         while offset < self._size:
@@ -82,6 +93,7 @@ class FormBody:
                 raise _changed(self._size)
             offset += len(chunk)
             yield chunk
+            self._progress(offset)
         if self._read(1, self._size):
             raise _changed(self._size)
         self.finished = True

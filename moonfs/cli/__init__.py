@@ -8,7 +8,7 @@
     showing       status, and its screen in `screen`
     serving       serve
     services      service: drives that systemd mounts
-    progress      bars of what takes long
+    progress      bars of what takes long; `words` for sizes and times
 
 **Threading:** none; one command runs in the main thread.
 """

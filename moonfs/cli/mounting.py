@@ -13,7 +13,7 @@ import click
 
 from moonfs import config, keys, mountpoints
 from moonfs.cli.options import Asked, drive_options
-from moonfs.cli.progress import show_drain
+from moonfs.cli.progress import Waiting, show_drain
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 
@@ -73,7 +73,8 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
     if foreground:
         mounting.run(request)
     else:
-        mounting.start(request)
+        with Waiting() as waiting:
+            mounting.start(request, waiting)
 
 
 def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) -> list[str] | None:

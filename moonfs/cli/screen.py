@@ -1,82 +1,179 @@
-"""What `moonfs status` shows of one drive.
+"""What `moonfs status` shows of one drive: account, quota, what is uploaded, what failed and why, caches.
 
-**Threading:** none; one command runs in the main thread.
+It draws what `status.json` says and asks nobody. File names come from anywhere: they are text, never markup.
+
+**Threading:** pure; one command runs in the main thread.
 """
 
 from __future__ import annotations
 
-import sys
+import functools
+import os
 import time
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 import moonfs
+from moonfs.cli.words import duration, size
 
-#: Files of one kind that `status` names.
-_FEW = 5
+#: Lines of one kind that are shown; the rest is counted.
+_FEW: Final = 5
+_BAR: Final = 24
+#: The shares of a quota from which its bar is yellow, and red.
+_HIGH, _FULL = 0.8, 0.95
+
+Drive = Mapping[str, Any]
 
 
-def show(drive: dict[str, Any]) -> None:
+def screen(drive: Drive, server: Drive | None = None, *, now: float | None = None) -> RenderableType:
+    """Return what is shown of one drive.
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    if "problem" in drive or drive.get("version") != moonfs.__version__:
-        text = drive.get("problem") or f"{drive.get('mountpoint')} is served by moonfs {drive.get('version')}."
-        console.print(Text(str(text)))
-        return
-    quota, uploads, caches = drive["quota"], drive["uploads"], drive["caches"]
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    Args:
+        drive: its `status.json`, or `mountpoint` and `problem` where it does not answer.
+        server: what its local Files API says of itself, or None.
+        now: Unix time; None for the clock's.
+    """
+    now = time.time() if now is None else now
+    if "problem" in drive:
+        return Text(str(drive["problem"]), style="red")
+    parts: list[RenderableType] = [_head(drive, now)]
+    if drive.get("version") != moonfs.__version__:
+        text = f"This drive is served by moonfs {drive.get('version')}, and this is {moonfs.__version__}: "
+        parts.append(Text(text + f"moonfs umount {drive.get('mountpoint')}, then mount it again.", style="yellow"))
+    for part in (_quota, _uploads, _trouble, functools.partial(_rest, server=server)):
+        try:
+            parts.append(part(drive))
+        except (KeyError, TypeError, ValueError, AttributeError):  # of another version
+            parts.append(Text("(this part was written by another version of moonfs)", style="dim"))
+    return Group(*parts)
 
-    def row(label: str, text: str) -> None:
-        table.add_row(label, Text(text))
 
-    row(
-        "drive",
-        f"{drive['mountpoint']}  (process {drive['pid']}, for {_duration(time.time() - drive['started'])})",
-    )
-    row("account", str(drive["account"]))
-    row(
-        "quota",
-        f"{quota['files']:,} of {quota['max_files']:,} files, {_size(quota['bytes'])} of {_size(quota['max_bytes'])}",
-    )
-    row("writes", f"{drive['mode']}, purpose {drive['purpose']}")
-    row(
-        "uploads",
-        f"{len(uploads['pending'])} pending ({_size(uploads['pending_bytes'])}), {uploads['active']} under way, "
-        f"{uploads['deletions']} deletions, {uploads['done']} done",
-    )
+def _head(drive: Drive, now: float) -> RenderableType:
+    profile = f" (profile {drive['profile']})" if drive.get("profile") else ""
+    head = Text(str(drive.get("mountpoint")), style="bold")
+    head.append(f"  {_home(str(drive.get('account')))}{profile}", style="not bold")
+    lived = duration(now - float(drive.get("started") or now))
+    text = f"{drive.get('mode')}, purpose {drive.get('purpose')}; mounted for {lived} by process {drive.get('pid')}"
+    return Group(head, Text(text, style="dim"))
+
+
+def _quota(drive: Drive) -> RenderableType:
+    quota = drive["quota"]
+    table = _table()
+    for label, used, most, shown in (
+        ("Files", quota["files"], quota["max_files"], f"{quota['files']:,} of {quota['max_files']:,}"),
+        ("Space", quota["bytes"], quota["max_bytes"], f"{size(quota['bytes'])} of {size(quota['max_bytes'])}"),
+    ):
+        share = used / most if most else 1.0
+        colour = "red" if share >= _FULL else "yellow" if share >= _HIGH else "green"
+        table.add_row(label, _bar(used, most, colour), Text(f"{shown} ({share:.0%})"))
+    return table
+
+
+def _uploads(drive: Drive) -> RenderableType:
+    uploads = drive["uploads"]
+    pending, under_way = uploads["pending"], uploads.get("under_way", [])
+    counts = [f"{uploads['done']:,} done"]
+    if pending:
+        counts.append(f"{len(pending):,} to go ({size(uploads['pending_bytes'])})")
+    if uploads["deletions"]:
+        counts.append(f"{uploads['deletions']:,} to delete")
     if uploads["local"]:
-        row("local only", ", ".join(uploads["local"]))
-    for waiting in uploads["waiting"][:_FEW]:
-        row("tried again", f"{waiting['name']}: {waiting['error']}")
-    for failed in uploads["failed"]:
-        row("not uploaded", f"{failed['name']}: {failed['error']} ({failed['errno']})")
-    content, originals = caches["content"], caches["originals"]
-    row(
-        "caches",
-        f"texts {_size(content['disk_bytes'])} on disk, {_size(content['bytes'])} in memory "
-        f"({content['hits'] + content['disk_hits']} hits, {content['misses']} misses, "
-        f"{content['read_ahead']} read ahead), "
-        f"{originals['files']:,} originals {_size(originals['bytes'])} of {_size(originals['max_bytes'])}",
-    )
-    if "traffic" in drive:  # a daemon that was mounted before an update has none
-        row("traffic", _traffic(drive["traffic"]))
-    if drive["listing"]["stale_because"]:
-        row("listing", f"stale: {drive['listing']['stale_because']}")
-    for problem in drive["errors"]:
-        row("error", f"{problem['time']} {problem['operation']} {problem['name']}: {problem['message']}")
-    row("log", str(drive["log"]))
-    console.print(table)
+        counts.append(f"{len(uploads['local']):,} only on this machine")
+    parts: list[RenderableType] = [_row("Uploads", Text(", ".join(counts)))]
+    if under_way:
+        parts.append(uploads_table(under_way))
+    return Group(*parts)
 
 
-def _traffic(traffic: dict[str, Any]) -> str:
-    if outage := traffic["outage"]:
+def uploads_table(under_way: Iterable[Mapping[str, Any]]) -> RenderableType:
+    """Return one line an upload under way: its name, a bar, and how far it is."""
+    all_of_them = list(under_way)
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(width=2)
+    table.add_column(max_width=32, no_wrap=True, overflow="ellipsis")
+    table.add_column(width=_BAR)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for each in all_of_them[:_FEW]:
+        table.add_row("", Text(str(each["name"])), _bar(each["sent"], each["size"], "blue"), Text(_state(each)))
+    if len(all_of_them) > _FEW:
+        table.add_row("", Text(f"… and {len(all_of_them) - _FEW:,} more", style="dim"), "", "")
+    return table
+
+
+def _state(upload: Mapping[str, Any]) -> str:
+    seconds = float(upload["seconds"])
+    if upload["state"] == "waiting":
+        return "waits for its turn"
+    if upload["state"] == "being read":
+        return f"sent; its text is being read, {duration(seconds)}"
+    rate = f", {size(upload['sent'] / seconds)}/s" if seconds >= 1 else ""
+    return f"{size(upload['sent'])} of {size(upload['size'])}{rate}"
+
+
+def _trouble(drive: Drive) -> RenderableType:
+    """Return what failed, and what is tried again, each with the reason and the next step."""
+    uploads = drive["uploads"]
+    parts: list[RenderableType] = []
+    for title, style, entries in (
+        ("Not uploaded", "red", uploads["failed"]),
+        ("Tried again", "yellow", uploads["waiting"]),
+    ):
+        if entries:
+            parts.append(Text(title, style=f"bold {style}"))
+        for each in entries[:_FEW]:
+            parts.append(_indented(Text(f"{each['name']}: {each['error']}")))
+            if each.get("next"):
+                parts.append(_indented(Text(f"→ {each['next']}", style="dim"), 4))
+        if len(entries) > _FEW:
+            parts.append(_indented(Text(f"… and {len(entries) - _FEW:,} more", style="dim")))
+    if uploads["local"]:
+        few = ", ".join(map(str, uploads["local"][:_FEW])) + (", …" if len(uploads["local"]) > _FEW else "")
+        parts.append(_row("Only here", Text(f"{few} (empty, or a temporary name)")))
+    if outage := drive.get("traffic", {}).get("outage"):
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(outage["since"]))
-        return f"the service has not answered since {since}: {outage['reason']}"
+        text = f"The service has not answered since {since}: {outage['reason']}"
+        parts.append(Text(text + ". What is known is shown; uploads go on by themselves when it is back.", style="red"))
+    elif drive["listing"]["stale_because"]:
+        parts.append(Text(f"The listing is old: {drive['listing']['stale_because']}", style="yellow"))
+    named = {each["name"] for each in (*uploads["failed"], *uploads["waiting"])}
+    errors = [each for each in drive.get("errors", []) if each.get("name") not in named][-_FEW:]
+    if errors:
+        parts.append(Text("Last errors", style="bold"))
+    for each in errors:
+        parts.append(_indented(Text(f"{each['time']} {each['operation']} {each['name']}: {each['message']}")))
+        if each.get("next"):
+            parts.append(_indented(Text(f"→ {each['next']}", style="dim"), 4))
+    return Group(*parts)
+
+
+def _rest(drive: Drive, *, server: Drive | None) -> RenderableType:
+    """Return what is well as long as nobody wonders: caches, requests, the local Files API, the log."""
+    content, originals = drive["caches"]["content"], drive["caches"]["originals"]
+    reads = content["hits"] + content["disk_hits"] + content["misses"]
+    here = f", {(content['hits'] + content['disk_hits']) / reads:.0%} of {reads:,} reads were here" if reads else ""
+    parts = [
+        _row("Texts", Text(f"{size(content['disk_bytes'])} on disk, {size(content['bytes'])} in memory{here}")),
+        _row(
+            "Originals",
+            Text(f"{originals['files']:,} files, {size(originals['bytes'])} of {size(originals['max_bytes'])}"),
+        ),
+    ]
+    if "traffic" in drive:
+        parts.append(_row("Requests", Text(_traffic(drive["traffic"]))))
+    if server is not None:
+        parts.append(_row("Reading", Text(_reading(server))))
+    parts.append(_row("Log", Text(_home(str(drive["log"])))))
+    return Group(*parts)
+
+
+def _traffic(traffic: Mapping[str, Any]) -> str:
     shown = f"{traffic['under_way']} under way, {traffic['waiting']} waiting, up to {traffic['at_once']} at once"
     if traffic["per_minute"] is not None:
         shown += f", {traffic['per_minute']} a minute"
@@ -87,15 +184,47 @@ def _traffic(traffic: dict[str, Any]) -> str:
     return shown
 
 
-def _size(count: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1024 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError("unreachable")
+def _reading(server: Drive) -> str:
+    """Return what the local Files API is doing: documents that it reads, and what waits."""
+    words = []
+    for lane, state in server.get("extraction", {}).items():
+        name = {"ocr": "pictures (OCR)", "light": "documents", "text": "plain text"}.get(lane, lane)
+        for job in state["running"]:
+            far = f", part {job['done']} of {job['total']}" if job["total"] else ""
+            how = "starting" if job.get("state") == "starting" else "reading"
+            words.append(f"{name}: {how} for {duration(job['seconds'])}{far}")
+        if state["queued"]:
+            words.append(f"{name}: {state['queued']} waiting")
+    return "; ".join(words) or "the local Files API has nothing to read"
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{rest} s"
+def _table() -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(style="bold", width=11)
+    table.add_column(width=_BAR)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _row(label: str, text: Text) -> RenderableType:
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(style="bold", width=11)
+    table.add_column(overflow="fold")
+    table.add_row(label, text)
+    return table
+
+
+def _bar(done: float, total: float, colour: str) -> ProgressBar:
+    return ProgressBar(
+        total=max(total, 1), completed=min(done, total) or 0, width=_BAR, complete_style=colour, finished_style=colour
+    )
+
+
+def _indented(text: Text, by: int = 2) -> RenderableType:
+    return Padding(text, (0, 0, 0, by))
+
+
+def _home(path: str) -> str:
+    """Return a text with `~` for this user's home directory."""
+    home = os.path.expanduser("~")
+    return path.replace(f"{home}/", "~/") if len(home) > 1 else path

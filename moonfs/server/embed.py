@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import http.client
+import json
 import os
 import socket
 import subprocess
@@ -20,7 +21,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from moonfs import wire
 from moonfs.server.address import CLIENTS, SPAWN, Address, read_address, read_key, socket_path
@@ -115,6 +116,22 @@ def attach(data: Path, runtime_dir: Path, log_path: Path, timeout: float = 30.0)
     except BaseException:
         os.close(lock)
         raise
+
+
+def health(path: str) -> dict[str, Any]:
+    """Return what the server at a UNIX socket says of itself (`GET /healthz`, which needs no key).
+
+    Raises:
+        OSError: it does not answer.
+    """
+    try:
+        status, _, body = _get(path, "", "/healthz")
+        found = json.loads(body)
+    except (http.client.HTTPException, ValueError) as error:
+        raise OSError(f"the local Files API broke off: {error}") from error
+    if status != 200 or not isinstance(found, dict):
+        raise OSError(f"the local Files API answers {status}")
+    return found
 
 
 def _spawned(data: Path, runtime_dir: Path, log_path: Path, deadline: float) -> Address:

@@ -61,7 +61,9 @@ class Account:
     def list(self, *, deadline: float | None = None, ticket: Ticket | None = None) -> list[FileObject]:
         return list(self.files.values())
 
-    def upload(self, source: BinaryIO, *, filename: str, size: int, purpose: str, deadline: float) -> FileObject:
+    def upload(
+        self, source: BinaryIO, *, filename: str, size: int, purpose: str, deadline: float, **_: Any
+    ) -> FileObject:
         self.uploads += 1
         self.arrived.release()
         step = self.script.pop(0) if self.script else None

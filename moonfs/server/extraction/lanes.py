@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -60,10 +60,11 @@ class LaneSettings:
 
 @dataclass(slots=True)
 class _Job:
-    """One job under way: since when (`time.monotonic`), and how far."""
+    """One job under way: since when (`time.monotonic`), whether its worker has taken it, and how far."""
 
     lane: str
     since: float
+    taken: bool = False
     done: int = 0
     total: int = 0
     logged: float = 0.0
@@ -106,7 +107,13 @@ class Lane:
             "done": self._done,
             "failed": self._failed,
             "running": [
-                {"seconds": round(now - job.since, 1), "done": job.done, "total": job.total} for job in self._jobs
+                {
+                    "state": "reading" if job.taken else "starting",
+                    "seconds": round(now - job.since, 1),
+                    "done": job.done,
+                    "total": job.total,
+                }
+                for job in self._jobs
             ],
         }
 
@@ -124,7 +131,7 @@ class Lane:
         running = _Job(self._name, time.monotonic())
         self._jobs.append(running)
         try:
-            verdict = await self._ask(line, running.report)
+            verdict = await self._ask(line, running)
             self._done += 1
             return verdict
         except WorkerFailed:
@@ -134,7 +141,7 @@ class Lane:
             self._jobs.remove(running)
             self._places.release()
 
-    async def _ask(self, line: bytes, report: Callable[[int, int], None]) -> dict[str, Any]:
+    async def _ask(self, line: bytes, job: _Job) -> dict[str, Any]:
         while True:
             worker = self._idle.pop() if self._idle else None
             fresh = worker is None
@@ -142,7 +149,7 @@ class Lane:
             verdict: dict[str, Any] | None = None
             try:
                 async with asyncio.timeout(self._settings.seconds):
-                    verdict = await worker.ask(line, report)
+                    verdict = await worker.ask(line, job)
             except TimeoutError:
                 raise WorkerFailed("it takes too long") from None
             except _Gone:
@@ -225,7 +232,7 @@ class _Worker:
         )
         return cls(process, home)
 
-    async def ask(self, line: bytes, report: Callable[[int, int], None]) -> dict[str, Any]:
+    async def ask(self, line: bytes, job: _Job) -> dict[str, Any]:
         if self.idle_timer is not None:
             self.idle_timer.cancel()
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -238,11 +245,12 @@ class _Worker:
             raise _Gone from error
         if await stdout.readline() != b"taken\n":
             raise _Gone
+        job.taken = True  # what it loads at its start is loaded
         while (answer := await stdout.readline()).endswith(b"\n"):
             said: dict[str, Any] = json.loads(answer)
             if "verdict" in said:
                 return said
-            report(said["done"], said["total"])
+            job.report(said["done"], said["total"])
         code = await self._process.wait()
         _log.warning("a worker ended in mid-job (%s)", code)
         raise WorkerFailed("it takes too long" if code == -signal.SIGXCPU else "the reader broke down")

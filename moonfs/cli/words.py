@@ -1,0 +1,33 @@
+"""Sizes and times in words.
+
+**Threading:** pure functions.
+"""
+
+from __future__ import annotations
+
+
+def size(count: float) -> str:
+    """Return bytes as people read them, in powers of 1024.
+
+    >>> size(512), size(5_300_000)
+    ('512 B', '5.1 MB')
+    """
+    for unit in ("B", "KB", "MB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people read them.
+
+    >>> duration(7.4), duration(95), duration(7300)
+    ('7 s', '1 min', '2 h 1 min')
+    """
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{rest} s"
