@@ -62,12 +62,38 @@ say() { printf '%s%s%s\n' "$bold" "$*" "$plain"; }
 fail() { printf '%s\n' "$*" >&2 && exit 1; }
 misused() { printf '%s\n' "$*" >&2 && exit 2; }
 
+# Runs a command and shows on a terminal, once it takes longer than a second, for how long it has, with what `line`
+# prints: `ticking line command …`. The ticker is the one in the background: Ctrl-C reaches the command.
+ticking() {
+    local line=$1 status=0 ticker='' start=$SECONDS
+    shift
+    if [ -t 2 ]; then
+        (
+            while sleep 1; do
+                printf '\r\e[K%s    %s s  %s%s' "$dim" $((SECONDS - start)) "$($line)" "$plain" >&2
+            done
+        ) &
+        ticker=$!
+    fi
+    "$@" || status=$?
+    if [ -n "$ticker" ]; then
+        kill "$ticker" 2>/dev/null || true
+        wait "$ticker" 2>/dev/null || true
+        printf '\r\e[K' >&2
+    fi
+    return $status
+}
+
+# Prints the last line of the log of what runs.
+last_of_log() { tail -c 400 -- "$log" | tr '\r' '\n' | grep -a . | tail -n 1 | tr -cd '[:print:]' | cut -c 1-60; }
+
 # Runs a command whose output interests nobody unless it fails: `quietly "What failed" command …`.
 quietly() {
     local sentence=$1 log
     shift
     log=$(mktemp)
-    if "$@" >"$log" 2>&1 </dev/null; then
+    # shellcheck disable=SC2016 # `bash -c` expands it
+    if ticking last_of_log bash -c 'log=$1; shift; exec "$@" >"$log" 2>&1 </dev/null' - "$log" "$@"; then
         rm -f -- "$log"
     else
         tail -n 20 -- "$log" >&2
