@@ -295,6 +295,8 @@ class _Drive:
             plain=plain,
             traffic=traffic,
         )
+        if request.local is not None:
+            remote.revive = lambda: self._revive(state)
         self._stage(f"Asking {self._account.label} for its files")
         remote.verify(min(VERIFY_SECONDS, settings.timeout))
         journal = Journal(state / "journal.db")
@@ -326,6 +328,15 @@ class _Drive:
         server = attach(self._request.local, self._request.directories.runtime, state / "server.log")
         self._stack.callback(server.close)
         return config.local_account(self._request.local, server.key, server.socket)
+
+    def _revive(self, state: Path) -> None:
+        """Start the local Files API again if it has died; called in a thread, when it does not answer (R6)."""
+        assert self._request.local is not None
+        try:
+            # Our lock on its clients is held still; the socket has the same name.
+            attach(self._request.local, self._request.directories.runtime, state / "server.log").close()
+        except (EmbedError, OSError) as error:
+            log.warning("The local Files API cannot be started again: %s", error)
 
     def _drain(self) -> None:
         """Give pending uploads a bounded time at the end (L2); the rest stays in the journal."""

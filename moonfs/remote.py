@@ -72,6 +72,7 @@ class Remote:
     Attributes:
         traffic: the gate that every request passes.
         on_gone: called with the id of each file that turns out to be deleted.
+        revive: called before it is looked whether the service is back; may start it again.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Remote:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self.on_gone: Callable[[str], None] = lambda _file_id: None
+        self.revive: Callable[[], None] = lambda: None
 
     def upload(self, spool: SpoolFile, filename: str, purpose: str, deadline: float) -> FileObject:
         """Send the bytes of `spool` once, within `deadline` seconds.
@@ -223,6 +225,7 @@ class Remote:
 
     def _probe(self) -> None:
         """Look whether the service is back; the answer is the listing."""
+        self.revive()
         self.listing.take(lambda: self._client.list(deadline=LIST_SECONDS, ticket=Ticket(probe=True)))
 
     def _fetch(self, file_id: str, ticket: Ticket) -> bytes:

@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.conftest import Faulty
+from moonfs.server.address import read_address
+from tests.conftest import Faulty, Pair
 from tests.faults.server import FaultServer
-from tests.harness.drive import SECONDS, Drive, wait_until
+from tests.harness.drive import SECONDS, Drive, wait_for_end, wait_until
 from tests.harness.expect import fails
 from tests.harness.gate import Gate
 
@@ -167,3 +168,28 @@ def test_three_requests_a_minute(faulty: Callable[..., Faulty], service: FaultSe
             assert drive.status()["traffic"]["refusals"] == refused
         finally:
             grep.kill()
+
+
+def test_a_local_files_api_that_is_killed_comes_back(fresh: Callable[..., Pair]) -> None:
+    """R6, W1: the next uses of the drive start it again; nothing that was stored is lost."""
+    drive = fresh("listing_ttl=0").drive
+    (drive / "a.txt").write_text("one")
+    data = drive.home / "files"
+    address = read_address(data)
+    assert address is not None
+    wait_for_end(address.pid, kill=True)
+
+    def works() -> bool:
+        try:
+            (drive / "b.txt").write_text("two")
+        except OSError:
+            return False
+        return True
+
+    wait_until(works, "it is back")
+    assert b"one" in (drive / "a.txt.content").read_bytes()
+    assert sorted(os.listdir(drive.point)) == ["a.txt", "a.txt.content", "b.txt", "b.txt.content"]
+    again = read_address(data)
+    assert again is not None and again.pid != address.pid
+    drive.umount()
+    wait_for_end(again.pid)
