@@ -40,13 +40,16 @@ def cli() -> None:
     """Mount a Moonshot (Kimi) Files account as a drive.
 
     \b
-      moonfs mount ~/moon --local      a drive on this machine, offline, no account
-      moonfs mount ~/moon              the hosted service; needs MOONSHOT_API_KEY
+      moonfs mount --local ~/moon      a drive on this machine, offline, no account
+      moonfs key set                   keep a key of the hosted service …
+      moonfs mount ~/moon              … and mount its account
       cp paper.pdf ~/moon/             upload
       cat ~/moon/paper.pdf.content     read the text the service extracted
       moonfs prefetch ~/moon           fetch all texts at once
       rm ~/moon/paper.pdf              delete
       df -h ~/moon                     the quota
+      moonfs status                    uploads, what failed and what to do about it
+      moonfs doctor                    what keeps a drive from working
       moonfs umount ~/moon             unmount
     """
 

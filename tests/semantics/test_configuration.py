@@ -203,6 +203,20 @@ def test_a_key_is_kept_closed(drive: Drive) -> None:
 
 
 @pytest.mark.fuse
+def test_a_key_in_the_keyring(drive: Drive, service: FaultServer) -> None:
+    """X1: `moonfs key set --keyring`, then a profile that says so; the real library, with a keyring in a file."""
+    drive.environ["PYTHON_KEYRING_BACKEND"] = "keyrings.alt.file.PlaintextKeyring"
+    config_file(drive, f'[profile.work]\nbase_url = "{service.base_url}"\napi_key_keyring = true\n')
+    done = drive.command("key", "set", "--keyring", "-p", "work", told=service.key + "\n")
+    assert (done.returncode, done.stderr) == (0, "") and "api_key_keyring" in done.stdout
+    assert mounts(drive, "-p", "work", str(drive.point))["profile"] == "work"
+    drive.umount()
+    drive.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
+    refused = drive.command("mount", "-p", "work", str(drive.point))
+    assert refused.returncode == 1 and "keyring" in refused.stderr and "Traceback" not in refused.stderr
+
+
+@pytest.mark.fuse
 def test_names_that_were_chosen(drive: Drive, service: FaultServer) -> None:
     """N6: more and fewer temporary names and junk, by config.toml and by -o."""
     drive.environ |= {"MOONSHOT_API_KEY": service.key, "MOONSHOT_BASE_URL": service.base_url}
