@@ -141,7 +141,9 @@ def make_private(directory: Path) -> Path:
         if status.st_mode & 0o077:
             directory.chmod(0o700)
     except OSError as error:
-        raise UsageError(f"Cannot use {directory}: {error.strerror}.") from error
+        raise UsageError(
+            f"Cannot use {directory}: {error.strerror}; moonfs doctor looks at all directories that a drive needs."
+        ) from error
     return directory
 
 
@@ -163,7 +165,9 @@ def make_roomy(directory: Path) -> Path:
             first.mkdir(mode=0o700)
             first.rename(directory)
         except OSError as error:
-            raise UsageError(f"Cannot use {directory}: {error.strerror}.") from error
+            raise UsageError(
+                f"Cannot use {directory}: {error.strerror}; moonfs doctor looks at all directories that a drive needs."
+            ) from error
     return make_private(directory)
 
 

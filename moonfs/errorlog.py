@@ -1,7 +1,9 @@
 """The record of failures that people can read later: `errors.ndjson`, one JSON object a line (E1).
 
-Every errno that is returned for a remote reason leaves one line: time, operation, name, errno, HTTP status,
-request id, the service's message, and the same in plain English. It holds no keys and is bounded.
+Every errno that is returned for a remote reason leaves one line: time, operation, name, errno, HTTP status, request
+id, the service's message, the same in plain English, and what a person can do next. So does what the drive refuses by
+itself, such as a rename of bytes that are not here, but not over and over: who goes through a whole drive (`grep -r`, a
+file manager) is refused at every file. It holds no keys and is bounded.
 
 **Threading:** one lock around the file; any thread may record.
 """
@@ -17,13 +19,16 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
-from moonfs.errors import MoonfsError, plain_english
+from moonfs.errors import MoonfsError, is_refusal, next_step
 
 log = logging.getLogger(__name__)
 
 #: Lines that are kept and shown.
 KEPT: Final = 1000
 _MAX_BYTES: Final = 4 * 1024**2
+#: Files whose refusal by the drive is recorded, for one operation and reason, within so many seconds; each file once.
+_REFUSALS: Final = 20
+_SECONDS: Final = 60.0
 
 
 class ErrorLog:
@@ -34,6 +39,7 @@ class ErrorLog:
         self._path = path
         self._lock = threading.Lock()
         self._lines: deque[str] = deque(maxlen=KEPT)
+        self._refused: dict[tuple[str, str], tuple[float, set[str]]] = {}  # since when, and which files
         try:
             # "\n" alone ends a line: JSON leaves U+2028 and its like in names as they are.
             lines = path.read_bytes().decode(errors="replace").split("\n")
@@ -43,8 +49,14 @@ class ErrorLog:
         except OSError as problem:
             log.warning("Cannot read %s: %s", path, problem.strerror)
 
-    def record(self, operation: str, name: str, errno_name: str, error: MoonfsError) -> None:
-        """Add one line; a full disk loses it from the file, never from `text`."""
+    def record(self, operation: str, name: str, errno_name: str, error: MoonfsError) -> bool:
+        """Add one line; a full disk loses it from the file, never from `text`.
+
+        Returns:
+            False for a refusal of the drive's own that would only repeat what is recorded.
+        """
+        if is_refusal(error) and self._is_told(operation, name, error):
+            return False
         line = (
             json.dumps(
                 {
@@ -55,7 +67,8 @@ class ErrorLog:
                     "http_status": error.status,
                     "request_id": error.request_id,
                     "service_message": error.service_message,
-                    "message": plain_english(str(error)),
+                    "message": str(error),
+                    "next": next_step(error),
                 },
                 ensure_ascii=False,
             )
@@ -74,6 +87,20 @@ class ErrorLog:
                     file.write(b"\n" * cut + line.encode() + b"\n")
             except OSError as problem:
                 log.warning("Cannot write %s: %s", self._path, problem.strerror)
+        return True
+
+    def _is_told(self, operation: str, name: str, error: MoonfsError) -> bool:
+        """Say whether a refusal is recorded already, of this file or of enough others; if not, it is from now on."""
+        kind, now = (operation, type(error).__name__), time.monotonic()
+        with self._lock:
+            began, seen = self._refused.get(kind, (now, set()))
+            if now - began > _SECONDS:
+                began, seen = now, set()
+            self._refused[kind] = began, seen
+            if name in seen or len(seen) >= _REFUSALS:
+                return True
+            seen.add(name)
+            return False
 
     def text(self) -> bytes:
         """Return the kept lines."""

@@ -6,7 +6,8 @@
     ├── AlreadyExists            the name is taken
     ├── AccessDenied             not allowed here
     │   ├── AuthenticationFailed     401, 403: bad or missing key
-    │   ├── ReadOnly                 a sidecar, a status file, a name for desktop litter
+    │   ├── ReadOnly                 a sidecar, a status file
+    │   │   └── Litter                   a name for desktop litter
     │   └── BytesNotHere             an original that only the service has, and the API never gives back
     ├── NotPermitted             mkdir, links, device nodes: the remote list is flat
     ├── NameTooLong              over 255 bytes
@@ -26,7 +27,8 @@
         ├── ExtractionFailed         the stored file has status `error`
         └── ProtocolError            an answer that makes no sense
 
-`operations` maps each of these to an errno (the table of SEMANTICS); a test fails for one that is left out.
+`operations` maps each of these to an errno (the table of SEMANTICS), and `next_step` says what a person can do then; a
+test fails for one that is left out.
 
 **Threading:** exceptions are built and raised by one thread; shared instances are only read.
 """
@@ -92,7 +94,11 @@ class AuthenticationFailed(AccessDenied):
 
 
 class ReadOnly(AccessDenied):
-    """Written to something that only shows: a sidecar, a status file, a refused name."""
+    """Written to something that only shows: a sidecar, a status file."""
+
+
+class Litter(ReadOnly):
+    """A name that a desktop gives to what it keeps for itself (N6)."""
 
 
 class BytesNotHere(AccessDenied):
@@ -184,18 +190,134 @@ def revive(kind: str, message: str) -> MoonfsError:
     return found(message)
 
 
-#: The service's Chinese messages (LIVE), in plain English (E1).
+#: What the drive refuses by what it knows, without asking the service: the same call is refused the same way again.
+_REFUSALS: Final = (ReadOnly, BytesNotHere, NotPermitted, NameTooLong, InvalidName, NotSupported)
+
+
+def is_refusal(error: MoonfsError) -> bool:
+    """Say whether the drive has refused this by itself: nothing has failed, and the service was not asked."""
+    return isinstance(error, _REFUSALS) and error.status is None
+
+
+#: What a person can do, by what went wrong; the most derived class of an error decides.
+NEXT_STEPS: Final[dict[type[MoonfsError], str]] = {
+    MoonfsError: "Try again; if it fails once more, write a report with: moonfs doctor --bundle",
+    UsageError: "Put right what the message names, then try again.",
+    NotFound: "Have the drive look anew with moonfs refresh DIR, then check the name.",
+    AlreadyExists: "Choose another name, or delete the file that has this one.",
+    AccessDenied: "See with ls -l what may be done with the file: texts are only read, nothing is executed.",
+    AuthenticationFailed: "Find out with moonfs doctor what is wrong with the key, put it right and mount again.",
+    ReadOnly: "Write under another name: texts (NAME.content) and what .moonfs shows can only be read.",
+    Litter: "Leave it out: what desktops keep for themselves is of no use here (-o junk says which names these are).",
+    BytesNotHere: "Read NAME.content for the text, or write the whole file anew from a copy that you have.",
+    NotPermitted: "Put files into the drive itself, without folders and links (cp -L follows links).",
+    NameTooLong: "Give the file a name of 255 bytes at most; a Chinese character takes three.",
+    InvalidName: "Give the file a name in UTF-8 without control characters.",
+    Rejected: "Put right what the service says of the file, then copy it once more.",
+    NoText: "If it is a picture, put it into .moonfs/purpose/image/; otherwise copy a version with text in it.",
+    UnsupportedType: "Rename it with an extension that the service reads, such as: mv Makefile Makefile.txt",
+    NotSupported: "Copy the file under its new name from where you have it, then delete the old one.",
+    FileTooLarge: "Split the file into parts of 100 MB at most, or make it smaller.",
+    QuotaExceeded: "Delete what you need no more (df -h, df -i show the room); for the plan, see the vendor's console.",
+    RateLimited: "Wait a minute: pending uploads then go on by themselves, try anything else again.",
+    NotReady: "Wait a moment, then open the text again.",
+    Overtaken: "Do nothing: newer bytes of the file, or its new name, are on their way.",
+    TimedOut: "Wait: pending uploads go on by themselves; try anything else again (-o timeout allows more time).",
+    Unreachable: "Check the network: pending uploads then go on by themselves, try anything else again.",
+    ServiceError: "Wait a few minutes: pending uploads then go on by themselves, try anything else again.",
+    ExtractionFailed: "Delete the file and copy it once more; if that fails too, in another format, such as PDF.",
+    ProtocolError: "Check the base URL with moonfs config, and whether a proxy answers in the service's place.",
+}
+
+
+def next_step(error: Exception) -> str:
+    """Return what a person can do about `error` on a drive: one sentence."""
+    if not isinstance(error, MoonfsError):
+        return "Look with moonfs doctor at the disk and the directories of this machine."
+    return next(NEXT_STEPS[kind] for kind in type(error).__mro__ if kind in NEXT_STEPS)
+
+
+#: The service's Chinese phrases in plain English (E1). LIVE are the first two. The others are DOC: the vendor's own
+#: words for its messages on https://platform.kimi.com/docs/api/errors; the service sends those in English as far as is
+#: known, and these where it may not. A part of another stands after it.
 _TRANSLATIONS: Final = (
     ("没有解析出内容", "no text could be extracted from this file"),
     ("不支持的文件类型", "the service does not support this file type"),
+    # 400
+    ("内容审查拒绝", "refused by content review"),
+    ("您的输入或生成内容可能包含不安全或敏感内容", "what was sent may hold unsafe or sensitive content"),
+    ("请您避免输入易产生敏感内容的提示语", "avoid what may lead to sensitive content"),
+    ("请求无效", "invalid request"),
+    ("通常是您请求格式错误或者缺少必要参数", "usually its format is wrong or a parameter is missing"),
+    ("请求中的目的（purpose）不正确", "the purpose of the request is not right"),
+    ("当前只接受", "accepted are only"),
+    ("上传的文件大小超过了限制", "the uploaded file is over the limit of size"),
+    ("上传的文件大小为 0", "the uploaded file is empty"),
+    ("上传的文件总数超限", "there are too many uploaded files"),
+    ("请删除不用的早期的文件后重新上传", "delete earlier files that are not needed, then upload again"),
+    ("请修改后重新请求", "correct it, then send it again"),
+    ("请重新上传", "upload it again"),
+    # 401, 403, 404
+    ("鉴权失败", "authentication failed"),
+    ("请检查 apikey 是否提供以及 apikey 是否正确", "check that there is an API key and that it is right"),
+    ("请检查 apikey 是否正确", "check that the API key is right"),
+    ("请修改后重试", "correct it, then try again"),
+    ("访问的 API 暂未开放", "this API is not open yet"),
+    ("访问其他用户信息的行为不被允许", "other users' data may not be read"),
+    ("您的 IP 地址不在该组织的允许访问名单内", "your IP address is not on the organization's list"),
+    ("找不到该用户", "there is no such user"),
+    ("不存在此模型或者没有授权访问此模型", "there is no such model, or you may not use it"),
+    # 429
+    ("当前并发请求过多", "too many requests at once"),
+    ("节点限流中", "the service limits its load"),
+    ("建议充值升级 tier", "a top-up raises the tier"),
+    ("享受更丝滑的体验", "for a smoother experience"),
+    ("账户余额不足", "the account's balance is too low"),
+    ("账户额度不足", "the account's quota is too low"),
+    ("账户异常", "something is wrong with the account"),
+    ("已停用", "suspended"),
+    ("请检查您的账户余额", "check the account's balance"),
+    ("请检查账户余额", "check the account's balance"),
+    (
+        "保证账户余额可匹配您 tokens 的消耗费用后重试",
+        "try again when it covers what your tokens cost",
+    ),
+    ("请求触发了账户并发个数的限制", "the account's limit of requests at once is reached"),
+    ("请求触发了账户 RPM 速率限制", "the account's limit of requests a minute is reached"),
+    ("请求触发了账户 TPM 速率限制", "the account's limit of tokens a minute is reached"),
+    ("请求触发了账户 TPD 速率限制", "the account's limit of tokens a day is reached"),
+    ("请等待指定时间后重试", "try again after the time it gives"),
+    # 500
+    ("解析文件失败", "the file could not be read"),
+    ("内部错误", "internal error"),
+    ("请联系管理员", "ask the administrator"),
+    # what several of them end with
+    ("请检查后重试", "check it, then try again"),
+    ("请稍后重试", "try again later"),
+    ("请重试", "try again"),
+    ("请检查", "check it"),
+    ("谢谢", "thank you"),
 )
+_PUNCTUATION: Final = {"，": ", ", "；": "; ", "：": ": ", "、": ", ", "。": ".", "！": "!", "（": " (", "）": ")"}
+_OWN_WORDS: Final = " (the service's own words)"
 
 
 def plain_english(service_message: str) -> str:
-    """Return what the service said with its known Chinese phrases translated (E1)."""
+    """Return what the service said with its known Chinese phrases translated (E1); what is not known stays, marked.
+
+    >>> plain_english("上传的文件大小为 0，请重新上传")
+    'the uploaded file is empty, upload it again'
+    >>> plain_english("text extract error: 文件损坏")
+    "text extract error: 文件损坏 (the service's own words)"
+    """
+    said = service_message
     for chinese, english in _TRANSLATIONS:
-        service_message = service_message.replace(chinese, english)
-    return service_message
+        said = said.replace(chinese, english)
+    if any(char.isalpha() and not char.isascii() for char in said):
+        return said + _OWN_WORDS
+    for mark, plain in _PUNCTUATION.items():
+        said = said.replace(mark, plain)
+    return " ".join(said.split()) if said != service_message else said
 
 
 def parse_error_body(body: bytes) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from moonfs.attributes import Attributes
 from moonfs.control import PREFETCH, REFRESH, Control
 from moonfs.errors import (
     AlreadyExists,
+    Litter,
     MoonfsError,
     NotFound,
     NotPermitted,
@@ -336,12 +337,12 @@ class Filesystem:
             return Opened(self._handles.add(self._control.open(place, write=write or truncate)), direct_io=True)
         entry = self._resolve(place)
         if (write or truncate) and place.directory == places.BY_ID and not isinstance(entry, Sidecar):
-            raise ReadOnly(f"{name} can be written under its name only.")
+            raise ReadOnly(f"{name} can be written under its name only, not by its id.")
         if not (write or truncate) and (shared := self._lingering.open(path, entry)) is not None:
             return shared
         if isinstance(entry, Sidecar):
             if write or truncate:
-                raise ReadOnly(f"{name} shows the text of a file and cannot be written.")
+                raise ReadOnly(f"{name} shows the text of a file and cannot be written; write the file itself.")
             self._ahead.opened(reader, entry.file.id)
             text = self._account.text(entry.file)
             attr = self._shown.text(entry.file, text.size)
@@ -584,7 +585,10 @@ class Filesystem:
         """
         source, target = locate(old), locate(new)
         if not (source.is_named and target.directory in places.NAMED):
-            raise NotPermitted(f"{names.CONTROL} shows the drive's state; nothing can be moved from or to it.")
+            raise NotPermitted(
+                f"Cannot move {old.lstrip('/')} to {new.lstrip('/')}: {names.CONTROL} shows the drive's state; "
+                f"only the directories in {places.PURPOSES} take files."
+            )
         try:
             self._renames.rename(source, target)
         finally:
@@ -596,13 +600,13 @@ class Filesystem:
         """Refuse: the remote list is flat (N1).
 
         Raises:
-            ReadOnly: litter of a desktop (N6).
+            Litter: what a desktop keeps for itself (N6).
             NotPermitted: everything else.
         """
         name = locate(path).name
         if names.is_litter(name):
-            raise ReadOnly(f"The drive keeps no {name}.")
-        raise NotPermitted("The drive is one flat directory: the service has no folders and no links.")
+            raise Litter(f"The drive keeps no {name}: it is what a desktop keeps for itself.")
+        raise NotPermitted(f"Cannot make {name}: the service has no folders; put the files into the drive itself.")
 
     # What status shows
 

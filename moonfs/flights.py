@@ -299,7 +299,9 @@ class Flights:
             if flight.given_up:
                 raise Overtaken(f"{local.name} is to be renamed without its upload.")
             if not local.lock.wait(max(0.0, deadline - time.monotonic())):
-                raise TimedOut(f"An earlier upload of {local.name} has not ended yet.")
+                raise TimedOut(
+                    f"An earlier upload of {local.name} has not ended yet; try again when moonfs status shows none."
+                )
         if flight.background:
             if local.unlinked or local.committed is None:
                 return None

@@ -149,7 +149,8 @@ class Handles:
         """
         opened = self._open.get(number)
         if opened is None or opened.local is None or not opened.writes:
-            raise AccessDenied("The file is not open for writing.")
+            name = "The file" if opened is None else opened.name
+            raise AccessDenied(f"{name} is not open for writing; open it anew.")
         return opened.local
 
     def has_writers_beside(self, number: int, local: LocalFile) -> bool:

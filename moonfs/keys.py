@@ -81,7 +81,7 @@ def read_file(path: Path) -> str:
         with open(path, encoding="utf-8", errors="replace") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise UsageError(f"The key file {path} is no file.")
+                raise UsageError(f"The key file {path} is no regular file; write one with: moonfs key set")
             if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o077:
                 raise UsageError(
                     f"Others can read or own the key file {path}; make it yours alone: chown $USER {path}; "
@@ -89,7 +89,9 @@ def read_file(path: Path) -> str:
                 )
             return _usable(stream.readline(_LONGEST), str(path))
     except OSError as error:
-        raise UsageError(f"Cannot read the key file {path}: {error.strerror}.") from error
+        raise UsageError(
+            f"Cannot read the key file {path}: {error.strerror}; moonfs config shows what names it."
+        ) from error
 
 
 def write_file(path: Path, key: str) -> None:
@@ -113,7 +115,7 @@ def write_file(path: Path, key: str) -> None:
                 os.unlink(new)
             raise
     except OSError as error:
-        raise UsageError(f"Cannot keep the key in {path}: {error.strerror}.") from error
+        raise UsageError(f"Cannot keep the key in {path}: {error.strerror}; mend that, then set it again.") from error
 
 
 def store_in_keyring(name: str, key: str) -> None:
@@ -123,7 +125,10 @@ def store_in_keyring(name: str, key: str) -> None:
     try:
         keyring.set_password(SERVICE, name, key)
     except Exception as error:
-        raise UsageError(f"The keyring did not take the key: {type(error).__name__}.") from error
+        raise UsageError(
+            f"The keyring did not take the key ({type(error).__name__}); unlock it, or keep the key in a "
+            "file: moonfs key set"
+        ) from error
 
 
 def _from_keyring(name: str) -> str:
@@ -131,7 +136,7 @@ def _from_keyring(name: str) -> str:
     try:
         key = keyring.get_password(SERVICE, name)
     except Exception as error:
-        raise UsageError(f"The keyring did not answer ({type(error).__name__}); is it unlocked?") from error
+        raise UsageError(f"The keyring did not answer ({type(error).__name__}); unlock it, then try again.") from error
     if key is None:
         raise UsageError(f"The keyring has no key under {name!r}; put it there with: moonfs key set --keyring")
     return _usable(key, f"the keyring's {name!r}")
@@ -154,11 +159,17 @@ def _from_command(command: str, where: str) -> str:
             command, shell=True, stdout=subprocess.PIPE, stderr=None, timeout=_COMMAND_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise UsageError(f"The api_key_command of {where} did not end within {_COMMAND_SECONDS:.0f} s.") from None
+        raise UsageError(
+            f"The api_key_command of {where} did not end within {_COMMAND_SECONDS:.0f} s; run it by hand to see why."
+        ) from None
     except OSError as error:
-        raise UsageError(f"The api_key_command of {where} cannot be run: {error.strerror}.") from error
+        raise UsageError(
+            f"The api_key_command of {where} cannot be run: {error.strerror}; put it right there."
+        ) from error
     if done.returncode != 0:
-        raise UsageError(f"The api_key_command of {where} failed with exit status {done.returncode}.")
+        raise UsageError(
+            f"The api_key_command of {where} failed with exit status {done.returncode}; run it by hand to see why."
+        )
     return _usable(done.stdout.decode("utf-8", "replace").partition("\n")[0], f"the api_key_command of {where}")
 
 
@@ -170,7 +181,9 @@ def _usable(text: str, where: str) -> str:
     """
     key = text.strip()
     if not key:
-        raise UsageError(f"There is no key in {where}.")
+        raise UsageError(f"There is no key in {where}; put one there, or keep it with: moonfs key set")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise UsageError(f"What is in {where} is no key: keys are one word of plain letters, digits and dashes.")
+        raise UsageError(
+            f"What is in {where} is no key: keys are one word of plain letters, digits and dashes; copy it once more."
+        )
     return key

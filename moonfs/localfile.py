@@ -182,7 +182,9 @@ class LocalFile:
             if self.hollow:
                 raise not_here(self.name)
             if offset + len(data) > wire.MAX_FILE_BYTES:
-                self.refused = FileTooLarge(f"{self.name} would be larger than 100 MB, the most the service takes.")
+                self.refused = FileTooLarge(
+                    f"{self.name} would be larger than 100 MB, the most the service takes; split it."
+                )
                 raise self.refused
             try:
                 spool = self._writable()
@@ -207,7 +209,7 @@ class LocalFile:
         """
         with self.lock:
             if length > wire.MAX_FILE_BYTES:
-                raise FileTooLarge(f"{self.name} would be larger than 100 MB, the most the service takes.")
+                raise FileTooLarge(f"{self.name} would be larger than 100 MB, the most the service takes; split it.")
             if self.hollow and length:
                 if length == self.size:
                     return

@@ -107,7 +107,7 @@ def prepare(point: str) -> str:
             raise UsageError(
                 f"{point} is a stale mount, left by a daemon that died; clear it with: moonfs umount {point}"
             ) from None
-        raise UsageError(f"Cannot mount on {point}: {error.strerror}.") from error
+        raise UsageError(f"Cannot mount on {point}: {error.strerror}; choose another directory.") from error
     return path
 
 
@@ -254,7 +254,10 @@ def unmount(
     told = False
     while daemon and _alive(daemon):
         if time.monotonic() > deadline:
-            raise UsageError(f"{point} is unmounted, yet its daemon (process {daemon}) is still finishing its uploads.")
+            raise UsageError(
+                f"{point} is unmounted, yet its daemon (process {daemon}) is still finishing its uploads; "
+                "moonfs logs -f follows it, and the next mount goes on with what is left."
+            )
         if not told and deadline - time.monotonic() < timeout - 0.5:
             waiting(f"Waiting for the daemon (process {daemon}) to finish")
             told = True

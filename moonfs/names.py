@@ -136,9 +136,11 @@ def check(name: str) -> None:
         InvalidName: control characters, or bytes that are no UTF-8.
     """
     if len(os.fsencode(name)) > MAX_BYTES:
-        raise NameTooLong(f"The name is longer than {MAX_BYTES} bytes: {name[:40]}…")
+        raise NameTooLong(f"The name {name[:40]}… is longer than {MAX_BYTES} bytes; shorten it.")
     if safe(name) != name:
-        raise InvalidName(f"The service cannot keep the name {name!r}: it has control characters or is no UTF-8.")
+        raise InvalidName(
+            f"The service cannot keep the name {name!r}: it has control characters or is no UTF-8; rename it."
+        )
 
 
 @functools.lru_cache(maxsize=4096)

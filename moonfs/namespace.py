@@ -198,7 +198,7 @@ class Namespace:
             ReadOnly: it is one.
         """
         if self.is_sidecar(snapshot, name):
-            raise ReadOnly(f"{name} shows the text of a file and cannot be written.")
+            raise ReadOnly(f"{name} shows the text of a file and cannot be written; choose another name.")
 
     def put(self, local: LocalFile) -> None:
         """Show `local` under its name and hide what it replaces."""

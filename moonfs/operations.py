@@ -42,6 +42,7 @@ ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
     errors.AccessDenied: errno.EACCES,
     errors.AuthenticationFailed: errno.EACCES,
     errors.ReadOnly: errno.EACCES,
+    errors.Litter: errno.EACCES,
     errors.BytesNotHere: errno.EACCES,
     errors.NotPermitted: errno.EPERM,
     errors.NameTooLong: errno.ENAMETOOLONG,
@@ -64,8 +65,9 @@ ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
     errors.MoonfsError: errno.EIO,
 }
 
-#: What is no failure worth a line: shells and file managers ask for names that are not there all the time.
-_COMMON: Final = (errors.NotFound, errors.AlreadyExists)
+#: What is no failure worth a line: shells ask for names that are not there all the time, and file managers try names
+#: of their own on every directory.
+_COMMON: Final = (errors.NotFound, errors.AlreadyExists, errors.Litter)
 _BLOCK: Final = 4096
 #: What libfuse hands on as nanoseconds for UTIME_NOW and UTIME_OMIT of utimensat(2).
 _UTIME_NOW: Final = 0x3FFFFFFF
@@ -146,12 +148,15 @@ class Operations:
 
     def _code(self, operation: str, args: tuple[Any, ...], error: errors.MoonfsError) -> int:
         code = errno_of(error)
-        if not isinstance(error, _COMMON):
-            log.warning("%s %s: %s (%s)", operation, self._name(args), error, errno_name(error))
-            try:
-                self._error_log.record(operation, self._name(args), errno_name(error), error)
-            except BaseException:
-                log.exception("The failure could not be recorded")
+        if isinstance(error, _COMMON) or type(error) is errors.AccessDenied:  # access(2) asks, nothing has failed
+            return code
+        name, new = self._name(args), True
+        try:
+            new = self._error_log.record(operation, name, errno_name(error), error)
+        except BaseException:
+            log.exception("The failure could not be recorded")
+        if new:
+            log.warning("%s %s: %s (%s)", operation, name, error, errno_name(error))
         return code
 
     def _name(self, args: tuple[Any, ...]) -> str:
@@ -195,9 +200,9 @@ class Operations:
             return 0
         owner = self._shown(attr.mode)
         if (mode & os.R_OK and not owner & stat.S_IRUSR) or (mode & os.W_OK and not owner & stat.S_IWUSR):
-            raise errors.AccessDenied("The file's mode does not allow that.")
+            raise errors.AccessDenied(f"{path.lstrip('/')} does not allow that: its mode is {owner:03o}.")
         if mode & os.X_OK and not owner & stat.S_IXUSR:
-            raise errors.AccessDenied("Nothing on the drive can be executed.")
+            raise errors.AccessDenied(f"{path.lstrip('/')} cannot be executed: nothing on the drive can.")
         return 0
 
     def opendir(self, path: str) -> int:
@@ -367,15 +372,15 @@ class Operations:
 
     def symlink(self, path: str, _target: str) -> int:
         """symlink(2): refused (N1)."""
-        raise errors.NotPermitted(f"Cannot make {path}: the service has no links.")
+        raise errors.NotPermitted(f"Cannot make {path.lstrip('/')}: the service has no links; copy the file itself.")
 
     def link(self, path: str, _target: str) -> int:
         """link(2): refused (N1)."""
-        raise errors.NotPermitted(f"Cannot make {path}: the service has no links.")
+        raise errors.NotPermitted(f"Cannot make {path.lstrip('/')}: the service has no links; copy the file itself.")
 
     def mknod(self, path: str, _mode: int, _device: int) -> int:
         """mknod(2): refused (N1)."""
-        raise errors.NotPermitted(f"Cannot make {path}: the service has regular files only.")
+        raise errors.NotPermitted(f"Cannot make {path.lstrip('/')}: the service has regular files only.")
 
     # Shapes
 

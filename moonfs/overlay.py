@@ -49,7 +49,7 @@ class Overlay:
         if isinstance(entry, LocalFile):
             return entry
         if isinstance(entry, Sidecar):
-            raise ReadOnly(f"{entry.name} shows the text of a file and cannot be written.")
+            raise ReadOnly(f"{entry.name} shows the text of a file and cannot be written; write the file itself.")
         local = LocalFile(
             self._spool,
             entry.name,

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 
 from moonfs import wire
-from moonfs.errors import MoonfsError, plain_english
+from moonfs.errors import MoonfsError, next_step
 from moonfs.journal import Journal
 from moonfs.namespace import Namespace
 from moonfs.originals import Originals
@@ -58,7 +58,7 @@ def overview(
             "pending": sorted(file.name for file in pending),
             "pending_bytes": sum(file.size for file in pending),
             "waiting": [
-                {"name": file.name, "error": plain_english(str(file.trouble))}
+                {"name": file.name, "error": str(file.trouble), "next": next_step(file.trouble)}
                 for file in pending
                 if file.trouble is not None and file.lent is None
             ],
@@ -67,7 +67,8 @@ def overview(
             "failed": [
                 {
                     "name": file.name,
-                    "error": plain_english(str(file.failure[1])),
+                    "error": str(file.failure[1]),
+                    "next": next_step(file.failure[1]),
                     "errno": errno_name(file.failure[1]),
                 }
                 for file in locals_

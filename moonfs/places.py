@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from moonfs import names, wire
-from moonfs.errors import NotFound, ReadOnly
+from moonfs.errors import Litter, NotFound, ReadOnly
 
 ROOT: Final = ""
 CONTROL: Final = names.CONTROL
@@ -85,12 +85,15 @@ def check_new(place: Place) -> None:
 
     Raises:
         NameTooLong, InvalidName: as `names.check`.
-        ReadOnly: where nothing can be made, or what no directory keeps.
+        ReadOnly, Litter: where nothing can be made, or what no directory keeps.
     """
     if not place.is_named:
-        raise ReadOnly(f"{place.directory or place.name} shows what there is; nothing can be made in it.")
+        raise ReadOnly(
+            f"Cannot make {place.name}: {place.directory or CONTROL} shows what there is; put the file into the drive "
+            "itself."
+        )
     if place.name == CONTROL:
-        raise ReadOnly(f"{CONTROL} is the drive's own.")
+        raise ReadOnly(f"Cannot make {CONTROL}: the name is the drive's own; choose another.")
     names.check(place.name)
     if names.is_litter(place.name):
-        raise ReadOnly(f"The drive keeps no {place.name}.")
+        raise Litter(f"The drive keeps no {place.name}: it is what a desktop keeps for itself.")

@@ -29,7 +29,6 @@ from moonfs.errors import (
     ServiceError,
     TimedOut,
     Unreachable,
-    plain_english,
 )
 from moonfs.wire import FileObject
 from moonfs.workers import Workers
@@ -235,7 +234,7 @@ class Prefetch:
 
     def _fail(self, name: str, error: MoonfsError) -> None:
         with self._lock:
-            failed = [(name, plain_english(str(error)))]
+            failed = [(name, str(error))]
             if isinstance(error, _OF_ALL):
                 failed += [(other, failed[0][1]) for other, _ in self._left]
                 self._left.clear()
@@ -248,7 +247,7 @@ class Prefetch:
             if stopped:
                 self._names.discard(name)
             else:
-                self._trouble = plain_english(str(error))
+                self._trouble = str(error)
                 self._left.append((name, file))  # the others first: it may be the text that is wrong
             self._running -= 1
         wait = min(self._first_wait * 2.0 ** min(attempt, 16), _LONGEST_WAIT)

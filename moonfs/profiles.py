@@ -237,7 +237,9 @@ def _read(path: Path, *, must: bool) -> tuple[dict[str, object] | None, int]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} cannot be read as TOML: {error}.") from None
     except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
+        raise UsageError(
+            f"Cannot read {path}: {error.strerror}; mend that, or name another file with --config-file."
+        ) from error
 
 
 def _layer(table: Mapping[str, object], path: Path, origin: str, mode: int) -> dict[str, Value]:

@@ -19,7 +19,7 @@ from moonfs import wire
 from moonfs.api import Client
 from moonfs.attributes import Attributes
 from moonfs.contents import Contents, Text
-from moonfs.errors import ExtractionFailed, NotFound, NotReady, ProtocolError
+from moonfs.errors import ExtractionFailed, NotFound, NotReady, ProtocolError, plain_english
 from moonfs.listing import Listing
 from moonfs.spool import SpoolFile
 from moonfs.texts import Texts
@@ -231,7 +231,7 @@ class Remote:
     def _fetch(self, file_id: str, ticket: Ticket) -> bytes:
         body = self._client.content(file_id, ticket=ticket)
         if not body:
-            raise ProtocolError(f"The service answered with an empty text for {file_id}.")
+            raise ProtocolError(f"The service answered with an empty text for the file {file_id}; try again later.")
         if self._plain:
             body = wire.text_in(body)
         self._attributes.note_text(file_id, len(body))
@@ -265,7 +265,7 @@ def _not_ready(file: FileObject) -> NotReady:
 
 def _check_extracted(file: FileObject) -> None:
     if file.status == wire.STATUS_ERROR:
-        reason = file.status_details or "the service does not say why"
+        reason = plain_english(file.status_details) or "the service does not say why"
         raise ExtractionFailed(
             f"The service could not extract the text of {file.filename}: {reason}",
             service_message=file.status_details or None,

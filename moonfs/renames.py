@@ -62,7 +62,7 @@ class Renames:
         with self._lock:
             entry = self._space.resolve(self._listing.peek(), source.name, source.purpose)
         if isinstance(entry, Sidecar):
-            raise ReadOnly(f"{source.name} shows the text of a file and cannot be renamed.")
+            raise ReadOnly(f"{source.name} shows the text of a file and cannot be renamed; rename the file itself.")
         places.check_new(target)
         self._overlay.verify(entry)
         with self._lock:
@@ -76,7 +76,8 @@ class Renames:
             if local.hollow:
                 self._versions.end_use(local)
                 raise NotSupported(
-                    f"Cannot move {source.name}: the API has no rename, and its original bytes are not on this machine."
+                    f"Cannot move {source.name}: the API has no rename, and its original bytes are not on this "
+                    f"machine; copy it to {target.name} from where you have it."
                 )
             local.handles += 1
             over = self._space.local.get(target.name)

@@ -273,11 +273,13 @@ class Uploader:
                 self._journal.delete_later(file.id)
                 self.delete_queued(file.id)
                 raise ServiceError(
-                    f"The service stored {file.bytes} of {intent.size} bytes of {intent.name}; that copy is gone."
+                    f"The service stored {file.bytes} of {intent.size} bytes of {intent.name}; that copy is "
+                    "gone, copy the file once more."
                 )
             if intent.unanswered:
                 self._drop_twins(intent, file)
                 self.workers.submit(functools.partial(self._drop_twins, replace(intent), file), TWIN_CHECK)
+            log.info("Uploaded %s: %d bytes, for %s, as %s.", intent.name, file.bytes, purpose, file.id)
             return file
         raise AssertionError("unreachable")
 

@@ -299,7 +299,9 @@ class Client:
 
     def _check_socket(self) -> None:
         if self._socket is not None and not os.path.exists(self._socket):
-            raise Unreachable(f"the local service is not running: there is no socket {self._socket}")
+            raise Unreachable(
+                f"the local Files API is not running (no socket {self._socket}): unmount the drive and mount it again"
+            )
 
 
 def _not_taken(error: MoonfsError) -> bool:

@@ -125,5 +125,5 @@ def remove_key(profile: str) -> None:
     except FileNotFoundError:
         raise UsageError(f"There is no key in {path}.") from None
     except OSError as error:
-        raise UsageError(f"Cannot delete {path}: {error.strerror}.") from error
+        raise UsageError(f"Cannot delete {path}: {error.strerror}; mend that, then remove the key again.") from error
     click.echo(f"Deleted {path}")

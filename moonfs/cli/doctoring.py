@@ -115,5 +115,5 @@ def _write(
     except FileExistsError:
         raise UsageError(f"{path} is there already; choose another name for the report.") from None
     except OSError as error:
-        raise UsageError(f"Cannot write the report to {path}: {error.strerror}.") from error
+        raise UsageError(f"Cannot write the report to {path}: {error.strerror}; choose another file.") from error
     click.echo(f"Wrote {path}; it holds no keys, but names of files: look through it before you send it.", err=True)

@@ -51,7 +51,7 @@ def prefetch(directory: str, files: tuple[str, ...]) -> None:
         sys.exit(130)
     click.echo(f"{last['done']:,} of {last['total']:,} text{'' if last['total'] == 1 else 's'} here")
     if last["stops"] != stops:
-        raise UsageError("It was stopped by somebody else; the same command goes on.")
+        raise UsageError("The prefetch was stopped by somebody else; the same command goes on with it.")
     for failed in last["failed"][:_MANY]:
         click.echo(f"{failed['name']}: {failed['error']}", err=True)
     if last["failures"] > _MANY:

@@ -164,7 +164,7 @@ def _write(path: Path, text: str) -> None:
         os.chmod(stream.name, 0o644)
         os.replace(stream.name, path)
     except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from error
+        raise UsageError(f"Cannot write {path}: {error.strerror}; mend that, then install it again.") from error
 
 
 def _active(name: str) -> bool:
@@ -191,7 +191,9 @@ def _systemctl(*arguments: str) -> None:
             ["systemctl", "--user", *arguments], capture_output=True, text=True, timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise UsageError(f"systemctl --user {' '.join(arguments)} did not end within {_SECONDS:.0f} s.") from None
+        raise UsageError(
+            f"systemctl --user {' '.join(arguments)} did not end within {_SECONDS:.0f} s; run it by hand to see why."
+        ) from None
     if done.returncode != 0:
         said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
         raise UsageError(

@@ -48,7 +48,7 @@ def read_key(data: str | os.PathLike[str]) -> str:
     with open(os.path.join(data, KEY), encoding="ascii") as stream:
         key = stream.read().strip()
     if not key:
-        raise ValueError(f"{os.path.join(data, KEY)} is empty")
+        raise ValueError(f"{os.path.join(data, KEY)} is empty; remove it, and the next start makes a new one")
     return key
 
 

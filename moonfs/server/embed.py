@@ -107,7 +107,9 @@ def attach(data: Path, runtime_dir: Path, log_path: Path, timeout: float = 30.0)
             os.makedirs(directory, mode=0o700, exist_ok=True)
         lock = _locked(os.path.join(data, CLIENTS), fcntl.LOCK_SH, deadline)
     except OSError as error:
-        raise EmbedError(f"cannot use the data directory {os.fspath(data)}: {error.strerror}") from error
+        raise EmbedError(
+            f"cannot use the data directory {os.fspath(data)}: {error.strerror}; mend that or choose another one"
+        ) from error
     try:
         with _turn(data, deadline):
             address = _live(data) or _spawned(data, runtime_dir, log_path, deadline)
@@ -137,7 +139,7 @@ def health(path: str) -> dict[str, Any]:
 def _spawned(data: Path, runtime_dir: Path, log_path: Path, deadline: float) -> Address:
     path = socket_path(os.path.abspath(data), os.path.abspath(runtime_dir))
     if len(os.fsencode(path)) > _SUN_PATH:
-        raise EmbedError(f"the path of the server's socket is too long: {path}")
+        raise EmbedError(f"the path of the server's socket is too long: {path}; set XDG_RUNTIME_DIR to a shorter one")
     command = [sys.executable, "-P", "-m", "moonfs.server", "--data", os.path.abspath(data), "--socket", path]
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
@@ -161,11 +163,15 @@ def _spawned(data: Path, runtime_dir: Path, log_path: Path, deadline: float) -> 
             address = _live(data)  # a `moonfs serve` was quicker
             if address is not None:
                 return address
-            raise EmbedError(f"the local Files API did not start: {_last_line(log_path, start)}")
+            raise EmbedError(
+                f"the local Files API did not start: {_last_line(log_path, start)} (its log: {os.fspath(log_path)})"
+            )
         time.sleep(_PAUSE)
     child.kill()
     child.wait()
-    raise EmbedError(f"the local Files API did not answer in time: {_last_line(log_path, start)}")
+    raise EmbedError(
+        f"the local Files API did not answer in time: {_last_line(log_path, start)} (its log: {os.fspath(log_path)})"
+    )
 
 
 def _let_go(child: subprocess.Popen[bytes]) -> None:
@@ -226,7 +232,9 @@ def _locked(path: str, kind: int, deadline: float) -> int:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 os.close(handle)
-                raise EmbedError(f"another process holds {path}, so the local Files API cannot be reached") from None
+                raise EmbedError(
+                    f"another process holds {path}, so the local Files API cannot be reached; fuser -v {path} shows it"
+                ) from None
             time.sleep(_PAUSE)
         except BaseException:
             os.close(handle)

@@ -213,7 +213,10 @@ def _listen_tcp(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise ServeError(f"cannot listen on {host} port {port}: {(error.strerror or str(error)).lower()}") from error
+        reason = (error.strerror or str(error)).lower()
+        raise ServeError(
+            f"cannot listen on {host} port {port}: {reason}; choose another with --host and --port"
+        ) from error
     return listener
 
 
@@ -227,7 +230,9 @@ def _listen_unix(path: str) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = error.strerror or str(error)
-        raise ServeError(f"cannot listen on the socket {path}: {reason.lower()}") from error
+        raise ServeError(
+            f"cannot listen on the socket {path}: {reason.lower()}; set XDG_RUNTIME_DIR to another directory"
+        ) from error
     finally:
         os.umask(mask)
     return listener

@@ -79,7 +79,9 @@ class Store:
             self._reader = self._connect()
             self._load()
         except sqlite3.Error as error:
-            raise DirectoryError(f"cannot use {directory.join('files.sqlite')}: {error}") from error
+            raise DirectoryError(
+                f"cannot use {directory.join('files.sqlite')}: {error}; restore it, or choose another data directory"
+            ) from error
         self._ids = XidSource(max(self._files, key=order, default=""), self._behaviour.id_prefix)
 
     def close(self) -> None:
@@ -306,7 +308,9 @@ class Store:
     def _prepare(self) -> None:
         version = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if version > _SCHEMA:
-            raise DirectoryError(f"the data directory {self.directory.path} was written by a newer moonfs")
+            raise DirectoryError(
+                f"the data directory {self.directory.path} was written by a newer moonfs; update this one"
+            )
         if version < _SCHEMA:
             steps = _MIGRATIONS[version] if version else _TABLES
             self._writer.executescript(f"BEGIN; {steps} PRAGMA user_version = {_SCHEMA}; COMMIT;")

@@ -13,7 +13,7 @@ import pytest
 
 from moonfs import errorlog
 from moonfs.errorlog import KEPT, ErrorLog
-from moonfs.errors import MoonfsError, UnsupportedType
+from moonfs.errors import BytesNotHere, MoonfsError, NotSupported, UnsupportedType, next_step
 
 
 @pytest.fixture
@@ -21,14 +21,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "errors.ndjson"
 
 
-def refused(message: str = "text extract error: 不支持的文件类型") -> MoonfsError:
+def refused(message: str = "the service does not take files of this type (HTTP 400: …)") -> MoonfsError:
     return UnsupportedType(
         message, status=400, request_id="r-1", service_message="text extract error: 不支持的文件类型"
     )
 
 
 def test_a_line_says_what_happened(path: Path) -> None:
-    """E1: time, operation, name, errno, HTTP status, request id, the service's words, and plain English."""
+    """E1: time, operation, name, errno, HTTP status, request id, the service's words, plain English, what to do."""
     log = ErrorLog(path)
     log.record("flush", "福州.xyz", "ENOTSUP", refused())
     (line,) = path.read_text().splitlines()
@@ -41,7 +41,8 @@ def test_a_line_says_what_happened(path: Path) -> None:
         "http_status": 400,
         "request_id": "r-1",
         "service_message": "text extract error: 不支持的文件类型",
-        "message": "text extract error: the service does not support this file type",
+        "message": "the service does not take files of this type (HTTP 400: …)",
+        "next": next_step(refused()),
     }
     assert log.text() == path.read_bytes() and log.last(5)[0]["name"] == "福州.xyz"
 
@@ -111,6 +112,47 @@ def test_memory_and_disk_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch
         log.record("open", f"{number}", "EIO", refused())
     assert len(log.last(10**6)) == KEPT and log.last(1)[0]["name"] == str(KEPT + 49)
     assert sum(part.stat().st_size for part in path.parent.iterdir()) < 25_000
+
+
+def test_what_the_drive_refuses_by_itself_is_recorded_once(path: Path) -> None:
+    """E1: who was refused once finds out why; a program that tries again, and again, fills nothing."""
+    log = ErrorLog(path)
+    assert log.record("open", "a.pdf", "EACCES", BytesNotHere("not here"))
+    for _ in range(3):
+        assert not log.record("open", "a.pdf", "EACCES", BytesNotHere("not here"))
+    assert log.record("open", "b.pdf", "EACCES", BytesNotHere("not here")), "another file is news"
+    assert log.record("rename", "a.pdf", "ENOTSUP", NotSupported("no rename")), "and so is another operation"
+    assert [(line["operation"], line["name"]) for line in log.last(9)] == [
+        ("open", "a.pdf"),
+        ("open", "b.pdf"),
+        ("rename", "a.pdf"),
+    ]
+
+
+def test_who_goes_through_a_whole_drive_does_not_push_out_what_failed(path: Path) -> None:
+    """E1: `grep -r` is refused at a thousand originals; what the service refused before is still there."""
+    log = ErrorLog(path)
+    log.record("flush", "mine.xyz", "ENOTSUP", refused())
+    for number in range(KEPT + 1):
+        log.record("open", f"{number}.pdf", "EACCES", BytesNotHere("not here"))
+    assert log.last(10**6)[0]["name"] == "mine.xyz" and len(log.last(10**6)) == 1 + errorlog._REFUSALS
+
+
+def test_a_refusal_is_news_again_after_a_while(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E1: tomorrow's refusal is recorded too."""
+    log = ErrorLog(path)
+    clock = [0.0]
+    monkeypatch.setattr("moonfs.errorlog.time.monotonic", lambda: clock[0])
+    assert log.record("open", "a.pdf", "EACCES", BytesNotHere("not here"))
+    clock[0] = errorlog._SECONDS + 1
+    assert log.record("open", "a.pdf", "EACCES", BytesNotHere("not here"))
+
+
+def test_what_the_service_refuses_is_recorded_every_time(path: Path) -> None:
+    """E1: every errno for a remote reason leaves a line, also the same one again."""
+    log = ErrorLog(path)
+    assert all(log.record("flush", "a.xyz", "ENOTSUP", refused()) for _ in range(30))
+    assert len(log.last(99)) == 30
 
 
 def test_a_disk_that_refuses_is_no_failure(path: Path) -> None:

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from moonfs import errors, wire
-from moonfs.errors import MoonfsError, parse_error_body, plain_english
+from moonfs.errors import MoonfsError, next_step, parse_error_body, plain_english
 
 KINDS = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)]
 
@@ -44,13 +44,79 @@ def test_the_drawing_is_the_tree() -> None:
     [
         (wire.MSG_NO_TEXT, "text extract error: no text could be extracted from this file"),
         (wire.MSG_UNSUPPORTED, "text extract error: the service does not support this file type"),
-        ("全く別の", "全く別の"),
+        ("解析文件失败，请重试", "the file could not be read, try again"),
+        (
+            "当前并发请求过多，节点限流中，请稍后重试；建议充值升级 tier，享受更丝滑的体验",
+            "too many requests at once, the service limits its load, try again later; a top-up raises the tier, for a "
+            "smoother experience",
+        ),
+        ("文件损坏", "文件损坏 (the service's own words)"),
+        ("text extract error: 文件已加密", "text extract error: 文件已加密 (the service's own words)"),
+        ("鉴权失败，原因不明", "authentication failed，原因不明 (the service's own words)"),
+        ("Invalid Authentication", "Invalid Authentication"),
+        ("odd   spaces", "odd   spaces"),
         ("", ""),
     ],
 )
 def test_plain_english(said: str, shown: str) -> None:
-    """E1: the service's known Chinese messages are translated, others stay as they are."""
+    """E1: the service's known Chinese messages are translated; others stay, marked as its own words."""
     assert plain_english(said) == shown
+
+
+#: The vendor's Chinese words for its messages (DOC: https://platform.kimi.com/docs/api/errors), as far as a request of
+#: the Files API can meet them.
+VENDOR = """
+内容审查拒绝，您的输入或生成内容可能包含不安全或敏感内容，请您避免输入易产生敏感内容的提示语，谢谢
+请求无效，通常是您请求格式错误或者缺少必要参数，请检查后重试
+请求中的目的（purpose）不正确，当前只接受 'file-extract'，请修改后重新请求
+上传的文件大小超过了限制，请重新上传
+上传的文件大小为 0，请重新上传
+上传的文件总数超限，请删除不用的早期的文件后重新上传
+鉴权失败，请检查 apikey 是否正确，请修改后重试
+鉴权失败，请检查 apikey 是否提供以及 apikey 是否正确，请修改后重试
+账户余额不足，已停用，请检查您的账户余额
+账户异常，请检查您的账户余额
+访问的 API 暂未开放
+访问其他用户信息的行为不被允许，请检查
+您的 IP 地址不在该组织的允许访问名单内
+不存在此模型或者没有授权访问此模型，请检查后重试
+找不到该用户，请检查后重试
+当前并发请求过多，节点限流中，请稍后重试；建议充值升级 tier，享受更丝滑的体验
+账户额度不足，请检查账户余额，保证账户余额可匹配您 tokens 的消耗费用后重试
+请求触发了账户并发个数的限制，请等待指定时间后重试
+请求触发了账户 RPM 速率限制，请等待指定时间后重试
+请求触发了账户 TPM 速率限制，请等待指定时间后重试
+请求触发了账户 TPD 速率限制，请等待指定时间后重试
+解析文件失败，请重试
+内部错误，请联系管理员
+"""
+
+
+@pytest.mark.parametrize("said", VENDOR.split("\n")[1:-1])
+def test_the_vendors_chinese_becomes_english(said: str) -> None:
+    """E1: whole sentences, none of it left, and not marked as unknown."""
+    shown = plain_english(said)
+    assert shown.isascii() and "own words" not in shown, shown
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_has_a_next_step(kind: type[MoonfsError]) -> None:
+    """Errors: each class of its own, not by its parent; one imperative sentence that fits a line."""
+    assert kind in errors.NEXT_STEPS, f"{kind.__name__} has no step in errors.NEXT_STEPS"
+    step = next_step(kind("what happened"))
+    assert step == errors.NEXT_STEPS[kind]
+    assert re.fullmatch(r"[A-Z][a-z]+\b.{15,}", step) and len(step) <= 110, step
+    assert list(errors.NEXT_STEPS.values()).count(step) == 1, "two classes that need one step are one class"
+
+
+def test_a_derived_error_takes_the_nearest_step() -> None:
+    """Errors: what somebody derives later is answered like its parent; what is no MoonfsError has a step too."""
+
+    class Later(errors.NoText):
+        pass
+
+    assert next_step(Later("x")) == errors.NEXT_STEPS[errors.NoText]
+    assert "doctor" in next_step(OSError(28, "No space left on device"))
 
 
 @pytest.mark.parametrize("message", [value for name, value in vars(wire).items() if name.startswith("MSG_")])

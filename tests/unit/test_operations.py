@@ -25,6 +25,7 @@ TABLE = {
     errors.AccessDenied: errno.EACCES,
     errors.AuthenticationFailed: errno.EACCES,
     errors.ReadOnly: errno.EACCES,
+    errors.Litter: errno.EACCES,
     errors.BytesNotHere: errno.EACCES,
     errors.NotPermitted: errno.EPERM,
     errors.NameTooLong: errno.ENAMETOOLONG,
@@ -63,10 +64,11 @@ class Record:
         self.lines: list[tuple[Any, ...]] = []
         self.problem = problem
 
-    def record(self, *line: Any) -> None:
+    def record(self, *line: Any) -> bool:
         if self.problem is not None:
             raise self.problem
         self.lines.append(line)
+        return True
 
 
 class Stub:

