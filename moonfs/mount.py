@@ -35,7 +35,7 @@ from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
 from moonfs.config import Account, Directories, make_private, make_roomy
 from moonfs.errorlog import ErrorLog
-from moonfs.errors import AuthenticationFailed, MoonfsError, UsageError
+from moonfs.errors import AuthenticationFailed, MoonfsError, UsageError, plain_english
 from moonfs.filesystem import Filesystem
 from moonfs.journal import Journal
 from moonfs.notify import Notifier
@@ -109,7 +109,7 @@ def start(request: Request, waiting: Callable[[str], None] = lambda _text: None)
     if answer == _READY:
         return point
     os.waitpid(pid, 0)
-    raise UsageError(answer or f"The daemon died at its start; its log is below {request.directories.state}.")
+    raise UsageError(answer or "The daemon died at its start; moonfs logs shows what it wrote last.")
 
 
 def run(request: Request) -> None:
@@ -186,7 +186,7 @@ def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
 
         try:
             notifier = Notifier(os.environ)
-            with _errors_as_sentences(point), _Drive(request, point, notifier, stage=stage, log_to_file=True) as drive:
+            with _errors_as_sentences(point), _Drive(request, point, notifier, stage=stage, daemon=True) as drive:
                 drive.serve(lambda: answer(_READY))
             code = 0
         except UsageError as error:
@@ -194,7 +194,8 @@ def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
             answer(str(error))
         except BaseException as error:
             log.exception("The daemon failed")
-            answer(f"The drive could not start: {traceback.format_exception_only(error)[-1].strip()}")
+            what = traceback.format_exception_only(error)[-1].strip()
+            answer(f"The drive could not start ({what}); its log says more: moonfs logs {point}")
     finally:
         logging.shutdown()
         os._exit(code)
@@ -208,22 +209,28 @@ def _errors_as_sentences(point: str) -> Iterator[None]:
     except UsageError:
         raise
     except AuthenticationFailed as error:
+        said = plain_english(error.service_message or "") or "no reason given"
         raise UsageError(
-            f"The service refused the API key (HTTP {error.status}: {error.service_message or 'no reason given'}): "
+            f"The service refused the API key (HTTP {error.status}: {said}): "
             "check MOONSHOT_API_KEY, or where `moonfs config` says the key is, and that it is of the region that the "
             "base URL names (https://api.moonshot.ai/v1 or https://api.moonshot.cn/v1); moonfs doctor tries both."
         ) from error
     except (MoonfsError, EmbedError) as error:
         raise UsageError(str(error)) from error
     except sqlite3.Error as error:
-        raise UsageError(f"The state of this account on this machine cannot be used: {error}.") from error
+        raise UsageError(
+            f"The state of this account on this machine cannot be used: {error}; moonfs doctor looks at its "
+            "directories and their disk."
+        ) from error
     except RuntimeError as error:
         raise UsageError(
-            f"libfuse could not mount on {point} ({error}); the log says why: moonfs mount -f shows it."
+            f"libfuse could not mount on {point} ({error}); what it said is in the log: moonfs logs {point}"
         ) from error
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        raise UsageError(f"Cannot mount: {error.strerror or error}{where}.") from error
+        raise UsageError(
+            f"Cannot mount on {point}: {error.strerror or error}{where}; moonfs doctor looks for the cause."
+        ) from error
 
 
 class _Drive:
@@ -236,13 +243,13 @@ class _Drive:
         notifier: Notifier,
         *,
         stage: Callable[[str], None] = lambda _text: None,
-        log_to_file: bool = False,
+        daemon: bool = False,
     ) -> None:
         self._request = request
         self._point = point
         self._notifier = notifier
         self._stage = stage
-        self._log_to_file = log_to_file
+        self._daemon = daemon
         self._stack = contextlib.ExitStack()
         self._started = time.time()
         self._hurry = False
@@ -268,8 +275,7 @@ class _Drive:
         state = make_private(make_private(make_private(request.directories.state) / "accounts") / identity)
         cache = make_private(make_private(make_private(request.directories.cache) / "accounts") / identity)
         self._log_path = state / "moonfs.log"
-        if self._log_to_file:
-            _log_to(self._log_path, debug=settings.debug)
+        _log_to(self._log_path, debug=settings.debug, alone=self._daemon)
         self._stack.callback(os.close, _lock(state / "lock", self._point))
         self._account = hosted or self._embed(state)
         traffic = Traffic(settings.requests)
@@ -355,6 +361,10 @@ class _Drive:
         signal.signal(signal.SIGUSR2, lambda *_: setattr(self, "_hurry", True))
 
         def started() -> None:
+            log.info(
+                "moonfs %s serves %s on %s: %s, process %d",
+                *(moonfs.__version__, self._account.label, self._point, _mode(settings), os.getpid()),
+            )
             ready()
             self._notifier.ready(f"{self._account.label} on {self._point}")
 
@@ -465,23 +475,30 @@ def _lock(path: Path, point: str) -> int:
     return fd
 
 
-def _log_to(path: Path, *, debug: bool) -> None:
-    """Log to `path` (0600, 2 × 1 MiB), and send there what libfuse and Python print."""
+def _log_to(path: Path, *, debug: bool, alone: bool) -> None:
+    """Log to `path` (0600, 2 × 1 MiB); `alone`, send there too what libfuse and Python print."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     handler = logging.handlers.RotatingFileHandler(
         path, maxBytes=1024**2, backupCount=1, encoding="utf-8", errors="backslashreplace"
     )
-    logging.basicConfig(
-        handlers=[handler],
-        level=logging.DEBUG if debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        force=True,
-    )
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    if not alone:
+        logging.getLogger().addHandler(handler)
+        return
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.INFO, force=True)
     _quiet_libraries()
     output = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
+
+
+class _Lines(logging.Formatter):
+    """One line a message, whatever names of files are in it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in record.message)
+        return super().formatMessage(record)
 
 
 def _quiet_libraries() -> None:

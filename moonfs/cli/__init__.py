@@ -6,6 +6,7 @@
     options       the flags of a drive
     drives        refresh, prefetch
     showing       status, and its screen in `screen`
+    reading       logs
     serving       serve
     services      service: drives that systemd mounts
     progress      bars of what takes long; `words` for sizes and times
@@ -26,6 +27,7 @@ from moonfs.cli.configuring import configure, key
 from moonfs.cli.doctoring import doctor
 from moonfs.cli.drives import prefetch, refresh
 from moonfs.cli.mounting import for_fstab, mount, umount
+from moonfs.cli.reading import logs
 from moonfs.cli.services import services
 from moonfs.cli.serving import serve
 from moonfs.cli.showing import status
@@ -54,7 +56,7 @@ def cli() -> None:
     """
 
 
-for _command in (mount, umount, refresh, prefetch, status, configure, key, doctor, services, serve):
+for _command in (mount, umount, refresh, prefetch, status, logs, configure, key, doctor, services, serve):
     cli.add_command(_command)
 
 
