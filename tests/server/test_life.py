@@ -104,7 +104,8 @@ def test_serve_prints_where_it_is_and_where_the_key_is(places, until):
     )  # fmt: skip
     assert (taken.returncode, taken.stderr) == (
         1,
-        f"moonfs: cannot listen on 127.0.0.1 port {port}: address already in use; choose another with --host and --port\n",
+        f"moonfs: cannot listen on 127.0.0.1 port {port}: address already in use; choose another with --host and "
+        "--port\n",
     )
     with attach(data, run, places[2]) as embedded:
         assert embedded.pid == process.pid
