@@ -29,6 +29,7 @@ from moonfs.errors import (
     ServiceError,
     TimedOut,
     Unreachable,
+    next_step,
 )
 from moonfs.wire import FileObject
 from moonfs.workers import Workers
@@ -85,7 +86,7 @@ class Prefetch:
         self._running = 0
         self._done = 0
         self._failures = 0
-        self._failed: list[tuple[str, str]] = []
+        self._failed: list[tuple[str, Exception]] = []
         self._trouble = ""
         self._stops = 0
         self._tries: dict[str, int] = {}
@@ -156,8 +157,9 @@ class Prefetch:
     def progress(self) -> dict[str, object]:
         """Return how far it is, ready for JSON.
 
-        `total`, `done` and `failures` count texts, `failed` names the first of them with the reason, `trouble` is what
-        it waits for to pass, if anything; `running` says whether it goes on, `stops` how often it was stopped.
+        `total`, `done` and `failures` count texts, `failed` names the first of them with reason and next step,
+        `trouble` is what it waits for to pass, if anything; `running` says whether it goes on, `stops` how often it
+        was stopped.
         """
         with self._lock:
             return {
@@ -165,7 +167,9 @@ class Prefetch:
                 "total": len(self._names),
                 "done": self._done,
                 "failures": self._failures,
-                "failed": [{"name": name, "error": error} for name, error in self._failed],
+                "failed": [
+                    {"name": name, "error": str(error), "next": next_step(error)} for name, error in self._failed
+                ],
                 "trouble": self._trouble,
                 "stops": self._stops,
             }
@@ -196,7 +200,7 @@ class Prefetch:
                 self._fail(name, error)
             except Exception as error:  # a text that cannot be kept must not end all the others
                 log.exception("The text of %s cannot be fetched", name)
-                self._fail(name, MoonfsError(str(error)))
+                self._fail(name, error)
             else:
                 with self._lock:
                     self._done += 1
@@ -232,11 +236,11 @@ class Prefetch:
             self._names.add(name)
         self._fail(name, NotFound("There is no such file with a text."))
 
-    def _fail(self, name: str, error: MoonfsError) -> None:
+    def _fail(self, name: str, error: Exception) -> None:
         with self._lock:
-            failed = [(name, str(error))]
+            failed = [(name, error)]
             if isinstance(error, _OF_ALL):
-                failed += [(other, failed[0][1]) for other, _ in self._left]
+                failed += [(other, error) for other, _ in self._left]
                 self._left.clear()
             self._failures += len(failed)
             self._failed += failed[: _NAMED - len(self._failed)]

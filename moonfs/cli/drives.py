@@ -53,7 +53,7 @@ def prefetch(directory: str, files: tuple[str, ...]) -> None:
     if last["stops"] != stops:
         raise UsageError("The prefetch was stopped by somebody else; the same command goes on with it.")
     for failed in last["failed"][:_MANY]:
-        click.echo(f"{failed['name']}: {failed['error']}", err=True)
+        click.echo(f"{failed['name']}: {failed['error']}\n    → {failed['next']}", err=True)
     if last["failures"] > _MANY:
         click.echo(f"… and {last['failures'] - _MANY:,} more", err=True)
     if last["failures"]:

@@ -87,7 +87,9 @@ def show_drain(directory: str, ends: float) -> None:
             bar.update(task, description=f"0 of {files} files to go", completed=size)
             live.update(bar, refresh=True)
     if left := _left(uploads):
-        why = "".join(f" The last try with {each['name']}: {each['error']}." for each in uploads["waiting"][:1])
+        why = "".join(
+            f" The last try with {each['name']}: {each['error']}. {each['next']}" for each in uploads["waiting"][:1]
+        )
         click.echo(
             f"{left} file{'s are' if left > 1 else ' is'} not uploaded yet; what is left stays here and goes on "
             f"after the next mount.{why}",

@@ -234,6 +234,27 @@ def test_the_record_survives(faulty: Callable[..., Faulty], service: FaultServer
     assert [line["name"] for line in drive.errors()] == ['月亮 "quoted".txt']
 
 
+def test_what_the_service_says_at_mount_and_umount(fuse: None, tmp_path: Path, service: FaultServer) -> None:
+    """E1: its Chinese is translated there too; what is not known stays, marked as its own words."""
+    said = refused(401, "鉴权失败，请检查 apikey 是否正确，请修改后重试", "invalid_authentication_error")
+    unknown = refused(401, "月亮不在家", "invalid_authentication_error")
+    with Drive(tmp_path / "home", *hosted(service.base_url, service.key)) as drive:
+        service.script("list", said)
+        told = drive.try_mount().stderr
+        assert "authentication failed, check that the API key is right, correct it, then try again" in told
+        assert told.isascii()
+        service.script("list", unknown)
+        assert "月亮不在家 (the service's own words)" in drive.try_mount().stderr
+        drive.mount("write_back")
+        service.script("upload", *[said] * 20)
+        (drive / "a.txt").write_text("hello")
+        wait_until(lambda: drive.status()["uploads"]["waiting"], "it is refused")
+        drive.pid = 0
+        told = drive.command("umount", "--timeout", "0", str(drive.point)).stderr
+        assert "The last try with a.txt" in told and "authentication failed" in told and "moonfs doctor" in told
+        assert not any("\u4e00" <= char <= "\u9fff" for char in told)
+
+
 @pytest.fixture
 def stuck(both: Faulty) -> Iterator[Faulty]:
     """A drive with one upload that hangs, a file to look at and one to read."""

@@ -133,7 +133,7 @@ def test_what_is_wrong_with_one_text_is_named(prefetch: Prefetch, service: Servi
     prefetch.start(files(1))
     progress = ended(prefetch)
     assert (progress["total"], progress["done"], progress["failures"]) == (1, 0, 1)
-    assert progress["failed"] == [{"name": "0.txt", "error": str(error)}]
+    assert progress["failed"] == [{"name": "0.txt", "error": str(error), "next": errors.next_step(error)}]
     prefetch.start(files(10))
     assert ended(prefetch)["failures"] == 0
 
