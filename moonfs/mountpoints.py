@@ -25,6 +25,8 @@ from moonfs.errors import UsageError
 
 FSTYPE: Final = "fuse.moonfs"
 _ANSWER_SECONDS: Final = 5.0
+#: Seconds for which a drive that is in use is tried again: `status --watch` and file managers look in for a moment.
+_BUSY_SECONDS: Final = 1.5
 #: Seconds for a listing of the account, retries included.
 _LIST_SECONDS: Final = 60.0
 
@@ -241,10 +243,16 @@ def unmount(
         with contextlib.suppress(OSError):
             os.kill(daemon, signal.SIGUSR2)
     command = ["umount", path] if os.geteuid() == 0 else ["fusermount", "-u", path]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode != 0:
+    given_up = time.monotonic() + _BUSY_SECONDS
+    while True:
+        done = subprocess.run(command, capture_output=True, check=False)
         reason = os.fsdecode(done.stderr).strip().rpartition("\n")[2] or "it gave no reason"
-        if reason.rstrip(". ").endswith("busy"):
+        busy = done.returncode != 0 and reason.rstrip(". ").endswith("busy")
+        if not busy or time.monotonic() >= given_up:
+            break
+        time.sleep(0.05)
+    if done.returncode != 0:
+        if busy:
             raise UsageError(
                 f"{point} is in use: close the programs and shells that are in it (fuser -m {point} lists them), "
                 "then try again."
