@@ -216,8 +216,9 @@ class Drive:
         """Say whether a drive of ours is there: a moonfs mount below our own home, and nothing else ever."""
         if self.home not in self.point.parents:
             return False
+        point = str(self.point).replace(" ", "\\040")  # proc_pid_mountinfo(5)
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
-            return any(line.split()[4] == str(self.point) and " - fuse.moonfs " in line for line in table)
+            return any(line.split()[4] == point and " - fuse.moonfs " in line for line in table)
 
     def _clear(self) -> None:
         while self._is_mounted():
