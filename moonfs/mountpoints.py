@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from moonfs.errors import UsageError
+from moonfs.names import SIDECAR
 
 FSTYPE: Final = "fuse.moonfs"
 _ANSWER_SECONDS: Final = 5.0
@@ -29,6 +30,8 @@ _ANSWER_SECONDS: Final = 5.0
 _BUSY_SECONDS: Final = 1.5
 #: Seconds for a listing of the account, retries included.
 _LIST_SECONDS: Final = 60.0
+#: Seconds for a listing that somebody waits for at a Tab key.
+_GLANCE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +215,23 @@ def refresh(point: str) -> int:
         if done.returncode == 0:
             return int(listing["files"])
     raise _no_answer(point)
+
+
+def files(point: str) -> list[str]:
+    """Return the names of the account's files on `point`, sorted and without their sidecars, if it lists them at once.
+
+    Raises:
+        UsageError: no moonfs drive is mounted there, or it does not answer within two seconds.
+    """
+    path = _drive(point)
+    try:
+        done = subprocess.run(["ls", "-U", path], capture_output=True, timeout=_GLANCE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise _no_answer(point) from None
+    if done.returncode != 0:
+        raise _no_answer(point)
+    found = set(os.fsdecode(done.stdout).split("\n")) - {""}
+    return sorted(name for name in found if not name.endswith(SIDECAR) or name.removesuffix(SIDECAR) not in found)
 
 
 def unmount(

@@ -102,6 +102,11 @@ class Option:
         """Say whether it is on or off, and needs no value to be on."""
         return not self.metavar
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Return all values it can have, where these are few words."""
+        return tuple(self.metavar.split("|")) if "|" in self.metavar else ()
+
 
 def _seconds(text: str) -> float:
     try:
@@ -194,9 +199,9 @@ OPTIONS: Final = (
     Option(
         "purpose",
         _choice("auto", "file-extract", "image", "video", "batch"),
-        "NAME",
+        "auto|file-extract|image|video|batch",
         "auto",
-        "What uploads are for: auto (by type), file-extract, image, video or batch.",
+        "What uploads are for; auto goes by the type.",
     ),
     Option("sidecars", _choice("show", "hide"), "show|hide", "show", "NAME.content in listings; hidden ones open too."),
     Option(

@@ -21,9 +21,12 @@ programs=(
 # The tests alone run these; a test that finds one missing fails where nothing may be skipped.
 test_programs=(
     "curl curl"
+    "fish fish"                                           # fish and zsh: their Tab keys
     "gio libglib2.0-bin"
     "git git"
     "less less"
+    "man man-db"
+    "mandoc mandoc"                                       # reads the man page as strictly as BSD does
     "mc mc"
     "nano nano"
     "openssl openssl"
@@ -39,6 +42,7 @@ test_programs=(
     "unzip unzip"
     "vim vim"
     "zip zip"
+    "zsh zsh"
 )
 
 # An inherited Python environment would reach into the venv, and `user = true` in a pip.conf makes pip refuse it.

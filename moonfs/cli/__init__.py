@@ -9,6 +9,7 @@
     reading       logs
     serving       serve
     services      service: drives that systemd mounts
+    completion    completion; what the Tab key offers is in `offers`
     progress      bars of what takes long; `words` for sizes and times
 
 **Threading:** none; one command runs in the main thread.
@@ -23,6 +24,7 @@ from typing import NoReturn
 import click
 
 import moonfs
+from moonfs.cli.completion import VARIABLE, completion
 from moonfs.cli.configuring import configure, key
 from moonfs.cli.doctoring import doctor
 from moonfs.cli.drives import prefetch, refresh
@@ -56,14 +58,15 @@ def cli() -> None:
     """
 
 
-for _command in (mount, umount, refresh, prefetch, status, logs, configure, key, doctor, services, serve):
+for _command in (mount, umount, refresh, prefetch, status, logs, configure, key, doctor, services, serve, completion):
     cli.add_command(_command)
 
 
 def main() -> NoReturn:
     """Run a command and exit: 0 when it did its work, 1 when it could not, 2 when it was called wrongly."""
     try:
-        cli(for_fstab(os.path.basename(sys.argv[0]), sys.argv[1:], cli.commands), standalone_mode=False)
+        arguments = for_fstab(os.path.basename(sys.argv[0]), sys.argv[1:], cli.commands)
+        cli(arguments, standalone_mode=False, complete_var=VARIABLE)
     except UsageError as error:
         click.echo(f"moonfs: {error}", err=True)
         sys.exit(1)

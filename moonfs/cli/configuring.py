@@ -12,7 +12,7 @@ import sys
 import click
 
 from moonfs import config, keys, profiles
-from moonfs.cli.options import Asked, drive_options, settings_shown
+from moonfs.cli.options import Asked, drive_options, profile_names, settings_shown
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 from moonfs.profiles import TABLE
@@ -86,7 +86,14 @@ def key() -> None:
 
 
 @key.command("set", short_help="Ask for a key and keep it.")
-@click.option("-p", "--profile", metavar="NAME", default="", help="The key of this profile of config.toml.")
+@click.option(
+    "-p",
+    "--profile",
+    metavar="NAME",
+    default="",
+    shell_complete=profile_names,
+    help="The key of this profile of config.toml.",
+)
 @click.option("--keyring", is_flag=True, help="Keep it in the desktop's keyring, not in a file.")
 def set_key(profile: str, keyring: bool) -> None:
     """Ask for a key (or read one line of standard input) and keep it, in place of an earlier one.
@@ -115,7 +122,14 @@ def set_key(profile: str, keyring: bool) -> None:
 
 
 @key.command("remove", short_help="Delete a key that is kept in a file.")
-@click.option("-p", "--profile", metavar="NAME", default="", help="The key of this profile of config.toml.")
+@click.option(
+    "-p",
+    "--profile",
+    metavar="NAME",
+    default="",
+    shell_complete=profile_names,
+    help="The key of this profile of config.toml.",
+)
 def remove_key(profile: str) -> None:
     """Delete the file that `moonfs key set` has written. A drive that is mounted goes on with the key it has."""
     directories = Directories.from_environment(os.environ)

@@ -34,6 +34,7 @@ _COLOURS = {"ok": "green", "note": "blue", "warning": "yellow", "failed": "red"}
 @click.option(
     "--bundle",
     metavar="[FILE]",
+    type=click.Path(),
     is_flag=False,
     flag_value="",
     default=None,

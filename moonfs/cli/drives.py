@@ -11,6 +11,7 @@ import sys
 import click
 
 from moonfs import mountpoints
+from moonfs.cli import offers
 from moonfs.cli.progress import bar_of_texts, follow_prefetch
 from moonfs.errors import UsageError
 
@@ -19,7 +20,7 @@ _MANY = 20
 
 
 @click.command(short_help="Ask the service for its files now.")
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", metavar="DIR", shell_complete=offers.drives)
 def refresh(directory: str) -> None:
     """Have the drive on DIR ask the service for its files now, and say how many there are.
 
@@ -30,8 +31,8 @@ def refresh(directory: str) -> None:
 
 
 @click.command(short_help="Fetch texts before they are read.")
-@click.argument("directory", metavar="DIR")
-@click.argument("files", metavar="[NAME]…", nargs=-1)
+@click.argument("directory", metavar="DIR", shell_complete=offers.drives)
+@click.argument("files", metavar="[NAME]…", nargs=-1, shell_complete=offers.files_of("directory"))
 def prefetch(directory: str, files: tuple[str, ...]) -> None:
     """Fetch the texts of all files of the drive on DIR, or of those named, so that they are here and their sizes exact.
 

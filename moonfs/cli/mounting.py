@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 import click
 
 from moonfs import config, keys, mountpoints
+from moonfs.cli import offers
 from moonfs.cli.options import Asked, drive_options
 from moonfs.cli.progress import Waiting, show_drain
 from moonfs.config import Directories
@@ -22,7 +23,7 @@ _NO_PROFILE = ("", "none", "moonfs")
 
 
 @click.command(short_help="Mount an account on a directory.")
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
+@click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.directories)
 @drive_options
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to the terminal.")
 def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
@@ -112,7 +113,7 @@ def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) ->
 
 
 @click.command(short_help="Unmount a drive, after its pending uploads.")
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", metavar="DIR", shell_complete=offers.drives)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),

@@ -16,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from moonfs import keys, profiles
+from moonfs.cli import offers
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 from moonfs.profiles import ACCOUNT_OPTIONS, Configuration, Value
@@ -85,7 +86,7 @@ def drive_options(command: Callable[..., None]) -> Callable[..., None]:
         "--config-file", metavar="FILE", type=click.Path(), help="Another config.toml (see moonfs config --example)."
     )(made)
     made = click.option(
-        "-p", "--profile", metavar="NAME", shell_complete=_profiles, help="Use this profile of config.toml."
+        "-p", "--profile", metavar="NAME", shell_complete=profile_names, help="Use this profile of config.toml."
     )(made)
     made = click.option(
         "-o", "options", metavar="NAME=VALUE[,…]", multiple=True, shell_complete=_names,
@@ -106,21 +107,27 @@ def _flag(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]
         return click.option(
             "--local",
             metavar="[DATA]",
+            shell_complete=offers.directories,
             is_flag=False,
             flag_value="yes",
             default=None,
             help="Mount the local Files API that keeps its files in DATA (default: moonfs/local in the XDG data "
             "directory), started when it is not running. No account, no network.",
         )
-    choices = option.metavar.split("|") if "|" in option.metavar else []
     return click.option(
         option.flag,
         option.name,
         metavar=option.metavar,
         default=None,
         help=shown,
-        shell_complete=lambda _context, _param, begun: [c for c in choices if c.startswith(begun)],
+        shell_complete=lambda _context, _param, begun: _values(option, begun),
     )
+
+
+def _values(option: Option, begun: str) -> list[CompletionItem]:
+    if option.metavar == "FILE":
+        return [CompletionItem(begun, type="file")]
+    return [CompletionItem(choice) for choice in option.choices if choice.startswith(begun)]
 
 
 def _refuse_key(_context: click.Context, _param: click.Parameter, value: str | None) -> None:
@@ -171,7 +178,8 @@ def _with_options(pairs: Sequence[tuple[str, str | None]], flags: dict[str, Valu
     return Asked({**given, **flags}, profile, file, tuple(kernel))
 
 
-def _profiles(_context: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+def profile_names(_context: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+    """Offer the profiles of config.toml."""
     try:
         found = profiles.resolve({}, {}, Directories.from_environment(os.environ)).profiles
     except UsageError:
@@ -180,11 +188,19 @@ def _profiles(_context: click.Context, _param: click.Parameter, begun: str) -> l
 
 
 def _names(_context: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Offer the names of settings after the last comma, and after `NAME=` its values."""
     done, comma, last = begun.rpartition(",")
+    name, equals, value = last.partition("=")
+    name = name.replace("-", "_")
+    options = (*ACCOUNT_OPTIONS, *OPTIONS)
+    if equals:
+        known = [option for option in options if option.name == name]
+        found = [item for option in known for item in _values(option, value)]
+        return [CompletionItem(f"{begun.removesuffix(value)}{item.value}", type=item.type) for item in found]
     return [
         CompletionItem(f"{done}{comma}{option.name}" + ("" if option.switch else "="), help=option.help)
-        for option in (*ACCOUNT_OPTIONS, *OPTIONS)
-        if option.name.startswith(last.replace("-", "_"))
+        for option in options
+        if option.name.startswith(name)
     ]
 
 

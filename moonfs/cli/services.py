@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from moonfs import keys, mountpoints, service
+from moonfs.cli import offers
 from moonfs.cli.options import Asked, drive_options
 from moonfs.config import Directories
 from moonfs.errors import UsageError
@@ -40,7 +41,7 @@ def services() -> None:
 
 
 @services.command("install", short_help="Install and start a unit for a drive.")
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
+@click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.directories)
 @drive_options
 @click.option("--no-start", is_flag=True, help="Only write the unit.")
 @click.option("--print", "only_print", is_flag=True, help="Print the unit, and do nothing.")
@@ -80,7 +81,7 @@ def install(directory: str | None, asked: Asked, no_start: bool, only_print: boo
 
 
 @services.command("remove", short_help="Stop and remove the unit of a drive.")
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", metavar="DIR", shell_complete=offers.directories)
 def remove(directory: str) -> None:
     """Unmount the drive on DIR, uploads first, and have it mounted at login no more."""
     name = service.unit_name(mountpoints.absolute(directory))

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from moonfs.cli import offers
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 from moonfs.server.behaviour import SWITCHES, Behaviour
@@ -45,6 +46,7 @@ def _switches(command: Callable[..., None]) -> Callable[..., None]:
     "--data",
     metavar="DIR",
     default=None,
+    shell_complete=offers.directories,
     help="Where the files are kept (default: moonfs/local in the XDG data directory).",
 )
 @click.option(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from moonfs import mountpoints
+from moonfs.cli import offers
 from moonfs.errors import UsageError
-from moonfs.server import embed
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -26,7 +26,7 @@ _WIDE = 1000
 
 
 @click.command(short_help="Show a drive, or all of them.")
-@click.argument("directory", metavar="[DIR]", required=False)
+@click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.drives)
 @click.option("-w", "--watch", is_flag=True, help="Go on showing it, until Ctrl-C or until it is unmounted.")
 @click.option(
     "-n",
@@ -90,6 +90,8 @@ def _page(drives: list[dict[str, Any]]) -> RenderableType:
 
 def _server(drive: dict[str, Any]) -> dict[str, Any] | None:
     """Return what the local Files API of a drive says of itself, or None."""
+    from moonfs.server import embed  # noqa: PLC0415 - http.client brings TLS along, and other commands do without
+
     socket = drive.get("server_socket")
     if not isinstance(socket, str):
         return None
