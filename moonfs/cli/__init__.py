@@ -9,6 +9,7 @@
     reading       logs
     serving       serve
     services      service: drives that systemd mounts
+    manual        manual: the man page
     completion    completion; what the Tab key offers is in `offers`
     progress      bars of what takes long; `words` for sizes and times
 
@@ -28,6 +29,7 @@ from moonfs.cli.completion import VARIABLE, completion
 from moonfs.cli.configuring import configure, key
 from moonfs.cli.doctoring import doctor
 from moonfs.cli.drives import prefetch, refresh
+from moonfs.cli.manual import manual
 from moonfs.cli.mounting import for_fstab, mount, umount
 from moonfs.cli.reading import logs
 from moonfs.cli.services import services
@@ -58,7 +60,7 @@ def cli() -> None:
     """
 
 
-for _command in (mount, umount, refresh, prefetch, status, logs, configure, key, doctor, services, serve, completion):
+for _command in (mount, umount, refresh, prefetch, status, logs, configure, key, doctor, services, serve, completion, manual):
     cli.add_command(_command)
 
 
