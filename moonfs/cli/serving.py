@@ -71,7 +71,8 @@ def serve(host: str, port: int, data: str | None, accounts: tuple[str, ...], **s
         from moonfs.server.command import serve_command  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"The local Files API needs the extra `local` ({error.name} is missing): pip install 'moonfs[local]'"
+            f"The local Files API needs the extra `local` ({error.name} is missing): "
+            "pip install 'moonfs[local]' (with pipx: pipx install --force 'moonfs[local]')"
         ) from error
     directories = Directories.from_environment(os.environ)
     data = data or str(directories.data / "local")

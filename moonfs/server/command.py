@@ -81,7 +81,7 @@ def start(
         from moonfs.server.serve import ServeError, run  # noqa: PLC0415
     except ModuleNotFoundError as error:
         return _fail(f"the local Files API needs the extra `local` ({error.name} is missing): "
-                     "pip install 'moonfs[local]'")  # fmt: skip
+                     "pip install 'moonfs[local]' (with pipx: pipx install --force 'moonfs[local]')")  # fmt: skip
     try:
         if path is not None:
             os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)

@@ -5,6 +5,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def setup(commands: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("script", ["quickstart", "check"])
+@pytest.mark.parametrize("script", ["quickstart", "check", "release"])
 def test_help_shows_the_usage(script: str) -> None:
     done = run(script, "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -41,6 +42,7 @@ def test_help_shows_the_usage(script: str) -> None:
         ("quickstart", ["one", "two"]),
         ("quickstart", ["--check", "directory"]),
         ("check", ["--bogus"]),
+        ("release", ["--uplaod"]),
     ],
 )
 def test_misuse_is_one_sentence_and_exit_2(script: str, arguments: list[str]) -> None:
@@ -63,6 +65,32 @@ def test_quickstart_refuses_a_file(tmp_path: Path) -> None:
     done = run("quickstart", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert "moon is a file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("done_before", "says"),
+    [
+        ("git switch -q -c feature", "from main"),
+        ("echo more >> moonfs/__init__.py", "not committed"),
+        ("touch left-over.py", "not committed"),
+        ("git tag v1.2.3", "v1.2.3 is there already"),
+        ("rm -r .git", "is no clone"),
+        ("echo > moonfs/__init__.py", "__version__"),
+    ],
+)
+def test_a_release_is_refused_before_anything_is_built(tmp_path: Path, done_before: str, says: str) -> None:
+    shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__", "benchmark"))
+    (tmp_path / "moonfs").mkdir()
+    (tmp_path / "moonfs" / "__init__.py").write_text('__version__ = "1.2.3"\n')
+    begin = "git init -q -b main && git add . && git -c user.name=a -c user.email=a@b commit -q -m one"
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "nobody"), "LANG": "C.UTF-8"}
+    subprocess.run(["sh", "-e", "-c", f"{begin}\n{done_before}"], cwd=tmp_path, env=environ, check=True)
+    done = subprocess.run(
+        [tmp_path / "scripts" / "release"], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
 
 
 def test_scripts_are_executable() -> None:
