@@ -60,7 +60,21 @@ def cli() -> None:
     """
 
 
-for _command in (mount, umount, refresh, prefetch, status, logs, configure, key, doctor, services, serve, completion, manual):
+for _command in (
+    mount,
+    umount,
+    refresh,
+    prefetch,
+    status,
+    logs,
+    configure,
+    key,
+    doctor,
+    services,
+    serve,
+    completion,
+    manual,
+):
     cli.add_command(_command)
 
 

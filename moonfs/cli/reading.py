@@ -18,6 +18,7 @@ from typing import BinaryIO, Final
 import click
 
 from moonfs import mountpoints
+from moonfs.cli import offers
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 
@@ -49,7 +50,7 @@ class _Kept:
 
 
 @click.command(short_help="Show the log of a drive.")
-@click.argument("directory", metavar="[DIR]", required=False)
+@click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.drives)
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what is written, until Ctrl-C.")
 @click.option(
     "-n", "--lines", metavar="LINES", type=click.IntRange(min=0), default=50, show_default=True,

@@ -120,6 +120,7 @@ def shell(request: pytest.FixtureRequest, drive: Drive) -> Iterator[Shell]:
         ("moonfs umount 'my", ["umount", "my moon"]),
         ('moonfs umount "my m', ["umount", "my moon"]),
         ("moonfs status ./m", ["status", "./my moon"]),
+        ("moonfs logs m", ["logs", "my moon"]),
         ("moonfs prefetch my\\ moon pl", ["prefetch", "my moon", "plan.txt"]),
         ("moonfs prefetch ~/my\\ moon pl", ["prefetch", "{home}/my moon", "plan.txt"]),
         ("moonfs prefetch 'my moon' two", ["prefetch", "my moon", "two words & more.txt"]),
