@@ -37,8 +37,8 @@ def test_an_upload_with_its_progress(faulty: Callable[..., Faulty], service: Fau
     text = drive.command("status", str(drive.point)).stdout
     assert "big.txt" in text and "1 to go (2.9 MB)" in text
     gate.opened.set()
-    wait_until(lambda: not drive.status()["uploads"]["under_way"], "it is over")
-    assert drive.status()["uploads"]["done"] == 1
+    wait_until(lambda: drive.status()["uploads"]["done"] == 1, "it is over")
+    assert not drive.status()["uploads"]["under_way"]
 
 
 def test_what_failed_and_why(faulty: Callable[..., Faulty], service: FaultServer) -> None:
