@@ -175,7 +175,7 @@ for _shell in _SHELLS.values():
     add_completion_class(_shell)
 
 
-#: Where packages put the scripts, under their prefix; hatch_build.py does.
+#: Where packages put the scripts, under their prefix; scripts/hatch_build.py does.
 SHARED: Final = {
     "bash": f"share/bash-completion/completions/{_NAME}",
     "zsh": f"share/zsh/site-functions/_{_NAME}",
