@@ -52,6 +52,8 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
     # The drive's modules (HTTP, FUSE) load only for the commands that need them.
     from moonfs import mount as mounting  # noqa: PLC0415
 
+    if data is None and not keys.origin(configuration, directories):
+        keys.find(configuration, directories)  # says what is missing, before anything is made
     mounting.check(directory, data)  # before a command asks for a passphrase
     hosted = None
     if data is None:

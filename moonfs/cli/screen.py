@@ -143,7 +143,9 @@ def _trouble(drive: Drive) -> RenderableType:
     elif drive["listing"]["stale_because"]:
         parts.append(Text(f"The listing is old: {drive['listing']['stale_because']}", style="yellow"))
     named = {each["name"] for each in (*uploads["failed"], *uploads["waiting"])}
-    errors = [each for each in drive.get("errors", []) if each.get("name") not in named][-_FEW:]
+    # The last of those that say the same of the same file.
+    last = {(e.get("operation"), e.get("name"), e.get("message")): e for e in drive.get("errors", [])}
+    errors = [each for each in last.values() if each.get("name") not in named][-_FEW:]
     if errors:
         parts.append(Text("Last errors", style="bold"))
     for each in errors:
@@ -221,7 +223,7 @@ def _bar(done: float, total: float, colour: str) -> ProgressBar:
 
 
 def _indented(text: Text, by: int = 2) -> RenderableType:
-    return Padding(text, (0, 0, 0, by))
+    return Padding(text, (0, 0, 0, by), expand=False)
 
 
 def _home(path: str) -> str:

@@ -59,6 +59,7 @@ def test_no_key(drive: Drive) -> None:
     said = refusal(drive)
     assert "MOONSHOT_API_KEY" in said
     assert "--local" in said
+    assert not drive.point.exists(), "nothing was made"
 
 
 def test_kimis_names_work_too(drive: Drive, service: FaultServer) -> None:

@@ -138,3 +138,8 @@ def test_another_version(missing: str) -> None:
 def test_a_drive_that_does_not_answer() -> None:
     """The sentence says what to do."""
     assert drawn({"mountpoint": "/mnt", "problem": "It does not answer; clear it"}) == "It does not answer; clear it\n"
+
+
+def test_no_line_is_padded() -> None:
+    """What is piped somewhere ends where its words end, however wide the page."""
+    assert max(len(line) - len(line.rstrip()) for line in drawn(STATUS, width=1000).splitlines()) < 40
