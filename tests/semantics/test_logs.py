@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,12 +48,15 @@ def following(drive: Drive, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    hangs = threading.Timer(SECONDS, process.kill)
+    hangs.start()
     try:
         yield process
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=SECONDS)
         assert (process.returncode, said) == (0, "")
     finally:
+        hangs.cancel()
         process.kill()
         process.communicate()
 
@@ -218,10 +222,13 @@ def test_in_the_foreground_too(fuse: None, tmp_path: Path, service: FaultServer)
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            assert process.stdout is not None and "Mounted on" in process.stdout.readline()
-            drive.pid = process.pid
-            (drive / "a.txt").write_text("a")
-            assert "Uploaded a.txt" in logs(drive, str(drive.point))
-            drive.umount()
-            _, said = process.communicate(timeout=SECONDS)
+            try:
+                assert process.stdout is not None and "Mounted on" in process.stdout.readline()
+                drive.pid = process.pid
+                (drive / "a.txt").write_text("a")
+                assert "Uploaded a.txt" in logs(drive, str(drive.point))
+                drive.umount()
+                _, said = process.communicate(timeout=SECONDS)
+            finally:
+                process.kill()
         assert "Uploaded a.txt" in said and process.returncode == 0
