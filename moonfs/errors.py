@@ -8,7 +8,8 @@
     │   ├── AuthenticationFailed     401, 403: bad or missing key
     │   ├── ReadOnly                 a sidecar, a status file
     │   │   └── Litter                   a name for desktop litter
-    │   └── BytesNotHere             an original that only the service has, and the API never gives back
+    │   ├── BytesNotHere             an original that only the service has, and the API never gives back
+    │   └── OnlyLooked               the answer to a question; nothing has failed
     ├── NotPermitted             mkdir, links, device nodes: the remote list is flat
     ├── NameTooLong              over 255 bytes
     ├── InvalidName              a name that cannot be kept (control characters, bytes that are no UTF-8)
@@ -103,6 +104,10 @@ class Litter(ReadOnly):
 
 class BytesNotHere(AccessDenied):
     """The original exists on the service only, and the API never gives originals back (R5, W5)."""
+
+
+class OnlyLooked(AccessDenied):
+    """The answer to who asks what may be done, or only looks: nothing has failed, so nobody is told of it later."""
 
 
 class NotPermitted(MoonfsError):

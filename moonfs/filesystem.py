@@ -30,6 +30,7 @@ from moonfs.errors import (
     MoonfsError,
     NotFound,
     NotPermitted,
+    OnlyLooked,
     QuotaExceeded,
     ReadOnly,
 )
@@ -317,16 +318,26 @@ class Filesystem:
     # Open files
 
     def open(
-        self, path: str, *, read: bool, write: bool, truncate: bool = False, append: bool = False, reader: int = 0
+        self,
+        path: str,
+        *,
+        read: bool,
+        write: bool,
+        truncate: bool = False,
+        append: bool = False,
+        looks: bool = False,
+        reader: int = 0,
     ) -> Opened:
         """Open an existing file; a sidecar's text is fetched here, so that its size is exact from now on (A2).
 
-        `reader` is the asking thread: who reads one text after another finds the next ones here (R3).
+        Nothing is fetched for who `looks` rather than reads (tenet 4). `reader` is the asking thread: who reads one
+        text after another finds the next ones here (R3).
 
         Raises:
             NotFound: no such name.
             ReadOnly: written to a sidecar or a control file.
             BytesNotHere: only the service has the bytes that this needs (R5, W5).
+            OnlyLooked: a text that is not here.
             MoonfsError: the text could not be had.
         """
         place = locate(path)
@@ -343,6 +354,8 @@ class Filesystem:
         if isinstance(entry, Sidecar):
             if write or truncate:
                 raise ReadOnly(f"{name} shows the text of a file and cannot be written; write the file itself.")
+            if looks and entry.file.id not in self._account.contents:
+                raise OnlyLooked(f"{name} has not been read here yet; open it without O_NOATIME to fetch it.")
             self._ahead.opened(reader, entry.file.id)
             text = self._account.text(entry.file)
             attr = self._shown.text(entry.file, text.size)

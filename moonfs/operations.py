@@ -44,6 +44,7 @@ ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
     errors.ReadOnly: errno.EACCES,
     errors.Litter: errno.EACCES,
     errors.BytesNotHere: errno.EACCES,
+    errors.OnlyLooked: errno.EACCES,
     errors.NotPermitted: errno.EPERM,
     errors.NameTooLong: errno.ENAMETOOLONG,
     errors.InvalidName: errno.EINVAL,
@@ -65,9 +66,9 @@ ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
     errors.MoonfsError: errno.EIO,
 }
 
-#: What is no failure worth a line: shells ask for names that are not there all the time, and file managers try names
-#: of their own on every directory.
-_COMMON: Final = (errors.NotFound, errors.AlreadyExists, errors.Litter)
+#: What is no failure worth a line: shells and file managers ask all the time for names that are not there, and what
+#: they may do with those that are; and they try names of their own on every directory.
+_COMMON: Final = (errors.NotFound, errors.AlreadyExists, errors.Litter, errors.OnlyLooked)
 _BLOCK: Final = 4096
 #: What libfuse hands on as nanoseconds for UTIME_NOW and UTIME_OMIT of utimensat(2).
 _UTIME_NOW: Final = 0x3FFFFFFF
@@ -200,9 +201,9 @@ class Operations:
             return 0
         owner = self._shown(attr.mode)
         if (mode & os.R_OK and not owner & stat.S_IRUSR) or (mode & os.W_OK and not owner & stat.S_IWUSR):
-            raise errors.AccessDenied(f"{path.lstrip('/')} does not allow that: its mode is {owner:03o}.")
+            raise errors.OnlyLooked(f"{path.lstrip('/')} does not allow that: its mode is {owner:03o}.")
         if mode & os.X_OK and not owner & stat.S_IXUSR:
-            raise errors.AccessDenied(f"{path.lstrip('/')} cannot be executed: nothing on the drive can.")
+            raise errors.OnlyLooked(f"{path.lstrip('/')} cannot be executed: nothing on the drive can.")
         return 0
 
     def opendir(self, path: str) -> int:
@@ -299,6 +300,9 @@ class Operations:
                 write=access != os.O_RDONLY,
                 truncate=bool(fi.flags & os.O_TRUNC),
                 append=bool(fi.flags & os.O_APPEND),
+                # So file managers open what they only want to know the type of, and indexers (open(2); GLib's
+                # gio/glocalfileinfo.c, get_content_type). On EPERM they would open it again without the flag.
+                looks=bool(fi.flags & os.O_NOATIME),
                 reader=_thread(),
             )
         except errors.NotFound:

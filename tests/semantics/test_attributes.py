@@ -52,6 +52,31 @@ def test_looking_fetches_nothing(both: Faulty) -> None:
     assert {seen.operation for seen in both.server.seen} == {"list"}
 
 
+def test_who_opens_a_text_only_to_look(both: Faulty) -> None:
+    """Tenet 4: with O_NOATIME, as file managers open to see of what type a file is, a text is read if it is here."""
+    both.server.add("a.txt", b"text")
+    failed = len(both.drive.errors())
+    path = both.drive / "a.txt.content"
+    with fails(errno.EACCES):
+        os.open(path, os.O_RDONLY | os.O_NOATIME)
+    assert both.server.count("content") == 0
+    assert len(both.drive.errors()) == failed
+    text = path.read_bytes()
+    looked = os.open(path, os.O_RDONLY | os.O_NOATIME)
+    assert os.read(looked, 2**20) == text
+    os.close(looked)
+    assert both.server.count("content") == 1
+
+
+def test_asking_what_may_be_done_is_no_failure(both: Faulty) -> None:
+    """E1: file managers call access(2) for every name; its "no" is an answer, and would push out what has failed."""
+    both.server.add("a.txt", b"text")
+    failed = len(both.drive.errors())
+    path = both.drive / "a.txt"
+    assert [os.access(path, mode) for mode in (os.F_OK, os.R_OK, os.W_OK, os.X_OK)] == [True, False, True, False]
+    assert len(both.drive.errors()) == failed
+
+
 def test_owner_and_modes_can_be_chosen(faulty: Callable[..., Faulty], service: FaultServer) -> None:
     """A1: `uid=,gid=,umask=` shape what is shown."""
     service.add("a.txt", b"12345")

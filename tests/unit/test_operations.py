@@ -27,6 +27,7 @@ TABLE = {
     errors.ReadOnly: errno.EACCES,
     errors.Litter: errno.EACCES,
     errors.BytesNotHere: errno.EACCES,
+    errors.OnlyLooked: errno.EACCES,
     errors.NotPermitted: errno.EPERM,
     errors.NameTooLong: errno.ENAMETOOLONG,
     errors.InvalidName: errno.EINVAL,
@@ -242,18 +243,20 @@ def test_access_tells_the_truth(mode: int, asked: int, allowed: bool) -> None:
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (os.O_RDONLY, {"read": True, "write": False, "truncate": False, "append": False}),
-        (os.O_WRONLY | os.O_TRUNC, {"read": False, "write": True, "truncate": True, "append": False}),
-        (os.O_RDWR | os.O_APPEND, {"read": True, "write": True, "truncate": False, "append": True}),
+        (os.O_RDONLY, {"read"}),
+        (os.O_RDONLY | os.O_NOATIME, {"read", "looks"}),
+        (os.O_WRONLY | os.O_TRUNC, {"write", "truncate"}),
+        (os.O_RDWR | os.O_APPEND, {"read", "write", "append"}),
     ],
 )
-def test_open_reads_the_flags(flags: int, expected: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    """W5, R3: O_TRUNC, O_APPEND and who asks reach the filesystem; the handle and the cache bits reach the kernel."""
+def test_open_reads_the_flags(flags: int, expected: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """W5, R3: O_TRUNC, O_APPEND, O_NOATIME and who asks reach the filesystem; handle and cache bits the kernel."""
     monkeypatch.setattr(operations, "_thread", lambda: 4711)
     target = adapter(Opened(77, keep_cache=True, direct_io=True))
     fi = SimpleNamespace(flags=flags, fh=0, keep_cache=False, direct_io=False)
     assert target("open", "/a", fi) == 0
-    assert target._filesystem.asked == [("open", ("/a",), expected | {"reader": 4711})]  # type: ignore[attr-defined]
+    asked: dict[str, int] = {name: name in expected for name in ("read", "write", "truncate", "append", "looks")}
+    assert target._filesystem.asked == [("open", ("/a",), {**asked, "reader": 4711})]  # type: ignore[attr-defined]
     assert (fi.fh, fi.keep_cache, fi.direct_io) == (77, True, True)
 
 
