@@ -20,7 +20,9 @@ programs=(
 )
 # The tests alone run these; a test that finds one missing fails where nothing may be skipped.
 test_programs=(
+    "Xvfb xvfb" # a display for the file managers, and what they are driven with
     "curl curl"
+    "dbus-daemon dbus-daemon dbus"
     "fish fish"                                           # fish and zsh: their Tab keys
     "gio libglib2.0-bin"
     "git git"
@@ -29,8 +31,10 @@ test_programs=(
     "mandoc mandoc"                                       # reads the man page as strictly as BSD does
     "mc mc"
     "nano nano"
+    "openbox openbox"
     "openssl openssl"
     "patch patch"
+    "pcmanfm pcmanfm"
     "perl perl-base"
     "python3 python3"
     "rsync rsync"
@@ -38,10 +42,14 @@ test_programs=(
     "soffice libreoffice-writer-nogui libreoffice-writer" # by far the largest: about 90 MB to fetch
     "strace strace"
     "systemctl systemd"
+    "thunar thunar"
     "tmux tmux"                                           # the terminal of nano, mc and vim
     "unshare util-linux"
     "unzip unzip"
+    "update-mime-database shared-mime-info"
     "vim vim"
+    "xclip xclip"
+    "xdotool xdotool"
     "zip zip"
     "zsh zsh"
 )

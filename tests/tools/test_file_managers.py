@@ -1,0 +1,308 @@
+"""Graphical file managers on a display that shows nowhere, driven by keys: what they do is done on the service."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import Faulty
+from tests.harness.desktop import Desktop
+from tests.harness.drive import ROOT, Drive, end_server, local, wait_until
+from tests.harness.programs import needs
+
+pytestmark = pytest.mark.fuse
+
+#: Files of somebody else.
+NAMES = ("a.txt", "b.pdf", "c.docx", "d.png")
+
+
+class Windows:
+    """Windows of one file manager, on the drive and on the directory `src` beside it."""
+
+    def __init__(self, drive: Drive, desktop: Desktop, title: str, *command: str) -> None:
+        """`command` opens one more window, which is called `title`, in braces the folder's name."""
+        self.desktop, self.source, self.point = desktop, drive.work() / "src", drive.point
+        self._title, self._command = title, command
+
+    def open(self, folder: Path) -> None:
+        """Open one."""
+        self.desktop.start(*self._command, str(folder))
+        self.desktop.focused(self.title(folder))
+
+    def title(self, folder: Path) -> str:
+        """Return the title of the window of a folder."""
+        return self._title.format(folder.name)
+
+    def turn_to(self, folder: Path) -> None:
+        """Go on in the other one."""
+        self.desktop.focuses(self.title(folder))
+
+    def copy_all(self, folder: Path) -> None:
+        """Select all of a folder and copy it."""
+        self._copies(lambda: self.desktop.presses("ctrl+a"), [folder / name for name in os.listdir(folder)])
+
+    def select(self, file: Path) -> None:
+        """Select a file by its name, and copy it, which shows that it is selected."""
+        self._copies(lambda: self.select_by(file.name[:-1] + "?"), [file])
+
+    def select_by(self, pattern: str) -> None:
+        """Select what fits a pattern, as Thunar can; without a wildcard, it would be looked for within the names."""
+        window = self.desktop.focused(self._title.format(".*"))
+        self.desktop.presses("ctrl+s")
+        self.desktop.focused("Select by Pattern")
+        self.desktop.types(pattern)
+        self.desktop.answers("Select by Pattern", "Return")
+        wait_until(lambda: self.desktop.focused(".*") == window, "the folder has the focus again")
+
+    def _copies(self, select: Callable[[], None], files: list[Path]) -> None:
+        """Select and copy until the clipboard has these files: a window need not have noticed yet what is there."""
+        copied: list[Path] = []
+        tries = itertools.count(1)
+        self.desktop.forgets()
+
+        def there() -> bool:
+            nonlocal copied
+            if next(tries) % 10 == 0:  # now and then only, since it begins with an empty window
+                self.desktop.presses("F5")
+            select()
+            self.desktop.presses("ctrl+c")
+            copied = self.desktop.copied()
+            return sorted(copied) == sorted(files)
+
+        try:
+            wait_until(there, f"copied: {files}", 20)
+        except AssertionError as error:
+            raise AssertionError(f"{error}, but {copied}; {self.desktop.windows()} show") from None
+
+    def end_at(self, each: Faulty, bodies: dict[str, bytes], **counted: int) -> None:
+        """Return when service and drive hold these files and nothing else, and the file manager says no more."""
+        server = each.server
+
+        def there() -> bool:
+            with server.lock:
+                return sorted((file.filename, file.data) for file in server.files.values()) == sorted(bodies.items())
+
+        try:
+            wait_until(there, f"the service has {sorted(bodies)}", 20)
+        except AssertionError as error:
+            raise AssertionError(f"{error}, but {server.names()}; {self.desktop.windows()} show") from None
+        # What takes a second shows in a window of its own, which is gone when that is done.
+        self.desktop.shows_only(self.title(self.source), self.title(self.point))
+        each.holds(bodies, **counted)
+
+
+@pytest.fixture
+def home(either: Faulty) -> Path:
+    """The directory of somebody who has never used a desktop, but turned animations off; with an empty `src`."""
+    work = either.drive.work()
+    shutil.rmtree(work)
+    (work / "src").mkdir(parents=True)
+    (work / ".config" / "gtk-3.0").mkdir(parents=True)
+    (work / ".config" / "gtk-3.0" / "settings.ini").write_text("[Settings]\ngtk-enable-animations=0\n")
+    return work
+
+
+def tell_types(drive: Drive) -> None:
+    """Tell the desktop programs of whoever has this drive of what type texts are, as the README says."""
+    drive.run(
+        f'install -D -m 644 -t ~/.local/share/mime/packages "{ROOT}/share/moonfs.xml"'
+        " && update-mime-database ~/.local/share/mime"
+    )
+
+
+@pytest.fixture
+def thunar(either: Faulty, home: Path) -> Iterator[Windows]:
+    """Thunar, without a window."""
+    needs("thunar")
+    with Desktop(either.drive) as desktop:
+        yield Windows(either.drive, desktop, "{} - Thunar", "thunar")
+
+
+@pytest.fixture
+def pcmanfm(either: Faulty, home: Path) -> Iterator[Windows]:
+    """PCManFM, without a window, where the type of texts is known: it reads whatever has a name it does not know."""
+    needs("pcmanfm", "update-mime-database")
+    tell_types(either.drive)
+    with Desktop(either.drive) as desktop:
+        yield Windows(either.drive, desktop, "{}", "pcmanfm", "--new-win")
+
+
+def test_thunar(thunar: Windows, either: Faulty) -> None:
+    """W1, W4, W8, W9, W10: copy in, overwrite, rename, delete one, none, a text, all."""
+    source, point, desktop = thunar.source, thunar.point, thunar.desktop
+    bodies = {name: os.urandom(size) for name, size in (("a.txt", 12_345), ("b.txt", 345_678), ("c.txt", 1))}
+    for name, body in bodies.items():
+        (source / name).write_bytes(body)
+    thunar.open(source)
+    thunar.copy_all(source)
+    thunar.open(point)
+    desktop.presses("ctrl+v")
+    thunar.end_at(either, bodies, uploads=3)
+
+    bodies["a.txt"] = os.urandom(23_456)
+    (source / "a.txt").write_bytes(bodies["a.txt"])
+    thunar.turn_to(source)
+    thunar.select(source / "a.txt")
+    thunar.turn_to(point)
+    desktop.presses("ctrl+v")
+    desktop.answers("Confirm to replace files", "alt+r")
+    thunar.end_at(either, bodies, uploads=4)
+
+    thunar.select(point / "a.txt")
+    desktop.presses("F2")
+    desktop.focused('Rename "a.txt"')
+    desktop.presses("ctrl+a")
+    desktop.types("d.txt")
+    desktop.answers('Rename "a.txt"', "Return")
+    bodies["d.txt"] = bodies.pop("a.txt")
+    thunar.end_at(either, bodies, uploads=5)
+
+    thunar.select(point / "b.txt")
+    desktop.presses("shift+Delete")
+    desktop.answers("Attention", "Return")
+    del bodies["b.txt"]
+    thunar.end_at(either, bodies)
+
+    thunar.select(point / "c.txt")
+    desktop.presses("Delete")
+    desktop.answers("Attention", "Escape")
+    thunar.end_at(either, bodies)
+
+    thunar.select(point / "d.txt.content")
+    desktop.presses("shift+Delete")
+    desktop.answers("Attention", "Return")
+    thunar.end_at(either, bodies)
+
+    thunar.copy_all(point)
+    desktop.presses("shift+Delete")
+    desktop.answers("Attention", "Return")
+    thunar.end_at(either, {})
+    assert either.server.count("upload") <= 5
+
+
+def test_looking_with_thunar(thunar: Windows, either: Faulty) -> None:
+    """Tenet 4, A2: a window on texts that were never read fetches none of them; the one that is copied out is whole."""
+    source, point, desktop = thunar.source, thunar.point, thunar.desktop
+    for name in NAMES:
+        either.server.add(name, name.encode() * 10_000)
+    thunar.open(source)
+    thunar.open(point)
+    thunar.select(point / "b.pdf.content")
+    # What it tells of the file has its type, which comes of its first bytes wherever they can be had.
+    desktop.presses("alt+Return")
+    desktop.answers(r"b\.pdf\.content - Properties", "Escape")
+    desktop.focused(thunar.title(point))
+    assert {seen.operation for seen in either.server.seen} == {"list"}
+
+    thunar.turn_to(source)
+    desktop.presses("ctrl+v")
+    copy = source / "b.pdf.content"
+    wait_until(copy.exists, "it is copied")
+    desktop.shows_only(thunar.title(source), thunar.title(point))
+    text = (point / copy.name).read_bytes()
+    wait_until(lambda: copy.read_bytes() == text, "the copy is whole")
+    assert either.server.count("content") == 1
+
+
+def test_pcmanfm(pcmanfm: Windows, either: Faulty) -> None:
+    """W1, N6, W10: copy in; the trash is refused, and the question that follows is answered: all, with their texts."""
+    source, point, desktop = pcmanfm.source, pcmanfm.point, pcmanfm.desktop
+    bodies = {name: os.urandom(size) for name, size in (("a.txt", 12_345), ("b.txt", 345_678), ("c.txt", 1))}
+    for name, body in bodies.items():
+        ((point if name == "a.txt" else source) / name).write_bytes(body)
+    pcmanfm.open(point)
+    pcmanfm.copy_all(point)
+    pcmanfm.open(source)
+    pcmanfm.copy_all(source)
+    pcmanfm.turn_to(point)
+    desktop.presses("ctrl+v")
+    pcmanfm.end_at(either, bodies, uploads=3)
+
+    pcmanfm.copy_all(point)
+    desktop.presses("Delete")
+    desktop.answers("Confirm", "Return")  # to move them to the trash
+    desktop.answers("Confirm", "Return")  # "… cannot be moved … Do you want to delete them instead?"
+    pcmanfm.end_at(either, {})
+
+
+def test_looking_with_pcmanfm(pcmanfm: Windows, either: Faulty) -> None:
+    """Tenet 4: nor does it read what somebody has told it the type of."""
+    for name in NAMES:
+        either.server.add(name, name.encode() * 10_000)
+    pcmanfm.open(pcmanfm.point)
+    pcmanfm.copy_all(pcmanfm.point)  # it shows a file when it knows its type
+    assert {seen.operation for seen in either.server.seen} == {"list"}
+
+
+#: Thunar's settings for the picture: columns, and a short path.
+SETTINGS = """<?xml version="1.0" encoding="UTF-8"?>
+<channel name="thunar" version="1.0">
+  <property name="last-view" type="string" value="ThunarDetailsView"/>
+  <property name="last-location-bar" type="string" value="ThunarLocationButtons"/>
+  <property name="last-details-view-zoom-level" type="string" value="THUNAR_ZOOM_LEVEL_50_PERCENT"/>
+  <property name="last-window-width" type="int" value="840"/>
+  <property name="last-window-height" type="int" value="500"/>
+  <property name="misc-thumbnail-mode" type="string" value="THUNAR_THUMBNAIL_MODE_NEVER"/>
+  <property name="misc-date-style" type="string" value="THUNAR_DATE_STYLE_YYYYMMDD"/>
+</channel>
+"""
+#: What is on the drive of the picture, by the name of the sample.
+SHOWN = {
+    "welcome.pdf": "Welcome.pdf",
+    "note.png": "Invoice 20417.png",
+    "letter.doc": "Letter to the landlord.doc",
+    "prices.xls": "Prices 2026.xls",
+    "novel.mobi": "Novel.mobi",
+}
+
+
+def bottom(picture: Image.Image) -> bytes:
+    """Return the pixels of a window's last line."""
+    return picture.crop((0, picture.height - 30, *picture.size)).tobytes()
+
+
+def test_the_picture(tmp_path: Path, fuse: None) -> None:
+    """A1, A2, A3: names, sizes and free space as Thunar shows them; the drive itself reads them off a photo of it."""
+    needs("thunar", "update-mime-database")
+    wanted = os.environ.get("MOONFS_PICTURE")
+    data = tmp_path / "files"
+    with contextlib.ExitStack() as stack:
+        stack.callback(end_server, data)
+        drive = stack.enter_context(Drive(tmp_path, *local(data)))
+        drive.point = drive.work() / "moon"
+        drive.mount()
+        for number, (sample, name) in enumerate(SHOWN.items()):
+            shutil.copyfile(ROOT / "tests" / "samples" / sample, drive / name)
+            os.utime(drive / name, (1, 1_774_000_000 + number * 123_456))
+        done = drive.command("prefetch", str(drive.point))
+        assert done.returncode == 0, done
+        settings = drive.work() / ".config" / "xfce4" / "xfconf" / "xfce-perchannel-xml"
+        settings.mkdir(parents=True)
+        (settings / "thunar.xml").write_text(SETTINGS)
+        tell_types(drive)
+        # Thunar warns whoever runs it as root, as a container does; in a picture nobody has to know.
+        prefix = ("unshare", "--user", "--map-user=1000", "--map-group=1000") if wanted and os.getuid() == 0 else ()
+        desktop = stack.enter_context(Desktop(drive, prefix=prefix, size="1000x700"))
+        thunar = Windows(drive, desktop, "{} - Thunar", "thunar")
+        thunar.open(drive.point)
+        thunar.copy_all(drive.point)
+        selected = bottom(desktop.picture())
+        thunar.select_by("nothing?")
+        wait_until(lambda: bottom(desktop.picture()) != selected, "the line at the bottom is about the drive again")
+        picture = desktop.picture()
+        picture.quantize(128).save(tmp_path / "window.png", optimize=True)
+        shutil.copyfile(tmp_path / "window.png", drive / "window.png")
+        read = json.loads((drive / "window.png.content").read_bytes())["content"]
+    for name in SHOWN.values():
+        assert read.count(name) == 2, read  # it, and its text
+    assert "Free space" in read
+    if wanted:
+        shutil.copyfile(tmp_path / "window.png", wanted)
