@@ -215,6 +215,7 @@ NEXT_STEPS: Final[dict[type[MoonfsError], str]] = {
     ReadOnly: "Write under another name: texts (NAME.content) and what .moonfs shows can only be read.",
     Litter: "Leave it out: what desktops keep for themselves is of no use here (-o junk says which names these are).",
     BytesNotHere: "Read NAME.content for the text, or write the whole file anew from a copy that you have.",
+    OnlyLooked: "Read the text once, with cat NAME.content, and programs that only look see it too.",
     NotPermitted: "Put files into the drive itself, without folders and links (cp -L follows links).",
     NameTooLong: "Give the file a name of 255 bytes at most; a Chinese character takes three.",
     InvalidName: "Give the file a name in UTF-8 without control characters.",

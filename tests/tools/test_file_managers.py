@@ -112,7 +112,7 @@ def home(either: Faulty) -> Path:
 def tell_types(drive: Drive) -> None:
     """Tell the desktop programs of whoever has this drive of what type texts are, as the README says."""
     drive.run(
-        f'install -D -m 644 -t ~/.local/share/mime/packages "{ROOT}/share/moonfs.xml"'
+        f'install -D -m 644 -t ~/.local/share/mime/packages "{ROOT}/moonfs/moonfs.xml"'
         " && update-mime-database ~/.local/share/mime"
     )
 

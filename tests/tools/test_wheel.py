@@ -36,6 +36,7 @@ NAME = f"moonfs-{moonfs.__version__}"
 _NO_NETWORK = re.compile("NewConnectionError|NameResolutionError|ConnectTimeout|ProxyError")
 #: Where the wheel puts documents, below the prefix.
 MANUAL = "share/man/man1/moonfs.1"
+MIME = "share/mime/packages/moonfs.xml"
 COMPLETIONS = {
     "bash": "share/bash-completion/completions/moonfs",
     "zsh": "share/zsh/site-functions/_moonfs",
@@ -130,7 +131,7 @@ def test_the_wheel_holds_the_package_and_its_documents_alone(wheel: Path) -> Non
         metadata = archive.read(f"{NAME}.dist-info/METADATA").decode()
         licence = archive.read(f"{NAME}.dist-info/licenses/LICENSE")
     about = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
-    documents = {f"{NAME}.data/data/{place}" for place in (MANUAL, *COMPLETIONS.values())}
+    documents = {f"{NAME}.data/data/{place}" for place in (MANUAL, MIME, *COMPLETIONS.values())}
     assert names == sources() | {f"{NAME}.dist-info/{name}" for name in about} | documents
     assert "moonfs/py.typed" in names
     assert licence == (ROOT / "LICENSE").read_bytes()
