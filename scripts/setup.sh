@@ -314,14 +314,16 @@ no_fuse() {
 }
 
 # Runs tests in a home of their own, so that they never meet the account, the cache or the documents of whoever runs
-# them. What pip has downloaded once is no secret, and 150 MB.
+# them; nor the directory of all runs of pytest, which tidies it, and fails at a drive that another run has left there.
+# What pip has downloaded once is no secret, and 150 MB.
 in_private() {
     local pip_cache
     pip_cache=$("$venv/bin/python" -m pip cache dir)
     work=$(mktemp -d /tmp/moonfs-XXXXXX)
     trap 'rm -rf --one-file-system -- "$work"' EXIT
-    mkdir -m 700 -- "$work/home" "$work/run"
+    mkdir -m 700 -- "$work/home" "$work/run" "$work/tests"
     cd -- "$project" || exit
     env HOME="$work/home" XDG_CONFIG_HOME="$work/config" XDG_DATA_HOME="$work/data" XDG_STATE_HOME="$work/state" \
-        XDG_CACHE_HOME="$work/cache" XDG_RUNTIME_DIR="$work/run" PIP_CACHE_DIR="$pip_cache" "$@"
+        XDG_CACHE_HOME="$work/cache" XDG_RUNTIME_DIR="$work/run" PIP_CACHE_DIR="$pip_cache" \
+        PYTEST_DEBUG_TEMPROOT="$work/tests" "$@"
 }
