@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,6 @@ NAME = f"moonfs-{moonfs.__version__}"
 _NO_NETWORK = re.compile("NewConnectionError|NameResolutionError|ConnectTimeout|ProxyError")
 #: Where the wheel puts documents, below the prefix.
 MANUAL = "share/man/man1/moonfs.1"
-MIME = "share/mime/packages/moonfs.xml"
 COMPLETIONS = {
     "bash": "share/bash-completion/completions/moonfs",
     "zsh": "share/zsh/site-functions/_moonfs",
@@ -131,7 +131,9 @@ def test_the_wheel_holds_the_package_and_its_documents_alone(wheel: Path) -> Non
         metadata = archive.read(f"{NAME}.dist-info/METADATA").decode()
         licence = archive.read(f"{NAME}.dist-info/licenses/LICENSE")
     about = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
-    documents = {f"{NAME}.data/data/{place}" for place in (MANUAL, MIME, *COMPLETIONS.values())}
+    target = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    shared = target["shared-data"].values()
+    documents = {f"{NAME}.data/data/{place}" for place in (MANUAL, *COMPLETIONS.values(), *shared)}
     assert names == sources() | {f"{NAME}.dist-info/{name}" for name in about} | documents
     assert "moonfs/py.typed" in names
     assert licence == (ROOT / "LICENSE").read_bytes()
@@ -149,7 +151,7 @@ def test_the_sdist_holds_what_builds_and_tests_it(dist: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert sources() <= names
     about = {".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
-    assert {name.partition("/")[0] for name in names} == about | {"moonfs", "scripts", "tests"}
+    assert {name.partition("/")[0] for name in names} == about | {"moonfs", "scripts", "share", "tests"}
     assert [name for name in names if name.endswith(".pyc") or ".venv" in name] == []
 
 
