@@ -151,7 +151,7 @@ def test_the_sdist_holds_what_builds_and_tests_it(dist: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert sources() <= names
     about = {".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
-    assert {name.partition("/")[0] for name in names} == about | {"moonfs", "scripts", "share", "tests"}
+    assert {name.partition("/")[0] for name in names} == about | {"moonfs", "scripts", "tests"}
     assert [name for name in names if name.endswith(".pyc") or ".venv" in name] == []
 
 
