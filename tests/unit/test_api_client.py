@@ -460,7 +460,7 @@ def test_closing_in_the_middle_of_a_call_is_one_of_our_errors(bench: Bench) -> N
         turn.stall()
 
     bench.server.script("list", hold)
-    client = bench.connect(timeouts=Timeouts(read=5))
+    client = bench.connect(timeouts=Timeouts(read=2))
     with ThreadPoolExecutor() as pool:
         held = pool.submit(client.list)
         assert entered.wait(10)
