@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,11 @@ from tests.harness.drive import LIVE, Drive, end_server, hosted, local, wait_for
 PATIENCE = 120.0
 #: The two ways to write (W1, W2), with the options that choose them.
 MODES: dict[str, tuple[str, ...]] = {"write-through": (), "write-back": ("write_back",)}
+
+# A shell without job control has what it starts in the background ignore Ctrl-C (POSIX.1 sh, 2.11), and every program
+# that a test starts and ends by Ctrl-C would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass
