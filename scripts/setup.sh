@@ -313,15 +313,19 @@ no_fuse() {
     fi
 }
 
-# Runs tests in a home of their own, so that they never meet the account, the cache or the documents of whoever runs
-# them; nor the directory of all runs of pytest, which tidies it, and fails at a drive that another run has left there.
-# What pip has downloaded once is no secret, and 150 MB.
-in_private() {
-    local pip_cache
-    pip_cache=$("$venv/bin/python" -m pip cache dir)
+# Makes a home for tests below `work`, so that they never meet the account, the cache or the documents of whoever runs
+# them, nor the directory of all runs of pytest, which tidies it, and fails at a drive that another run has left there.
+# It goes when the script ends.
+private_home() {
     work=$(mktemp -d /tmp/moonfs-XXXXXX)
     trap 'rm -rf --one-file-system -- "$work"' EXIT
     mkdir -m 700 -- "$work/home" "$work/run" "$work/tests"
+}
+
+# Runs tests in that home. What pip has downloaded once is no secret, and 150 MB.
+in_private() {
+    local pip_cache
+    pip_cache=$("$venv/bin/python" -m pip cache dir)
     cd -- "$project" || exit
     env HOME="$work/home" XDG_CONFIG_HOME="$work/config" XDG_DATA_HOME="$work/data" XDG_STATE_HOME="$work/state" \
         XDG_CACHE_HOME="$work/cache" XDG_RUNTIME_DIR="$work/run" PIP_CACHE_DIR="$pip_cache" \

@@ -88,6 +88,7 @@ def test_an_outage_is_answered_at_once_and_its_end_is_found(
     assert os.listdir(drive.point) == sorted([*known, "later.txt", "later.txt.content"])
 
 
+@pytest.mark.alone  # `sync` also waits for what all others have written to this disk
 @pytest.mark.parametrize("how", list(AWAY))
 def test_pending_uploads_outlast_an_outage(faulty: Callable[..., Faulty], service: FaultServer, how: str) -> None:
     """W2, E2, E1: they wait without attempts and without noise, and go on by themselves when it is over."""

@@ -50,6 +50,7 @@ def test_each_request_waits(client: httpx.Client) -> None:
     assert end - between >= SECONDS
 
 
+@pytest.mark.alone  # time is measured
 def test_requests_wait_side_by_side(client: httpx.Client) -> None:
     begin = time.monotonic()
     with ThreadPoolExecutor(AT_ONCE) as threads:

@@ -13,7 +13,8 @@ from tests.faults.server import FaultServer
 from tests.harness.drive import Drive, wait_until
 from tests.harness.programs import needs
 
-pytestmark = pytest.mark.fuse
+#: Its namespace starts with a copy of every mount there is, and a drive lives as long as a copy of its mount does.
+pytestmark = [pytest.mark.fuse, pytest.mark.alone]
 
 #: A systemd of the user, as it is after login, then what the test does.
 LOGIN = """
