@@ -113,6 +113,8 @@ class Flights:
         self._report = report
         self._patience = patience
         self._under_way: dict[str, _Flight] = {}
+        #: What is to be adopted once the journal's change that drops its row is durable, by file.
+        self._recording: dict[LocalFile, list[tuple[SpoolFile, str]]] = {}
         self._renames: list[threading.Thread] = []
 
     def close(self, timeout: float = 5.0) -> None:
@@ -357,6 +359,7 @@ class Flights:
         Returns the ids to delete now; the journal has them.
         """
         local = flight.local
+        waiting: list[tuple[SpoolFile, str]] = []
         if flight.background:
             self._outlast_the_journal(flight)
         with self._lock:
@@ -386,10 +389,11 @@ class Flights:
                 self._share(sent, intent.sha256)
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
                 recorded = self._journal.stored(intent, file.id, surplus, older)
+                self._recording[local] = waiting
                 local.lock.notify_all()
             if sent is not None and sent is not local.spool and sent is not local.committed:
                 sent.rest()
-                self.adopt(sent, intent.sha256)
+                self.adopt(local, sent, intent.sha256)
             if flight.moves and not local.unlinked and intent.name != local.name:
                 superseded = self._space.move(local, intent.name)
                 if superseded is not None:
@@ -400,7 +404,14 @@ class Flights:
                 # It was renamed or overwritten while it was on its way.
                 self.schedule(local)
             self._life.end_use(local)
-        recorded.wait()
+        try:
+            recorded.wait()
+        finally:
+            with self._lock:
+                if self._recording.get(local) is waiting:
+                    del self._recording[local]
+                for spool, sha256 in waiting:
+                    self._adopt(spool, sha256)
         return surplus
 
     @staticmethod
@@ -443,8 +454,20 @@ class Flights:
         except OSError as error:
             log.warning("Cannot keep an original: %s", error.strerror)
 
-    def adopt(self, spool: SpoolFile, sha256: str) -> None:
-        """Move bytes that the service has to the originals; a disk that refuses costs the original only."""
+    def adopt(self, local: LocalFile, spool: SpoolFile, sha256: str) -> None:
+        """Move bytes of `local` that the service has to the originals; the filesystem's lock must be held.
+
+        Those that are an original already keep their place in the spool until their row is gone for sure: a crash
+        between the two would find a promise without its bytes, and cannot always tell that it was kept (W2).
+        """
+        waiting = self._recording.get(local)
+        if waiting is not None and spool.shared:
+            waiting.append((spool, sha256))
+        else:
+            self._adopt(spool, sha256)
+
+    def _adopt(self, spool: SpoolFile, sha256: str) -> None:
+        """Move bytes to the originals; a disk that refuses costs the original only."""
         try:
             path = spool.file()
             spool.rest()

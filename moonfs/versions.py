@@ -161,7 +161,7 @@ class Versions:
             local.rest()
             if local.spool is not None:
                 self._journal.forget(local.spool.name)
-                self._flights.adopt(local.spool, local.sha256)
+                self._flights.adopt(local, local.spool, local.sha256)
         elif local.stays_local and not local.hollow and (local.refused is None or local.kept):
             local.refused = None
             try:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from moonfs import disowned, errors, flights, writeback
 from moonfs import journal as states
 from moonfs.errors import MoonfsError
+from moonfs.journal import Intent
 from tests.harness.house import SELF, Drive, House, in_thread, let_go, put_off, record
 from tests.harness.rest import at_rest
 
@@ -680,3 +684,32 @@ def test_the_end_waits_for_an_upload_that_nobody_wants_any_more(house: House) ->
     house.account.gate.set()  # type: ignore[union-attr]
     assert drive.fs.drain(10)
     assert house.account.shown() == {} and drive.journal.deletions() == []
+
+
+@pytest.mark.parametrize("write_back", [True, False])
+@pytest.mark.parametrize("size", [3, 80_000])
+def test_bytes_stay_until_their_row_is_gone(
+    house: House, monkeypatch: pytest.MonkeyPatch, write_back: bool, size: int
+) -> None:
+    """W2, R5: a crash between the end of an upload and the journal's commit finds the bytes that are promised there."""
+    drive = house.start(write_back=write_back)
+    seen: list[list[str]] = []
+    stored, intents = drive.journal.stored, []
+
+    def recorded(intent: Intent, *args: Any) -> Any:
+        change = stored(intent, *args)
+        wait = change.wait
+        intents.append(intent.spool)
+
+        def waits() -> None:
+            seen.append(os.listdir(drive.home / "spool"))
+            wait()
+
+        return SimpleNamespace(wait=waits)
+
+    monkeypatch.setattr(drive.journal, "stored", recorded)
+    drive.write("a.txt", b"x" * size)
+    assert drive.fs.drain(10)
+    at_rest(drive.uploader.workers)
+    assert seen == [intents] and os.listdir(drive.home / "spool") == []
+    assert drive.read("a.txt") == b"x" * size and drive.journal.intents() == []
