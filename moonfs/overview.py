@@ -60,7 +60,7 @@ def overview(
             "waiting": [
                 {"name": file.name, "error": str(file.trouble), "next": next_step(file.trouble)}
                 for file in pending
-                if file.trouble is not None and file.lent is None
+                if file.trouble is not None
             ],
             "deletions": len(journal.deletions()),
             "local": sorted(file.name for file in locals_ if file.stays_local and not file.handles),
