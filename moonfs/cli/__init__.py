@@ -18,6 +18,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from typing import NoReturn
@@ -35,6 +37,7 @@ from moonfs.cli.reading import logs
 from moonfs.cli.services import services
 from moonfs.cli.serving import serve
 from moonfs.cli.showing import status
+from moonfs.cli.words import printable
 from moonfs.errors import UsageError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -80,11 +83,13 @@ for _command in (
 
 def main() -> NoReturn:
     """Run a command and exit: 0 when it did its work, 1 when it could not, 2 when it was called wrongly."""
+    _have_streams()
     try:
         arguments = for_fstab(os.path.basename(sys.argv[0]), sys.argv[1:], cli.commands)
         cli(arguments, standalone_mode=False, complete_var=VARIABLE)
+        sys.stdout.flush()  # a disk that is full shows here
     except UsageError as error:
-        click.echo(f"moonfs: {error}", err=True)
+        click.echo(f"moonfs: {printable(str(error))}", err=True)
         sys.exit(1)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
@@ -97,4 +102,39 @@ def main() -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
+    except OSError as error:
+        if not _is_lost(error):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        click.echo(f"moonfs: Cannot write the output: {error.strerror}; send it somewhere else.", err=True)
+        sys.exit(1)
     sys.exit(0)
+
+
+def _have_streams() -> None:
+    """Open what was closed by `>&-`, and let any text be printed.
+
+    A descriptor below 3 that is free would become a pipe or a database, which a daemon's /dev/null then replaces.
+    """
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+            os.set_inheritable(fd, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "r" if fd == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - to the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A path that is no UTF-8 is printed byte for byte; a terminal of ASCII gets question marks.
+            utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if utf8 else "replace")
+
+
+def _is_lost(error: OSError) -> bool:
+    """Say whether it is the output that an error has cost: then it comes again, or is that of no file."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG)

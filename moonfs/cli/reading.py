@@ -19,6 +19,7 @@ import click
 
 from moonfs import mountpoints
 from moonfs.cli import offers
+from moonfs.cli.words import printable
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 
@@ -71,14 +72,14 @@ def logs(directory: str | None, follow: bool, lines: int, what: str | None, only
     name, older = _FILES[what or "log"]
     path = kept.folder / name
     if not only_path and others:
-        click.echo(f"This is the drive of {kept.point}; there are also: {', '.join(others)}", err=True)
+        click.echo(printable(f"This is the drive of {kept.point}; there are also: {', '.join(others)}"), err=True)
     if what == "server" and not path.exists():
         raise UsageError(
             f"The drive of {kept.point} has started no local Files API: it is one of the hosted service, or somebody "
             "else's server was running (moonfs serve logs to its own terminal)."
         )
     if what == "errors" and not path.exists() and not (only_path or follow):
-        click.echo(f"Nothing of the drive of {kept.point} has failed.", err=True)
+        click.echo(printable(f"Nothing of the drive of {kept.point} has failed."), err=True)
         return
     if what is None and not path.exists():
         raise UsageError(f"There is no log {path}; it was removed. The next mount begins one anew.")
@@ -122,7 +123,7 @@ def _all(directories: Directories) -> list[_Kept]:
     found = []
     for lock in directories.state.glob("accounts/*/lock"):
         with contextlib.suppress(OSError):
-            _, _, point = lock.read_bytes().decode("utf-8", "surrogateescape").strip().partition(" ")
+            _, _, point = lock.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n").partition(" ")
             found.append(_Kept(lock.parent, point or "an unknown directory", lock.stat().st_mtime))
     return found
 
@@ -179,7 +180,7 @@ def _show(lines: list[str], count: int | None, show: Callable[[str], None]) -> N
 
 
 def _show_line(line: str) -> None:
-    click.echo(_printable(line))
+    click.echo(printable(line))
 
 
 def _show_failure(line: str) -> None:
@@ -193,13 +194,6 @@ def _show_failure(line: str) -> None:
         return
     with contextlib.suppress(ValueError):
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timegm(time.strptime(when, "%Y-%m-%dT%H:%M:%SZ"))))
-    click.echo(_printable(f"{when} {about}"))
+    click.echo(printable(f"{when} {about}"))
     if next_:
-        click.echo(_printable(f"    → {next_}"))
-
-
-def _printable(text: str) -> str:
-    """Return a line that does nothing to a terminal: names of files are in it."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text)
+        click.echo(printable(f"    → {next_}"))

@@ -1,4 +1,4 @@
-"""Sizes and times in words.
+"""Sizes and times in words; words that do nothing to a terminal.
 
 **Threading:** pure functions.
 """
@@ -31,3 +31,14 @@ def duration(seconds: float) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{rest} s"
+
+
+def printable(text: str) -> str:
+    r"""Return a line that does nothing to a terminal: names of files and words of services are in it.
+
+    >>> printable("a\x1b[31m b")
+    'a\\x1b[31m b'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text)
