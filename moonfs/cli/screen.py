@@ -11,6 +11,7 @@ import functools
 import os
 import time
 from collections.abc import Iterable, Mapping
+from shlex import quote
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -20,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 import moonfs
-from moonfs.cli.words import duration, size
+from moonfs.cli.words import duration, printable, size
 
 #: Lines of one kind that are shown; the rest is counted.
 _FEW: Final = 5
@@ -40,18 +41,30 @@ def screen(drive: Drive, server: Drive | None = None, *, now: float | None = Non
         now: Unix time; None for the clock's.
     """
     now = time.time() if now is None else now
+    drive = _plain(drive)
     if "problem" in drive:
         return Text(str(drive["problem"]), style="red")
     parts: list[RenderableType] = [_head(drive, now)]
     if drive.get("version") != moonfs.__version__:
         text = f"This drive is served by moonfs {drive.get('version')}, and this is {moonfs.__version__}: "
-        parts.append(Text(text + f"moonfs umount {drive.get('mountpoint')}, then mount it again.", style="yellow"))
+        parts.append(
+            Text(text + f"moonfs umount {quote(str(drive.get('mountpoint')))}, then mount it again.", style="yellow")
+        )
     for part in (_quota, _uploads, _trouble, functools.partial(_rest, server=server)):
         try:
             parts.append(part(drive))
         except (KeyError, TypeError, ValueError, AttributeError):  # of another version
             parts.append(Text("(this part was written by another version of moonfs)", style="dim"))
     return Group(*parts)
+
+
+def _plain(value: Any) -> Any:
+    """Return what a drive says without what would do something to a terminal; of a profile, a path, a reason too."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _head(drive: Drive, now: float) -> RenderableType:

@@ -143,3 +143,11 @@ def test_a_drive_that_does_not_answer() -> None:
 def test_no_line_is_padded() -> None:
     """What is piped somewhere ends where its words end, however wide the page."""
     assert max(len(line) - len(line.rstrip()) for line in drawn(STATUS, width=1000).splitlines()) < 40
+
+
+def test_nothing_reaches_the_terminal_but_text() -> None:
+    """Directories, reasons and names may hold escape sequences, which a terminal would obey; root sees everybody's."""
+    evil = "a\x1b]0;owned\x07\x1b[31m"
+    text = drawn(changed(mountpoint=evil, account=evil, profile=evil, log=evil, uploads__local=[evil]), width=300)
+    assert "\x1b" not in text and "\x07" not in text and "a\\x1b]0;owned" in text
+    assert "\x1b" not in drawn({"mountpoint": evil, "problem": f"The drive on {evil} does not answer"})
