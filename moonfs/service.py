@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Final
 
 PREFIX: Final = "moonfs-"
@@ -50,7 +51,7 @@ def unit(point: str, moonfs: Sequence[str], options: Sequence[str], environ: Map
     """
     lines = [
         "[Unit]",
-        f"Description=moonfs drive on {_literal(point)}",
+        f"Description=moonfs drive on {_literal(_one_line(point))}",
         "Documentation=man:moonfs(1)",
         "",
         "[Service]",
@@ -82,8 +83,14 @@ def _quoted(word: str) -> str:
     word = _literal(word)
     if re.fullmatch(r"[a-zA-Z0-9%$_@=:,.+/-]+", word):
         return word
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-    return f'"{escaped}"'
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda char: f"\\x{ord(char[0]):02x}", escaped) + '"'
+
+
+def _one_line(path: str) -> str:
+    r"""Return a path for people, on one line; with a backslash at its end the next line would belong to it."""
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in path)
+    return quote(shown) if shown.endswith("\\") else shown
 
 
 def _literal(text: str) -> str:

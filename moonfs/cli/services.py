@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,12 @@ def install(directory: str | None, asked: Asked, no_start: bool, only_print: boo
     _check_key(configuration, directories)
     point = mountpoints.absolute(directory)
     text = service.unit(point, _moonfs(), _options(configuration, asked), _environment())
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{directory} or another value is not UTF-8, which systemd cannot read; choose another name."
+        ) from None
     if only_print:
         click.echo(text, nl=False)
         return
@@ -65,12 +72,12 @@ def install(directory: str | None, asked: Asked, no_start: bool, only_print: boo
     _write(path, text)
     click.echo(f"Wrote {path}")
     if no_start:
-        click.echo(f"Start it with: systemctl --user daemon-reload; systemctl --user enable --now '{name}'")
+        click.echo(f"Start it with: systemctl --user daemon-reload; systemctl --user enable --now {shlex.quote(name)}")
         return
     if (already := mountpoints.at(point)) is not None and already.fstype == mountpoints.FSTYPE and not _active(name):
         raise UsageError(
             f"{directory} is mounted already, not by the service; unmount it and start the service with: "
-            f"moonfs umount {directory}; systemctl --user enable --now '{name}'"
+            f"moonfs umount {shlex.quote(directory)}; systemctl --user enable --now {shlex.quote(name)}"
         )
     _systemctl("daemon-reload")
     _systemctl("enable", name)
@@ -193,11 +200,11 @@ def _systemctl(*arguments: str) -> None:
         )
     except subprocess.TimeoutExpired:
         raise UsageError(
-            f"systemctl --user {' '.join(arguments)} did not end within {_SECONDS:.0f} s; run it by hand to see why."
+            f"systemctl --user {shlex.join(arguments)} did not end within {_SECONDS:.0f} s; run it by hand to see why."
         ) from None
     if done.returncode != 0:
         said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+        log = f"  (journalctl --user -u {shlex.quote(arguments[-1])} may say why)" if len(arguments) > 1 else ""
         raise UsageError(
-            f"systemctl --user {' '.join(arguments)} failed: {said}  "
-            f"(journalctl --user -u '{arguments[-1]}' may say why)"
+            f"systemctl --user {shlex.join(arguments)} failed: {said}{log}; once it works, run this command again."
         )

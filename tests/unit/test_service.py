@@ -21,6 +21,9 @@ POINTS = [
     "/a\\b",
     '/"q"',
     "/a$b",
+    "/a\nExecStartPre=/bin/false",
+    "/a\r\x1b\tb",
+    "/ends\\",
 ]
 
 
@@ -62,3 +65,12 @@ def test_a_unit_is_valid(path: str, tmp_path: Path) -> None:
     command = ["systemd-analyze", "verify", "--user", "--man=no", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("path", POINTS)
+def test_a_path_is_no_further_setting(path: str) -> None:
+    """systemd.syntax(7): neither a line break nor a backslash at the end of a path makes another line of the unit."""
+    usual = [line.partition("=")[0] for line in service.unit("/a", ["/m"], [], {}).splitlines()]
+    lines = service.unit(path, ["/m"], [], {}).splitlines()
+    assert [line.partition("=")[0] for line in lines] == usual
+    assert not any(line.endswith("\\") for line in lines)
