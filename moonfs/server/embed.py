@@ -37,6 +37,10 @@ _ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(_
 Path = str | os.PathLike[str]
 
 
+#: Variables of the drive that hold keys of the hosted service (X1).
+_KEYS: Final = ("MOONSHOT_API_KEY", "KIMI_API_KEY")
+
+
 class EmbedError(RuntimeError):
     """No server could be had; the message is one sentence for a person."""
 
@@ -149,7 +153,7 @@ def _spawned(data: Path, runtime_dir: Path, log_path: Path, deadline: float) -> 
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))},
+            env=_environment(),
             start_new_session=True,
         )
     finally:
@@ -172,6 +176,12 @@ def _spawned(data: Path, runtime_dir: Path, log_path: Path, deadline: float) -> 
     raise EmbedError(
         f"the local Files API did not answer in time: {_last_line(log_path, start)} (its log: {os.fspath(log_path)})"
     )
+
+
+def _environment() -> dict[str, str]:
+    """Return the server's environment: it outlives whoever starts it, and keys of the hosted service are not its."""
+    path = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
+    return {name: value for name, value in os.environ.items() if name not in _KEYS} | {"PYTHONPATH": path}
 
 
 def _let_go(child: subprocess.Popen[bytes]) -> None:

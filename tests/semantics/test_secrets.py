@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from moonfs.server.address import read_key
+from moonfs.server.address import read_address, read_key
 from tests.conftest import Faulty
 from tests.faults.server import FaultServer, Turn, error, redirect, refused
 from tests.harness.drive import Drive, end_server, local
@@ -128,3 +128,13 @@ def test_others_are_not_let_in(both: Faulty) -> None:
         done = both.drive.shell('ls "$DIR"', user="nobody", group="nogroup")
         assert done.returncode != 0
         assert "ermission denied" in done.stderr
+
+
+def test_the_local_server_has_no_key_of_the_hosted_service(fuse: None, tmp_path: Path) -> None:
+    """X1: it outlives the drive that started it, and its environment can be read as long."""
+    with Drive(tmp_path, *local(tmp_path / "files")) as drive:
+        drive.environ |= {"MOONSHOT_API_KEY": "sk-hosted-0123456789", "KIMI_API_KEY": "sk-hosted-0123456789"}
+        drive.mount()
+        pid = read_address(tmp_path / "files").pid  # type: ignore[union-attr]
+        assert b"sk-hosted" not in Path(f"/proc/{pid}/environ").read_bytes()
+    end_server(tmp_path / "files")
