@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import stat
 import subprocess
 import tempfile
+import time
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 from moonfs.config import Directories, make_private
 from moonfs.errors import UsageError
-from moonfs.profiles import Configuration
+from moonfs.profiles import Configuration, open_at_once
+from moonfs.settings import yes_or_no
 
 #: Under which the desktop's keyring keeps our keys.
 SERVICE: Final = "moonfs"
@@ -40,9 +44,12 @@ def origin(configuration: Configuration, directories: Directories) -> str:
     """Return where the key would be taken from; empty where there is none. Takes nothing."""
     source = configuration.key_source()
     if source is not None:
-        return source[1].origin if source[0] == "api_key" else f"{source[0]} {source[1].text} ({source[1].origin})"
+        kind, value = source
+        # A command may have a secret in it.
+        where = "" if kind == "api_key_command" else f" {value.text}"
+        return value.origin if kind == "api_key" else f"{kind}{where} ({value.origin})"
     usual = usual_file(configuration, directories)
-    return str(usual) if usual.exists() else ""
+    return str(usual) if os.path.exists(usual) else ""
 
 
 def find(configuration: Configuration, directories: Directories) -> str:
@@ -54,9 +61,9 @@ def find(configuration: Configuration, directories: Directories) -> str:
     source = configuration.key_source()
     if source is None:
         usual = usual_file(configuration, directories)
-        if usual.exists():
+        if os.path.exists(usual):
             return read_file(usual)
-        profile = f" --profile {configuration.profile}" if configuration.profile else ""
+        profile = f" --profile {quote(configuration.profile)}" if configuration.profile else ""
         raise UsageError(
             f"No API key: set MOONSHOT_API_KEY (or KIMI_API_KEY), or keep one with: moonfs key set{profile}  "
             "— or add --local to mount the local Files API, which needs no account."
@@ -68,7 +75,14 @@ def find(configuration: Configuration, directories: Directories) -> str:
         return read_file(Path(os.path.expanduser(value.text)))
     if kind == "api_key_command":
         return _from_command(value.text, value.origin)
-    return _from_keyring(name_of(configuration) if value.text == "yes" else value.text)
+    return _from_keyring(name_of(configuration) if _is_switch(value.text) else value.text)
+
+
+def _is_switch(text: str) -> bool:
+    try:
+        return yes_or_no(text)
+    except ValueError:
+        return False
 
 
 def read_file(path: Path) -> str:
@@ -78,14 +92,14 @@ def read_file(path: Path) -> str:
         UsageError: it is not there, not ours, open to others, or holds no key.
     """
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
+        with open(path, encoding="utf-8", errors="replace", opener=open_at_once) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"The key file {path} is no regular file; write one with: moonfs key set")
             if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o077:
                 raise UsageError(
-                    f"Others can read or own the key file {path}; make it yours alone: chown $USER {path}; "
-                    f"chmod 600 {path}"
+                    f"Others can read or own the key file {path}; make it yours alone: "
+                    f"chown $USER {quote(str(path))}; chmod 600 {quote(str(path))}"
                 )
             return _usable(stream.readline(_LONGEST), str(path))
     except OSError as error:
@@ -155,9 +169,15 @@ def _keyring() -> Any:
 def _from_command(command: str, where: str) -> str:
     """Return the first line that a command of the shell prints; it may ask at the terminal."""
     try:
-        done = subprocess.run(  # noqa: S602 - it is the person's own command, from their own file
-            command, shell=True, stdout=subprocess.PIPE, stderr=None, timeout=_COMMAND_SECONDS, check=False
+        process = subprocess.Popen(  # noqa: S602 - it is the person's own command, from their own file
+            command, shell=True, stdout=subprocess.PIPE
         )
+        with process:
+            try:
+                printed = _read(process, time.monotonic() + _COMMAND_SECONDS)
+            except BaseException:
+                process.kill()
+                raise
     except subprocess.TimeoutExpired:
         raise UsageError(
             f"The api_key_command of {where} did not end within {_COMMAND_SECONDS:.0f} s; run it by hand to see why."
@@ -166,11 +186,30 @@ def _from_command(command: str, where: str) -> str:
         raise UsageError(
             f"The api_key_command of {where} cannot be run: {error.strerror}; put it right there."
         ) from error
-    if done.returncode != 0:
-        raise UsageError(
-            f"The api_key_command of {where} failed with exit status {done.returncode}; run it by hand to see why."
-        )
-    return _usable(done.stdout.decode("utf-8", "replace").partition("\n")[0], f"the api_key_command of {where}")
+    if len(printed) > _LONGEST:
+        raise UsageError(f"The api_key_command of {where} prints far more than a key; have it print the key alone.")
+    if process.returncode != 0:
+        how = f"exit status {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
+        raise UsageError(f"The api_key_command of {where} failed with {how}; run it by hand to see why.")
+    return _usable(printed.decode("utf-8", "replace").partition("\n")[0], f"the api_key_command of {where}")
+
+
+def _read(process: subprocess.Popen[bytes], deadline: float) -> bytes:
+    """Return what a command prints, to its end or to what is too much; raises TimeoutExpired at the deadline."""
+    assert process.stdout is not None
+    printed = b""
+    while len(printed) <= _LONGEST:
+        left = max(0.0, deadline - time.monotonic())
+        ready, _, _ = select.select([process.stdout], [], [], left)
+        if not ready:
+            raise subprocess.TimeoutExpired(process.args, left)
+        chunk = os.read(process.stdout.fileno(), _LONGEST)
+        if not chunk:
+            process.wait(max(0.0, deadline - time.monotonic()))
+            return printed
+        printed += chunk
+    process.kill()
+    return printed
 
 
 def _usable(text: str, where: str) -> str:

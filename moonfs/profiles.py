@@ -19,6 +19,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from moonfs.config import DEFAULT_BASE_URL, Directories
@@ -29,6 +30,10 @@ from moonfs.settings import OPTIONS, Option, Settings, did_you_mean, parse_setti
 TABLE: Final = "profile"
 #: The profile that is there without a line of config.toml: the local Files API.
 LOCAL: Final = "local"
+#: Bytes of a config.toml, at most: a larger one is something else.
+_MAX_BYTES: Final = 1024**2
+#: Bytes of a profile's name: it becomes that of a file.
+_MAX_NAME: Final = 100
 #: Settings that say where the key is: of these, one may be given in one place (X1).
 KEY_SOURCES: Final = ("api_key", "api_key_file", "api_key_command", "api_key_keyring")
 
@@ -127,7 +132,7 @@ class Configuration:
 
     def key_source(self) -> tuple[str, Value] | None:
         """Return which of `KEY_SOURCES` was given, with its value, or None."""
-        return next(((name, self.values[name]) for name in KEY_SOURCES if name in self.values), None)
+        return next(((name, self.values[name]) for name in _sources(self.values)), None)
 
 
 def resolve(
@@ -157,6 +162,8 @@ def resolve(
     tables = table.pop(TABLE, {}) if table is not None else {}
     if not isinstance(tables, dict) or not all(isinstance(entry, dict) for entry in tables.values()):
         raise UsageError(f"{path}: profiles are tables such as [{TABLE}.work].")
+    for name in (*tables, *filter(None, (chosen,))):
+        _check_name(name, path)
     general = _layer(table or {}, path, f"{path}", mode)
     if chosen and chosen not in tables and chosen != LOCAL:
         known = f"it has {', '.join(sorted(tables))}" if tables else f"add a table [{TABLE}.{chosen}] to it"
@@ -187,11 +194,29 @@ def resolve(
 
 def _sources(layer: Mapping[str, Value]) -> list[str]:
     """Return where a layer says the key is. Raises UsageError for more than one."""
-    found = [name for name in KEY_SOURCES if name in layer]
+    given = [name for name in KEY_SOURCES if name in layer]
+    found = [name for name in given if name != "api_key_keyring" or not _is_off(layer[name])]
     if len(found) > 1:
         where = " and ".join(f"{name} ({layer[name].origin})" for name in found)
         raise UsageError(f"The key is said to be in two places: {where}; keep one of them.")
     return found
+
+
+def _is_off(value: Value) -> bool:
+    """Say whether it is a switch that says no, and no name."""
+    try:
+        return not yes_or_no(value.text)
+    except ValueError:
+        return False
+
+
+def _check_name(name: str, path: Path) -> None:
+    """Refuse a profile whose name cannot be that of the file with its key."""
+    if not name or "/" in name or name[0] in ".-" or not name.isprintable() or len(name.encode()) > _MAX_NAME:
+        raise UsageError(
+            f"{path}: {name!r:.150} cannot be the name of a profile; choose one of {_MAX_NAME} bytes at "
+            "most that has no / in it and does not begin with a dot or a dash."
+        )
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Value]:
@@ -216,14 +241,18 @@ def variables(name: str) -> tuple[str, ...]:
 def _read(path: Path, *, must: bool) -> tuple[dict[str, object] | None, int]:
     """Return config.toml and its mode; None where it is not there and need not be."""
     try:
-        with open(path, "rb") as stream:
+        with open(path, "rb", opener=open_at_once) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"{path} is no file; config.toml is text, see moonfs config --example.")
             if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o002:
                 raise UsageError(
                     f"{path} can be written by others, who could choose what is run and where keys go: "
-                    f"make it yours (chown) and closed to them (chmod go-w {path})."
+                    f"make it yours (chown) and closed to them (chmod go-w {quote(str(path))})."
+                )
+            if status.st_size > _MAX_BYTES:
+                raise UsageError(
+                    f"{path} is too large for a config.toml; moonfs config --example shows what it may say."
                 )
             return tomllib.load(stream), status.st_mode
     except FileNotFoundError:
@@ -236,10 +265,17 @@ def _read(path: Path, *, must: bool) -> tuple[dict[str, object] | None, int]:
         raise UsageError(f"{path} is not UTF-8 text; save it as such.") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} cannot be read as TOML: {error}.") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists in lists
+        raise UsageError(f"{path} cannot be read as TOML: a value in it is beyond all bounds; correct it.") from None
     except OSError as error:
         raise UsageError(
             f"Cannot read {path}: {error.strerror}; mend that, or name another file with --config-file."
         ) from error
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """Open a file, for `open`: a FIFO without a writer would be waited for."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _layer(table: Mapping[str, object], path: Path, origin: str, mode: int) -> dict[str, Value]:
@@ -251,9 +287,11 @@ def _layer(table: Mapping[str, object], path: Path, origin: str, mode: int) -> d
             raise UsageError(f"Unknown setting {name!r} in {origin}; {did_you_mean(name, _KNOWN)}{hint}.")
         layer[name] = Value(_text(name, entry, origin), origin)
     if "api_key" in layer and mode & 0o077:
-        raise UsageError(f"{path} holds a key and others may read it; close it with: chmod 600 {path}")
+        raise UsageError(f"{path} holds a key and others may read it; close it with: chmod 600 {quote(str(path))}")
     if "api_key_command" in layer and mode & 0o022:
-        raise UsageError(f"{path} names a command and others may write it; close it with: chmod go-w {path}")
+        raise UsageError(
+            f"{path} names a command and others may write it; close it with: chmod go-w {quote(str(path))}"
+        )
     _sources(layer)
     parse_settings(
         {name: layer[name].text for name in layer if name in _BEHAVIOUR}, dict.fromkeys(layer, origin)
@@ -272,10 +310,16 @@ def _text(name: str, entry: object, origin: str) -> str:
         return "yes" if entry else "no"
     if name == "umask" and isinstance(entry, int):
         raise UsageError(f'umask in {origin} is octal and has to be text, such as umask = "077".')
+    if isinstance(entry, int) and abs(entry) >= 2**63:
+        raise UsageError(f"{name} in {origin} is too large a number; moonfs mount --help says what it may be.")
     if isinstance(entry, int | float):
         return str(entry)
     if isinstance(entry, str) and entry:
         return entry
     if isinstance(entry, list) and entry and all(isinstance(part, str) for part in entry):
+        if _KNOWN[name].metavar != "GLOBS":
+            raise UsageError(f"{name} in {origin} is one value, not a list; write the one that is meant.")
+        if any(":" in part for part in entry):
+            raise UsageError(f"{name} in {origin} has a colon in a glob, which parts globs; write ? in its place.")
         return ":".join(entry)
     raise UsageError(f"{name} in {origin} has to be text, a number, true or false, or a list of texts; not empty.")

@@ -72,9 +72,12 @@ def drive_options(command: Callable[..., None]) -> Callable[..., None]:
             given = kwargs.pop(option.name)
             if given is not None:
                 text = given if isinstance(given, str) else "yes" if given else "no"
-                flags[option.name] = Value(text or "yes", option.flag)
+                flags[option.name] = Value(_not_empty(text, option.flag), option.flag)
         if hosted:
             flags["local"] = Value("no", "--hosted")
+        for flag, named in (("--profile", profile), ("--config-file", config_file)):
+            if named is not None:
+                _not_empty(named, flag)
         asked = _with_options(split_options(options), flags, profile or "", config_file or "")
         command(*args, asked=asked, **kwargs)
 
@@ -97,6 +100,13 @@ def drive_options(command: Callable[..., None]) -> Callable[..., None]:
             name, hidden=True, is_flag=False, flag_value="", expose_value=False, callback=_refuse_key
         )(made)  # fmt: skip
     return made
+
+
+def _not_empty(given: str, flag: str) -> str:
+    """Return what a flag was given; nothing is a variable of the shell that is not set, and no default."""
+    if not given.strip():
+        raise UsageError(f"{flag} was given an empty value; write one, or leave the flag out.")
+    return given
 
 
 def _flag(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -294,3 +294,19 @@ def test_fstab(fuse: None, tmp_path: Path, service: FaultServer) -> None:
         assert done.returncode == 0, done.stderr
         assert "There is no profile 'nowhere'" in done.stderr
         wait_until(lambda: sorted(service.names()) == ["a.txt", "b.txt"], "it is uploaded")
+
+
+@pytest.mark.parametrize(
+    "flag", ["--base-url", "--api-key-file", "--temporary", "--local", "--profile", "--config-file"]
+)
+def test_an_empty_flag_is_no_default(drive: Drive, flag: str) -> None:
+    """L1: `--profile "$UNSET"` mounts no other account, `--api-key-file "$UNSET"` reads no file called yes."""
+    done = drive.command("mount", flag, "", str(drive.point))
+    assert done.returncode == 1 and f"{flag} was given an empty value" in done.stderr, done
+
+
+@pytest.mark.parametrize("profile", ["mount", "moonfs", "none", "status"])
+def test_profiles_that_are_called_as_something_else(drive: Drive, profile: str) -> None:
+    """A profile may have the name of a command."""
+    config_file(drive, f"[profile.{profile}]\ndrain = 7\n")
+    assert shown(drive, "-p", profile)["drain"]["value"] == "7"

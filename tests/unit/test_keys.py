@@ -126,3 +126,57 @@ def test_without_the_extra(directories: Directories, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(UsageError, match=r"moonfs\[keyring\]"):
         keys.find(told(directories, api_key_keyring="yes"), directories)
+
+
+def test_a_command_that_prints_without_end(directories: Directories) -> None:
+    """L1: it is ended, and not read until memory is full."""
+    with pytest.raises(UsageError, match="far more than a key"):
+        keys.find(told(directories, api_key_command="exec yes"), directories)
+
+
+def test_a_command_that_is_killed(directories: Directories) -> None:
+    """L1: no exit status is below 0."""
+    with pytest.raises(UsageError, match="signal 9"):
+        keys.find(told(directories, api_key_command="kill -9 $$"), directories)
+
+
+def test_a_command_that_hangs(directories: Directories, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L1: with its output open or closed; it is ended."""
+    monkeypatch.setattr(keys, "_COMMAND_SECONDS", 0.2)
+    for command in ("exec sleep 60", "exec sleep 60 >&-"):
+        with pytest.raises(UsageError, match="did not end"):
+            keys.find(told(directories, api_key_command=command), directories)
+
+
+def test_a_fifo_is_not_waited_for(directories: Directories, tmp_path: Path) -> None:
+    """L1: nobody may ever write to it."""
+    os.mkfifo(tmp_path / "key", 0o600)
+    with pytest.raises(UsageError, match="no regular file"):
+        keys.find(told(directories, api_key_file=str(tmp_path / "key")), directories)
+
+
+def test_a_command_is_not_shown(directories: Directories) -> None:
+    """X1: it may hold a password; `moonfs config` and reports say where it stands."""
+    assert keys.origin(told(directories, api_key_command="fetch --password abc"), directories) == (
+        "api_key_command (--api_key_command)"
+    )
+
+
+@pytest.mark.parametrize("text", ["no", "false", "0", "off"])
+def test_no_keyring(directories: Directories, text: str) -> None:
+    """`api_key_keyring = false` is no name in it, takes a `true` of a lower layer back, and is beside other sources."""
+    assert told(directories, api_key_keyring=text).key_source() is None
+    (directories.config / "config.toml").parent.mkdir(parents=True)
+    (directories.config / "config.toml").write_text("api_key_keyring = true\n")
+    assert told(directories, api_key_keyring=text).key_source() is None
+    assert told(directories, api_key_keyring=text, api_key_file="f").key_source() == (
+        "api_key_file",
+        Value("f", "--api_key_file"),
+    )
+
+
+@pytest.mark.parametrize("text", ["yes", "true", "1", "on"])
+def test_a_keyring_by_each_yes(directories: Directories, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """MOONFS_API_KEY_KEYRING=true is the profile's own name in it, as in config.toml."""
+    monkeypatch.setattr(keys, "_from_keyring", lambda name: name)
+    assert keys.find(told(directories, api_key_keyring=text), directories) == "default"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,56 @@ def test_somebody_elses_file(directories: Directories) -> None:
     os.chown(path, 12345, 12345)
     with pytest.raises(UsageError, match="written by others"):
         resolve(directories)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a = {'[' * 20_000}",
+        f"uid = {'9' * 5_000}",
+        f"uid = 0x{'f' * 5_000}",
+        'temporary = ["a:b"]',
+        'base_url = ["https", "//x"]',
+        f"# {'x' * 1024**2}",
+    ],
+    ids=["nested", "long number", "large number", "colon", "list", "huge"],
+)
+def test_odd_files_are_told_in_a_sentence(directories: Directories, text: str) -> None:
+    """No traceback, no minute of reading, and no list that turns into something else."""
+    path = write(directories, text)
+    with pytest.raises(UsageError, match=str(path)):
+        resolve(directories)
+
+
+@pytest.mark.parametrize("name", ["", "../../x", "a/b", ".hidden", "-p", "a\\nb", "键" * 34, "a" * 101])
+def test_names_that_no_profile_can_have(directories: Directories, name: str) -> None:
+    """X1: a name is that of the file with the key; it leads to no other directory."""
+    write(directories, f'[profile."{name}"]\ndrain = 1\n')
+    with pytest.raises(UsageError, match="cannot be the name of a profile"):
+        resolve(directories)
+
+
+def test_a_name_that_is_asked_for_leads_nowhere(directories: Directories) -> None:
+    """Also where no table has it; a name of other alphabets is fine."""
+    with pytest.raises(UsageError, match="cannot be the name"):
+        resolve(directories, profile="../x")
+    write(directories, '[profile."工作 work"]\ndrain = 1\n')
+    assert resolve(directories, profile="工作 work").text("drain") == "1"
+
+
+def test_a_fifo_is_not_waited_for(directories: Directories) -> None:
+    """Nobody may ever write to it."""
+    os.mkfifo(directories.config / "config.toml", 0o600)
+    with pytest.raises(UsageError, match="is no file"):
+        resolve(directories)
+
+
+def test_commands_in_messages_can_be_pasted(directories: Directories, tmp_path: Path) -> None:
+    """Paths in them are quoted for a shell."""
+    odd = tmp_path / "my $HOME's.toml"
+    odd.write_text('api_key = "sk-secret"\n')
+    odd.chmod(0o644)
+    with pytest.raises(UsageError) as caught:
+        resolve(directories, file=str(odd))
+    command = str(caught.value).partition("close it with: ")[2]
+    assert shlex.split(command) == ["chmod", "600", str(odd)]
