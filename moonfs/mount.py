@@ -27,6 +27,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Final, NoReturn
 
 import moonfs
@@ -127,7 +128,7 @@ def run(request: Request) -> None:
     _quiet_libraries()
     notifier = Notifier(os.environ)
     with _errors_as_sentences(point), _Drive(request, point, notifier) as drive:
-        drive.serve(lambda: print(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {point}", flush=True))
+        drive.serve(lambda: print(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {quote(point)}", flush=True))
 
 
 def check(point: str, local: Path | None) -> str:
@@ -195,7 +196,7 @@ def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
         except BaseException as error:
             log.exception("The daemon failed")
             what = traceback.format_exception_only(error)[-1].strip()
-            answer(f"The drive could not start ({what}); its log says more: moonfs logs {point}")
+            answer(f"The drive could not start ({what}); its log says more: moonfs logs {quote(point)}")
     finally:
         logging.shutdown()
         os._exit(code)
@@ -224,7 +225,7 @@ def _errors_as_sentences(point: str) -> Iterator[None]:
         ) from error
     except RuntimeError as error:
         raise UsageError(
-            f"libfuse could not mount on {point} ({error}); what it said is in the log: moonfs logs {point}"
+            f"libfuse could not mount on {point} ({error}); what it said is in the log: moonfs logs {quote(point)}"
         ) from error
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -463,12 +464,12 @@ def _lock(path: Path, point: str) -> int:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.read(fd, 8192).decode(errors="replace").strip()
+        holder = os.fsdecode(os.read(fd, 8192)).removesuffix("\n")
         os.close(fd)
         pid, _, where = holder.partition(" ")
         raise UsageError(
             f"This account is mounted already, on {where or 'another directory'} by process {pid or 'unknown'}; "
-            f"use that drive, or unmount it first with: moonfs umount {where}"
+            f"use that drive, or unmount it first with: moonfs umount {quote(where) if where else 'DIR'}"
         ) from None
     os.ftruncate(fd, 0)
     os.write(fd, f"{os.getpid()} {point}\n".encode(errors="surrogateescape"))

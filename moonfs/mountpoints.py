@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 from moonfs.errors import UsageError
@@ -96,7 +97,9 @@ def prepare(point: str) -> str:
         if mounted is not None:
             os.stat(path)
             if mounted.fstype == FSTYPE:
-                raise UsageError(f"{point} is a mounted moonfs drive already; unmount it with: moonfs umount {point}")
+                raise UsageError(
+                    f"{point} is a mounted moonfs drive already; unmount it with: moonfs umount {quote(point)}"
+                )
             raise UsageError(
                 f"{point} is busy: a {mounted.fstype} filesystem is mounted there; choose another directory."
             )
@@ -110,7 +113,7 @@ def prepare(point: str) -> str:
     except OSError as error:
         if error.errno == errno.ENOTCONN:
             raise UsageError(
-                f"{point} is a stale mount, left by a daemon that died; clear it with: moonfs umount {point}"
+                f"{point} is a stale mount, left by a daemon that died; clear it with: moonfs umount {quote(point)}"
             ) from None
         raise UsageError(f"Cannot mount on {point}: {error.strerror}; choose another directory.") from error
     return path
@@ -124,12 +127,12 @@ def check_fuse(missing_library: str | None) -> None:
     """
     if missing_library is not None:
         raise UsageError(
-            "libfuse 2 is missing; install it with: apt install libfuse2 fuse3  (libfuse2t64 on newer systems)."
+            "libfuse 2 is missing; install it with: apt install libfuse2 fuse3  # libfuse2t64 on newer systems"
         )
     if not os.path.exists("/dev/fuse"):
         raise UsageError(
-            "/dev/fuse is missing; load it with: modprobe fuse  (in a container, start it with --device /dev/fuse "
-            "--cap-add SYS_ADMIN)."
+            "/dev/fuse is missing; load it with: modprobe fuse  # a container is started with --device /dev/fuse "
+            "--cap-add SYS_ADMIN"
         )
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         raise UsageError("You may not open /dev/fuse; ask the administrator for read and write permission on it.")
@@ -163,7 +166,9 @@ def prefetch(point: str, *lines: str) -> None:
         raise _no_answer(point) from None
     if done.returncode != 0:
         why = done.stderr.decode(errors="replace").strip().rpartition(": ")[2]
-        raise UsageError(f"The drive on {point} cannot fetch texts now ({why}); moonfs status {point} says more.")
+        raise UsageError(
+            f"The drive on {point} cannot fetch texts now ({why}); moonfs status {quote(point)} says more."
+        )
 
 
 def read_prefetch(point: str) -> dict[str, Any]:
@@ -189,7 +194,9 @@ def _read(point: str, name: str) -> dict[str, Any]:
 
 
 def _no_answer(point: str) -> UsageError:
-    return UsageError(f"The drive on {point} does not answer; if its daemon died, clear it with: moonfs umount {point}")
+    return UsageError(
+        f"The drive on {point} does not answer; if its daemon died, clear it with: moonfs umount {quote(point)}"
+    )
 
 
 def refresh(point: str) -> int:
@@ -264,8 +271,9 @@ def unmount(
             os.kill(daemon, signal.SIGUSR2)
     command = ["umount", path] if os.geteuid() == 0 else ["fusermount", "-u", path]
     given_up = time.monotonic() + _BUSY_SECONDS
+    english = {**os.environ, "LC_ALL": "C"}
     while True:
-        done = subprocess.run(command, capture_output=True, check=False)
+        done = subprocess.run(command, capture_output=True, check=False, env=english)
         reason = os.fsdecode(done.stderr).strip().rpartition("\n")[2] or "it gave no reason"
         busy = done.returncode != 0 and reason.rstrip(". ").endswith("busy")
         if not busy or time.monotonic() >= given_up:
@@ -274,8 +282,8 @@ def unmount(
     if done.returncode != 0:
         if busy:
             raise UsageError(
-                f"{point} is in use: close the programs and shells that are in it (fuser -m {point} lists them), "
-                "then try again."
+                f"{point} is in use: close the programs and shells that are in it, then try again; they are listed by: "
+                f"fuser -m {quote(point)}"
             )
         raise UsageError(f"Cannot unmount {point}: {reason}")
     deadline = time.monotonic() + timeout
@@ -284,7 +292,7 @@ def unmount(
         if time.monotonic() > deadline:
             raise UsageError(
                 f"{point} is unmounted, yet its daemon (process {daemon}) is still finishing its uploads; "
-                "moonfs logs -f follows it, and the next mount goes on with what is left."
+                f"moonfs logs -f {quote(point)} follows it, and the next mount goes on with what is left."
             )
         if not told and deadline - time.monotonic() < timeout - 0.5:
             waiting(f"Waiting for the daemon (process {daemon}) to finish")

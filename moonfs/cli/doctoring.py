@@ -18,6 +18,7 @@ import click
 
 from moonfs import keys
 from moonfs.cli.options import Asked, drive_options, settings_shown
+from moonfs.cli.words import printable
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 from moonfs.profiles import Configuration, variables
@@ -56,7 +57,8 @@ def doctor(asked: Asked, as_json: bool, bundle: str | None) -> None:
         configuration, problem = None, str(error)
     quiet = as_json or bundle == "-"
     found = []
-    for finding in _look(configuration, problem, directories):
+    secrets: list[str] = []
+    for finding in _look(configuration, problem, directories, secrets):
         found.append(finding)
         if not quiet:
             _show(finding)
@@ -67,11 +69,14 @@ def doctor(asked: Asked, as_json: bool, bundle: str | None) -> None:
         lines = "the lines with → mend them" if any(each.fix for each in failed) else "see above"
         click.echo(f"\n{len(failed)} of {len(found)} failed; {lines}." if failed else "\nNothing is in the way.")
     if bundle is not None:
-        _write(bundle, found, configuration, directories)
+        _write(bundle, found, configuration, directories, secrets)
     sys.exit(1 if failed else 0)
 
 
-def _look(configuration: Configuration | None, problem: str, directories: Directories) -> Iterator[Finding]:
+def _look(
+    configuration: Configuration | None, problem: str, directories: Directories, secrets: list[str]
+) -> Iterator[Finding]:
+    """Yield what is found; the key that was used goes to `secrets`."""
     # FUSE and HTTP load only for the commands that need them.
     from moonfs import operations  # noqa: PLC0415
     from moonfs.doctor import Finding, State, account, machine, storage  # noqa: PLC0415
@@ -82,22 +87,26 @@ def _look(configuration: Configuration | None, problem: str, directories: Direct
     if configuration is None:
         yield Finding("configuration", State.FAILED, problem, "moonfs config --example")
     else:
-        yield from account.look(configuration, directories)
+        yield from account.look(configuration, directories, secret=secrets.append)
 
 
 def _show(finding: Finding) -> None:
     state = click.style(f"{finding.state:8}", fg=_COLOURS[finding.state])
-    click.echo(f"{state} {finding.about}: {finding.found}")
+    click.echo(f"{state} {printable(f'{finding.about}: {finding.found}')}")
     if finding.fix:
-        click.echo(f"         → {finding.fix}")
+        click.echo(f"         → {printable(finding.fix)}")
 
 
 def _write(
-    target: str, found: Sequence[Finding], configuration: Configuration | None, directories: Directories
+    target: str,
+    found: Sequence[Finding],
+    configuration: Configuration | None,
+    directories: Directories,
+    used: Sequence[str],
 ) -> None:
     from moonfs.doctor import bundle  # noqa: PLC0415
 
-    shown, secrets = {}, [os.environ.get(name, "").strip() for name in variables("api_key")]
+    shown, secrets = {}, [*used, *(os.environ.get(name, "").strip() for name in variables("api_key"))]
     if configuration is not None:
         shown = settings_shown(configuration, directories)
         secrets.append(configuration.text("api_key"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Sequence
+from shlex import quote
 
 import click
 
@@ -130,7 +131,9 @@ def umount(directory: str, timeout: float, stale: bool) -> None:
     Also clears a stale mount, left by a daemon that died.
     """
     if stale and not mountpoints.is_stale(directory):
-        raise UsageError(f"{directory} is no stale mount; moonfs umount {directory} unmounts a drive that works.")
+        raise UsageError(
+            f"{directory} is no stale mount; moonfs umount {quote(directory)} unmounts a drive that works."
+        )
     ends = time.monotonic() + timeout
     show_drain(directory, ends)
     cleared = mountpoints.unmount(

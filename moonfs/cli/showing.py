@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,7 +48,9 @@ def status(directory: str | None, watch: bool, interval: float, as_json: bool) -
     if directory is not None:
         mounted = mountpoints.at(directory)
         if mounted is None or mounted.fstype != mountpoints.FSTYPE:
-            raise UsageError(f"No moonfs drive is mounted on {directory}; mount one with: moonfs mount {directory}")
+            raise UsageError(
+                f"No moonfs drive is mounted on {directory}; mount one with: moonfs mount {quote(directory)}"
+            )
     if watch:
         _watch(directory, interval, as_json)
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +30,11 @@ _NEAR: Final = 0.9
 
 
 def look(
-    configuration: Configuration, directories: Directories, *, regions: Sequence[str] = REGIONS
+    configuration: Configuration,
+    directories: Directories,
+    *,
+    regions: Sequence[str] = REGIONS,
+    secret: Callable[[str], None] = lambda _key: None,
 ) -> Iterator[Finding]:
     """Look at the account that would be mounted.
 
@@ -38,6 +42,7 @@ def look(
         configuration: what was asked for.
         directories: where keys are kept.
         regions: addresses of one vendor; a key that one of them refuses is tried at the others.
+        secret: told the key, as what is to be taken out of a report.
     """
     where = str(configuration.file) if configuration.found else f"no {configuration.file}, nor is one needed"
     profile = f", profile {configuration.profile}" if configuration.profile else ""
@@ -48,8 +53,9 @@ def look(
     try:
         key = keys.find(configuration, directories)
     except UsageError as error:
-        yield Finding("key", State.FAILED, str(error), "moonfs key set  (or: moonfs mount --local DIR)")
+        yield Finding("key", State.FAILED, str(error), "moonfs key set  # or: moonfs mount --local DIR")
         return
+    secret(key)
     yield Finding("key", State.OK, f"from {keys.origin(configuration, directories)}")
     yield from _service(configuration.base_url().rstrip("/"), key, regions)
 
@@ -69,12 +75,12 @@ def _service(base_url: str, key: str, regions: Sequence[str]) -> Iterator[Findin
                 "region",
                 State.FAILED,
                 f"{base_url} refuses the key, and {other} takes it",
-                f'export MOONSHOT_BASE_URL={other}  (or base_url = "{other}" in config.toml)',
+                f'export MOONSHOT_BASE_URL={other}  # or base_url = "{other}" in config.toml',
             )
             yield from _numbers(files, offset)
             return
         tried = f", and so does {' and '.join(others)}" if others else ""
-        yield Finding("key", State.FAILED, f"{about} refuses it{tried}: {error}", "moonfs key set  (with a new key)")
+        yield Finding("key", State.FAILED, f"{about} refuses it{tried}: {error}", "moonfs key set  # with a new key")
         return
     except RateLimited as error:
         yield Finding(about, State.WARNING, f"knows the key, and is asked too often: {error}", "wait a minute")
@@ -127,7 +133,7 @@ def _local(data: Path) -> Iterator[Finding]:
             "local Files API",
             State.FAILED,
             f"the extra `local` is not installed: {', '.join(missing)}",
-            "pip install 'moonfs[local]'  (pipx install --force 'moonfs[local]')",
+            "pip install 'moonfs[local]'  # pipx install --force 'moonfs[local]'",
         )
         return
     yield Finding("local Files API", State.OK, f"everything it needs is installed; its files are in {data}")

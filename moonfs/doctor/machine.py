@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 import moonfs
@@ -23,7 +24,7 @@ from moonfs.doctor.findings import Finding, State
 from moonfs.errors import UsageError
 
 _FUSE: Final = "/dev/fuse"
-_LOAD: Final = "modprobe fuse  (in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN)"
+_LOAD: Final = "sudo modprobe fuse  # a container is started with --device /dev/fuse --cap-add SYS_ADMIN"
 #: CAP_SYS_ADMIN of linux/capability.h, without which root cannot mount.
 _SYS_ADMIN: Final = 21
 #: Where mount(8) looks for a command that it is to run: it drops PATH.
@@ -71,7 +72,7 @@ def _library(missing: str | None) -> Finding:
             "libfuse",
             State.FAILED,
             f"libfuse 2 cannot be loaded: {missing}",
-            "apt install libfuse2  (libfuse2t64 on Debian 13 and Ubuntu 24.04)",
+            "sudo apt install libfuse2  # libfuse2t64 on Debian 13 and Ubuntu 24.04",
         )
     path = os.environ.get("FUSE_LIBRARY_PATH") or ctypes.util.find_library("fuse") or "libfuse.so.2"
     try:
@@ -102,7 +103,7 @@ def _mounting() -> Iterator[Finding]:
         return
     status = os.stat(found)
     if status.st_uid != 0 or not status.st_mode & stat.S_ISUID:
-        yield Finding("fusermount", State.FAILED, f"{found} is not setuid root", f"sudo chmod u+s {found}")
+        yield Finding("fusermount", State.FAILED, f"{found} is not setuid root", f"sudo chmod u+s {quote(found)}")
         return
     yield Finding("fusermount", State.OK, found)
 
@@ -124,7 +125,7 @@ def _others(wanted: bool, path: Path) -> Finding:
     allowed = any(line.strip() == "user_allow_other" for line in text.splitlines())
     if allowed or os.geteuid() == 0:
         return Finding(about, State.OK, "-o allow_other can be used" + ("" if allowed else " by root"))
-    fix = f"echo user_allow_other | sudo tee -a {path}"
+    fix = f"echo user_allow_other | sudo tee -a {quote(str(path))}"
     if wanted:
         return Finding(about, State.FAILED, f"allow_other is asked for, and {path} does not allow it", fix)
     return Finding(about, State.NOTE, f"not in {path}: only needed for -o allow_other", fix)
@@ -148,10 +149,10 @@ def _fstab(path: Path) -> Iterator[Finding]:
     ):
         yield Finding("fstab", State.OK, f"mount finds moonfs for {', '.join(points)}")
     elif not shutil.which("mount.fuse", path="/sbin:/usr/sbin"):
-        yield Finding("fstab", State.FAILED, "/sbin/mount.fuse is missing", "apt install fuse3")
+        yield Finding("fstab", State.FAILED, "/sbin/mount.fuse is missing", "sudo apt install fuse3")
     else:
         command = shutil.which("moonfs") or os.path.abspath(sys.argv[0])
-        fix = f"sudo ln -s {command} /usr/local/bin/moonfs"
+        fix = f"sudo ln -s {quote(command)} /usr/local/bin/moonfs"
         yield Finding("fstab", State.FAILED, "mount does not find moonfs: it looks in /usr/local/bin", fix)
 
 
@@ -161,23 +162,25 @@ def _drives() -> Iterator[Finding]:
         yield Finding("drives", State.OK, "none is mounted, and none is stale")
     for point in mounted:
         about = f"drive {point}"
-        clear = f"moonfs umount {point}"
+        clear = f"moonfs umount {quote(point)}"
         if _is_stale(point):
             yield Finding(about, State.FAILED, "is stale: its daemon has died", clear)
             continue
         try:
             status = mountpoints.read_status(point)
         except UsageError:
-            yield Finding(about, State.FAILED, "does not answer", f"{clear}  (or, if that hangs: umount -l {point})")
+            yield Finding(
+                about, State.FAILED, "does not answer", f"{clear}  # or, if that hangs: umount -l {quote(point)}"
+            )
             continue
         failed = status.get("uploads", {}).get("failed", [])
         outage = status.get("traffic", {}).get("outage")
         if status.get("version") != moonfs.__version__:
             found = f"is served by moonfs {status.get('version')}, and this is {moonfs.__version__}"
-            yield Finding(about, State.WARNING, found, f"{clear}; then mount it again")
+            yield Finding(about, State.WARNING, found, f"{clear}  # then mount it again")
         elif failed:
             found = f"{len(failed)} not uploaded, such as {failed[0]['name']}: {failed[0]['error']}"
-            yield Finding(about, State.WARNING, found, f"moonfs status {point}")
+            yield Finding(about, State.WARNING, found, f"moonfs status {quote(point)}")
         elif outage:
             yield Finding(about, State.WARNING, f"the service has not answered: {outage.get('reason')}")
         else:

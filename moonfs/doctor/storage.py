@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from moonfs.config import Directories
@@ -52,7 +53,8 @@ def look(directories: Directories) -> Iterator[Finding]:
 
 def _nearest(path: Path) -> Path:
     """Return the first of the path and its parents that is there."""
-    return next(place for place in (path, *path.parents) if place.exists())
+    # Not `Path.exists`, which raises where one may not look.
+    return next(place for place in (path, *path.parents) if os.path.exists(place))
 
 
 def _permissions(about: str, path: Path) -> Finding:
@@ -61,28 +63,34 @@ def _permissions(about: str, path: Path) -> Finding:
     if place != path:
         if os.access(place, os.W_OK | os.X_OK):
             return Finding(name, State.OK, f"{path} will be made")
-        return Finding(name, State.FAILED, f"{path} cannot be made: {place} is not writable for you", f"ls -ld {place}")
+        return Finding(
+            name, State.FAILED, f"{path} cannot be made: {place} is not writable for you", f"ls -ld {quote(str(place))}"
+        )
+    quoted = quote(str(path))
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        return Finding(name, State.FAILED, f"{path} is no directory", f"mv {path} {path}.old")
+        return Finding(name, State.FAILED, f"{path} is no directory", f"mv {quoted} {quoted}.old")
     if status.st_uid != os.geteuid():
-        return Finding(name, State.FAILED, f"{path} belongs to user {status.st_uid}", f"sudo chown -R $USER {path}")
+        return Finding(name, State.FAILED, f"{path} belongs to user {status.st_uid}", f"sudo chown -R $USER {quoted}")
     if not os.access(path, os.W_OK | os.X_OK):
-        return Finding(name, State.FAILED, f"{path} is not writable for you", f"chmod u+rwx {path}")
+        return Finding(name, State.FAILED, f"{path} is not writable for you", f"chmod u+rwx {quoted}")
     if status.st_mode & 0o077 and about != "config":
-        return Finding(name, State.WARNING, f"{path} is open to others (the next mount closes it)", f"chmod 700 {path}")
+        return Finding(
+            name, State.WARNING, f"{path} is open to others (the next mount closes it)", f"chmod 700 {quoted}"
+        )
     return Finding(name, State.OK, f"{path} is yours alone" if about != "config" else f"{path} is yours")
 
 
 def _free(about: str, place: Path) -> Finding:
+    quoted = quote(str(place))
     status = os.statvfs(place)
     free = status.f_bavail * status.f_frsize
     found = f"{free / 1024**3:.1f} GB free for {about} in {place}"
-    fix = f"df -h {place}; du -xh {place} | sort -h | tail"
+    fix = f"df -h {quoted}; du -xh {quoted} | sort -h | tail"
     if status.f_flag & os.ST_RDONLY:
-        return Finding("disk", State.FAILED, f"{place} is on a read-only filesystem", f"findmnt -T {place}")
+        return Finding("disk", State.FAILED, f"{place} is on a read-only filesystem", f"findmnt -T {quoted}")
     if status.f_files and status.f_favail < _INODES:
-        return Finding("disk", State.FAILED, f"{status.f_favail} inodes are left in {place}", f"df -i {place}")
+        return Finding("disk", State.FAILED, f"{status.f_favail} inodes are left in {place}", f"df -i {quoted}")
     if free < _FEW:
         return Finding("disk", State.FAILED, found, fix)
     if free < _ENOUGH:

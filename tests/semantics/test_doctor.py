@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -285,3 +286,55 @@ def test_a_report_without_secrets(faulty: Callable[..., Faulty], service: FaultS
     again = drive.command("doctor", "--bundle", "report.txt")
     assert "is there already" in again.stderr
     assert drive.command("doctor", "--bundle", "-").stdout.startswith("==== moonfs doctor")
+
+
+@pytest.mark.parametrize("source", ["api_key_command", "api_key_file"])
+def test_a_report_without_the_key_in_use(faulty: Callable[..., Faulty], service: FaultServer, source: str) -> None:
+    """X1: also one of no usual look, from a command or a file elsewhere; nor the command, which may hold a password."""
+    drive = faulty().drive
+    service.key = "Unusual.0123456789"
+    (drive.home / "elsewhere").write_text(service.key)
+    (drive.home / "elsewhere").chmod(0o600)
+    value = str(drive.home / "elsewhere") if source == "api_key_file" else f"echo {service.key}; : opensesame"
+    (drive.home / "config/moonfs").mkdir(parents=True, exist_ok=True)
+    (drive.home / "config/moonfs/config.toml").write_text(f'base_url = "{service.base_url}"\n{source} = "{value}"\n')
+    with open(next(drive.home.glob("state/moonfs/accounts/*/moonfs.log")), "a") as stream:
+        stream.write(f"somebody said {service.key}\n")
+    for name in ("MOONSHOT_API_KEY", "KIMI_API_KEY", "MOONSHOT_BASE_URL"):
+        drive.environ.pop(name, None)
+    text = drive.command("doctor", "--bundle", "-").stdout
+    assert "takes the key" in text and "somebody said [key]" in text
+    assert service.key not in text and "opensesame" not in text
+
+
+def test_fixes_can_be_pasted(tmp_path: Path) -> None:
+    """What comes with → is a line of a shell: paths are quoted, remarks are comments."""
+    home = tmp_path / "o'dd $home (1)"
+    state = Directories.from_environment({"HOME": str(home)}).state
+    state.mkdir(parents=True)
+    state.chmod(0o755)
+    fix = of(storage.look(Directories.from_environment({"HOME": str(home)})), "state").fix
+    subprocess.run(["sh", "-c", fix], check=True)
+    assert state.stat().st_mode & 0o777 == 0o700
+    for missing in (None, "Unable to find libfuse"):
+        for found in machine.look(allow_other=True, missing_library=missing, etc=tmp_path):
+            subprocess.run(["bash", "-n", "-c", found.fix], check=True)
+
+
+def test_directories_where_one_may_not_look(tmp_path: Path) -> None:
+    """A home that is closed to whoever asks is a finding."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be another user")
+    tmp_path.chmod(0o755)
+    (tmp_path / "closed").mkdir(mode=0o700)
+    directories = Directories.from_environment({"HOME": str(tmp_path / "closed")})
+    child = os.fork()
+    if child == 0:
+        status = 2
+        with contextlib.suppress(BaseException):
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            status = 0 if of(storage.look(directories), "state").state == State.FAILED else 1
+        os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
