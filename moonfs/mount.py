@@ -96,7 +96,7 @@ def start(request: Request, waiting: Callable[[str], None] = lambda _text: None)
     Raises:
         UsageError: it cannot be mounted; one sentence that says what to do.
     """
-    point = check(request.point, request.local)
+    point = check(request.point, request.local, allow_other=request.settings.allow_other)
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -105,11 +105,18 @@ def start(request: Request, waiting: Callable[[str], None] = lambda _text: None)
         os.close(reading)
         _daemon(request, point, writing)
     os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as pipe:
-        answer = _wait_for(pipe.fileno(), pid, waiting)
+    try:
+        with os.fdopen(reading, encoding="utf-8") as pipe:
+            answer = _wait_for(pipe.fileno(), pid, waiting)
+    except BaseException:  # Ctrl-C: whoever gives up does not find it mounted later
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGTERM)
+            os.waitpid(pid, 0)
+        raise
     if answer == _READY:
         return point
-    os.waitpid(pid, 0)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
     raise UsageError(answer or "The daemon died at its start; moonfs logs shows what it wrote last.")
 
 
@@ -119,7 +126,7 @@ def run(request: Request) -> None:
     Raises:
         UsageError: as `start`.
     """
-    point = check(request.point, request.local)
+    point = check(request.point, request.local, allow_other=request.settings.allow_other)
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if request.settings.debug else logging.INFO,
@@ -131,17 +138,18 @@ def run(request: Request) -> None:
         drive.serve(lambda: print(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {quote(point)}", flush=True))
 
 
-def check(point: str, local: Path | None) -> str:
+def check(point: str, local: Path | None, *, allow_other: bool = False) -> str:
     """Make sure that a drive can be mounted on `point`, made if it is missing, and return its absolute path.
 
     Args:
         point: any spelling of it.
         local: data directory of the local Files API, or None.
+        allow_other: whether other users are to be let in.
 
     Raises:
         UsageError: it cannot; one sentence that says what to do.
     """
-    mountpoints.check_fuse(operations.MISSING)
+    mountpoints.check_fuse(operations.MISSING, allow_other=allow_other)
     path = mountpoints.prepare(point)
     if local is not None and Path(path) in (local.resolve(), *local.resolve().parents):
         raise UsageError(f"{local} is inside of {point}; keep the files of the local Files API elsewhere.")

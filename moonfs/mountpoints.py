@@ -26,6 +26,7 @@ from moonfs.errors import UsageError
 from moonfs.names import SIDECAR
 
 FSTYPE: Final = "fuse.moonfs"
+FUSE_CONF: Final = Path("/etc/fuse.conf")
 _ANSWER_SECONDS: Final = 5.0
 #: Seconds for which a drive that is in use is tried again: `status --watch` and file managers look in for a moment.
 _BUSY_SECONDS: Final = 1.5
@@ -43,11 +44,13 @@ class Mount:
         point: absolute path.
         fstype: such as `fuse.moonfs`.
         owner: who has mounted it, of a FUSE filesystem; -1 for others.
+        read_only: whether the kernel refuses changes.
     """
 
     point: str
     fstype: str
     owner: int = -1
+    read_only: bool = False
 
 
 def table() -> list[Mount]:
@@ -58,8 +61,14 @@ def table() -> list[Mount]:
             fields, _, rest = line.partition(b" - ")
             kind, _, options = rest.split(b" ")[:3]
             owner = re.search(rb"\buser_id=([0-9]+)", options)
+            point, flags = fields.split(b" ")[4:6]
             mounts.append(
-                Mount(_unescape(fields.split(b" ")[4]), _unescape(kind), int(owner[1]) if owner is not None else -1)
+                Mount(
+                    _unescape(point),
+                    _unescape(kind),
+                    owner=int(owner[1]) if owner is not None else -1,
+                    read_only=b"ro" in flags.split(b","),
+                )
             )
     return mounts
 
@@ -119,11 +128,11 @@ def prepare(point: str) -> str:
     return path
 
 
-def check_fuse(missing_library: str | None) -> None:
-    """Make sure that this machine can mount FUSE filesystems.
+def check_fuse(missing_library: str | None, *, allow_other: bool = False) -> None:
+    """Make sure that this machine can mount FUSE filesystems; with `allow_other`, for other users too.
 
     Raises:
-        UsageError: libfuse, `/dev/fuse` or fusermount is missing.
+        UsageError: libfuse, `/dev/fuse` or fusermount is missing, or fuse.conf(5) does not let others in.
     """
     if missing_library is not None:
         raise UsageError(
@@ -138,6 +147,20 @@ def check_fuse(missing_library: str | None) -> None:
         raise UsageError("You may not open /dev/fuse; ask the administrator for read and write permission on it.")
     if os.geteuid() != 0 and shutil.which("fusermount") is None:
         raise UsageError("fusermount is missing; install it with: apt install fuse3")
+    if allow_other and not lets_others_in():
+        raise UsageError(
+            f"{FUSE_CONF} does not let you use allow_other; leave that out, or allow it to everybody with: "
+            f"echo user_allow_other | sudo tee -a {FUSE_CONF}"
+        )
+
+
+def lets_others_in(path: Path = FUSE_CONF) -> bool:
+    """Say whether this user may mount with `allow_other` (fuse.conf(5))."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return os.geteuid() == 0 or any(line.strip() == "user_allow_other" for line in lines)
 
 
 def read_status(point: str) -> dict[str, Any]:
@@ -157,7 +180,7 @@ def prefetch(point: str, *lines: str) -> None:
     Raises:
         UsageError: no moonfs drive is mounted there, it does not answer, or it cannot list its files.
     """
-    path = os.path.join(_drive(point), ".moonfs", "prefetch")
+    path = os.path.join(_writable(point, "cat DIR/*.content >/dev/null reads them all"), ".moonfs", "prefetch")
     request = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
     try:
         command = ["dd", f"of={path}", "bs=1M", "iflag=fullblock", "conv=notrunc", "status=none"]
@@ -205,7 +228,7 @@ def refresh(point: str) -> int:
     Raises:
         UsageError: no moonfs drive is mounted there, it does not answer, or the service does not.
     """
-    path = _drive(point)
+    path = _writable(point, "it lists its files anew by itself, after the seconds of listing_ttl")
     # By other processes, as in `read_status`.
     drop, look = ["touch", os.path.join(path, ".moonfs", "refresh")], ["ls", "-U", path]
     try:
@@ -323,6 +346,19 @@ def _drive(point: str) -> str:
     mounted = at(path)
     if mounted is None or mounted.fstype != FSTYPE:
         raise UsageError(f"No moonfs drive is mounted on {point}; moonfs status lists the ones there are.")
+    return path
+
+
+def _writable(point: str, instead: str) -> str:
+    """Return the absolute path of a drive that takes orders: they are written to a file of it.
+
+    Raises:
+        UsageError: there is none, or it is read-only; `instead` says what does the same then.
+    """
+    path = _drive(point)
+    mounted = at(path)
+    if mounted is not None and mounted.read_only:
+        raise UsageError(f"The drive on {point} is read-only and takes no orders; {instead}.")
     return path
 
 

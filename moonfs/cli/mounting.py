@@ -55,7 +55,7 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
 
     if data is None and not keys.origin(configuration, directories):
         keys.find(configuration, directories)  # says what is missing, before anything is made
-    mounting.check(directory, data)  # before a command asks for a passphrase
+    mounting.check(directory, data, allow_other=settings.allow_other)  # before a command asks for a passphrase
     hosted = None
     if data is None:
         if configuration.overridden:
@@ -99,8 +99,10 @@ def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) ->
         return None
     if len(arguments) < 2:
         raise UsageError(f"{name} is called by mount(8): {name} [moonfs#PROFILE] DIR [-o OPTIONS]")
+    if os.geteuid() != 0 and os.environ.get("HOME") == "/root":
+        del os.environ["HOME"]  # mount(8) drops it, and mount.fuse(8) sets that one, also for other users
     profile = arguments[0].removeprefix("moonfs#")
-    chosen = [] if profile in _NO_PROFILE else ["--profile", profile]
+    chosen = [] if arguments[0] in _NO_PROFILE or not profile else ["--profile", profile]
     rest: list[str] = []
     words = iter(arguments[2:])
     for word in words:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from moonfs.cli.mounting import for_fstab
 from tests.faults.server import FaultServer
 from tests.harness.drive import Drive, end_server, wait_until
 from tests.harness.expect import fails
@@ -242,6 +243,9 @@ def test_read_only(drive: Drive, service: FaultServer) -> None:
             with fails(errno.EROFS):
                 change()
         assert b"text" in (drive / "a.txt.content").read_bytes()
+        for command in ("refresh", "prefetch"):
+            done = drive.command(command, str(drive.point))
+            assert done.returncode == 1 and "is read-only and takes no orders" in done.stderr, done
         drive.umount()
     assert service.names() == ["a.txt"]
 
@@ -310,3 +314,21 @@ def test_profiles_that_are_called_as_something_else(drive: Drive, profile: str) 
     """A profile may have the name of a command."""
     config_file(drive, f"[profile.{profile}]\ndrain = 7\n")
     assert shown(drive, "-p", profile)["drain"]["value"] == "7"
+
+
+def test_the_first_field_of_fstab() -> None:
+    """`moonfs#NAME` is a profile whatever it is called; a bare `none` is not."""
+    for source, chosen in (("moonfs#none", ["--profile", "none"]), ("moonfs#mount", ["--profile", "mount"])):
+        asked = for_fstab("moonfs", [source, "/mnt", "-o", "rw"], {"mount"})
+        assert asked == ["mount", *chosen, "-o", "rw", "--", "/mnt"]
+    for source in ("none", "", "moonfs", "moonfs#"):
+        assert for_fstab("moonfs", [source, "/mnt", "-o", "rw"], {"mount"}) == ["mount", "-o", "rw", "--", "/mnt"]
+
+
+def test_the_home_of_whoever_mounts_by_fstab(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`user` in fstab: mount.fuse(8) says /root to every user, whose own directories these are not."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    monkeypatch.setenv("HOME", "/root")
+    assert for_fstab("moonfs", ["status", "/mnt", "-o", "rw"], {"status"}) is None and os.environ["HOME"] == "/root"
+    assert for_fstab("moonfs", ["moonfs#local", "/mnt", "-o", "rw"], {"status"})
+    assert "HOME" not in os.environ

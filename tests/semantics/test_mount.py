@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from moonfs import mountpoints
+from moonfs.errors import UsageError
 from tests.conftest import Faulty, Pair
 from tests.faults.server import FaultServer, page, refused, stalled
 from tests.harness.drive import SECONDS, Drive, end_server, hosted, local, wait_for_end
+from tests.harness.gate import Gate
 
 pytestmark = pytest.mark.fuse
 
@@ -285,3 +289,33 @@ def test_status_names_the_drive(pair: Pair) -> None:
         assert done.returncode == 0
         assert str(pair.drive.point) in done.stdout.replace("\n", "")
     assert '"backend": "local"' in pair.drive.command("status", "--json").stdout
+
+
+def test_a_mount_that_is_given_up(drive: Drive, service: FaultServer) -> None:
+    """L1: after Ctrl-C nothing goes on in the background to be mounted later, and the account is free."""
+    gate = Gate()
+    service.script("list", gate.before)
+    drive.environ |= hosted(service.base_url, service.key)[1]
+    command = [sys.executable, "-m", "moonfs", "mount", str(drive.point)]
+    with subprocess.Popen(command, env=drive.environ, stderr=subprocess.PIPE) as mounting:
+        gate.wait()
+        (lock,) = drive.home.glob("state/moonfs/accounts/*/lock")
+        daemon = int(lock.read_text().partition(" ")[0])
+        mounting.send_signal(signal.SIGINT)
+        assert mounting.wait(SECONDS) == 130
+    assert not Path(f"/proc/{daemon}").exists() and not drive.point.is_mount()
+    gate.opened.set()
+    drive.mount()
+
+
+def test_others_who_may_not_be_let_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L1: allow_other of an ordinary user without user_allow_other in fuse.conf(5): what is missing, and the line."""
+    conf = tmp_path / "fuse.conf"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(mountpoints, "FUSE_CONF", conf)
+    monkeypatch.setattr(mountpoints.lets_others_in, "__defaults__", (conf,))
+    with pytest.raises(UsageError, match="echo user_allow_other") as caught:
+        mountpoints.check_fuse(None, allow_other=True)
+    command = str(caught.value).rpartition("with: ")[2].replace("sudo ", "")
+    subprocess.run(["sh", "-c", command], check=True, stdout=subprocess.DEVNULL)
+    mountpoints.check_fuse(None, allow_other=True)

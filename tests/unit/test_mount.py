@@ -72,7 +72,7 @@ def test_a_place_that_cannot_be_one_is_a_sentence_whatever_its_name(
     def build(_drive: object) -> None:
         raise UsageError(f"Cannot use {name}: choose another directory.")
 
-    monkeypatch.setattr(mount, "check", lambda *_: str(tmp_path))
+    monkeypatch.setattr(mount, "check", lambda *_, **_options: str(tmp_path))
     monkeypatch.setattr(mount, "_log_to", lambda *_args, **_options: None)
     monkeypatch.setattr(mount._Drive, "_build", build)
     with pytest.raises(UsageError, match=r"^Cannot use latin-\ufffd: choose another directory\.$"):
