@@ -120,8 +120,12 @@ def _write(
     path = target or time.strftime("moonfs-report-%Y%m%d-%H%M%S.txt")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.write(text)
+        except OSError:  # or it would be in the way of the next one
+            os.unlink(path)
+            raise
     except FileExistsError:
         raise UsageError(f"{path} is there already; choose another name for the report.") from None
     except OSError as error:

@@ -168,9 +168,15 @@ def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(stream.name, 0o644)
-        os.replace(stream.name, path)
+            new = stream.name
+            try:
+                stream.write(text)
+                stream.flush()
+                os.chmod(new, 0o644)
+                os.replace(new, path)
+            except OSError:
+                os.unlink(new)
+                raise
     except OSError as error:
         raise UsageError(f"Cannot write {path}: {error.strerror}; mend that, then install it again.") from error
 

@@ -255,4 +255,4 @@ def _last_line(log_path: Path, start: int) -> str:
     with open(log_path, "rb") as stream:
         stream.seek(start)
         lines = stream.read()[-10_000:].decode("utf-8", "replace").strip().splitlines()
-    return lines[-1].removeprefix("moonfs: ") if lines else "it said nothing"
+    return lines[-1].removeprefix("moonfs: ") if lines else "it said nothing, as when the disk is full"

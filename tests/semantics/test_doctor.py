@@ -338,3 +338,30 @@ def test_directories_where_one_may_not_look(tmp_path: Path) -> None:
             status = 0 if of(storage.look(directories), "state").state == State.FAILED else 1
         os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_full_disk_leaves_no_halves(tmp_path: Path) -> None:
+    """A report, a unit, a key that cannot be written is not there by half, in the way of the next try."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a small disk")
+    script = f"""
+        mount -t tmpfs -o size=64k none {tmp_path}
+        mkdir -p {tmp_path}/.config/systemd/user {tmp_path}/.config/moonfs/keys
+        cat /dev/zero > {tmp_path}/zeros
+        cd {tmp_path}
+        for command in "doctor --local --bundle r.txt" "service install --no-start --local m" "key set"; do
+            echo sk-0123456789 | {sys.executable} -m moonfs $command
+        done
+        find . -type f
+    """
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONPATH": os.path.dirname(profiles.__file__) + "/..",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.count("No space left on device") == 4, done
+    assert [line for line in done.stdout.splitlines() if line.startswith("./")] == ["./zeros"], done
