@@ -30,6 +30,8 @@ FUSE_CONF: Final = Path("/etc/fuse.conf")
 _ANSWER_SECONDS: Final = 5.0
 #: Seconds for which a drive that is in use is tried again: `status --watch` and file managers look in for a moment.
 _BUSY_SECONDS: Final = 1.5
+#: Seconds in which umount(8) and fusermount(1) are done.
+_LET_GO_SECONDS: Final = 10.0
 #: Seconds for a listing of the account, retries included.
 _LIST_SECONDS: Final = 60.0
 #: Seconds for a listing that somebody waits for at a Tab key.
@@ -87,11 +89,14 @@ def at(point: str) -> Mount | None:
 
 
 def absolute(point: str) -> str:
-    """Return `point` with its parents resolved; itself it is not looked into, since a stale mount cannot be."""
+    """Return `point` with its parents resolved; a mount itself is not looked at, since it may be stale or hang."""
     path = os.path.abspath(point)
-    if os.path.islink(path):
-        return os.path.realpath(path)
-    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)) if path != "/" else path
+    if path == "/":
+        return path
+    resolved = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    if any(mount.point == resolved for mount in table()):
+        return resolved
+    return os.path.realpath(resolved) if os.path.islink(resolved) else resolved
 
 
 def prepare(point: str) -> str:
@@ -104,11 +109,13 @@ def prepare(point: str) -> str:
     mounted = at(path)
     try:
         if mounted is not None:
-            os.stat(path)
             if mounted.fstype == FSTYPE:
+                if is_stale(path):
+                    raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
                 raise UsageError(
                     f"{point} is a mounted moonfs drive already; unmount it with: moonfs umount {quote(point)}"
                 )
+            os.stat(path)
             raise UsageError(
                 f"{point} is busy: a {mounted.fstype} filesystem is mounted there; choose another directory."
             )
@@ -292,11 +299,18 @@ def unmount(
     if hurry and daemon:
         with contextlib.suppress(OSError):
             os.kill(daemon, signal.SIGUSR2)
-    command = ["umount", path] if os.geteuid() == 0 else ["fusermount", "-u", path]
+    # Without -c umount(8) looks at the path first, and waits for a drive that hangs.
+    command = ["umount", "-c", path] if os.geteuid() == 0 else ["fusermount", "-u", path]
     given_up = time.monotonic() + _BUSY_SECONDS
     english = {**os.environ, "LC_ALL": "C"}
     while True:
-        done = subprocess.run(command, capture_output=True, check=False, env=english)
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, env=english, timeout=_LET_GO_SECONDS)
+        except subprocess.TimeoutExpired:
+            lazily = "umount -l" if os.geteuid() == 0 else "fusermount -uz"
+            raise UsageError(
+                f"The drive on {point} hangs and cannot be unmounted; take it away with: {lazily} {quote(path)}"
+            ) from None
         reason = os.fsdecode(done.stderr).strip().rpartition("\n")[2] or "it gave no reason"
         busy = done.returncode != 0 and reason.rstrip(". ").endswith("busy")
         if not busy or time.monotonic() >= given_up:
@@ -325,15 +339,19 @@ def unmount(
 
 
 def is_stale(point: str) -> bool:
-    """Say whether a moonfs drive is mounted on `point` whose daemon has died."""
+    """Say whether a moonfs drive is mounted on `point` whose daemon has died; one that hangs has not.
+
+    Another process looks, so that a drive that hangs costs a bounded time.
+    """
     mounted = at(point)
     if mounted is None or mounted.fstype != FSTYPE:
         return False
+    command, english = ["stat", "--", mounted.point], {**os.environ, "LC_ALL": "C"}
     try:
-        os.stat(mounted.point)
-    except OSError as error:
-        return error.errno == errno.ENOTCONN
-    return False
+        done = subprocess.run(command, capture_output=True, timeout=_ANSWER_SECONDS, check=False, env=english)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode != 0 and done.stderr.strip().endswith(os.strerror(errno.ENOTCONN).encode())
 
 
 def _drive(point: str) -> str:

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import stat
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +28,6 @@ _LOAD: Final = "sudo modprobe fuse  # a container is started with --device /dev/
 _SYS_ADMIN: Final = 21
 #: Where mount(8) looks for a command that it is to run: it drops PATH.
 _PATH_OF_MOUNT: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_LOOK_SECONDS: Final = 5.0
 
 
 def look(*, allow_other: bool, missing_library: str | None, etc: Path = Path("/etc")) -> Iterator[Finding]:
@@ -155,17 +153,18 @@ def _drives() -> Iterator[Finding]:
     mounted = mountpoints.ours()
     if not mounted:
         yield Finding("drives", State.OK, "none is mounted, and none is stale")
+    lazily = "umount -l" if os.geteuid() == 0 else "fusermount -uz"
     for point in mounted:
         about = f"drive {point}"
         clear = f"moonfs umount {quote(point)}"
-        if _is_stale(point):
+        if mountpoints.is_stale(point):
             yield Finding(about, State.FAILED, "is stale: its daemon has died", clear)
             continue
         try:
             status = mountpoints.read_status(point)
         except UsageError:
             yield Finding(
-                about, State.FAILED, "does not answer", f"{clear}  # or, if that hangs: umount -l {quote(point)}"
+                about, State.FAILED, "does not answer", f"{clear}  # or, if that fails: {lazily} {quote(point)}"
             )
             continue
         failed = status.get("uploads", {}).get("failed", [])
@@ -180,17 +179,3 @@ def _drives() -> Iterator[Finding]:
             yield Finding(about, State.WARNING, f"the service has not answered: {outage.get('reason')}")
         else:
             yield Finding(about, State.OK, f"answers ({status.get('account')})")
-
-
-def _is_stale(point: str) -> bool:
-    """Ask another process, which may hang in our place."""
-    command = [
-        sys.executable,
-        "-c",
-        "import os, sys\ntry: os.stat(sys.argv[1])\nexcept OSError as e: sys.exit(e.errno)",
-    ]
-    try:
-        done = subprocess.run([*command, point], capture_output=True, timeout=_LOOK_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 107  # ENOTCONN of errno.h, on Linux

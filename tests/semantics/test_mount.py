@@ -319,3 +319,27 @@ def test_others_who_may_not_be_let_in(tmp_path: Path, monkeypatch: pytest.Monkey
     command = str(caught.value).rpartition("with: ")[2].replace("sudo ", "")
     subprocess.run(["sh", "-c", command], check=True, stdout=subprocess.DEVNULL)
     mountpoints.check_fuse(None, allow_other=True)
+
+
+def test_a_drive_that_hangs(drive: Drive, service: FaultServer) -> None:
+    """E2: whoever asks for it is answered in bounded time, and it can be unmounted; nothing of ours waits for it."""
+    drive.environ |= hosted(service.base_url, service.key)[1]
+    drive.mount()
+    code = (
+        "import sys\nfrom moonfs import errors, mountpoints\nmountpoints._ANSWER_SECONDS = 0.5\npoint = sys.argv[1]\n"
+        "assert mountpoints.at(point).fstype == mountpoints.FSTYPE and not mountpoints.is_stale(point)\n"
+        "for look in (mountpoints.prepare, mountpoints.read_status, mountpoints.refresh):\n"
+        "    try: look(point)\n"
+        "    except errors.UsageError as error: print(error)\n"
+        "print(mountpoints.unmount(point, timeout=1), mountpoints.at(point))\n"
+    )
+    os.kill(drive.pid, signal.SIGSTOP)
+    try:
+        command = [sys.executable, "-c", code, str(drive.point)]
+        done = subprocess.run(command, env=drive.environ, capture_output=True, text=True, timeout=30, check=False)
+    finally:
+        os.kill(drive.pid, signal.SIGCONT)
+    said = done.stdout.splitlines()
+    assert ["mounted" in said[0], *("does not answer" in line for line in said[1:3])] == [True] * 3, done
+    assert said[3:] == ["False None"]
+    wait_for_end(drive.pid)
