@@ -24,7 +24,7 @@ from typing import Final
 
 from moonfs.config import DEFAULT_BASE_URL, Directories
 from moonfs.errors import UsageError
-from moonfs.settings import OPTIONS, Option, Settings, did_you_mean, parse_settings, yes_or_no
+from moonfs.settings import NO, OPTIONS, YES, Option, Settings, did_you_mean, parse_settings, yes_or_no
 
 #: The table of config.toml that holds the profiles.
 TABLE: Final = "profile"
@@ -285,7 +285,7 @@ def _layer(table: Mapping[str, object], path: Path, origin: str, mode: int) -> d
         if name not in _KNOWN:
             hint = f"; profiles are tables such as [{TABLE}.{name}]" if isinstance(entry, dict) else ""
             raise UsageError(f"Unknown setting {name!r} in {origin}; {did_you_mean(name, _KNOWN)}{hint}.")
-        layer[name] = Value(_text(name, entry, origin), origin)
+        layer[name] = Value(_beside(path, name, _text(name, entry, origin)), origin)
     if "api_key" in layer and mode & 0o077:
         raise UsageError(f"{path} holds a key and others may read it; close it with: chmod 600 {quote(str(path))}")
     if "api_key_command" in layer and mode & 0o022:
@@ -299,6 +299,16 @@ def _layer(table: Mapping[str, object], path: Path, origin: str, mode: int) -> d
     return layer
 
 
+def _beside(path: Path, name: str, text: str) -> str:
+    """Return a path of config.toml as one that is the same from everywhere: a service and fstab have directories of
+    their own to work in, so a relative one begins at the file that says it.
+    """
+    if name not in _PATHS or text.lower() in (*YES, *NO):
+        return text
+    return os.path.join(path.parent, os.path.expanduser(text))
+
+
+_PATHS: Final = ("local", "api_key_file", "directory")
 _BEHAVIOUR: Final = frozenset(option.name for option in OPTIONS)
 
 

@@ -22,8 +22,8 @@ MIB: Final = 1024**2
 
 #: What stands between the entries of a list, as in PATH.
 _BETWEEN: Final = ":"
-_YES: Final = ("yes", "true", "on", "1")
-_NO: Final = ("no", "false", "off", "0")
+YES: Final = ("yes", "true", "on", "1")
+NO: Final = ("no", "false", "off", "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +134,9 @@ def _size(text: str) -> int:
 
 def yes_or_no(text: str) -> bool:
     """Return what a switch says. Raises ValueError for what is neither."""
-    if text.lower() in _YES:
+    if text.lower() in YES:
         return True
-    if text.lower() in _NO:
+    if text.lower() in NO:
         return False
     raise ValueError("yes or no")
 

@@ -58,6 +58,7 @@ def _example() -> str:
     lines = [
         "# Settings of moonfs. Lines above the first [table] hold for every drive, those below it for a profile:",
         "# moonfs mount --profile work DIR. Flags and variables (MOONFS_LISTING_TTL=30) go before this file.",
+        "# A path that begins with neither / nor ~ begins at this file's directory.",
         "",
     ]
     for option in OPTIONS:

@@ -273,3 +273,17 @@ def test_commands_in_messages_can_be_pasted(directories: Directories, tmp_path: 
         resolve(directories, file=str(odd))
     command = str(caught.value).partition("close it with: ")[2]
     assert shlex.split(command) == ["chmod", "600", str(odd)]
+
+
+def test_relative_paths_begin_at_the_file(
+    directories: Directories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same files and key from a shell, a service and fstab, whose working directories differ."""
+    path = write(directories, 'local = "files"\napi_key_file = "~/k"\ndirectory = "/m"\n[profile.a]\nlocal = "On"\n')
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir(tmp_path)
+    found = resolve(directories)
+    assert found.local(directories) == path.parent / "files"
+    assert (found.text("api_key_file"), found.text("directory")) == ("/home/me/k", "/m")
+    assert resolve(directories, profile="a").local(directories) == directories.data / "local"
+    assert resolve(directories, {"local": "files"}).local(directories) == tmp_path / "files"
