@@ -101,7 +101,7 @@ def read_file(path: Path) -> str:
                     f"Others can read or own the key file {path}; make it yours alone: "
                     f"chown $USER {quote(str(path))}; chmod 600 {quote(str(path))}"
                 )
-            return _usable(stream.readline(_LONGEST), str(path))
+            return _usable(stream.readline(_LONGEST + 1), str(path))
     except OSError as error:
         raise UsageError(
             f"Cannot read the key file {path}: {error.strerror}; moonfs config shows what names it."
@@ -221,7 +221,7 @@ def _usable(text: str, where: str) -> str:
     key = text.strip()
     if not key:
         raise UsageError(f"There is no key in {where}; put one there, or keep it with: moonfs key set")
-    if not key.isascii() or not key.isprintable() or " " in key:
+    if len(key) > _LONGEST or not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError(
             f"What is in {where} is no key: keys are one word of plain letters, digits and dashes; copy it once more."
         )

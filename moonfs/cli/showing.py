@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _NONE = "No drive is mounted; mount one with: moonfs mount --local ~/moon"
 #: Columns where there is no terminal: no line is broken for whoever searches it.
 _WIDE = 1000
+_LONGEST_INTERVAL = 86_400
 
 
 @click.command(short_help="Show a drive, or all of them.")
@@ -45,6 +46,8 @@ def status(directory: str | None, watch: bool, interval: float, as_json: bool) -
 
     With --json it prints one object for DIR, or a list without; with --watch --json a line each time.
     """
+    if not interval <= _LONGEST_INTERVAL:  # nor is it "nan"
+        raise UsageError(f"--interval is a number of seconds up to {_LONGEST_INTERVAL}.")
     if directory is not None:
         mounted = mountpoints.at(directory)
         if mounted is None or mounted.fstype != mountpoints.FSTYPE:

@@ -148,3 +148,10 @@ def test_a_slow_start_says_what_it_waits_for(fuse: None, tmp_path: Path, service
         assert mounting.wait(SECONDS) == 0
         drive.pid = int(drive.status()["pid"])
         assert f"Asking {service.base_url}".encode() in shown and shown.endswith(b"\r\x1b[K")
+
+
+@pytest.mark.parametrize("interval", ["nan", "inf", "1e300"])
+def test_no_such_interval(fuse: None, tmp_path: Path, interval: str) -> None:
+    """What is a number to Python and no time to wait is one sentence."""
+    done = Drive(tmp_path).command("status", "--watch", "-n", interval)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1) and "--interval" in done.stderr, done

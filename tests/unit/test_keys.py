@@ -75,7 +75,7 @@ def test_a_file_that_others_can_read(directories: Directories, tmp_path: Path, m
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "\n", f"{KEY} {KEY}", "键", f"{KEY}\x07", "\xff\xfe"])
+@pytest.mark.parametrize("text", ["", "\n", f"{KEY} {KEY}", "键", f"{KEY}\x07", "\xff\xfe", "k" * 4097])
 def test_what_is_no_key(directories: Directories, tmp_path: Path, text: str) -> None:
     """X1: it is not sent anywhere, nor shown."""
     with pytest.raises(UsageError, match="key") as caught:
