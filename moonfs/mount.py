@@ -369,7 +369,11 @@ class _Drive:
         # `moonfs umount` has waited long enough already: Python runs this as soon as FUSE has returned.
         signal.signal(signal.SIGUSR2, lambda *_: setattr(self, "_hurry", True))
 
+        place = _claim(self._point)
+        self._stack.callback(place.close)
+
         def started() -> None:
+            place.close()
             log.info(
                 "moonfs %s serves %s on %s: %s, process %d",
                 *(moonfs.__version__, self._account.label, self._point, _mode(settings), os.getpid()),
@@ -482,6 +486,29 @@ def _lock(path: Path, point: str) -> int:
     os.ftruncate(fd, 0)
     os.write(fd, f"{os.getpid()} {point}\n".encode(errors="surrogateescape"))
     return fd
+
+
+def _claim(point: str) -> contextlib.ExitStack:
+    """Have the directory to ourselves until something is mounted there: of two drives the later would hide the other.
+
+    Raises:
+        UsageError: something is mounted or being mounted there since it was looked at.
+    """
+    held = contextlib.ExitStack()
+    if mountpoints.at(point) is None:
+        fd = os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        held.callback(os.close, fd)
+        ours = True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            ours = False
+        except OSError as error:  # NFS locks no directories; then it is only looked at
+            log.info("%s cannot be locked: %s", point, error.strerror)
+        if ours and mountpoints.at(point) is None:
+            return held
+    held.close()
+    raise UsageError(f"Another drive is mounted on {point} at the same time; choose another directory.")
 
 
 def _log_to(path: Path, *, debug: bool, alone: bool) -> None:

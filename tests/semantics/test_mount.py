@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -343,3 +344,26 @@ def test_a_drive_that_hangs(drive: Drive, service: FaultServer) -> None:
     assert ["mounted" in said[0], *("does not answer" in line for line in said[1:3])] == [True] * 3, done
     assert said[3:] == ["False None"]
     wait_for_end(drive.pid)
+
+
+def test_two_drives_for_one_directory(drive: Drive, service: FaultServer, tmp_path: Path) -> None:
+    """L1: whoever comes later is refused, also where both have found it empty; neither hides the other."""
+    gate = Gate()
+    service.script("list", gate.before)
+    with FaultServer() as other, Drive(tmp_path / "second", *hosted(other.base_url, other.key)) as second:
+        first_environ = {**drive.environ, **hosted(service.base_url, service.key)[1]}
+        command = [sys.executable, "-m", "moonfs", "mount", str(second.point)]
+        with subprocess.Popen(command, env=first_environ, stderr=subprocess.PIPE, text=True) as mounting:
+            gate.wait()
+            second.mount()
+            gate.opened.set()
+            _, said = mounting.communicate(timeout=SECONDS)
+        assert mounting.returncode == 1 and f"Another drive is mounted on {second.point}" in said
+        assert second.status()["account"] == other.base_url
+        second.umount()
+        held = os.open(second.point, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)  # as a drive that is about to be mounted
+            assert "at the same time" in refusal(second)
+        finally:
+            os.close(held)
