@@ -103,6 +103,10 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
     except OSError as error:
+        if error.filename is not None:  # a directory that is closed to us, met where no command expects it
+            where, why = printable(str(error.filename)), error.strerror
+            click.echo(f"moonfs: Cannot use {where}: {why}; moonfs doctor looks at all directories.", err=True)
+            sys.exit(1)
         if not _is_lost(error):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -132,9 +136,9 @@ def _have_streams() -> None:
 
 
 def _is_lost(error: OSError) -> bool:
-    """Say whether it is the output that an error has cost: then it comes again, or is that of no file."""
+    """Say whether it is the output that an error without a file has cost: then it may come again."""
     try:
         sys.stdout.flush()
     except OSError:
         return True
-    return error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG)
+    return error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG)

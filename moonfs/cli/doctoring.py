@@ -110,7 +110,7 @@ def _write(
     if configuration is not None:
         shown = settings_shown(configuration, directories)
         secrets.append(configuration.text("api_key"))
-    for kept in (directories.config / "keys").glob("*"):
+    for kept in bundle.inside(directories.config / "keys", "*"):
         with contextlib.suppress(UsageError):
             secrets.append(keys.read_file(kept))
     text = bundle.report(found, shown, directories, os.environ, secrets)

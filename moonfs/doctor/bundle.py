@@ -109,11 +109,19 @@ def _states() -> dict[str, str]:
 
 
 def _logs(directories: Directories) -> Iterator[tuple[str, str]]:
-    for account in sorted(directories.state.glob("accounts/*")):
+    for account in sorted(inside(directories.state, "accounts/*")):
         for name in ("moonfs.log", "errors.ndjson", "server.log"):
             tail = _tail(account / name)
             if tail:
                 yield f"{name} of account {account.name}", tail
+
+
+def inside(folder: Path, pattern: str) -> list[Path]:
+    """Return what is in a folder; nothing where one may not look, which is a finding of its own."""
+    try:
+        return list(folder.glob(pattern))
+    except OSError:
+        return []
 
 
 def _tail(path: Path) -> str:
@@ -128,7 +136,7 @@ def _tail(path: Path) -> str:
 def _local_keys(directories: Directories) -> Iterator[str]:
     """Yield the keys of the local Files API in its usual place."""
     data = directories.data / "local"
-    for path in (data / "key", *data.glob("accounts/*/key")):
+    for path in (data / "key", *inside(data, "accounts/*/key")):
         try:
             yield path.read_text(encoding="utf-8", errors="replace").strip()
         except OSError:

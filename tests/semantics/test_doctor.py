@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from moonfs import profiles
+from moonfs.cli import main
 from moonfs.config import Directories
-from moonfs.doctor import Finding, State, account, machine, storage
+from moonfs.doctor import Finding, State, account, bundle, machine, storage
 from moonfs.profiles import Value
 from tests.conftest import Faulty
 from tests.faults.server import FaultServer, refused
@@ -328,16 +329,30 @@ def test_directories_where_one_may_not_look(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "closed").mkdir(mode=0o700)
     directories = Directories.from_environment({"HOME": str(tmp_path / "closed")})
+    said = tmp_path / "said"
     child = os.fork()
     if child == 0:
         status = 2
-        with contextlib.suppress(BaseException):
+        with contextlib.suppress(Exception), open(said, "w") as out:
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
-            status = 0 if of(storage.look(directories), "state").state == State.FAILED else 1
+            assert of(storage.look(directories), "state").state == State.FAILED
+            assert "==== versions" in bundle.report([], {}, directories, {}, [])
+            for name in ("CONFIG", "STATE"):
+                os.environ[f"XDG_{name}_HOME"] = str(tmp_path / "closed")
+            sys.stdout = sys.stderr = out
+            for words in (["service", "list"], ["logs"]):
+                sys.argv = ["moonfs", *words]
+                try:
+                    main()
+                except SystemExit as end:
+                    assert end.code == 1
+            status = 0
         os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
+    lines = said.read_text().splitlines()
+    assert [line.startswith(f"moonfs: Cannot use {tmp_path}/closed/") for line in lines] == [True, True], lines
 
 
 def test_a_full_disk_leaves_no_halves(tmp_path: Path) -> None:
