@@ -13,6 +13,7 @@ fetch keys (`keys` does) and knows no defaults but those of `settings`. Standard
 
 from __future__ import annotations
 
+import difflib
 import os
 import stat
 import tomllib
@@ -236,6 +237,14 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Value]:
 def variables(name: str) -> tuple[str, ...]:
     """Return the environment's names of a setting, the first that counts first."""
     return _VARIABLES.get(name, (f"MOONFS_{name.upper()}",))
+
+
+def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that nobody reads and that look like one of ours, each with what was meant."""
+    ours = {variable for name in _KNOWN for variable in variables(name)} | {"MOONFS_PROFILE", "MOONFS_CONFIG"}
+    strange = [name for name in environ if name.startswith("MOONFS_") and name not in ours]
+    close = {name: difflib.get_close_matches(name, sorted(ours), n=1, cutoff=0.88) for name in strange}
+    return {name: meant[0] for name, meant in close.items() if meant}
 
 
 def _read(path: Path, *, must: bool) -> tuple[dict[str, object] | None, int]:

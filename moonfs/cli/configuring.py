@@ -39,6 +39,8 @@ def configure(asked: Asked, as_json: bool, example: bool) -> None:
     configuration = asked.resolve(directories)
     configuration.settings()
     shown = settings_shown(configuration, directories)
+    for name, meant in profiles.misspelt(os.environ).items():
+        click.echo(f"The variable {name} says nothing to moonfs; did you mean {meant}?", err=True)
     if as_json:
         about = {"file": str(configuration.file), "profile": configuration.profile, "settings": shown}
         click.echo(json.dumps(about, ensure_ascii=False, indent=2))

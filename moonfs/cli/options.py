@@ -223,6 +223,8 @@ def settings_shown(configuration: Configuration, directories: Directories) -> di
         if option.name not in profiles.KEY_SOURCES:
             value = configuration.values.get(option.name)
             text = local if option.name == "local" else option.shown if value is None else value.text
+            if option.name == "base_url":  # one with a password is refused, and not shown either
+                text = re.sub(r"//[^/]*@", "//[password]@", text)
             found[option.name] = {"value": text, "origin": "default" if value is None else value.origin}
     found["api_key"] = {"value": "set (not shown)" if where else "none", "origin": where}
     return found

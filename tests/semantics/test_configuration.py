@@ -130,6 +130,14 @@ def test_each_value_with_its_origin(drive: Drive) -> None:
     ]
 
 
+def test_a_misspelt_variable_is_told(drive: Drive) -> None:
+    """What was meant, and nothing of what means something else; a password in an address is not shown."""
+    drive.environ |= {"MOONFS_LISTNG_TTL": "3", "MOONFS_REQUIRE_FUSE": "1", "KIMI_BASE_URL": "https://me:word@k/v1"}
+    done = drive.command("config")
+    assert done.stderr == "The variable MOONFS_LISTNG_TTL says nothing to moonfs; did you mean MOONFS_LISTING_TTL?\n"
+    assert "word@" not in done.stdout and "https://[password]@k/v1" in done.stdout
+
+
 def test_the_example_can_be_used(drive: Drive) -> None:
     """`moonfs config --example > config.toml` changes nothing; each of its lines can be switched on."""
     example = drive.command("config", "--example").stdout
