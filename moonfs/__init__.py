@@ -4,6 +4,7 @@ A module imports only from lines below its own; modules on one line do not know 
 
     cli                                       commands, exit codes; every error is one sentence
     mount · doctor                            the life of one mount: lock, daemon, readiness, end · what it needs
+    locks                                     one mount an account and a directory
     operations · mountpoints                  the FUSE adapter with the one errno boundary · the mount table
     filesystem                                what the drive is: every promise about paths and handles; no errno
     overview · control                        what the drive says of itself · the directory `.moonfs`
@@ -25,7 +26,8 @@ A module imports only from lines below its own; modules on one line do not know 
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
     pace · breaker                            how much the service takes · whether it is there
     keys                                      where the API key comes from
-    profiles · service · notify               flags over environment over config.toml · systemd's units · its ear
+    profiles · service                        flags over environment over config.toml · systemd's units
+    notify · logfile                          what systemd is told · where a drive writes what it does
     config · settings                         accounts and directories · how a drive behaves
     wire · errors                             the API's formats · the tree of errors
 

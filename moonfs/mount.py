@@ -12,10 +12,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
-import fcntl
 import json
 import logging
-import logging.handlers
 import os
 import resource
 import select
@@ -31,7 +29,7 @@ from shlex import quote
 from typing import Final, NoReturn
 
 import moonfs
-from moonfs import config, mountpoints, names, operations
+from moonfs import config, locks, logfile, mountpoints, names, operations
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
 from moonfs.config import Account, Directories, make_private, make_roomy
@@ -127,12 +125,7 @@ def run(request: Request) -> None:
         UsageError: as `start`.
     """
     point = check(request.point, request.local, allow_other=request.settings.allow_other)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if request.settings.debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-    )
-    _quiet_libraries()
+    logfile.to_terminal(debug=request.settings.debug)
     notifier = Notifier(os.environ)
     with _errors_as_sentences(point), _Drive(request, point, notifier) as drive:
         drive.serve(lambda: print(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {quote(point)}", flush=True))
@@ -284,8 +277,8 @@ class _Drive:
         state = make_private(make_private(make_private(request.directories.state) / "accounts") / identity)
         cache = make_private(make_private(make_private(request.directories.cache) / "accounts") / identity)
         self._log_path = state / "moonfs.log"
-        _log_to(self._log_path, debug=settings.debug, alone=self._daemon)
-        self._stack.callback(os.close, _lock(state / "lock", self._point))
+        logfile.to_file(self._log_path, debug=settings.debug, alone=self._daemon)
+        self._stack.callback(os.close, locks.lock_account(state / "lock", self._point))
         self._account = hosted or self._embed(state)
         traffic = Traffic(settings.requests)
         client = Client(
@@ -369,7 +362,7 @@ class _Drive:
         # `moonfs umount` has waited long enough already: Python runs this as soon as FUSE has returned.
         signal.signal(signal.SIGUSR2, lambda *_: setattr(self, "_hurry", True))
 
-        place = _claim(self._point)
+        place = locks.claim(self._point)
         self._stack.callback(place.close)
 
         def started() -> None:
@@ -464,79 +457,3 @@ def _allow_many_descriptors() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         except (OSError, ValueError) as error:
             log.warning("No more than %d files can be open: %s", soft, error)
-
-
-def _lock(path: Path, point: str) -> int:
-    """Take the account's lock on this machine and return its descriptor (L3).
-
-    Raises:
-        UsageError: another mount has it; says which.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.fsdecode(os.read(fd, 8192)).removesuffix("\n")
-        os.close(fd)
-        pid, _, where = holder.partition(" ")
-        raise UsageError(
-            f"This account is mounted already, on {where or 'another directory'} by process {pid or 'unknown'}; "
-            f"use that drive, or unmount it first with: moonfs umount {quote(where) if where else 'DIR'}"
-        ) from None
-    os.ftruncate(fd, 0)
-    os.write(fd, f"{os.getpid()} {point}\n".encode(errors="surrogateescape"))
-    return fd
-
-
-def _claim(point: str) -> contextlib.ExitStack:
-    """Have the directory to ourselves until something is mounted there: of two drives the later would hide the other.
-
-    Raises:
-        UsageError: something is mounted or being mounted there since it was looked at.
-    """
-    held = contextlib.ExitStack()
-    if mountpoints.at(point) is None:
-        fd = os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        held.callback(os.close, fd)
-        ours = True
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            ours = False
-        except OSError as error:  # NFS locks no directories; then it is only looked at
-            log.info("%s cannot be locked: %s", point, error.strerror)
-        if ours and mountpoints.at(point) is None:
-            return held
-    held.close()
-    raise UsageError(f"Another drive is mounted on {point} at the same time; choose another directory.")
-
-
-def _log_to(path: Path, *, debug: bool, alone: bool) -> None:
-    """Log to `path` (0600, 2 × 1 MiB); `alone`, send there too what libfuse and Python print."""
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=1024**2, backupCount=1, encoding="utf-8", errors="backslashreplace"
-    )
-    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    if not alone:
-        logging.getLogger().addHandler(handler)
-        return
-    logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.INFO, force=True)
-    _quiet_libraries()
-    output = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
-
-
-class _Lines(logging.Formatter):
-    """One line a message, whatever names of files are in it."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        record.message = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in record.message)
-        return super().formatMessage(record)
-
-
-def _quiet_libraries() -> None:
-    for name in ("httpx", "httpcore", "fuse"):
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -17,6 +17,7 @@ PACKAGE = Path(moonfs.__file__).parent
 LAYERS = """
     cli
     mount  doctor
+    locks
     operations  mountpoints
     filesystem
     overview  control
@@ -34,7 +35,7 @@ LAYERS = """
     texts  names  workers  traffic  groupcommit  dispatch  lookups
     pace  breaker
     keys
-    profiles  service  notify
+    profiles  service  notify  logfile
     config  settings
     errors  wire
 """

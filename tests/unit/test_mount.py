@@ -73,7 +73,6 @@ def test_a_place_that_cannot_be_one_is_a_sentence_whatever_its_name(
         raise UsageError(f"Cannot use {name}: choose another directory.")
 
     monkeypatch.setattr(mount, "check", lambda *_, **_options: str(tmp_path))
-    monkeypatch.setattr(mount, "_log_to", lambda *_args, **_options: None)
     monkeypatch.setattr(mount._Drive, "_build", build)
     with pytest.raises(UsageError, match=r"^Cannot use latin-\ufffd: choose another directory\.$"):
         mount.start(request(tmp_path))

@@ -1,0 +1,53 @@
+"""Where a drive writes what it does: its log of 0600, and with `-f` the terminal.
+
+**Threading:** set up by the main thread before any other; logging has locks of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import sys
+from pathlib import Path
+
+
+def to_terminal(*, debug: bool) -> None:
+    """Log to standard error."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+    _quiet_libraries()
+
+
+def to_file(path: Path, *, debug: bool, alone: bool) -> None:
+    """Log to `path` (0600, 2 × 1 MiB); `alone`, send there too what libfuse and Python print."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=1024**2, backupCount=1, encoding="utf-8", errors="backslashreplace"
+    )
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    if not alone:
+        logging.getLogger().addHandler(handler)
+        return
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.INFO, force=True)
+    _quiet_libraries()
+    output = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+
+
+class _Lines(logging.Formatter):
+    """One line a message, whatever names of files are in it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in record.message)
+        return super().formatMessage(record)
+
+
+def _quiet_libraries() -> None:
+    for name in ("httpx", "httpcore", "fuse"):
+        logging.getLogger(name).setLevel(logging.WARNING)
