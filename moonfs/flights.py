@@ -377,6 +377,8 @@ class Flights:
             self._under_way.pop(intent.spool, None)
             self._space.own(intent.name, file.id)
             self._space.doom(surplus)
+            # Before the next flight of this file can begin: what is known by then, that one has not made (W3).
+            self._account.listing.add(file)
             with local.lock:
                 self._attributes.set(file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None)
                 sent, local.lent = local.lent, None
@@ -399,7 +401,6 @@ class Flights:
                 if superseded is not None:
                     self._life.supersede(superseded, intent.replaces | {file.id})
             self._space.changed()
-            self._account.listing.add(file)
             if local.committed is not None and not local.unlinked:
                 # It was renamed or overwritten while it was on its way.
                 self.schedule(local)

@@ -713,3 +713,25 @@ def test_bytes_stay_until_their_row_is_gone(
     at_rest(drive.uploader.workers)
     assert seen == [intents] and os.listdir(drive.home / "spool") == []
     assert drive.read("a.txt") == b"x" * size and drive.journal.intents() == []
+
+
+def test_what_was_stored_is_known_to_the_next_flight(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W3, N5: the upload for another purpose does not take the copy that was stored before it for its own, after a
+    kill, however soon it begins."""
+    drive = house.start(write_back=True)
+    put_off(house, drive, "a.txt")
+    give(drive, "a.txt", "batch")
+    house.account.script = [errors.Unreachable("no")] * 20
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    (local,) = drive.fs._space.local.values()
+    known: list[bool] = []
+    stored = drive.journal.stored
+
+    def recorded(intent: Intent, file_id: str, *args: Any) -> Any:
+        assert local.lent is None  # from now on the next flight may begin
+        known.append(file_id in drive.remote.known())
+        return stored(intent, file_id, *args)
+
+    monkeypatch.setattr(drive.journal, "stored", recorded)
+    let_go(house, drive)
+    assert known == [True]
