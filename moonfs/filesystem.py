@@ -272,7 +272,9 @@ class Filesystem:
             raise ReadOnly(f"{place.name} shows the text of a file and has no purpose of its own.")
         if isinstance(entry, LocalFile):
             with self._lock, entry.lock:
-                if entry.handles and not entry.clean:
+                # What is promised already, or refused, is not sent again by a close.
+                settled = entry.clean or entry.generation == entry.acknowledged or entry.failed
+                if not settled and self._handles.has_writers_beside(-1, entry):
                     entry.purpose = purpose
                     self._handles.assign(entry, purpose)
                     return

@@ -127,12 +127,12 @@ class _Complete(ShellComplete):
         return "\n".join(lines)
 
     def format_completion(self, item: CompletionItem) -> str:
-        """Is not asked: an offer depends on the word."""
-        raise NotImplementedError
+        """Return one offer by itself; `complete` makes the lines, since an offer depends on the word."""
+        return str(item.value)
 
     def kept(self, begun: str, item: CompletionItem) -> int:
-        """Return how much of the word that was `begun` the shell keeps in front of what it is offered."""
-        raise NotImplementedError
+        """Return how much of the word that was `begun` the shell keeps in front of what it is offered: nothing."""
+        return 0
 
 
 class Bash(_Complete):
@@ -164,10 +164,6 @@ class Fish(_Complete):
 
     name = "fish"
     source_template = _FISH
-
-    def kept(self, begun: str, item: CompletionItem) -> int:
-        """Nothing."""
-        return 0
 
 
 _SHELLS: Final = {each.name: each for each in (Bash, Zsh, Fish)}

@@ -83,13 +83,7 @@ def _example() -> str:
     return "\n".join(lines)
 
 
-@click.group("key", short_help="Keep an API key, for mounts to come.")
-def key() -> None:
-    """Keep the API key of the hosted service in a file of mode 0600, or in the desktop's keyring."""
-
-
-@key.command("set", short_help="Ask for a key and keep it.")
-@click.option(
+_of_profile = click.option(
     "-p",
     "--profile",
     metavar="NAME",
@@ -97,6 +91,15 @@ def key() -> None:
     shell_complete=profile_names,
     help="The key of this profile of config.toml.",
 )
+
+
+@click.group("key", short_help="Keep an API key, for mounts to come.")
+def key() -> None:
+    """Keep the API key of the hosted service in a file of mode 0600, or in the desktop's keyring."""
+
+
+@key.command("set", short_help="Ask for a key and keep it.")
+@_of_profile
 @click.option("--keyring", is_flag=True, help="Keep it in the desktop's keyring, not in a file.")
 def set_key(profile: str, keyring: bool) -> None:
     """Ask for a key (or read one line of standard input) and keep it, in place of an earlier one.
@@ -125,14 +128,7 @@ def set_key(profile: str, keyring: bool) -> None:
 
 
 @key.command("remove", short_help="Delete a key that is kept in a file.")
-@click.option(
-    "-p",
-    "--profile",
-    metavar="NAME",
-    default="",
-    shell_complete=profile_names,
-    help="The key of this profile of config.toml.",
-)
+@_of_profile
 def remove_key(profile: str) -> None:
     """Delete the file that `moonfs key set` has written. A drive that is mounted goes on with the key it has."""
     directories = Directories.from_environment(os.environ)

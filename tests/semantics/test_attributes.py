@@ -14,8 +14,9 @@ import pytest
 
 from tests.conftest import Faulty
 from tests.faults.server import FaultServer
-from tests.harness.drive import Drive, hosted
+from tests.harness.drive import Drive, hosted, wait_until
 from tests.harness.expect import fails
+from tests.harness.gate import Gate
 
 pytestmark = pytest.mark.fuse
 
@@ -273,6 +274,22 @@ def test_a_purpose_for_what_is_being_written(either: Faulty) -> None:
     assert either.arrived() == {"a.png": b"picture and more"}
     (stored,) = either.server.files.values()
     assert (stored.purpose, either.server.count("upload")) == ("image", 1)
+
+
+def test_a_purpose_for_what_waits_while_somebody_reads_it(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """A4, W2: whoever has it open for reading does not keep what is promised already at its old purpose."""
+    both = faulty("write_back", "listing_ttl=0")
+    gate = Gate()
+    service.script("upload", gate.before)
+    (both.drive / "a.png").write_bytes(b"picture")
+    gate.wait()
+    with open(both.drive / "a.png", "rb") as reader:
+        os.setxattr(both.drive / "a.png", "user.moonfs.purpose", b"image")
+        gate.opened.set()
+        wait_until(lambda: [file.purpose for file in service.files.values()] == ["image"], "it has its purpose")
+        assert reader.read() == b"picture"
+    wait_until(lambda: not both.drive.status()["uploads"]["pending"], "nothing is pending")
+    assert service.names() == ["a.png"]
 
 
 def test_cp_with_all_attributes(either: Faulty) -> None:
