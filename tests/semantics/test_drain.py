@@ -172,4 +172,4 @@ def test_status_says_what_waits_and_why(faulty: Callable[..., Faulty], service: 
     assert (line["operation"], line["errno"], line["http_status"]) == ("upload", "EACCES", 401)
     service.unscript("upload")
     wait_until(lambda: stored(service) == {"a.txt": b"hello"}, "it is uploaded")
-    assert drive.status()["uploads"]["waiting"] == []
+    wait_until(lambda: not drive.status()["uploads"]["waiting"], "the drive has heard of it")

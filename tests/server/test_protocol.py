@@ -28,8 +28,8 @@ def head(server, *more: str, method: str = "POST") -> bytes:
 
 def connect(server) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
+    connection.connect(server.socket)  # before the time-out: with one it is EAGAIN while the backlog is full (unix(7))
     connection.settimeout(60)
-    connection.connect(server.socket)
     return connection
 
 
