@@ -4,7 +4,7 @@ A module imports only from lines below its own; modules on one line do not know 
 
     cli                                       commands, exit codes; every error is one sentence
     mount · doctor                            the life of one mount: lock, daemon, readiness, end · what it needs
-    locks                                     one mount an account and a directory
+    locks · prerequisites                     one mount an account and a directory · what a mount needs of the machine
     operations · mountpoints                  the FUSE adapter with the one errno boundary · the mount table
     filesystem                                what the drive is: every promise about paths and handles; no errno
     overview · control                        what the drive says of itself · the directory `.moonfs`
@@ -27,7 +27,7 @@ A module imports only from lines below its own; modules on one line do not know 
     pace · breaker                            how much the service takes · whether it is there
     keys                                      where the API key comes from
     profiles · service                        flags over environment over config.toml · systemd's units
-    notify · logfile                          what systemd is told · where a drive writes what it does
+    notify · logfile · packages               what systemd is told · a drive's log · the line that installs what lacks
     config · settings                         accounts and directories · how a drive behaves
     wire · errors                             the API's formats · the tree of errors
 

@@ -29,12 +29,23 @@ if TYPE_CHECKING:
 
     class _Stat(ctypes.Structure): ...
 
+    MISSING: str | None
+
 else:
     try:
-        from fuse import FUSE as _Base  # noqa: N811 - a class, whatever its name
-        from fuse import c_stat as _Stat  # noqa: N812
-    except OSError:  # libfuse is missing: `operations.MISSING` has the reason
-        _Base, _Stat = object, ctypes.Structure
+        import fuse
+
+        if fuse._libfuse.fuse_version() >= 30:  # by FUSE_LIBRARY_PATH: the two share no structure
+            raise OSError("it is libfuse 3")
+        _Base, _Stat = fuse.FUSE, fuse.c_stat
+    except OSError as problem:
+        # It is importable all the same: every command runs without libfuse, and what mounts says what is missing.
+        MISSING, _Base = str(problem), object
+
+        class _Stat(ctypes.Structure):  # the abstract class itself has no size
+            _fields_ = ()
+    else:
+        MISSING = None
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Final
 
+from moonfs import packages
 from moonfs.config import Directories, make_private
 from moonfs.errors import UsageError
 from moonfs.profiles import Configuration, open_at_once
@@ -161,7 +162,8 @@ def _keyring() -> Any:
         import keyring  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"Keyrings need the extra `keyring` ({error.name} is missing): pip install 'moonfs[keyring]'"
+            f"Keyrings need the extra `keyring` ({error.name} is missing); install it with: "
+            f"{packages.line_for('keyring')}"
         ) from error
     return keyring
 

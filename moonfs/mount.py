@@ -29,7 +29,7 @@ from shlex import quote
 from typing import Final, NoReturn
 
 import moonfs
-from moonfs import config, locks, logfile, mountpoints, names, operations
+from moonfs import config, dispatch, locks, logfile, mountpoints, names, operations, packages, prerequisites
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
 from moonfs.config import Account, Directories, make_private, make_roomy
@@ -142,7 +142,7 @@ def check(point: str, local: Path | None, *, allow_other: bool = False) -> str:
     Raises:
         UsageError: it cannot; one sentence that says what to do.
     """
-    mountpoints.check_fuse(operations.MISSING, allow_other=allow_other)
+    prerequisites.check(dispatch.MISSING, allow_other=allow_other)
     path = mountpoints.prepare(point)
     if local is not None and Path(path) in (local.resolve(), *local.resolve().parents):
         raise UsageError(f"{local} is inside of {point}; keep the files of the local Files API elsewhere.")
@@ -224,10 +224,8 @@ def _errors_as_sentences(point: str) -> Iterator[None]:
             f"The state of this account on this machine cannot be used: {error}; moonfs doctor looks at its "
             "directories and their disk."
         ) from error
-    except RuntimeError as error:
-        raise UsageError(
-            f"libfuse could not mount on {point} ({error}); what it said is in the log: moonfs logs {quote(point)}"
-        ) from error
+    except operations.NotMounted as error:
+        raise UsageError(prerequisites.explain(point, error.words)) from error
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise UsageError(
@@ -333,7 +331,11 @@ class _Drive:
     def _embed(self, state: Path) -> Account:
         assert self._request.local is not None
         self._stage("Starting the local Files API")
-        server = attach(self._request.local, self._request.directories.runtime, state / "server.log")
+        try:
+            server = attach(self._request.local, self._request.directories.runtime, state / "server.log")
+        except EmbedError:
+            packages.check_local()
+            raise
         self._stack.callback(server.close)
         return config.local_account(self._request.local, server.key, server.socket)
 

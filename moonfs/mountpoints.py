@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -133,32 +132,6 @@ def prepare(point: str) -> str:
             ) from None
         raise UsageError(f"Cannot mount on {point}: {error.strerror}; choose another directory.") from error
     return path
-
-
-def check_fuse(missing_library: str | None, *, allow_other: bool = False) -> None:
-    """Make sure that this machine can mount FUSE filesystems; with `allow_other`, for other users too.
-
-    Raises:
-        UsageError: libfuse, `/dev/fuse` or fusermount is missing, or fuse.conf(5) does not let others in.
-    """
-    if missing_library is not None:
-        raise UsageError(
-            "libfuse 2 is missing; install it with: apt install libfuse2 fuse3  # libfuse2t64 on newer systems"
-        )
-    if not os.path.exists("/dev/fuse"):
-        raise UsageError(
-            "/dev/fuse is missing; load it with: modprobe fuse  # a container is started with --device /dev/fuse "
-            "--cap-add SYS_ADMIN"
-        )
-    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        raise UsageError("You may not open /dev/fuse; ask the administrator for read and write permission on it.")
-    if os.geteuid() != 0 and shutil.which("fusermount") is None:
-        raise UsageError("fusermount is missing; install it with: apt install fuse3")
-    if allow_other and not lets_others_in():
-        raise UsageError(
-            f"{FUSE_CONF} does not let you use allow_other; leave that out, or allow it to everybody with: "
-            f"echo user_allow_other | sudo tee -a {FUSE_CONF}"
-        )
 
 
 def lets_others_in(path: Path = FUSE_CONF) -> bool:
@@ -311,6 +284,11 @@ def unmount(
             raise UsageError(
                 f"The drive on {point} hangs and cannot be unmounted; take it away with: {lazily} {quote(path)}"
             ) from None
+        if done.returncode != 0 and b"/etc/mtab" in done.stderr and command[0] != "umount":
+            # Minimal systems have none. umount(8) reads the kernel's own table, and lets who has mounted a FUSE
+            # filesystem unmount it.
+            command = ["umount", "-c", path]
+            continue
         reason = os.fsdecode(done.stderr).strip().rpartition("\n")[2] or "it gave no reason"
         busy = done.returncode != 0 and reason.rstrip(". ").endswith("busy")
         if not busy or time.monotonic() >= given_up:
@@ -321,6 +299,11 @@ def unmount(
             raise UsageError(
                 f"{point} is in use: close the programs and shells that are in it, then try again; they are listed by: "
                 f"fuser -m {quote(point)}"
+            )
+        if command[0] == "umount" and os.geteuid() != 0:
+            raise UsageError(
+                f"fusermount cannot unmount {point} without /etc/mtab, nor can umount ({reason}); make it with: "
+                "sudo ln -s /proc/self/mounts /etc/mtab"
             )
         raise UsageError(f"Cannot unmount {point}: {reason}")
     deadline = time.monotonic() + timeout

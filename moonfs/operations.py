@@ -10,6 +10,7 @@ would reach C as a garbage result.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import errno
 import logging
 import os
@@ -19,19 +20,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from moonfs import errors, names, places, wire
-from moonfs.dispatch import Dispatch, pack
+from moonfs.dispatch import MISSING, Dispatch, pack
 from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Filesystem
 from moonfs.handles import Attr, Opened
 from moonfs.lookups import Lookups
 
-try:
+if MISSING is None:
     import fuse
-except OSError as problem:  # libfuse is missing: `mount` says so in one sentence
-    fuse = None
-    MISSING: str | None = str(problem)
-else:
-    MISSING = None
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +114,7 @@ class Operations:
         self._uid = uid
         self._gid = gid
         self._mask = 0o777 & ~umask
-        self._on_init = on_init
+        self.on_init = on_init
         self._on_destroy = on_destroy
         self._lookups = Lookups(_thread)
 
@@ -174,7 +170,7 @@ class Operations:
     def init(self, _path: str) -> None:
         """Tell that the kernel has started; must not raise (fusepy would swallow it)."""
         try:
-            self._on_init()
+            self.on_init()
         except Exception:
             log.exception("The start failed")
 
@@ -424,13 +420,65 @@ def errno_name(error: errors.MoonfsError) -> str:
     return "ENOTSUP" if code == errno.ENOTSUP else errno.errorcode[code]
 
 
+class NotMounted(RuntimeError):
+    """libfuse did not mount, or ended with an error.
+
+    Attributes:
+        words: what it and fusermount have said; empty where they have said nothing.
+    """
+
+    def __init__(self, code: object, words: str) -> None:
+        super().__init__(f"libfuse ended with {code}")
+        self.words = words
+
+
 def run(operations: Operations, mountpoint: str, **options: Any) -> None:
     """Mount and serve in this thread until the mount ends.
 
     Raises:
-        RuntimeError: libfuse could not mount; it has said why on standard error.
+        NotMounted: libfuse could not mount.
     """
-    Dispatch(operations, mountpoint, raw_fi=True, encoding=_ENCODING, foreground=True, **options)
+    said = _Said()
+    operations.on_init = said.end_before(operations.on_init)
+    try:
+        Dispatch(operations, mountpoint, raw_fi=True, encoding=_ENCODING, foreground=True, **options)
+    except RuntimeError as error:
+        raise NotMounted(error, said.end()) from error
+    finally:
+        said.end()
+
+
+class _Said:
+    """What libfuse and fusermount say on standard error until the mount is there; it goes there in the end."""
+
+    def __init__(self) -> None:
+        self._words = ""
+        self._kept = os.dup(2)
+        self._memory = os.memfd_create("moonfs-said", os.MFD_CLOEXEC)
+        os.dup2(self._memory, 2)
+
+    def end_before(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Return `call` with the end of this before it."""
+
+        def run() -> None:
+            self.end()
+            call()
+
+        return run
+
+    def end(self) -> str:
+        """Give standard error back, and return what was said; harmless twice."""
+        if self._kept >= 0:
+            os.dup2(self._kept, 2)
+            os.close(self._kept)
+            self._kept = -1
+            size = os.fstat(self._memory).st_size
+            said = os.pread(self._memory, size, 0)
+            os.close(self._memory)
+            with contextlib.suppress(OSError):  # of a log on a full disk
+                os.write(2, said)
+            self._words = said.decode("utf-8", "replace")
+        return self._words
 
 
 def _thread() -> int:

@@ -78,11 +78,11 @@ def _look(
 ) -> Iterator[Finding]:
     """Yield what is found; the key that was used goes to `secrets`."""
     # FUSE and HTTP load only for the commands that need them.
-    from moonfs import operations  # noqa: PLC0415
+    from moonfs import dispatch  # noqa: PLC0415
     from moonfs.doctor import Finding, State, account, machine, storage  # noqa: PLC0415
 
     allow_other = configuration is not None and configuration.settings().allow_other
-    yield from machine.look(allow_other=allow_other, missing_library=operations.MISSING)
+    yield from machine.look(allow_other=allow_other, missing_library=dispatch.MISSING)
     yield from storage.look(directories)
     if configuration is None:
         yield Finding("configuration", State.FAILED, problem, "moonfs config --example")

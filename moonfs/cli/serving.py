@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
+from moonfs import packages
 from moonfs.cli import offers
 from moonfs.config import Directories
-from moonfs.errors import UsageError
 from moonfs.server.behaviour import SWITCHES, Behaviour
 
 
@@ -67,13 +67,9 @@ def serve(host: str, port: int, data: str | None, accounts: tuple[str, ...], **s
     What nobody outside knows of the hosted service can be switched, so that a program can be tried against either
     answer: --list-order and the options after it.
     """
-    try:
-        from moonfs.server.command import serve_command  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"The local Files API needs the extra `local` ({error.name} is missing): "
-            "pip install 'moonfs[local]' (with pipx: pipx install --force 'moonfs[local]')"
-        ) from error
+    from moonfs.server.command import serve_command  # noqa: PLC0415
+
+    packages.check_local()
     directories = Directories.from_environment(os.environ)
     data = data or str(directories.data / "local")
     try:

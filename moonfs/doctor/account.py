@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from moonfs import keys, wire
+from moonfs import keys, packages, wire
 from moonfs.api import Client, Timeouts
 from moonfs.config import Directories
 from moonfs.doctor.findings import Finding, State
@@ -127,25 +125,13 @@ def _numbers(files: Sequence[FileObject], offset: float | None) -> Iterator[Find
 
 
 def _local(data: Path) -> Iterator[Finding]:
-    missing = sorted(_missing())
+    missing = packages.missing("local")
     if missing:
         yield Finding(
             "local Files API",
             State.FAILED,
             f"the extra `local` is not installed: {', '.join(missing)}",
-            "pip install 'moonfs[local]'  # pipx install --force 'moonfs[local]'",
+            packages.line_for("local"),
         )
         return
     yield Finding("local Files API", State.OK, f"everything it needs is installed; its files are in {data}")
-
-
-def _missing() -> Iterator[str]:
-    """Yield the distributions of the extra `local` that are not installed."""
-    for line in importlib.metadata.requires("moonfs") or []:
-        requirement, _, marker = line.partition(";")
-        if re.search(r"""extra\s*==\s*['"]local['"]""", marker):
-            name = re.split(r"[\s<>=!~\[(]", requirement.strip())[0]
-            try:
-                importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
-                yield name

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import os
-import re
 import shutil
 import stat
 import sys
@@ -18,14 +17,12 @@ from shlex import quote
 from typing import Final
 
 import moonfs
-from moonfs import mountpoints
+from moonfs import mountpoints, packages, prerequisites
 from moonfs.doctor.findings import Finding, State
 from moonfs.errors import UsageError
 
 _FUSE: Final = "/dev/fuse"
 _LOAD: Final = "sudo modprobe fuse  # a container is started with --device /dev/fuse --cap-add SYS_ADMIN"
-#: CAP_SYS_ADMIN of linux/capability.h, without which root cannot mount.
-_SYS_ADMIN: Final = 21
 #: Where mount(8) looks for a command that it is to run: it drops PATH.
 _PATH_OF_MOUNT: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -66,12 +63,8 @@ def _device() -> Finding:
 
 def _library(missing: str | None) -> Finding:
     if missing is not None:
-        return Finding(
-            "libfuse",
-            State.FAILED,
-            f"libfuse 2 cannot be loaded: {missing}",
-            "sudo apt install libfuse2  # libfuse2t64 on Debian 13 and Ubuntu 24.04",
-        )
+        found, line = packages.libfuse(missing)
+        return Finding("libfuse", State.FAILED, found, line)
     path = os.environ.get("FUSE_LIBRARY_PATH") or ctypes.util.find_library("fuse") or "libfuse.so.2"
     try:
         version = int(ctypes.CDLL(path).fuse_version())
@@ -83,8 +76,7 @@ def _library(missing: str | None) -> Finding:
 def _mounting() -> Iterator[Finding]:
     """Yield what mounts: the mount(2) of root, fusermount for everybody else."""
     if os.geteuid() == 0:
-        able = _capabilities() >> _SYS_ADMIN & 1
-        if not able:
+        if not prerequisites.may_mount():
             yield Finding(
                 "mounting",
                 State.FAILED,
@@ -97,21 +89,13 @@ def _mounting() -> Iterator[Finding]:
         return
     found = shutil.which("fusermount")
     if found is None:
-        yield Finding("fusermount", State.FAILED, "is missing", "sudo apt install fuse3")
+        yield Finding("fusermount", State.FAILED, "is missing", packages.fusermount())
         return
     status = os.stat(found)
     if status.st_uid != 0 or not status.st_mode & stat.S_ISUID:
         yield Finding("fusermount", State.FAILED, f"{found} is not setuid root", f"sudo chmod u+s {quote(found)}")
         return
     yield Finding("fusermount", State.OK, found)
-
-
-def _capabilities() -> int:
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        return int(re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)[1], 16)  # type: ignore[index]
-    except (OSError, TypeError, ValueError):
-        return -1  # not Linux: nothing is known against it
 
 
 def _others(wanted: bool, path: Path) -> Finding:

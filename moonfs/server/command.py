@@ -80,8 +80,10 @@ def start(
         from moonfs.server.extraction.extractor import Extraction, NoExtraction  # noqa: PLC0415
         from moonfs.server.serve import ServeError, run  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        return _fail(f"the local Files API needs the extra `local` ({error.name} is missing): "
-                     "pip install 'moonfs[local]' (with pipx: pipx install --force 'moonfs[local]')")  # fmt: skip
+        return _fail(
+            f"the local Files API needs the extra `local` ({error.name} is missing); moonfs doctor --local says the "
+            "line that installs it"
+        )
     try:
         if path is not None:
             os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from moonfs import mountpoints
+from moonfs import mountpoints, prerequisites
 from moonfs.errors import UsageError
 from tests.conftest import Faulty, Pair
 from tests.faults.server import FaultServer, page, refused, stalled
@@ -316,10 +316,10 @@ def test_others_who_may_not_be_let_in(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(mountpoints, "FUSE_CONF", conf)
     monkeypatch.setattr(mountpoints.lets_others_in, "__defaults__", (conf,))
     with pytest.raises(UsageError, match="echo user_allow_other") as caught:
-        mountpoints.check_fuse(None, allow_other=True)
+        prerequisites.check(None, allow_other=True)
     command = str(caught.value).rpartition("with: ")[2].replace("sudo ", "")
     subprocess.run(["sh", "-c", command], check=True, stdout=subprocess.DEVNULL)
-    mountpoints.check_fuse(None, allow_other=True)
+    prerequisites.check(None, allow_other=True)
 
 
 def test_a_drive_that_hangs(drive: Drive, service: FaultServer) -> None:

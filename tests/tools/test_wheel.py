@@ -1,6 +1,6 @@
 """What people install: the wheel and the sdist, what is in them, and that they work where no source is near.
 
-`pip install moonfs` into a fresh venv, and `pipx install 'moonfs[local]'` with a drive on which a picture is read.
+`pip install` and `pipx install` of the wheel, and the line that adds the extra `local` for a drive that reads pictures.
 The packages come from the index that pip is configured for, or out of its cache.
 """
 
@@ -182,7 +182,10 @@ def test_without_the_extra_one_sentence_says_how_to_get_it(light: Home, command:
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert "needs the extra `local`" in done.stderr
-    assert "pip install 'moonfs[local]' (with pipx: pipx install --force 'moonfs[local]')" in done.stderr
+    line = done.stderr.rstrip().rpartition("install it with: ")[2]
+    python, _, rest = line.partition(" ")
+    assert Path(python).parent == light.path / "venv" / "bin"
+    assert rest == f"-m pip install 'moonfs[local]=={moonfs.__version__}'"
 
 
 def test_pip_puts_the_documents_where_they_are_looked_for(light: Home) -> None:
@@ -198,14 +201,24 @@ def test_pip_puts_the_documents_where_they_are_looked_for(light: Home) -> None:
 
 @pytest.mark.fuse
 def test_pipx_installs_a_drive_that_reads_pictures(fuse: None, wheel: Path, tmp_path: Path) -> None:
-    """`pipx install 'moonfs[local]'`: mount, copy, text and OCR, umount, and the man page."""
+    """`pipx install WHEEL`, then the line that moonfs prints for its extra: mount, copy, text and OCR, umount, man."""
     needs("man")
     with home_in(tmp_path / "home") as home, contextlib.ExitStack() as stack:
-        home.run(sys.executable, "-m", "pipx", "install", f"{wheel}[local]")
+        pipx = home.path / "tools" / "pipx"
+        pipx.parent.mkdir()
+        pipx.write_text(f'#!/bin/sh\nexec {sys.executable} -m pipx "$@"\n')
+        pipx.chmod(0o755)
+        home.environ["PATH"] = f"{pipx.parent}:{home.environ['PATH']}"
+        home.run("pipx", "install", wheel)
         program = home.path / "bin" / "moonfs"
         for name in ("welcome.pdf", "note.png"):
             shutil.copy(SAMPLES / name, home.path)
         stack.callback(end_server, home.path / ".local/share/moonfs/local")
+        line = (
+            home.run(program, "mount", "--local", "moon", status=1).stderr.rstrip().rpartition("install it with: ")[2]
+        )
+        assert line == f"pipx runpip moonfs install 'moonfs[local]=={moonfs.__version__}'"
+        home.run("sh", "-c", line)
         home.run(program, "mount", "--local", "moon")
         try:
             home.run("cp", "welcome.pdf", "note.png", "moon/")

@@ -17,7 +17,7 @@ PACKAGE = Path(moonfs.__file__).parent
 LAYERS = """
     cli
     mount  doctor
-    locks
+    locks  prerequisites
     operations  mountpoints
     filesystem
     overview  control
@@ -35,7 +35,7 @@ LAYERS = """
     texts  names  workers  traffic  groupcommit  dispatch  lookups
     pace  breaker
     keys
-    profiles  service  notify  logfile
+    profiles  service  notify  logfile  packages
     config  settings
     errors  wire
 """
@@ -52,7 +52,7 @@ HOMES = {
     "httpx": {"api"},
     "httpcore": {"api"},
     "cachetools": {"contents", "listing"},
-    "fuse": {"operations", "dispatch", "mount"},
+    "fuse": {"operations", "dispatch"},
     "click": {"cli"},
     "rich": {"cli", "mount"},
     "starlette": {"server"},
@@ -164,7 +164,7 @@ def test_python_m_moonfs_is_the_command_line(source: Path) -> None:
 
 def test_the_ground_floor_is_the_standard_library() -> None:
     """STYLE: errors, wire and config are leaves: standard library only."""
-    for room in ("errors", "wire", "config", "settings", "profiles"):
+    for room in ("errors", "wire", "config", "settings", "profiles", "packages"):
         foreign = {name.partition(".")[0] for _, name in _imports(PACKAGE / f"{room}.py")} - sys.stdlib_module_names
         assert foreign <= {"moonfs"}, room
 

@@ -12,7 +12,7 @@ import pytest
 
 from moonfs import mountpoints
 from moonfs.errors import UsageError
-from moonfs.mountpoints import FSTYPE, Mount, absolute, at, check_fuse, ours, prepare, table
+from moonfs.mountpoints import FSTYPE, Mount, absolute, at, ours, prepare, table
 
 LINES = b"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro
 23 22 0:21 / /proc rw,nosuid shared:5 - proc proc rw
@@ -171,12 +171,6 @@ def test_a_stale_mount_says_how_to_clear_it(kernel: Any, tmp_path: Path, monkeyp
     monkeypatch.setattr(mountpoints, "is_stale", lambda _point: True)
     with pytest.raises(UsageError, match=r"stale.*moonfs umount"):
         prepare(str(tmp_path))
-
-
-def test_a_missing_libfuse_says_what_to_install() -> None:
-    """L1: the package's name."""
-    with pytest.raises(UsageError, match="apt install libfuse2"):
-        check_fuse("no libfuse")
 
 
 def test_unmounting_what_is_no_drive(kernel: Any, tmp_path: Path) -> None:
