@@ -19,7 +19,6 @@ row are orphans (`Spool.clean`).
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -206,12 +205,12 @@ class Journal:
             intent.state,
             intent.size,
             intent.sha256,
-            os.fsencode(intent.local_name),
+            names.as_bytes(intent.local_name),
             intent.started,
             json.dumps(sorted(intent.known)),
             json.dumps(sorted(intent.replaces)),
         )
-        key = (intent.spool, os.fsencode(intent.name), CANCELLED)
+        key = (intent.spool, names.as_bytes(intent.name), CANCELLED)
         row = _row(intent) if intent.state == UPLOADING and not intent.cancelled else None
 
         def change(db: sqlite3.Connection) -> bool:
@@ -234,7 +233,7 @@ class Journal:
         (another name, newer bytes), the row of that replaces `file_id` from now on; a cancelled upload of this name
         does not own it. A disk that refuses loses nothing of it: the row stays until it goes.
         """
-        name = os.fsencode(intent.name)
+        name = names.as_bytes(intent.name)
 
         def change(db: sqlite3.Connection) -> None:
             db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", [(item,) for item in delete])
@@ -314,8 +313,8 @@ def _intent(row: tuple[Any, ...]) -> Intent:
     return Intent(
         **fields
         | {
-            "name": os.fsdecode(fields["name"]),
-            "local_name": os.fsdecode(fields["local_name"]),
+            "name": names.of_bytes(fields["name"]),
+            "local_name": names.of_bytes(fields["local_name"]),
             "replaces": frozenset(json.loads(fields["replaces"])),
             "known": frozenset(json.loads(fields["known"])),
             "private": bool(fields["private"]),
@@ -327,7 +326,7 @@ def _intent(row: tuple[Any, ...]) -> Intent:
 def _row(intent: Intent) -> tuple[object, ...]:
     return (
         intent.spool,
-        os.fsencode(intent.name),
+        names.as_bytes(intent.name),
         intent.state,
         intent.purpose,
         intent.size,
@@ -338,7 +337,7 @@ def _row(intent: Intent) -> tuple[object, ...]:
         intent.started,
         json.dumps(sorted(intent.known)),
         intent.error,
-        os.fsencode(intent.local_name),
+        names.as_bytes(intent.local_name),
         intent.acknowledged,
         int(intent.private),
         None,

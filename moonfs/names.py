@@ -128,6 +128,16 @@ def purposes(name: str, purpose: str) -> tuple[str, ...]:
     return (wire.FILE_EXTRACT,)
 
 
+def as_bytes(name: str) -> bytes:
+    """Return a name as the kernel and the journal have it: in UTF-8 whatever the locale, other bytes as they are."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def of_bytes(name: bytes) -> str:
+    """Return the name that `as_bytes` has made bytes of."""
+    return name.decode("utf-8", "surrogateescape")
+
+
 def check(name: str) -> None:
     """Refuse a name that cannot be kept as it is (N7, tenet 2).
 
@@ -135,7 +145,7 @@ def check(name: str) -> None:
         NameTooLong: over 255 bytes.
         InvalidName: control characters, or bytes that are no UTF-8.
     """
-    if len(os.fsencode(name)) > MAX_BYTES:
+    if len(as_bytes(name)) > MAX_BYTES:
         raise NameTooLong(f"The name {name[:40]}… is longer than {MAX_BYTES} bytes; shorten it.")
     if safe(name) != name:
         raise InvalidName(

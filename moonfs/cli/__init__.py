@@ -18,8 +18,11 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import errno
 import io
+import locale
 import os
 import sys
 from typing import NoReturn
@@ -37,7 +40,7 @@ from moonfs.cli.reading import logs
 from moonfs.cli.services import services
 from moonfs.cli.serving import serve
 from moonfs.cli.showing import status
-from moonfs.cli.words import printable
+from moonfs.cli.words import SHOWN, printable, shown_otherwise
 from moonfs.errors import UsageError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -83,6 +86,7 @@ for _command in (
 
 def main() -> NoReturn:
     """Run a command and exit: 0 when it did its work, 1 when it could not, 2 when it was called wrongly."""
+    _speak_utf8()
     _have_streams()
     try:
         arguments = for_fstab(os.path.basename(sys.argv[0]), sys.argv[1:], cli.commands)
@@ -115,6 +119,18 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+def _speak_utf8() -> None:
+    """Begin anew in Python's UTF-8 mode where the locale has another encoding, such as Latin-1.
+
+    Names on a drive are UTF-8, and may be Chinese; config.toml, the states of drives and the identity of an account
+    hold paths, which mean the same in every locale only when they are always read in one way. Bytes that are no UTF-8
+    pass through it unchanged (PEP 540). In the locales C and POSIX Python does this by itself.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and sys.executable:
+        with contextlib.suppress(OSError):
+            os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - it is this program
+
+
 def _have_streams() -> None:
     """Open what was closed by `>&-`, and let any text be printed.
 
@@ -128,11 +144,28 @@ def _have_streams() -> None:
             os.set_inheritable(fd, True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(fd, "r" if fd == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - to the end
+    codecs.register_error(SHOWN, shown_otherwise)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A path that is no UTF-8 is printed byte for byte; a terminal of ASCII gets question marks.
-            utf8 = stream.encoding.lower().replace("-", "") == "utf8"
-            stream.reconfigure(errors="surrogateescape" if utf8 else "replace")
+            encoding = _encoding(stream.encoding)
+            is_utf8 = encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(encoding=encoding, errors="surrogateescape" if is_utf8 else SHOWN)
+
+
+def _encoding(chosen: str) -> str:
+    """Return how what is printed is encoded: as the locale says, though Python is in its UTF-8 mode.
+
+    Not where somebody has chosen (PYTHONIOENCODING, PYTHONUTF8), where the locale knows ASCII alone, and for a shell's
+    Tab key, which is given names of files as they are.
+    """
+    if VARIABLE in os.environ or any(os.environ.get(name) for name in ("PYTHONIOENCODING", "PYTHONUTF8")):
+        return chosen
+    try:
+        named = codecs.lookup(locale.getencoding()).name
+    except LookupError:
+        return chosen
+    return chosen if named == "ascii" else named
 
 
 def _is_lost(error: OSError) -> bool:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -13,6 +12,7 @@ import click
 
 from moonfs import config, keys, profiles
 from moonfs.cli.options import Asked, drive_options, profile_names, settings_shown
+from moonfs.cli.words import to_json
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 from moonfs.profiles import TABLE
@@ -43,7 +43,7 @@ def configure(asked: Asked, as_json: bool, example: bool) -> None:
         click.echo(f"The variable {name} says nothing to moonfs; did you mean {meant}?", err=True)
     if as_json:
         about = {"file": str(configuration.file), "profile": configuration.profile, "settings": shown}
-        click.echo(json.dumps(about, ensure_ascii=False, indent=2))
+        click.echo(to_json(about, indent=2))
         return
     absent = "" if configuration.found else " (not there)"
     click.echo(f"config.toml  {configuration.file}{absent}")

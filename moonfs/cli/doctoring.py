@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -18,7 +17,7 @@ import click
 
 from moonfs import keys
 from moonfs.cli.options import Asked, drive_options, settings_shown
-from moonfs.cli.words import printable
+from moonfs.cli.words import printable, to_json
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 from moonfs.profiles import Configuration, variables
@@ -63,7 +62,7 @@ def doctor(asked: Asked, as_json: bool, bundle: str | None) -> None:
         if not quiet:
             _show(finding)
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in found], ensure_ascii=False, indent=2))
+        click.echo(to_json([asdict(each) for each in found], indent=2))
     failed = [each for each in found if each.state == "failed"]
     if not quiet:
         lines = "the lines with → mend them" if any(each.fix for each in failed) else "see above"

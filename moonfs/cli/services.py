@@ -189,7 +189,12 @@ def _state(name: str) -> str:
     if shutil.which("systemctl") is None:
         return "unknown, as there is no systemctl"
     done = subprocess.run(
-        ["systemctl", "--user", "is-active", name], capture_output=True, text=True, timeout=_SECONDS, check=False
+        ["systemctl", "--user", "is-active", name],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_SECONDS,
+        check=False,
     )
     return done.stdout.strip() or "unknown"
 
@@ -202,7 +207,12 @@ def _systemctl(*arguments: str) -> None:
         )
     try:
         done = subprocess.run(
-            ["systemctl", "--user", *arguments], capture_output=True, text=True, timeout=_SECONDS, check=False
+            ["systemctl", "--user", *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise UsageError(

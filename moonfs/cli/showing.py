@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import click
 
 from moonfs import mountpoints
 from moonfs.cli import offers
+from moonfs.cli.words import to_json
 from moonfs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def status(directory: str | None, watch: bool, interval: float, as_json: bool) -
     if as_json:
         # A drive that was asked for and does not answer is a failure, not an object.
         found: Any = mountpoints.read_status(mountpoints.absolute(directory)) if directory is not None else _all(None)
-        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        click.echo(to_json(found, indent=2))
         return
     if directory is not None:
         mountpoints.read_status(mountpoints.absolute(directory))
@@ -112,7 +112,7 @@ def _watch(directory: str | None, interval: float, as_json: bool) -> None:
     try:
         if as_json:
             for drives in _looks(directory, interval):
-                click.echo(json.dumps(drives[0] if directory is not None else drives, ensure_ascii=False))
+                click.echo(to_json(drives[0] if directory is not None else drives))
                 sys.stdout.flush()
         else:
             _live(directory, interval)

@@ -1,9 +1,20 @@
-"""Sizes and times in words; words that do nothing to a terminal.
+"""Sizes and times in words; words that do nothing to a terminal, and that any terminal can show.
 
 **Threading:** pure functions.
 """
 
 from __future__ import annotations
+
+import json
+import locale
+import re
+import sys
+from typing import Final
+
+#: The handler of errors (codecs.register_error) for output that is not in UTF-8.
+SHOWN: Final = "moonfs-shown"
+#: Our own typography in plain letters; of names, which may be in any script, there is a question mark for each letter.
+_PLAIN: Final = {"…": "...", "→": "->", "–": "-", "—": "-", "’": "'"}
 
 
 def size(count: float) -> str:
@@ -41,4 +52,31 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
+    text = re.sub("[\udc80-\udcff]+", lambda found: _in_locale(found[0]), text)
     return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text)
+
+
+def _in_locale(escaped: str) -> str:
+    """Return bytes of a path that are no UTF-8 as the locale has them, where it has another encoding."""
+    encoding = locale.getencoding()
+    if encoding.lower() in ("utf-8", "utf8"):
+        return escaped
+    try:
+        return escaped.encode("utf-8", "surrogateescape").decode(encoding, "surrogateescape")
+    except LookupError:
+        return escaped
+
+
+def shown_otherwise(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Return what is printed instead of characters that the output's encoding lacks; see codecs.register_error."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    if all("\udca0" <= char <= "\udcff" for char in lacking):  # bytes of a path, and no control characters
+        return lacking.encode("utf-8", "surrogateescape"), error.end
+    return "".join(_PLAIN.get(char, "?") for char in lacking), error.end
+
+
+def to_json(value: object, indent: int | None = None) -> str:
+    """Return JSON for standard output: with its names as they are where the output is in UTF-8, else escaped."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return json.dumps(value, ensure_ascii=not is_utf8, indent=indent)

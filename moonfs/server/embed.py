@@ -144,7 +144,18 @@ def _spawned(data: Path, runtime_dir: Path, log_path: Path, deadline: float) -> 
     path = socket_path(os.path.abspath(data), os.path.abspath(runtime_dir))
     if len(os.fsencode(path)) > _SUN_PATH:
         raise EmbedError(f"the path of the server's socket is too long: {path}; set XDG_RUNTIME_DIR to a shorter one")
-    command = [sys.executable, "-P", "-m", "moonfs.server", "--data", os.path.abspath(data), "--socket", path]
+    command = [
+        sys.executable,
+        "-P",
+        "-X",
+        "utf8",
+        "-m",
+        "moonfs.server",
+        "--data",
+        os.path.abspath(data),
+        "--socket",
+        path,
+    ]
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         start = os.fstat(log).st_size
