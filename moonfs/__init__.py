@@ -29,9 +29,9 @@ A module imports only from lines below its own; modules on one line do not know 
     profiles · service                        flags over environment over config.toml · systemd's units
     notify · logfile · packages               what systemd is told · a drive's log · the line that installs what lacks
     config · settings                         accounts and directories · how a drive behaves
-    wire · errors                             the API's formats · the tree of errors
+    wire · errors · disk                      the API's formats · the tree of errors · why a disk refuses
 
-    server/                                   the local Files API: shares only `wire`, deletable in one move;
+    server/                                   the local Files API: shares `wire` and `disk`, deletable in one move;
                                               `mount` knows its `embed`, `cli` its `command`
 
 More layers than a FUSE driver needs at the least: `versions`, `flights` and `promises` keep the uploads' bookkeeping

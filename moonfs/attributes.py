@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from moonfs import disk
+
 log = logging.getLogger(__name__)
 
 #: Ids that are remembered without a look at whether they still exist; five times what an account holds.
@@ -201,7 +203,7 @@ def _open(path: Path, length: str) -> tuple[sqlite3.Connection, dict[str, Known]
                 Path(f"{path}{part}").unlink(missing_ok=True)
             return _load(path, length)
     except (OSError, sqlite3.Error) as error:
-        log.warning("Cannot use %s (%s): times and sizes are remembered until the drive is unmounted", path, error)
+        log.warning("Times and sizes are remembered until the drive is unmounted: %s", disk.reason(error, path))
         return _load(None, length)
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from moonfs import disk
 from moonfs.errors import UsageError
 
 #: The international service; the mainland's is https://api.moonshot.cn/v1 (same contract, other keys).
@@ -141,9 +142,7 @@ def make_private(directory: Path) -> Path:
         if status.st_mode & 0o077:
             directory.chmod(0o700)
     except OSError as error:
-        raise UsageError(
-            f"Cannot use {directory}: {error.strerror}; moonfs doctor looks at all directories that a drive needs."
-        ) from error
+        raise _unusable(directory, error) from error
     return directory
 
 
@@ -165,10 +164,16 @@ def make_roomy(directory: Path) -> Path:
             first.mkdir(mode=0o700)
             first.rename(directory)
         except OSError as error:
-            raise UsageError(
-                f"Cannot use {directory}: {error.strerror}; moonfs doctor looks at all directories that a drive needs."
-            ) from error
+            raise _unusable(directory, error) from error
     return make_private(directory)
+
+
+def _unusable(directory: Path, error: OSError) -> UsageError:
+    if disk.is_refusal(error):
+        return UsageError(f"Cannot use {directory}: {disk.reason(error, directory)}")
+    return UsageError(
+        f"Cannot use {directory}: {error.strerror}; moonfs doctor looks at all directories that a drive needs."
+    )
 
 
 def _let_spread(parent: Path) -> None:

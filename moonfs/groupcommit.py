@@ -9,7 +9,6 @@ the others find their change done; a change that fails takes none of the others 
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sqlite3
@@ -17,6 +16,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, cast
+
+from moonfs import disk
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +69,10 @@ class GroupCommit:
         """Open or create the database at `path` (0600).
 
         Raises:
-            OSError, sqlite3.Error: it cannot be opened or written.
+            OSError: it cannot be opened or written, or is damaged.
         """
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._path = path
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._queue: list[Change[Any]] = []
@@ -79,9 +81,9 @@ class GroupCommit:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             self._db.close()
-            raise
+            raise self._translated(error) from error
 
     def queue(self, apply: Apply[T], *, keep: bool = False) -> Change[T]:
         """Queue `apply(db)` behind what is queued already; it runs when somebody waits, reads or closes.
@@ -105,7 +107,7 @@ class GroupCommit:
             try:
                 return self._db.execute(query, parameters).fetchall()
             except sqlite3.Error as error:
-                raise _translated(error) from error
+                raise self._translated(error) from error
 
     def commit(self, change: Change[Any]) -> None:
         """Return when `change` is durable or has failed, with all that was queued before it."""
@@ -144,7 +146,7 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001 - whoever waits is told, and nobody else is held up
             self._roll_back()
             if len(batch) == 1:
-                batch[0].error = _translated(error)
+                batch[0].error = self._translated(error)
                 return
             for change in batch:
                 change.error = None
@@ -161,7 +163,7 @@ class GroupCommit:
             # It is the one change's own.
             if not self._db.in_transaction:
                 raise  # SQLite has undone all of them
-            change.error = _translated(error)
+            change.error = self._translated(error)
             self._db.execute("ROLLBACK TO change")
         self._db.execute("RELEASE change")
 
@@ -172,12 +174,10 @@ class GroupCommit:
         except sqlite3.Error as error:
             log.warning("A transaction cannot be undone: %s", error)
 
-
-def _translated(error: Exception) -> Exception:
-    """Return the error of a full or failing disk as an errno that reaches the writer (W7)."""
-    if isinstance(error, _OURS) or not isinstance(error, sqlite3.Error):
-        return error
-    code = errno.ENOSPC if "full" in str(error) else errno.EIO
-    translated = OSError(code, f"The journal cannot be written: {error}")
-    translated.__cause__ = error
-    return translated
+    def _translated(self, error: Exception) -> Exception:
+        """Return the error of a full or failing disk as an errno that reaches the writer (W7), about the database."""
+        if isinstance(error, _OURS) or not isinstance(error, sqlite3.Error):
+            return error
+        translated = disk.translated(error, self._path)
+        translated.__cause__ = error
+        return translated

@@ -151,7 +151,8 @@ class Journal:
         """Open or create the journal at `path` (0600); one of the layout before is brought up to this one.
 
         Raises:
-            sqlite3.Error: it is damaged, cannot be written, or has the layout of another version.
+            OSError: it is damaged, or cannot be written.
+            sqlite3.Error: it has the layout of another version.
         """
         self._group = GroupCommit(path)
         try:
@@ -293,7 +294,9 @@ class Journal:
             if layout == _LAYOUT - 1:
                 db.execute("ALTER TABLE intents ADD COLUMN data BLOB")
             elif layout not in (0, _LAYOUT):
-                raise sqlite3.ProgrammingError(f"{path} was written by another version of moonfs (layout {layout})")
+                raise sqlite3.ProgrammingError(
+                    f"{path} was written by another version of moonfs (layout {layout}); mount with that one"
+                )
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {_LAYOUT}")

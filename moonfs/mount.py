@@ -29,7 +29,7 @@ from shlex import quote
 from typing import Final, NoReturn
 
 import moonfs
-from moonfs import config, dispatch, locks, logfile, mountpoints, names, operations, packages, prerequisites
+from moonfs import config, disk, dispatch, locks, logfile, mountpoints, names, operations, packages, prerequisites
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
 from moonfs.config import Account, Directories, make_private, make_roomy
@@ -127,7 +127,7 @@ def run(request: Request) -> None:
     point = check(request.point, request.local, allow_other=request.settings.allow_other)
     logfile.to_terminal(debug=request.settings.debug)
     notifier = Notifier(os.environ)
-    with _errors_as_sentences(point), _Drive(request, point, notifier) as drive:
+    with _errors_as_sentences(request, point), _Drive(request, point, notifier) as drive:
         drive.serve(lambda: print(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {quote(point)}", flush=True))
 
 
@@ -188,7 +188,10 @@ def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
 
         try:
             notifier = Notifier(os.environ)
-            with _errors_as_sentences(point), _Drive(request, point, notifier, stage=stage, daemon=True) as drive:
+            with (
+                _errors_as_sentences(request, point),
+                _Drive(request, point, notifier, stage=stage, daemon=True) as drive,
+            ):
                 drive.serve(lambda: answer(_READY))
             code = 0
         except UsageError as error:
@@ -204,7 +207,7 @@ def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _errors_as_sentences(point: str) -> Iterator[None]:
+def _errors_as_sentences(request: Request, point: str) -> Iterator[None]:
     """Turn what can go wrong at the start into one sentence (L1)."""
     try:
         yield
@@ -220,17 +223,23 @@ def _errors_as_sentences(point: str) -> Iterator[None]:
     except (MoonfsError, EmbedError) as error:
         raise UsageError(str(error)) from error
     except sqlite3.Error as error:
-        raise UsageError(
-            f"The state of this account on this machine cannot be used: {error}; moonfs doctor looks at its "
-            "directories and their disk."
-        ) from error
+        raise UsageError(f"The state of this account on this machine cannot be used: {error}") from error
     except operations.NotMounted as error:
         raise UsageError(prerequisites.explain(point, error.words)) from error
     except OSError as error:
+        place = disk.where(error, _written(request))
+        if place is not None and disk.is_refusal(error):
+            raise UsageError(f"Cannot mount on {point}: {disk.reason(error, place)}") from error
         where = f" ({error.filename})" if error.filename else ""
         raise UsageError(
             f"Cannot mount on {point}: {error.strerror or error}{where}; moonfs doctor looks for the cause."
         ) from error
+
+
+def _written(request: Request) -> list[Path]:
+    """Return the directories that a drive writes to."""
+    directories = request.directories
+    return [directories.state, directories.cache, *([request.local] if request.local else []), directories.runtime]
 
 
 class _Drive:

@@ -2,8 +2,8 @@
 
 It is for people without an account, without a network, or with documents that must not leave the house, and
 for whoever develops against the hosted API. It knows nothing of the drive: from the rest of moonfs it
-imports `moonfs.wire` and the version only, and it can be deleted in one move. A module imports only from lines
-below its own:
+imports `moonfs.wire`, `moonfs.disk` and the version only, and it can be deleted in one move. A module imports only
+from lines below its own:
 
     command                    `moonfs serve` and `python -m moonfs.server`: one sentence when it cannot start
     serve                      life of one server: lock, sockets, readiness, signals, end with its clients

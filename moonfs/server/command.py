@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
+from moonfs import disk
 from moonfs.server.address import ACCOUNTS, KEY, Address, socket_path
 from moonfs.server.behaviour import Behaviour
 
@@ -101,7 +102,10 @@ def start(
     except (DirectoryError, ServeError) as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(f"the server cannot go on: {error.strerror or error} {error.filename or ''}".rstrip())
+        place = disk.where(error, (data, os.path.dirname(os.path.abspath(path or data))))
+        if place is not None:
+            return _fail(f"the server cannot go on: {disk.reason(error, place)}")
+        return _fail(f"the server cannot go on: {error.strerror or error}")
     return 0
 
 

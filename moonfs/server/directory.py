@@ -18,6 +18,7 @@ import fcntl
 import os
 import shutil
 
+from moonfs import disk
 from moonfs.server.address import LOCK
 
 _PARTS = ("originals", "contents", "incoming", "workers")
@@ -44,17 +45,13 @@ class DataDirectory:
             os.chmod(self.path, 0o700)
             self._lock = _take_lock(self.path)
         except OSError as error:
-            raise DirectoryError(
-                f"cannot use the data directory {self.path}: {error.strerror}; mend that or choose another one"
-            ) from error
+            raise DirectoryError(f"cannot use the data directory: {disk.reason(error, self.path)}") from error
         self.originals, self.contents, self.incoming, self.workers = (self.join(part) for part in _PARTS)
         try:
             self._sweep()
         except OSError as error:
             self.close()
-            raise DirectoryError(
-                f"cannot write to the data directory {self.path}: {error.strerror}; mend that or choose another one"
-            ) from error
+            raise DirectoryError(f"cannot write to the data directory: {disk.reason(error, self.path)}") from error
 
     def join(self, name: str) -> str:
         """Return the path of `name` in the directory."""

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from moonfs import wire
+from moonfs import disk, wire
 from moonfs.server.address import CLIENTS, SPAWN, Address, read_address, read_key, socket_path
 
 _PAUSE: Final = 0.02
@@ -111,9 +111,8 @@ def attach(data: Path, runtime_dir: Path, log_path: Path, timeout: float = 30.0)
             os.makedirs(directory, mode=0o700, exist_ok=True)
         lock = _locked(os.path.join(data, CLIENTS), fcntl.LOCK_SH, deadline)
     except OSError as error:
-        raise EmbedError(
-            f"cannot use the data directory {os.fspath(data)}: {error.strerror}; mend that or choose another one"
-        ) from error
+        place = disk.where(error, (data, runtime_dir)) or data
+        raise EmbedError(f"the local Files API cannot be started: {disk.reason(error, place)}") from error
     try:
         with _turn(data, deadline):
             address = _live(data) or _spawned(data, runtime_dir, log_path, deadline)
@@ -179,13 +178,13 @@ def _spawned(data: Path, runtime_dir: Path, log_path: Path, deadline: float) -> 
             if address is not None:
                 return address
             raise EmbedError(
-                f"the local Files API did not start: {_last_line(log_path, start)} (its log: {os.fspath(log_path)})"
+                f"the local Files API did not start (its log: {os.fspath(log_path)}): {_last_line(log_path, start)}"
             )
         time.sleep(_PAUSE)
     child.kill()
     child.wait()
     raise EmbedError(
-        f"the local Files API did not answer in time: {_last_line(log_path, start)} (its log: {os.fspath(log_path)})"
+        f"the local Files API did not answer in time (its log: {os.fspath(log_path)}): {_last_line(log_path, start)}"
     )
 
 

@@ -26,6 +26,7 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from moonfs import disk
 from moonfs.server.accounts import open_accounts
 from moonfs.server.address import CLIENTS, Address, publish, withdraw
 from moonfs.server.app import make_app
@@ -229,9 +230,11 @@ def _listen_unix(path: str) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        reason = error.strerror or str(error)
+        reason = f"{error.strerror or error}".lower()
+        if disk.is_refusal(error):
+            reason = disk.reason(error, os.path.dirname(path))
         raise ServeError(
-            f"cannot listen on the socket {path}: {reason.lower()}; set XDG_RUNTIME_DIR to another directory"
+            f"cannot listen on the socket {path}: {reason}; or set XDG_RUNTIME_DIR to another directory"
         ) from error
     finally:
         os.umask(mask)

@@ -19,7 +19,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Final
 
-from moonfs import wire
+from moonfs import disk, wire
 from moonfs.server import refusal
 from moonfs.server.behaviour import Behaviour
 from moonfs.server.directory import DataDirectory, DirectoryError, is_full, sync
@@ -79,9 +79,8 @@ class Store:
             self._reader = self._connect()
             self._load()
         except sqlite3.Error as error:
-            raise DirectoryError(
-                f"cannot use {directory.join('files.sqlite')}: {error}; restore it, or choose another data directory"
-            ) from error
+            path = directory.join("files.sqlite")
+            raise DirectoryError(f"cannot use {path}: {disk.reason(error, path)}") from error
         self._ids = XidSource(max(self._files, key=order, default=""), self._behaviour.id_prefix)
 
     def close(self) -> None:
@@ -199,8 +198,9 @@ class Store:
             return self._commit(staged, filename, purpose, text, details=details, made=made)
         except BaseException as error:
             remove(*made)
-            is_database_full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
-            if is_database_full or (isinstance(error, OSError) and is_full(error)):
+            if isinstance(error, sqlite3.OperationalError):
+                error = disk.translated(error, self.directory.join("files.sqlite"))
+            if isinstance(error, OSError) and is_full(error):
                 raise refusal.disk_full() from error
             raise
         finally:

@@ -1,0 +1,139 @@
+"""Why a disk refuses: it is full, without inodes, over a quota, read-only, failing; or what is on it is damaged.
+
+SQLite says "disk I/O error" or "unable to open database file" for most of these, and an errno says neither which
+directory nor whether bytes or inodes are missing. Here is found out which it is, and said in one sentence with a line
+that mends it. Standard library only; the local Files API uses it too.
+
+**Threading:** asks the disk, and keeps nothing; any thread may call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable
+from shlex import quote
+from typing import Final
+
+#: What a disk refuses with, whoever asks.
+_REFUSALS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+#: SQLite's primary codes for a database that is not what it was.
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+#: Bytes that are written to find out why a database could not be: more than SQLite's own index of its log needs.
+_TRIED: Final = 64 * 1024
+
+Path = str | os.PathLike[str]
+
+
+class Damaged(OSError):
+    """A database that is not what it was; an EIO for whoever knows errnos only."""
+
+
+def translated(error: sqlite3.Error, path: Path) -> OSError:
+    """Return what SQLite has said of the database `path` as an errno."""
+    code = errno_of(error, path)
+    if code == 0:
+        return Damaged(errno.EIO, str(error), os.fspath(path))
+    said = f" ({error})" if code == errno.EIO else ""  # all that is known then
+    return OSError(code, f"{os.strerror(code)}{said}", os.fspath(path))
+
+
+def errno_of(error: OSError | sqlite3.Error, path: Path) -> int:
+    """Return the errno of an error about `path`: its own, or the one that SQLite has kept to itself.
+
+    EIO where the disk takes a file at once; 0 for a database that is damaged.
+    """
+    if isinstance(error, Damaged):
+        return 0
+    if isinstance(error, OSError):
+        return error.errno or errno.EIO
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # without what SQLite adds above it
+    if code in _DAMAGED:
+        return 0
+    return _tried(path) or (errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO)
+
+
+def reason(error: OSError | sqlite3.Error, path: Path) -> str:
+    """Return what is wrong with the disk of `path`, and a line that mends it: a sentence without its full stop.
+
+    >>> reason(PermissionError(13, "Permission denied"), "/etc/shadow")
+    '/etc/shadow cannot be used (Permission denied); look whose it is with: ls -ld /etc/shadow'
+    """
+    code = errno_of(error, path)
+    place = _nearest(path)
+    where, quoted = f"the disk of {os.fspath(path)}", quote(place)
+    if code == 0:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        return f"{os.fspath(path)} is damaged ({said}); put back a copy of it, or move it away"
+    if code == errno.ENOSPC and _has_no_inodes(place):
+        return f"{where} has no inodes left; delete files there, which are counted by: df -i {quoted}"
+    if code == errno.ENOSPC:
+        return f"{where} is full; make room there, which is shown by: df -h {quoted}"
+    if code == errno.EDQUOT:
+        return f"{where} has no room left in your quota; delete files there, which are counted by: quota -s"
+    if code == errno.EROFS:
+        return f"{where} is read-only; have it written to with: sudo mount -o remount,rw {quote(_mounted(place))}"
+    if code == errno.EIO:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        return f"{where} fails ({said}); look for the cause with: sudo dmesg | tail"
+    return f"{os.fspath(path)} cannot be used ({os.strerror(code)}); look whose it is with: ls -ld {quoted}"
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Say whether it is a disk that has refused."""
+    return isinstance(error, OSError) and error.errno in _REFUSALS
+
+
+def where(error: OSError, among: Iterable[Path]) -> Path | None:
+    """Return the path that an error is about, or the first of `among` whose disk refuses in the same way."""
+    if error.filename is not None:
+        return os.fsdecode(error.filename)
+    return next((path for path in among if _tried(path) == error.errno), None)
+
+
+def _tried(path: Path) -> int:
+    """Return the errno of a new file beside `path`, or in it; 0 where it can be written."""
+    place = _nearest(path)
+    folder = place if os.path.isdir(place) else os.path.dirname(place)
+    name = os.path.join(folder, f".moonfs-{secrets.token_hex(8)}")
+    try:
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        return error.errno or errno.EIO
+    try:
+        left = memoryview(bytes(_TRIED))
+        while left:
+            left = left[os.write(fd, left) :]
+        os.fsync(fd)
+    except OSError as error:
+        return error.errno or errno.EIO
+    finally:
+        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+    return 0
+
+
+def _nearest(path: Path) -> str:
+    """Return the path, or the first of its parents that is there."""
+    place = os.path.abspath(path)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    return place
+
+
+def _has_no_inodes(place: str) -> bool:
+    with contextlib.suppress(OSError):
+        status = os.statvfs(place)
+        return status.f_files > 0 and status.f_favail == 0
+    return False
+
+
+def _mounted(place: str) -> str:
+    """Return where the filesystem of a path is mounted."""
+    while not os.path.ismount(place):
+        place = os.path.dirname(place)
+    return place
