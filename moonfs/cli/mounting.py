@@ -138,11 +138,19 @@ def umount(directory: str, timeout: float, stale: bool) -> None:
         )
     ends = time.monotonic() + timeout
     show_drain(directory, ends)
+    told = []
+
+    def waiting(text: str) -> None:
+        told.append(text)
+        click.echo(f"{text} …", err=True)
+
     cleared = mountpoints.unmount(
         directory,
         timeout=max(60.0, ends - time.monotonic()),
         hurry=time.monotonic() >= ends,
-        waiting=lambda text: click.echo(f"{text} …", err=True),
+        waiting=waiting,
     )
+    if told:
+        click.echo(f"{directory} is unmounted.", err=True)
     if cleared:
         click.echo(f"{directory} was stale (its daemon had died) and is cleared.", err=True)

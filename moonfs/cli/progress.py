@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -64,26 +66,28 @@ def show_drain(directory: str, ends: float) -> None:
 
     from moonfs.cli.screen import uploads_table  # noqa: PLC0415
 
+    refused = _refused(uploads)
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), SpeedColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console)
     task = bar.add_task(f"{files} of {files} files to go", total=size)
     if not console.is_terminal:
         click.echo(f"Waiting for {files:,} upload{'' if files == 1 else 's'} ({words.size(size)}) …", err=True)
-    with Live(bar, console=console, auto_refresh=False) as live:
+    # A log gets two lines, one for the beginning and one for the end: rich would leave a bar there that stands still.
+    with Live(bar, console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         while _left(uploads) and time.monotonic() < ends:
             under_way = uploads.get("under_way", [])
             sent = sum(each["sent"] for each in under_way)
             bar.update(task, description=f"{_left(uploads)} of {files} files to go")
             bar.update(task, completed=max(0, min(size, size - uploads["pending_bytes"] + sent)))
-            if console.is_terminal:
+            if live is not None:
                 live.update(Group(bar, uploads_table(under_way)) if under_way else bar, refresh=True)
             time.sleep(0.2)
             found = _uploads(mounted.point)
             if found is None:
                 return
             uploads = found
-        if console.is_terminal and not _left(uploads):
+        if live is not None and not _left(uploads):
             bar.update(task, description=f"0 of {files} files to go", completed=size)
             live.update(bar, refresh=True)
     if left := _left(uploads):
@@ -95,6 +99,11 @@ def show_drain(directory: str, ends: float) -> None:
             f"after the next mount.{why}",
             err=True,
         )
+    elif more := _refused(uploads) - refused:
+        which = f"{more} file{' was' if more == 1 else 's were'} refused"
+        click.echo(f"Nothing is left to upload; {which}: moonfs logs --errors {quote(directory)}", err=True)
+    elif not console.is_terminal:
+        click.echo("Nothing is left to upload.", err=True)
 
 
 def _uploads(point: str) -> dict[str, Any] | None:
@@ -105,6 +114,10 @@ def _uploads(point: str) -> dict[str, Any] | None:
         return dict(uploads)
     except (UsageError, KeyError, TypeError):
         return None
+
+
+def _refused(uploads: dict[str, Any]) -> int:
+    return len(uploads.get("failed", []))
 
 
 def _left(uploads: dict[str, Any]) -> int:

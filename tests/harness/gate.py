@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from tests.faults.server import Turn
 from tests.harness.drive import SECONDS
@@ -25,6 +26,16 @@ class Gate:
         turn.read()
         self._pass(turn)
         turn.send(turn.serve())
+
+    def refusing(self, refusal: Callable[[Turn], None]) -> Callable[[Turn], None]:
+        """Read the request, wait, then refuse it."""
+
+        def fault(turn: Turn) -> None:
+            turn.read()
+            self._pass(turn)
+            refusal(turn)
+
+        return fault
 
     def after(self, turn: Turn) -> None:
         """Serve the request, wait, then answer."""

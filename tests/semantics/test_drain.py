@@ -90,6 +90,41 @@ def test_the_progress_of_an_umount(faulty: Callable[..., Faulty], service: Fault
         assert part in shown, shown
 
 
+def test_an_umount_into_a_log(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """L2: where no terminal shows a bar, a line says what is waited for, and the last one that it is done."""
+    drive = faulty("write_back").drive
+    gate = Gate()
+    service.script("upload", gate.before)
+    copy_in(drive)
+    gate.wait()
+    with (drive.home / "log").open("wb") as log:
+        command = [sys.executable, "-m", "moonfs", "umount", str(drive.point)]
+        ending = subprocess.Popen(command, env=drive.environ, stdout=log, stderr=log)
+    said = drive.home / "log"
+    wait_until(lambda: b"Waiting for" in said.read_bytes(), "it says what it waits for")
+    gate.opened.set()
+    assert ending.wait(SECONDS) == 0 and stored(service) == TEXTS
+    lines = [line for line in said.read_text().splitlines() if "daemon" not in line and "is unmounted" not in line]
+    assert len(lines) == 2 and lines[0].startswith("Waiting for ") and lines[1] == "Nothing is left to upload.", lines
+
+
+def test_an_umount_that_had_a_file_refused(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """L2, E1: what the service does not take is not passed over in silence."""
+    drive = faulty("write_back").drive
+    gate = Gate()
+    service.script("upload", gate.refusing(refused(400, "没有解析出内容")))
+    (drive / "blank.pdf").write_bytes(b"%PDF-")
+    gate.wait()
+    command = [sys.executable, "-m", "moonfs", "umount", str(drive.point)]
+    with subprocess.Popen(command, env=drive.environ, stderr=subprocess.PIPE, text=True) as ending:
+        assert ending.stderr is not None
+        assert ending.stderr.readline().startswith("Waiting for ")
+        gate.opened.set()
+        rest = ending.stderr.read()
+    assert f"Nothing is left to upload; 1 file was refused: moonfs logs --errors {drive.point}" in rest
+    assert "blank.pdf" in drive.command("logs", "--errors", str(drive.point)).stdout
+
+
 @pytest.mark.parametrize("timeout", ["0", "1"])
 def test_umount_with_a_timeout_leaves_the_rest_to_the_next_mount(
     faulty: Callable[..., Faulty], service: FaultServer, timeout: str
