@@ -93,6 +93,14 @@ class Machine:
             f"mount --bind {made}/fuse /dev/fuse"
         )
 
+    def without_device(self) -> None:
+        """Have no /dev/fuse."""
+        made = quote(f"{self.home}/devices")
+        self.lines.append(
+            f"mkdir -p {made} && for each in null zero full random urandom tty; do touch {made}/$each && "
+            f"mount --bind /dev/$each {made}/$each; done && mount --rbind {made} /dev"
+        )
+
     def as_nobody(self) -> list[str]:
         """Have what is below run by an ordinary user, and return the command that does it; only root may.
 

@@ -138,11 +138,7 @@ def test_a_machine_without_the_device(machine: Machine) -> None:
     """L1: neither the kernel's module nor the container's device."""
     if why_no_fuse() is not None and library() is None:
         pytest.skip("libfuse 2 is missing, which is said first")
-    machine.lines += [
-        "mkdir dev && for each in null zero full random urandom tty; do touch dev/$each && "
-        "mount --bind /dev/$each dev/$each; done && mount --rbind dev /dev"
-    ]
-    machine.lines.insert(0, f"cd '{machine.home}'")
+    machine.without_device()
     assert "/dev/fuse is missing; load it with: modprobe fuse" in sentence(machine.moonfs("mount", "--local", "m"))
 
 

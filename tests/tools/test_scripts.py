@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.machine import Machine
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
@@ -65,6 +67,19 @@ def test_quickstart_refuses_a_file(tmp_path: Path) -> None:
     done = run("quickstart", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert "moon is a file" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+def test_quickstart_looks_for_the_device_before_it_installs(tmp_path: Path, arguments: list[str]) -> None:
+    """Not after two minutes of installing: nothing is made, fetched or asked for."""
+    clone = tmp_path / "clone"
+    shutil.copytree(SCRIPTS, clone / "scripts", ignore=shutil.ignore_patterns("__pycache__", "benchmark"))
+    with Machine(tmp_path / "home") as machine:
+        machine.without_device()
+        done = machine.run(str(clone / "scripts" / "quickstart"), *arguments)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done
+        assert "/dev/fuse is missing: run 'sudo modprobe fuse'" in done.stderr
+        assert [path.name for path in clone.iterdir()] == ["scripts"] and not (machine.home / "moon").exists()
 
 
 @pytest.mark.parametrize(
