@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 import struct
 import tempfile
 from collections.abc import Mapping
@@ -109,18 +110,33 @@ class Directories:
                 raise UsageError(f"Set HOME or {variable} to an absolute path: moonfs keeps its state there.")
             return Path(home) / default / "moonfs"
 
-        runtime = environ.get("XDG_RUNTIME_DIR", "")
-        if os.path.isabs(runtime) and os.access(runtime, os.W_OK):
-            sockets = Path(runtime) / "moonfs"
-        else:
-            sockets = Path(tempfile.gettempdir()) / f"moonfs-{os.getuid()}"
+        state = base("XDG_STATE_HOME", ".local/state")
         return cls(
             config=base("XDG_CONFIG_HOME", ".config"),
             data=base("XDG_DATA_HOME", ".local/share"),
-            state=base("XDG_STATE_HOME", ".local/state"),
+            state=state,
             cache=base("XDG_CACHE_HOME", ".cache"),
-            runtime=sockets,
+            runtime=_runtime(environ.get("XDG_RUNTIME_DIR", ""), state),
         )
+
+
+def _runtime(given: str, state: Path) -> Path:
+    """Return where sockets go: a short path, in a directory that is this user's own.
+
+    `given` may be somebody else's (`sudo -E`, `su`), and the place in /tmp too: anybody may make that, and root of a
+    rootless container meets the one of the real root.
+    """
+    with contextlib.suppress(OSError):
+        if os.path.isabs(given) and os.stat(given).st_uid == os.geteuid() and os.access(given, os.W_OK):
+            return Path(given) / "moonfs"
+    usual = Path(tempfile.gettempdir()) / f"moonfs-{os.getuid()}"
+    try:
+        status = usual.lstat()
+    except FileNotFoundError:
+        return usual
+    except OSError:
+        return state / "run"
+    return usual if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() else state / "run"
 
 
 def make_private(directory: Path) -> Path:

@@ -114,6 +114,11 @@ def explain(point: str, words: str) -> str:
             f"directory there, or allow this one with: printf '%s\\n' {' '.join(map(quote, rules))} | "
             f"sudo tee -a {_LOCAL} && sudo apparmor_parser -r {_PROFILE}"
         )
+    if found and os.geteuid() == 0 and _is_namespace():
+        return (
+            f"Root of a user namespace mounts in a mount namespace of its own only, and so not on {point}; begin both "
+            "with: unshare --map-root-user --mount"
+        )
     most = re.search(r"mount_max=\S+", words)
     if most:
         return (
@@ -129,6 +134,14 @@ def explain(point: str, words: str) -> str:
         f"libfuse could not mount on {point}{why}; moonfs doctor looks for the cause, and the log is shown by: "
         f"moonfs logs {quote(point)}"
     )
+
+
+def _is_namespace() -> bool:
+    """Say whether this is a user namespace, and not the machine's own (user_namespaces(7))."""
+    try:
+        return Path("/proc/self/uid_map").read_text(encoding="ascii").split() != ["0", "0", "4294967295"]
+    except OSError:
+        return False
 
 
 def _status(field: str, base: int, unknown: int) -> int:

@@ -8,10 +8,12 @@ Standard library only.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
+import stat
 import tempfile
 from dataclasses import asdict, dataclass
 
@@ -86,6 +88,19 @@ def read_address(data: str | os.PathLike[str]) -> Address | None:
     if not isinstance(pid, int) or not isinstance(base_url, str | None) or not isinstance(path, str | None):
         return None
     return Address(pid, base_url, path)
+
+
+def make_runtime(directory: str | os.PathLike[str]) -> None:
+    """Make the directory of the sockets, 0700: whoever may write to it could put a server of theirs in place of ours.
+
+    Raises:
+        OSError: it cannot be made, or others own it or may write to it.
+    """
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    status = os.lstat(directory)
+    is_shared = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or is_shared:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), os.fspath(directory))
 
 
 def socket_path(data: str | os.PathLike[str], runtime_dir: str | os.PathLike[str]) -> str:

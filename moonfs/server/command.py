@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 
 from moonfs import disk
-from moonfs.server.address import ACCOUNTS, KEY, Address, socket_path
+from moonfs.server.address import ACCOUNTS, KEY, Address, make_runtime, socket_path
 from moonfs.server.behaviour import Behaviour
 
 
@@ -54,6 +54,10 @@ def serve_command(
             file=sys.stderr,
         )
     directory = runtime_dir or _runtime_dir()
+    try:
+        make_runtime(directory)
+    except OSError as error:
+        return _fail(f"the socket cannot be made: {disk.reason(error, directory)}")
     path = socket_path(data, directory)
     return start(data, host=host, port=port, path=path, on_ready=on_ready, behaviour=behaviour, accounts=accounts)
 

@@ -283,3 +283,50 @@ def test_a_refusal_that_is_not_known(machine: Machine, nobody: list[str]) -> Non
     assert "libfuse could not mount on " in said and ": mount failed: No such luck; moonfs doctor" in said
     (log,) = machine.home.glob(".local/state/moonfs/accounts/*/moonfs.log")
     assert "No such luck" in log.read_text()
+
+
+@pytest.mark.fuse
+@pytest.mark.parametrize(
+    "made", ["mkdir -m 777 /tmp/moonfs-$U && chown 12345 /tmp/moonfs-$U", "ln -s / /tmp/moonfs-$U"]
+)
+def test_a_directory_in_tmp_that_is_not_ours(machine: Machine, nobody: list[str], made: str) -> None:
+    """X2, L1: anybody may make /tmp/moonfs-UID first; the drive works, and its socket is where only we may write."""
+    del machine.environ["XDG_RUNTIME_DIR"]
+    own = machine.home / "tmp"
+    machine.environ["TMPDIR"] = str(own)  # Python's name for /tmp
+    machine.lines.append(
+        f"mkdir -m 1777 '{own}' && (" + made.replace("/tmp/", f"'{own}'/").replace("$U", "65534") + ")"
+    )
+    done = machine.script(
+        "moonfs mount --local m; echo text >m/a.txt; find .local/state/moonfs/run -type s; "
+        "moonfs doctor --local || true; moonfs umount m",
+        nobody,
+    )
+    assert done.returncode == 0 and done.stderr == "", done
+    assert ".local/state/moonfs/run/files-" in done.stdout
+    assert "runtime directory: " in done.stdout and "failed   runtime directory" not in done.stdout, done
+
+
+@pytest.mark.fuse
+def test_a_rootless_namespace(machine: Machine, nobody: list[str]) -> None:
+    """L1, L2: root there is an ordinary user outside, without XDG_RUNTIME_DIR; /tmp/moonfs-0 is the real root's."""
+    del machine.environ["XDG_RUNTIME_DIR"]
+    own = machine.home / "tmp"
+    machine.environ["TMPDIR"] = str(own)
+    machine.lines.append(f"mkdir -p '{own}/moonfs-0' && chmod 1777 '{own}' && chmod 700 '{own}/moonfs-0'")
+    rootless = [*nobody, "unshare", "--map-root-user", "--mount"]
+    tried = machine.run(*rootless, "true")
+    if tried.returncode:
+        pytest.skip(f"an ordinary user may make no namespace here: {tried.stderr}")
+    done = machine.script(LIFE, rootless)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a.txt\na.txt.content\n", ""), done
+
+
+@pytest.mark.fuse
+def test_a_user_namespace_without_one_of_mounts(machine: Machine, nobody: list[str]) -> None:
+    """L1: its root may mount nothing; a sentence says what to add."""
+    rootless = [*nobody, "unshare", "--map-root-user"]
+    if machine.run(*rootless, "true").returncode:
+        pytest.skip("an ordinary user may make no namespace here")
+    said = sentence(machine.moonfs("mount", "--local", "m", before=rootless))
+    assert "namespace" in said and said.endswith("unshare --map-root-user --mount"), said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,28 @@ def test_without_a_runtime_directory(runtime: str) -> None:
     """XDG: sockets go to a directory of this user's in /tmp, short enough for a socket path."""
     found = Directories.from_environment({"HOME": "/h", "XDG_RUNTIME_DIR": runtime}).runtime
     assert str(os.getuid()) in found.name and len(str(found)) < 80
+
+
+def test_a_runtime_directory_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X2: neither `sudo -E`'s nor one that somebody else has made in /tmp, or a link; then below the state."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    environ = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
+    (tmp_path / "run").mkdir()
+    usual = tmp_path / "tmp" / f"moonfs-{os.getuid()}"
+    assert Directories.from_environment(environ).runtime == tmp_path / "run" / "moonfs"
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert Directories.from_environment(environ).runtime == usual
+    usual.mkdir()
+    below = tmp_path / ".local/state/moonfs/run"
+    assert Directories.from_environment(environ).runtime == below
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    environ["XDG_RUNTIME_DIR"] = ""
+    assert Directories.from_environment(environ).runtime == usual
+    usual.rmdir()
+    usual.symlink_to(tmp_path / "run")
+    assert Directories.from_environment(environ).runtime == below
 
 
 def test_without_a_home() -> None:
