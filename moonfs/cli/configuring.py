@@ -75,7 +75,7 @@ def _example() -> str:
         "# One of these says where the key is; without any it is in the file that `moonfs key set` writes.",
         '# api_key_file = "~/.config/moonfs/work.key"  # mode 0600',
         '# api_key_command = "pass show moonshot"',
-        "# api_key_keyring = true                      # pip install 'moonfs[keyring]'",
+        "# api_key_keyring = true                      # needs the extra `keyring`",
         "",
         f"# [{TABLE}.papers]",
         "# local = true                                # the local Files API; or the directory of its files",

@@ -67,6 +67,10 @@ def install(directory: str | None, asked: Asked, no_start: bool, only_print: boo
     if only_print:
         click.echo(text, nl=False)
         return
+    if not no_start:
+        from moonfs import dispatch, prerequisites  # noqa: PLC0415 - FUSE loads only for the commands that need it
+
+        prerequisites.check(dispatch.MISSING, allow_other=configuration.settings().allow_other)
     name = service.unit_name(point)
     path = _folder() / name
     _write(path, text)

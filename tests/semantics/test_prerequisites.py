@@ -14,6 +14,7 @@ import pytest
 from moonfs.cli import cli
 from tests.harness.drive import why_no_fuse
 from tests.harness.machine import Machine
+from tests.harness.programs import needs
 
 
 @pytest.fixture
@@ -98,6 +99,15 @@ def knows(package: str) -> bool:
     return done.returncode == 0 and bool(done.stdout.strip())
 
 
+def test_a_service_is_not_written_without_libfuse(machine: Machine) -> None:
+    """Nor does a unit say it in a journal that nobody reads."""
+    without(machine)
+    said = sentence(machine.moonfs("service", "install", "--local", "m"))
+    assert said.startswith("libfuse 2 is missing") and not list(machine.home.rglob("*.service"))
+    done = machine.moonfs("service", "install", "--local", "m", "--print")
+    assert done.returncode == 0 and "ExecStart=" in done.stdout, done
+
+
 def test_doctor_says_what_installs_libfuse(machine: Machine) -> None:
     """It looks at all the rest too."""
     without(machine)
@@ -113,6 +123,7 @@ def test_doctor_says_what_installs_libfuse(machine: Machine) -> None:
 
 def test_the_local_files_api_runs_without_libfuse(machine: Machine) -> None:
     """`moonfs serve` mounts nothing."""
+    needs("curl")
     without(machine)
     done = machine.script(
         "moonfs serve --port 0 --data files >serving & "
@@ -273,6 +284,11 @@ def test_apparmor_keeps_drives_to_some_directories(machine: Machine, nobody: lis
     said = sentence(machine.moonfs("mount", "--local", "m", before=nobody))
     assert said.startswith("AppArmor lets fusermount mount only below your home, /mnt, /media and /tmp")
     assert "/etc/apparmor.d/local/fusermount3 && sudo apparmor_parser -r /etc/apparmor.d/fusermount3" in said
+    rules = subprocess.check_output(["sh", "-c", said.rpartition("with: ")[2].partition(" | ")[0]], text=True)
+    assert rules.splitlines() == [
+        f'mount fstype=fuse.moonfs options=(nosuid,nodev) options in (ro,rw,noatime,noexec) -> "{machine.home}/m/",',
+        f'umount "{machine.home}/m/",',
+    ]
 
 
 @pytest.mark.fuse
