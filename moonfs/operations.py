@@ -16,6 +16,7 @@ import logging
 import os
 import stat
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -138,9 +139,11 @@ class Operations:
             code = error.errno if isinstance(error.errno, int) and error.errno in errno.errorcode else errno.EIO
             if code not in (errno.ENOENT, errno.ENODATA, errno.ENOTSUP, errno.ESTALE):
                 log.warning("%s %s: %s", operation, self._name(args), error)
-        except BaseException:
+        except BaseException as error:
             log.exception("%s %s failed in an unforeseen way", operation, self._name(args))
-            code = errno.EIO
+            # Who is told EIO and looks for the cause should not find that nothing has failed.
+            said = traceback.format_exception_only(error)[-1].strip()
+            code = self._code(operation, args, errors.MoonfsError(f"moonfs failed in an unforeseen way: {said}"))
         raise OSError(code, os.strerror(code))
 
     def _code(self, operation: str, args: tuple[Any, ...], error: errors.MoonfsError) -> int:
