@@ -13,15 +13,19 @@ import contextlib
 import errno
 import os
 import secrets
-import sqlite3
 from collections.abc import Iterable
 from shlex import quote
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:  # every command loads this module, and few of them a database
+    import sqlite3
 
 #: What a disk refuses with, whoever asks.
 _REFUSALS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-#: SQLite's primary codes for a database that is not what it was.
-_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+#: SQLite's primary codes of sqlite3.h: SQLITE_FULL, SQLITE_CORRUPT and SQLITE_NOTADB.
+_FULL: Final = 13
+_CORRUPT: Final = 11
+_NOT_A_DATABASE: Final = 26
 #: Bytes that are written to find out why a database could not be: more than SQLite's own index of its log needs.
 _TRIED: Final = 64 * 1024
 
@@ -50,10 +54,10 @@ def errno_of(error: OSError | sqlite3.Error, path: Path) -> int:
         return 0
     if isinstance(error, OSError):
         return error.errno or errno.EIO
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # without what SQLite adds above it
-    if code in _DAMAGED:
+    code = getattr(error, "sqlite_errorcode", _CORRUPT) & 0xFF  # without what SQLite adds above it
+    if code in (_CORRUPT, _NOT_A_DATABASE):
         return 0
-    return _tried(path) or (errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO)
+    return _tried(path) or (errno.ENOSPC if code == _FULL else errno.EIO)
 
 
 def reason(error: OSError | sqlite3.Error, path: Path) -> str:

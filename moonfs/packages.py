@@ -63,9 +63,10 @@ def libfuse(problem: str, release: Mapping[str, str] | None = None) -> tuple[str
     package = next((name for name in _LIBFUSE if name in known), None) or _libfuse_of(release)
     if package is None:
         system = release.get("PRETTY_NAME", "this system")
+        there = "works here too" if release.get("ID") == "debian" else "may work here too"
         return (
-            f"{found}, and {system} has no package of it; moonfs mounts on Debian 13 or Ubuntu 24.04, whose "
-            f"{_LIBFUSE[0]} may be installed by hand here",
+            f"{found}, and {system} has no package of it; add the suite trixie to apt's sources and install the "
+            f"{_LIBFUSE[0]} of Debian 13, which {there}",
             "",
         )
     update = "" if known or _has_lists() else f"{_as_root('apt update')} && "
