@@ -28,16 +28,15 @@ KINDS = {
         "has no inodes left; delete files there",
         "df -i",
     ),
-    "read-only": ("mount -o remount,ro {disk}", "is read-only; have it written to", "sudo mount -o remount,rw"),
+    "read-only": ("mount -o remount,bind,ro {disk}", "is read-only; have it written to", "sudo mount -o remount,rw"),
 }
 
 
 @pytest.fixture
 def machine(fuse: None, tmp_path: Path) -> Iterator[Machine]:
     with Machine(tmp_path / "home") as machine:
-        if os.geteuid() != 0:
-            pytest.skip("only root may mount a disk of its own beside a drive")
         machine.environ["XDG_RUNTIME_DIR"] += "/run"
+        machine.lines.append('mkdir -p "$XDG_RUNTIME_DIR"')
         yield machine
 
 
