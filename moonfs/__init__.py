@@ -10,7 +10,8 @@ A module imports only from lines below its own; modules on one line do not know 
     overview · control                        what the drive says of itself · the directory `.moonfs`
     renames · removals                        how names change hands, and purposes with them · how they go
     versions · overlay                        the life of a written file · local files laid over remote ones
-    flights · shown · lingering               versions on their way to the service · what `stat` shows · old ones
+    flights · shown · lingering · awaiting    versions on their way to the service · what `stat` shows · old ones ·
+                                              waits for texts that are to come
     promises · recovery                       bytes and intents made durable here · what an earlier run left of them
     disowned                                  uploads that nobody wants any more, and their copies
     writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits

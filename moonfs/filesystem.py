@@ -23,6 +23,7 @@ from collections.abc import Callable
 
 from moonfs import names, places, wire
 from moonfs.attributes import Attributes
+from moonfs.awaiting import Awaiting
 from moonfs.control import PREFETCH, REFRESH, Control
 from moonfs.errors import (
     AlreadyExists,
@@ -38,13 +39,14 @@ from moonfs.handles import Attr, Handle, Handles, Opened
 from moonfs.journal import Journal
 from moonfs.lingering import Lingering, holds
 from moonfs.localfile import LocalFile, not_here
-from moonfs.namespace import Entry, Namespace, Remote, Sidecar, sidecar_inode
+from moonfs.namespace import Awaited, Entry, Namespace, Remote, Sidecar, sidecar_inode
 from moonfs.originals import Originals
 from moonfs.overlay import Overlay
 from moonfs.overview import overview
 from moonfs.places import Place, locate
 from moonfs.prefetch import Prefetch
 from moonfs.readahead import Orders, ReadAhead
+from moonfs.remote import EXTRACTION_WAIT
 from moonfs.remote import Remote as Account
 from moonfs.removals import Removals
 from moonfs.renames import Renames
@@ -119,6 +121,9 @@ class Filesystem:
             attributes=attributes,
             report=report,
         )
+        self._awaiting = Awaiting(
+            self._lock, self._space, settled=lambda: self._versions.settled, outage=account.traffic.outage
+        )
         self._shown = Shown(attributes, originals)
         self._overlay = Overlay(self._space, self._shown, spool=spool, attributes=attributes, originals=originals)
         self._renames = Renames(
@@ -158,6 +163,7 @@ class Filesystem:
 
     def close(self) -> None:
         """Stop the uploader and close every descriptor; what is unfinished stays in the journal."""
+        self._awaiting.close()
         self._ahead.close()
         self._prefetch.close()
         self._versions.close()
@@ -268,7 +274,7 @@ class Filesystem:
         if not place.is_named:
             raise NotPermitted(f"{place.name or path} has no purpose that could be set; set it under the file's name.")
         entry = self._resolve(place)
-        if isinstance(entry, Sidecar):
+        if isinstance(entry, Sidecar | Awaited):
             raise ReadOnly(f"{place.name} shows the text of a file and has no purpose of its own.")
         if isinstance(entry, LocalFile):
             with self._lock, entry.lock:
@@ -289,7 +295,7 @@ class Filesystem:
                 self._control.touch(place)
             return
         entry = self._resolve(place)
-        if mtime_ns is None or isinstance(entry, Sidecar):
+        if mtime_ns is None or isinstance(entry, Sidecar | Awaited):
             return
         mtime_ns = min(max(mtime_ns, -(2**63)), 2**63 - 1)
         if isinstance(entry, Remote):
@@ -328,20 +334,25 @@ class Filesystem:
         truncate: bool = False,
         append: bool = False,
         looks: bool = False,
+        waits: bool = True,
         reader: int = 0,
+        ended: Callable[[], bool] = lambda: False,
     ) -> Opened:
         """Open an existing file; a sidecar's text is fetched here, so that its size is exact from now on (A2).
 
-        Nothing is fetched for who `looks` rather than reads (tenet 4). `reader` is the asking thread: who reads one
-        text after another finds the next ones here (R3).
+        Nothing is fetched for who `looks` rather than reads (tenet 4). Who `waits` waits a bounded time for a text that
+        is not there yet (R4), and not once the drive has `ended()`. `reader` is the asking thread: who reads one text
+        after another finds the next ones here (R3).
 
         Raises:
             NotFound: no such name.
             ReadOnly: written to a sidecar or a control file.
             BytesNotHere: only the service has the bytes that this needs (R5, W5).
             OnlyLooked: a text that is not here.
+            NotReady: a text that is not there yet.
             MoonfsError: the text could not be had.
         """
+        ends = time.monotonic() + (EXTRACTION_WAIT if waits else 0.0)
         place = locate(path)
         name = place.name
         if not name:
@@ -351,19 +362,19 @@ class Filesystem:
         entry = self._resolve(place)
         if (write or truncate) and place.directory == places.BY_ID and not isinstance(entry, Sidecar):
             raise ReadOnly(f"{name} can be written under its name only, not by its id.")
+        if isinstance(entry, Sidecar | Awaited) and (write or truncate):
+            raise ReadOnly(f"{name} shows the text of a file and cannot be written; write the file itself.")
+        if isinstance(entry, Awaited):
+            if looks:
+                raise not_read(name)
+            entry = self._awaiting.wait(lambda: self._find(place), ends=ends, ended=ended)
         if not (write or truncate) and (shared := self._lingering.open(path, entry)) is not None:
             return shared
         if isinstance(entry, Sidecar):
-            if write or truncate:
-                raise ReadOnly(f"{name} shows the text of a file and cannot be written; write the file itself.")
-            if looks and entry.file.id not in self._account.contents:
-                raise OnlyLooked(f"{name} has not been read here yet; open it without O_NOATIME to fetch it.")
-            self._ahead.opened(reader, entry.file.id)
-            text = self._account.text(entry.file)
-            attr = self._shown.text(entry.file, text.size)
-            handle = Handle(name, body=text.body, fd=text.fd, attr=attr, file_id=entry.file.id)
-            # The kernel may think that there is one byte still, which it would make up of nothing.
-            return self._opened(path, holds(entry), handle, immutable=text.size > 0)
+            opened = self._open_text(path, entry, looks=looks, reader=reader, ends=ends)
+            if opened is None:
+                return self.open(path, read=read, write=False, looks=looks, waits=waits, reader=reader, ended=ended)
+            return opened
         if isinstance(entry, Remote) and not write:
             fd = self._overlay.open_original(entry.file)
             if fd is None:
@@ -584,7 +595,7 @@ class Filesystem:
                     self._space.bury_ghost(place.name)
                     return
             raise
-        if isinstance(entry, Sidecar):
+        if isinstance(entry, Sidecar | Awaited):
             return
         if place.directory == places.BY_ID:
             with self._lock:
@@ -666,6 +677,22 @@ class Filesystem:
             return False
         return True
 
+    def _open_text(self, path: str, entry: Sidecar, *, looks: bool, reader: int, ends: float) -> Opened | None:
+        """Open a stored file's text, or return None where another version has taken its place meanwhile."""
+        if looks and entry.file.id not in self._account.contents:
+            raise not_read(entry.name)
+        self._ahead.opened(reader, entry.file.id)
+        try:
+            text = self._account.text(entry.file, ends)
+        except NotFound:
+            if self._resolve(locate(path)) == entry:
+                raise
+            return None
+        attr = self._shown.text(entry.file, text.size)
+        handle = Handle(entry.name, body=text.body, fd=text.fd, attr=attr, file_id=entry.file.id)
+        # The kernel may think that there is one byte still, which it would make up of nothing.
+        return self._opened(path, holds(entry), handle, immutable=text.size > 0)
+
     def _opened(self, path: str, holds: str, handle: Handle, *, immutable: bool = False) -> Opened:
         with self._lock:
             return self._handles.open(path, holds, handle, immutable=immutable)
@@ -675,3 +702,8 @@ class Filesystem:
         if growth > 0:
             self._room.check_growth(growth)
         local.truncate(length, purpose)
+
+
+def not_read(name: str) -> OnlyLooked:
+    """Return the error for a text that is not here, and is not fetched for who only looks."""
+    return OnlyLooked(f"{name} has not been read here yet; open it without O_NOATIME to fetch it.")

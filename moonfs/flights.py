@@ -25,12 +25,13 @@ from moonfs.disowned import Disowned
 from moonfs.errors import MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import NEVER, LocalFile
-from moonfs.namespace import Namespace
+from moonfs.namespace import ANYBODY, Namespace
 from moonfs.originals import Originals
 from moonfs.promises import Promises
 from moonfs.remote import Remote as Account
 from moonfs.room import Room
 from moonfs.spool import SpoolFile
+from moonfs.table import has_text
 from moonfs.wire import FileObject
 from moonfs.writeback import LINGER, Uploader
 
@@ -79,7 +80,11 @@ class _Flight:
 
 
 class Flights:
-    """The flights of one account."""
+    """The flights of one account.
+
+    Attributes:
+        settled: how many versions have come to an end: the service has them, or refuses them for good.
+    """
 
     def __init__(
         self,
@@ -116,6 +121,7 @@ class Flights:
         #: What is to be adopted once the journal's change that drops its row is durable, by file.
         self._recording: dict[LocalFile, list[tuple[SpoolFile, str]]] = {}
         self._renames: list[threading.Thread] = []
+        self.settled = 0
 
     def close(self, timeout: float = 5.0) -> None:
         """Wait up to `timeout` seconds for the renames under way; their promises are in the journal."""
@@ -319,6 +325,7 @@ class Flights:
             if local.unlinked:
                 raise NotFound(f"{local.name} was deleted.")
             spool, flight.generation = local.materialise(), local.generation
+            local.number(afresh=local.committed is None)
             flight.purpose = flight.purpose if name else local.purpose
             flight.intent = replace(
                 self._promises.intent(local, spool, flight.purpose),
@@ -368,13 +375,12 @@ class Flights:
             if here:
                 # It may have been renamed over others and back to this name while it was on its way.
                 surplus |= local.replaces - {file.id}
-            gone = not here and local.stays_local
-            if local.unlinked or gone:
+            if local.unlinked or (not here and local.stays_local):
                 surplus |= {file.id}
             if flight.over is not None:
                 # What it takes the place of may have been stored meanwhile.
                 surplus |= flight.over.replaces - {file.id}
-            self._under_way.pop(intent.spool, None)
+            self._settle(flight, intent, file)
             self._space.own(intent.name, file.id)
             self._space.doom(surplus)
             # Before the next flight of this file can begin: what is known by then, that one has not made (W3).
@@ -415,6 +421,15 @@ class Flights:
                     self._adopt(spool, sha256)
         return surplus
 
+    def _settle(self, flight: _Flight, intent: Intent, file: FileObject) -> None:
+        """Note that a flight has come to its end; the lock is held."""
+        self._under_way.pop(intent.spool, None)
+        self.settled += 1
+        local = flight.local
+        if local.name == intent.name and not has_text(file) and self._space.awaits_text(local):
+            # The name of its text was listed: whoever deletes all that was listed is to meet no error (W10).
+            self._space.leave_ghost(intent.name + names.SIDECAR, ANYBODY)
+
     @staticmethod
     def _is_stored(flight: _Flight, intent: Intent, file: FileObject, sent: SpoolFile | None) -> str:
         """Note that the service has this version; return the spool file of an older promise that is over with it."""
@@ -432,6 +447,7 @@ class Flights:
                 older = local.committed.name
                 local.committed.discard()
             local.committed = None
+        local.oldest = local.newest  # should a newer one be promised
         local.kept = local.committed is not None
         if flight.moves and not older and sent is not None:
             # Bytes that the service had already were not sent: their row still has the name that they had here, and
@@ -483,6 +499,7 @@ class Flights:
         local = flight.local
         with self._lock:
             self._under_way.pop(intent.spool, None)
+            self.settled += is_final(error)
             with local.lock:
                 sent, local.lent = local.lent, None
                 # Old versions may have had to make room; copies of earlier attempts may have turned up.

@@ -9,6 +9,7 @@ attributes that `stat` shows may be read without it. Lock order: the filesystem'
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -22,6 +23,7 @@ from moonfs.wire import FileObject
 
 #: `stored` of a file that the service has never had.
 NEVER: Final = -1
+_numbers: Final = itertools.count(1)
 
 
 class LocalFile:
@@ -41,6 +43,8 @@ class LocalFile:
         spool: the bytes, once there are any of our own.
         committed: the spool file that the journal promises to upload, at the generation `acknowledged` (W2), as
             `promised`, which is a purpose; a write leaves it alone and goes on with a copy.
+        oldest, newest: the numbers of the first promise that is not settled yet and of the last one; they grow over
+            all files.
         attempt: the last unfinished upload of `committed`, whose outcome may be open (W3).
         lent: the spool file that an upload is reading; a write leaves it alone and goes on with a copy.
         unlinked: its name is gone; its bytes end with the last handle (W8).
@@ -85,6 +89,7 @@ class LocalFile:
         self.lent: SpoolFile | None = None
         self.committed: SpoolFile | None = None
         self.acknowledged = NEVER
+        self.oldest = self.newest = 0
         self.attempt: Intent | None = None
         self.unlinked = False
         self.private = private
@@ -152,10 +157,17 @@ class LocalFile:
 
         They are of `generation`, for `purpose`; left out, of the newest.
         """
+        self.number(afresh=self.failed or (self.committed is None and self.lent is None))
         self.committed = spool
         self.acknowledged = self.generation if generation is None else generation
         self.promised = self.purpose if purpose is None else purpose
         self.kept = True
+
+    def number(self, *, afresh: bool) -> None:
+        """Give the newest bytes their number; `afresh`: there are no older ones on their way."""
+        self.newest = next(_numbers)
+        if afresh:
+            self.oldest = self.newest
 
     def read(self, length: int, offset: int) -> bytes:
         """Return up to `length` bytes from `offset`.

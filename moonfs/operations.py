@@ -10,6 +10,7 @@ would reach C as a garbage result.
 from __future__ import annotations
 
 import codecs
+import ctypes
 import errno
 import logging
 import os
@@ -121,6 +122,7 @@ class Operations:
         self._on_init = on_init
         self._on_destroy = on_destroy
         self._lookups = Lookups(_thread)
+        self._running: int | None = None
 
     def _shown(self, mode: int) -> int:
         """Return the permission bits that are shown: what the owner may do, for everybody whom the umask leaves it."""
@@ -174,16 +176,22 @@ class Operations:
     def init(self, _path: str) -> None:
         """Tell that the kernel has started; must not raise (fusepy would swallow it)."""
         try:
+            self._running = _running()
             self._on_init()
         except Exception:
             log.exception("The start failed")
 
     def destroy(self, _path: str) -> None:
         """Tell that the mount is gone."""
+        self._running = None
         try:
             self._on_destroy()
         except Exception:
             log.exception("The end failed")
+
+    def _ended(self) -> bool:
+        """Say whether libfuse has been told to end, upon which it waits for the requests under way."""
+        return self._running is not None and bool(fuse._libfuse.fuse_exited(ctypes.c_void_p(self._running)))
 
     # Attributes
 
@@ -303,7 +311,9 @@ class Operations:
                 # So file managers open what they only want to know the type of, and indexers (open(2); GLib's
                 # gio/glocalfileinfo.c, get_content_type). On EPERM they would open it again without the flag.
                 looks=bool(fi.flags & os.O_NOATIME),
+                waits=not fi.flags & os.O_NONBLOCK,
                 reader=_thread(),
+                ended=self._ended,
             )
         except errors.NotFound:
             if self._filesystem.exists(path, _process):
@@ -431,6 +441,12 @@ def run(operations: Operations, mountpoint: str, **options: Any) -> None:
         RuntimeError: libfuse could not mount; it has said why on standard error.
     """
     Dispatch(operations, mountpoint, raw_fi=True, encoding=_ENCODING, foreground=True, **options)
+
+
+def _running() -> int | None:
+    """Return libfuse's own handle of this mount (fuse.h, struct fuse)."""
+    context = fuse._libfuse.fuse_get_context()
+    return context.contents.fuse if context else None
 
 
 def _thread() -> int:

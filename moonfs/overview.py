@@ -35,8 +35,10 @@ def overview(
         locals_ = list(space.local.values())
         used_bytes, used_files = room.used()
         pending = versions.pending()
+        unsettled = {file.name: [file.oldest, file.newest] for file in versions.unsettled()}
     stale = snapshot.stale_because
     contents = account.contents
+    deletions = journal.deletions()
     return {
         "quota": {
             "files": used_files,
@@ -62,7 +64,10 @@ def overview(
                 for file in pending
                 if file.trouble is not None
             ],
-            "deletions": len(journal.deletions()),
+            # What `moonfs sync` goes by: the numbers of a name's first and last promise that is open.
+            "unsettled": unsettled,
+            "deletions": len(deletions),
+            "deleting": deletions,
             "local": sorted(file.name for file in locals_ if file.stays_local and not file.handles),
             "failed": [
                 {

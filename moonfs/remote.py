@@ -168,17 +168,18 @@ class Remote:
         """Return unix time by the service's clock, in seconds."""
         return time.time() + (self._client.server_clock_offset or 0.0)
 
-    def text(self, file: FileObject) -> Text:
+    def text(self, file: FileObject, ends: float | None = None) -> Text:
         """Return what the sidecar of `file` holds, waiting a bounded time for a running extraction (R4).
 
-        A descriptor in it is the caller's to close.
+        A descriptor in it is the caller's to close. `ends` is when the wait is over, on the clock of `time.monotonic`;
+        left out, after `EXTRACTION_WAIT`.
 
         Raises:
             ExtractionFailed: the service could not extract it.
             NotReady: not extracted yet.
             MoonfsError: it could not be had.
         """
-        deadline = time.monotonic() + EXTRACTION_WAIT
+        deadline = time.monotonic() + EXTRACTION_WAIT if ends is None else ends
         pause = 0.25
         while file.status in wire.STATUS_WAITING:
             if time.monotonic() + pause > deadline or self._closing.wait(pause):

@@ -321,6 +321,15 @@ class Versions:
         if not stays:
             self._flights.schedule_promised(local)
 
+    @property
+    def settled(self) -> int:
+        """How many uploads have come to an end: the service has the bytes, or refuses them for good."""
+        return self._flights.settled
+
+    def unsettled(self) -> list[LocalFile]:
+        """Return the files that are pending, or that somebody closes just now and waits for the upload; lock held."""
+        return [local for local in self._space.local.values() if (local.committed or local.lent) and not local.failed]
+
     def pending(self) -> list[LocalFile]:
         """Return the files that are acknowledged and not on the service yet, failed ones left out; lock held."""
         return [local for local in self._space.local.values() if local.committed is not None and not local.failed]

@@ -135,7 +135,9 @@ def test_the_error_is_that_of_close(both: Faulty) -> None:
     os.write(descriptor, b"hello")
     with fails(errno.EINVAL):
         os.close(descriptor)
-    assert os.listdir(both.drive.point) == ["a.txt"]  # and no text beside it
+    assert os.listdir(both.drive.point) == ["a.txt", "a.txt.content"]
+    with fails(errno.EINVAL):  # it has no text, for that reason
+        (both.drive / "a.txt.content").read_bytes()
     assert os.getxattr(both.drive / "a.txt", "user.moonfs.state") == b"failed"
 
 

@@ -23,7 +23,7 @@ LAYERS = """
     overview  control
     renames  removals
     versions  overlay
-    flights  shown  lingering
+    flights  shown  lingering  awaiting
     promises  recovery
     disowned
     writeback  remote  room
