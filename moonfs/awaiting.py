@@ -46,6 +46,7 @@ class Awaiting:
         `outage()` is why the service is known not to answer, or None.
         """
         self._lock = lock
+        self._space = space
         self._settled = settled
         self._outage = outage
         self._news = threading.Condition(threading.Lock())
@@ -77,14 +78,16 @@ class Awaiting:
                 if not isinstance(entry, Awaited):
                     return entry
                 local = entry.local
-                self._check(local)
+                if (refused := refusal(local)) is not None:
+                    raise refused
                 if self._closed or ended():
                     raise _not_ready(local, "the drive is being unmounted")
                 if away is not None:
                     raise _not_ready(local, str(away))
                 left = ends - time.monotonic()
                 if left <= 0 and waited:
-                    self._ran_out[_is_written(local)] = (self._settled(), local.newest)
+                    promised = max(other.newest for other in self._space.local.values())
+                    self._ran_out[_is_written(local)] = (self._settled(), promised)
                 if left <= 0 or (not waited and self._is_stuck(local)):
                     raise _not_ready(local)
             with self._news:
@@ -108,12 +111,13 @@ class Awaiting:
         settled, promised = self._ran_out.get(_is_written(local), (-1, -1))
         return settled == self._settled() and (_is_written(local) or local.newest <= promised)
 
-    @staticmethod
-    def _check(local: LocalFile) -> None:
-        """Raise what the service has refused the newest bytes with, unless it is being tried once more just now."""
-        with local.lock:
-            if local.failure is not None and local.failure[0] == local.generation and local.lent is None:
-                raise copy.copy(local.failure[1])
+
+def refusal(local: LocalFile) -> MoonfsError | None:
+    """Return what the service has refused the newest bytes with, unless it is being tried once more just now."""
+    with local.lock:
+        if local.failure is None or local.failure[0] != local.generation or local.lent is not None:
+            return None
+        return copy.copy(local.failure[1])
 
 
 def _is_written(local: LocalFile) -> bool:
@@ -126,4 +130,4 @@ def _not_ready(local: LocalFile, why: str = "") -> NotReady:
         why = f"the last try to upload it came to nothing: {local.trouble}"
     if not why:
         why = "a program still has it open" if _is_written(local) else "its upload takes long"
-    return NotReady(f"The text of {local.name} is not there yet: {why.rstrip('.')}. Try again after moonfs sync.")
+    return NotReady(f"The text of {local.name} is not there yet: {why.rstrip('.')}; moonfs sync waits for it.")

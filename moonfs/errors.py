@@ -226,7 +226,7 @@ NEXT_STEPS: Final[dict[type[MoonfsError], str]] = {
     FileTooLarge: "Split the file into parts of 100 MB at most, or make it smaller.",
     QuotaExceeded: "Delete what you need no more (df -h, df -i show the room); for the plan, see the vendor's console.",
     RateLimited: "Wait a minute: pending uploads then go on by themselves, try anything else again.",
-    NotReady: "Wait a moment, then open the text again.",
+    NotReady: "Wait a moment, or for all uploads with moonfs sync DIR, then open the text again.",
     Overtaken: "Do nothing: newer bytes of the file, or its new name, are on their way.",
     TimedOut: "Wait: pending uploads go on by themselves; try anything else again (-o timeout allows more time).",
     Unreachable: "Check the network: pending uploads then go on by themselves, try anything else again.",

@@ -23,7 +23,7 @@ from collections.abc import Callable
 
 from moonfs import names, places, wire
 from moonfs.attributes import Attributes
-from moonfs.awaiting import Awaiting
+from moonfs.awaiting import Awaiting, refusal
 from moonfs.control import PREFETCH, REFRESH, Control
 from moonfs.errors import (
     AlreadyExists,
@@ -104,6 +104,8 @@ class Filesystem:
             account.ahead,
             most=settings.requests,
             hold=account.traffic.hold,
+            awaited=self._awaited_texts,
+            arrived=self._arrived,
         )
         self._control = Control(
             {**(control or {}), REFRESH: lambda: b"", PREFETCH: self._prefetch.report},
@@ -655,6 +657,28 @@ class Filesystem:
         self._account.listing.current()
         with self._lock:
             return self._space.texts(self._account.listing.peek())
+
+    def _awaited_texts(self) -> dict[str, LocalFile]:
+        with self._lock:
+            return self._space.awaited(self._account.listing.peek())
+
+    def _arrived(self, sidecar: str) -> FileObject | None:
+        """Return the file whose text `sidecar` shows, or None while that is to come.
+
+        Raises:
+            NotFound: there is none.
+            MoonfsError: the service has refused the file.
+        """
+        with self._lock:
+            entry = self._space.resolve(self._account.listing.peek(), sidecar)
+            refused = refusal(entry.local) if isinstance(entry, Awaited) else None
+        if refused is not None:
+            raise refused
+        if isinstance(entry, Awaited):
+            return None
+        if not isinstance(entry, Sidecar):
+            raise NotFound("There is no such file with a text.")
+        return entry.file
 
     def _texts_in_order(self) -> Orders:
         with self._lock:

@@ -156,7 +156,7 @@ class Namespace:
         if sidecars:
             shown |= table.sidecars
             shown |= self._stored_sidecars(self.local.values())
-            shown |= self.awaited()
+            shown |= self.awaited(snapshot)
         shown |= table.files
         shown |= self.local
         if not purpose:
@@ -202,8 +202,9 @@ class Namespace:
         """Return the file behind each sidecar, by the sidecar's name."""
         return {**self._current(snapshot).sidecars, **self._stored_sidecars(self.local.values())}
 
-    def awaited(self) -> dict[str, LocalFile]:
+    def awaited(self, snapshot: Snapshot) -> dict[str, LocalFile]:
         """Return the file behind each sidecar whose text is to come, by the sidecar's name."""
+        self._current(snapshot)
         found = {awaited_name(local): local for local in self.local.values() if self.awaits_text(local)}
         return {name: local for name, local in found.items() if name and not self._is_file(name)}
 

@@ -35,7 +35,9 @@ def overview(
         locals_ = list(space.local.values())
         used_bytes, used_files = room.used()
         pending = versions.pending()
-        unsettled = {file.name: [file.oldest, file.newest] for file in versions.unsettled()}
+        unsettled = {
+            file.name: {"first": file.oldest, "last": file.newest, "bytes": file.size} for file in versions.unsettled()
+        }
     stale = snapshot.stale_because
     contents = account.contents
     deletions = journal.deletions()
@@ -72,6 +74,7 @@ def overview(
             "failed": [
                 {
                     "name": file.name,
+                    "number": file.newest,
                     "error": str(file.failure[1]),
                     "next": next_step(file.failure[1]),
                     "errno": errno_name(file.failure[1]),

@@ -5,6 +5,7 @@
     doctoring     doctor
     options       the flags of a drive
     drives        refresh, prefetch
+    syncing       sync
     showing       status, and its screen in `screen`
     reading       logs
     serving       serve
@@ -37,6 +38,7 @@ from moonfs.cli.reading import logs
 from moonfs.cli.services import services
 from moonfs.cli.serving import serve
 from moonfs.cli.showing import status
+from moonfs.cli.syncing import sync
 from moonfs.cli.words import printable
 from moonfs.errors import UsageError
 
@@ -55,6 +57,7 @@ def cli() -> None:
       cp paper.pdf ~/moon/             upload
       cat ~/moon/paper.pdf.content     read the text the service extracted
       moonfs prefetch ~/moon           fetch all texts at once
+      moonfs sync ~/moon               wait until everything is uploaded
       rm ~/moon/paper.pdf              delete
       df -h ~/moon                     the quota
       moonfs status                    uploads, what failed and what to do about it
@@ -68,6 +71,7 @@ for _command in (
     umount,
     refresh,
     prefetch,
+    sync,
     status,
     logs,
     configure,

@@ -11,12 +11,9 @@ import sys
 import click
 
 from moonfs import mountpoints
-from moonfs.cli import offers
+from moonfs.cli import offers, words
 from moonfs.cli.progress import bar_of_texts, follow_prefetch
 from moonfs.errors import UsageError
-
-#: Files that `prefetch` names.
-_MANY = 20
 
 
 @click.command(short_help="Ask the service for its files now.")
@@ -36,8 +33,9 @@ def refresh(directory: str) -> None:
 def prefetch(directory: str, files: tuple[str, ...]) -> None:
     """Fetch the texts of all files of the drive on DIR, or of those named, so that they are here and their sizes exact.
 
-    What is here is not fetched again: after a Ctrl-C the same command goes on. It gives way to whoever reads, and
-    waits out rate limits and outages.
+    What is here is not fetched again: after a Ctrl-C the same command goes on. It gives way to whoever reads, waits
+    out rate limits and outages, and for the uploads of files that are on their way. When texts cannot be had it says
+    how many and why, and the exit status is 1.
     """
     point = mountpoints.absolute(directory)
     wanted = [os.path.basename(file.rstrip("/")) for file in files]
@@ -50,12 +48,11 @@ def prefetch(directory: str, files: tuple[str, ...]) -> None:
         mountpoints.prefetch(point, "/stop")
         click.echo("Stopped; what was fetched stays here, and the same command goes on.", err=True)
         sys.exit(130)
-    click.echo(f"{last['done']:,} of {last['total']:,} text{'' if last['total'] == 1 else 's'} here")
+    missing = f", {last['failures']:,} cannot be had" if last["failures"] else ""
+    click.echo(f"{last['done']:,} of {words.count(last['total'], 'text')} here{missing}")
     if last["stops"] != stops:
         raise UsageError("The prefetch was stopped by somebody else; the same command goes on with it.")
-    for failed in last["failed"][:_MANY]:
-        click.echo(f"{failed['name']}: {failed['error']}\n    → {failed['next']}", err=True)
-    if last["failures"] > _MANY:
-        click.echo(f"… and {last['failures'] - _MANY:,} more", err=True)
+    for line in words.failures(last["failed"], {each["next"]: each["count"] for each in last["reasons"]}):
+        click.echo(line, err=True)
     if last["failures"]:
         sys.exit(1)

@@ -5,6 +5,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+#: Failures that are named, of one kind.
+_MANY: Final = 20
+
+
+def count(number: int, what: str) -> str:
+    """Return a number of things, of which one more than one has an s.
+
+    >>> count(1, "upload"), count(1200, "upload")
+    ('1 upload', '1,200 uploads')
+    """
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def failures(failed: Sequence[Mapping[str, Any]], counts: Mapping[str, int] | None = None) -> list[str]:
+    """Return the lines that name what failed and why, those of one kind together, with what to do about them.
+
+    Args:
+        failed: each with `name`, `error` and `next`.
+        counts: how many there are by `next`, where not all of them are given.
+    """
+    kinds: dict[str, list[str]] = {}
+    for each in failed:
+        kinds.setdefault(str(each["next"]), []).append(printable(f"{each['name']}: {each['error']}"))
+    lines = []
+    for step, named in kinds.items():
+        lines += named[:_MANY]
+        more = (counts or {}).get(step, len(named)) - len(named[:_MANY])
+        lines += [f"… and {more:,} more"] if more else []
+        lines.append(f"    → {printable(step)}")
+    return lines
+
 
 def size(count: float) -> str:
     """Return bytes as people read them, in powers of 1024.
