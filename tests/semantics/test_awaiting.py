@@ -1,4 +1,4 @@
-"""Texts of files that are on their way: listed, waited for, never the old one, and never waited for in vain (N1, R4)."""
+"""Texts of files that are on their way: listed, waited for, never the old one, never waited for in vain (N1, R4)."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_a_full_account(faulty: Callable[..., Faulty], service: FaultServer, opt
 
 
 def test_who_does_not_wait(faulty: Callable[..., Faulty], service: FaultServer) -> None:
-    """R4: O_NONBLOCK is answered at once; who only looks (O_NOATIME) is told that it is not here; writing is refused."""
+    """R4, N4: O_NONBLOCK is answered at once, who only looks (O_NOATIME) too; writing is refused."""
     drive = faulty("write_back").drive
     held(service)
     (drive / "a.txt").write_text("hello")
