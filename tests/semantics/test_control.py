@@ -269,7 +269,9 @@ def test_a_purpose_is_refused_as_anywhere(both: Faulty) -> None:
     with fails(errno.EINVAL):
         (of(both, "file-extract") / "a.png").write_bytes(b"picture")
     assert both.server.count("upload") == 1
-    assert os.listdir(of(both, "file-extract")) == ["a.png"]
+    assert os.listdir(of(both, "file-extract")) == ["a.png", "a.png.content"]
+    with fails(errno.EINVAL):
+        (of(both, "file-extract") / "a.png.content").read_bytes()
     both.drive.run('mv "$DIR/.moonfs/purpose/file-extract/a.png" "$DIR/.moonfs/purpose/image/a.png"')
     assert stored(both) == {"a.png": ("image", b"picture")}
 

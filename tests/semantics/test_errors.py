@@ -89,7 +89,10 @@ def test_an_upload_that_is_refused(both: Faulty, case: str) -> None:
     if case in ("401", "403", "redirect"):  # the account's trouble, or passing
         assert os.listdir(both.drive.point) == []
         return
-    assert os.listdir(both.drive.point) == [name] and (both.drive / name).read_text() == "hello"
+    text = f"{name}.content"
+    assert os.listdir(both.drive.point) == [name, text] and (both.drive / name).read_text() == "hello"
+    with fails(code):  # whoever looks for the text is told why there is none
+        (both.drive / text).read_bytes()
     assert os.getxattr(both.drive / name, "user.moonfs.state") == b"failed"
     (failed,) = both.drive.status()["uploads"]["failed"]
     assert (failed["name"], failed["errno"]) == (name, errno.errorcode[code].replace("EOPNOTSUPP", "ENOTSUP"))
