@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from moonfs.errors import MoonfsError, NotReady
+from moonfs.errors import MoonfsError, OnItsWay
 from moonfs.localfile import LocalFile
 from moonfs.namespace import Awaited, Entry, Namespace
 
@@ -67,7 +67,7 @@ class Awaiting:
 
         Raises:
             NotFound: what `find` raises; the file has gone, has another name, or turns out to have no text.
-            NotReady: it takes longer, or would; it says why.
+            OnItsWay: it takes longer, or would; it says why.
             MoonfsError: the service has refused the file: that refusal.
         """
         waited = False
@@ -117,7 +117,9 @@ def refusal(local: LocalFile) -> MoonfsError | None:
     with local.lock:
         if local.failure is None or local.failure[0] != local.generation or local.lent is not None:
             return None
-        return copy.copy(local.failure[1])
+        told = copy.copy(local.failure[1])
+    told.unsent = True  # this time
+    return told
 
 
 def _is_written(local: LocalFile) -> bool:
@@ -125,9 +127,9 @@ def _is_written(local: LocalFile) -> bool:
     return local.lent is None and (local.committed is None or local.acknowledged != local.generation)
 
 
-def _not_ready(local: LocalFile, why: str = "") -> NotReady:
+def _not_ready(local: LocalFile, why: str = "") -> OnItsWay:
     if not why and local.trouble is not None:
         why = f"the last try to upload it came to nothing: {local.trouble}"
     if not why:
         why = "a program still has it open" if _is_written(local) else "its upload takes long"
-    return NotReady(f"The text of {local.name} is not there yet: {why.rstrip('.')}; moonfs sync waits for it.")
+    return OnItsWay(f"The text of {local.name} is not there yet: {why.rstrip('.')}.")

@@ -21,6 +21,7 @@
     ├── QuotaExceeded            1,000 files, 10 GB, or the account's plan
     ├── RateLimited              429 after the retry budget
     ├── NotReady                 text is not extracted yet
+    │   └── OnItsWay                 its file is not on the service yet
     ├── Overtaken                nobody wants this upload any more: its name or its bytes have changed
     ├── TimedOut                 no answer in time
     ├── Unreachable              no connection
@@ -154,6 +155,10 @@ class NotReady(MoonfsError):
     """The text is not extracted yet (R4)."""
 
 
+class OnItsWay(NotReady):
+    """The file of the text is not on the service yet (R4)."""
+
+
 class Overtaken(MoonfsError):
     """Nobody wants this upload any more: its file was renamed or deleted, or has newer bytes."""
 
@@ -196,12 +201,13 @@ def revive(kind: str, message: str) -> MoonfsError:
 
 
 #: What the drive refuses by what it knows, without asking the service: the same call is refused the same way again.
-_REFUSALS: Final = (ReadOnly, BytesNotHere, NotPermitted, NameTooLong, InvalidName, NotSupported)
+_REFUSALS: Final = (ReadOnly, BytesNotHere, NotPermitted, NameTooLong, InvalidName, NotSupported, OnItsWay)
 
 
 def is_refusal(error: MoonfsError) -> bool:
     """Say whether the drive has refused this by itself: nothing has failed, and the service was not asked."""
-    return isinstance(error, _REFUSALS) and error.status is None
+    told = error.unsent and (is_final(error) or isinstance(error, QuotaExceeded))  # what the service has said before
+    return told or (isinstance(error, _REFUSALS) and error.status is None)
 
 
 #: What a person can do, by what went wrong; the most derived class of an error decides.
@@ -226,7 +232,8 @@ NEXT_STEPS: Final[dict[type[MoonfsError], str]] = {
     FileTooLarge: "Split the file into parts of 100 MB at most, or make it smaller.",
     QuotaExceeded: "Delete what you need no more (df -h, df -i show the room); for the plan, see the vendor's console.",
     RateLimited: "Wait a minute: pending uploads then go on by themselves, try anything else again.",
-    NotReady: "Wait a moment, or for all uploads with moonfs sync DIR, then open the text again.",
+    NotReady: "Wait a moment, then open the text again.",
+    OnItsWay: "Wait for the uploads with moonfs sync DIR, then open the text again.",
     Overtaken: "Do nothing: newer bytes of the file, or its new name, are on their way.",
     TimedOut: "Wait: pending uploads go on by themselves; try anything else again (-o timeout allows more time).",
     Unreachable: "Check the network: pending uploads then go on by themselves, try anything else again.",

@@ -13,7 +13,7 @@ import pytest
 
 from moonfs import errorlog
 from moonfs.errorlog import KEPT, ErrorLog
-from moonfs.errors import BytesNotHere, MoonfsError, NotSupported, UnsupportedType, next_step
+from moonfs.errors import BytesNotHere, MoonfsError, NotSupported, OnItsWay, Rejected, UnsupportedType, next_step
 
 
 @pytest.fixture
@@ -129,12 +129,17 @@ def test_what_the_drive_refuses_by_itself_is_recorded_once(path: Path) -> None:
     ]
 
 
-def test_who_goes_through_a_whole_drive_does_not_push_out_what_failed(path: Path) -> None:
-    """E1: `grep -r` is refused at a thousand originals; what the service refused before is still there."""
+@pytest.mark.parametrize(
+    "error",
+    [BytesNotHere("not here"), OnItsWay("not there yet"), Rejected("said before", status=400, unsent=True)],
+    ids=lambda error: type(error).__name__,
+)
+def test_who_goes_through_a_whole_drive_does_not_push_out_what_failed(path: Path, error: MoonfsError) -> None:
+    """E1: `grep -r` is refused at a thousand originals, or texts; what the service refused before is still there."""
     log = ErrorLog(path)
     log.record("flush", "mine.xyz", "ENOTSUP", refused())
     for number in range(KEPT + 1):
-        log.record("open", f"{number}.pdf", "EACCES", BytesNotHere("not here"))
+        log.record("open", f"{number}.pdf", "EACCES", error)
     assert log.last(10**6)[0]["name"] == "mine.xyz" and len(log.last(10**6)) == 1 + errorlog._REFUSALS
 
 
