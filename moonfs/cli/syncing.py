@@ -88,8 +88,7 @@ class Sync:
     help="Wait no longer than this; what is left goes on by itself. [as long as it takes]",
 )
 def sync(directory: str | None, timeout: float | None) -> None:
-    """Wait until everything that is pending on the drive on DIR is uploaded, or has failed; without DIR, on all your
-    drives.
+    """Wait until all that is pending on the drive on DIR, or without DIR on all of your drives, is uploaded or has failed.
 
     Ends with status 1 and names what failed, and why, or what is left when the time is up. What is copied in after the
     command has begun is not waited for.
