@@ -88,7 +88,8 @@ class Sync:
     help="Wait no longer than this; what is left goes on by itself. [as long as it takes]",
 )
 def sync(directory: str | None, timeout: float | None) -> None:
-    """Wait until all that is pending on the drive on DIR, or without DIR on all of your drives, is uploaded or has failed.
+    """Wait until all that is pending on the drive on DIR, or without DIR on all of your drives, is uploaded or has
+    failed.
 
     Ends with status 1 and names what failed, and why, or what is left when the time is up. What is copied in after the
     command has begun is not waited for.
