@@ -15,6 +15,7 @@ import copy
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from moonfs.errors import MoonfsError, OnItsWay
@@ -23,6 +24,13 @@ from moonfs.namespace import Awaited, Entry, Namespace
 
 #: Seconds after which a wait looks whether an outage, or the end of the drive, has made it vain.
 _LOOK: Final = 0.5
+
+
+@dataclass(slots=True)
+class _Wait:
+    """One wait; `over` when it is to end."""
+
+    over: bool = False
 
 
 class Awaiting:
@@ -55,12 +63,17 @@ class Awaiting:
         self._closed = False
         # Whether its writer is awaited, or its upload → when a wait for such ran out, and what was promised by then.
         self._ran_out: dict[bool, tuple[int, int]] = {}
+        # By path: each wait, and whether it was let go.
+        self._waits: dict[str, list[_Wait]] = {}
         self.waiting = 0
 
-    def wait(self, find: Callable[[], Entry], *, ends: float, ended: Callable[[], bool] = lambda: False) -> Entry:
+    def wait(
+        self, path: str, find: Callable[[], Entry], *, ends: float, ended: Callable[[], bool] = lambda: False
+    ) -> Entry:
         """Return what `find()` returns once that is no text which is to come.
 
         Args:
+            path: the name that is opened.
             find: what the name means now; called with the lock.
             ends: when the patience ends, on the clock of `time.monotonic`; a time that is over waits for nothing.
             ended: whether the drive is about to end.
@@ -70,6 +83,29 @@ class Awaiting:
             OnItsWay: it takes longer, or would; it says why.
             MoonfsError: the service has refused the file: that refusal.
         """
+        this = _Wait()
+        with self._news:
+            self._waits.setdefault(path, []).append(this)
+        try:
+            return self._wait(this, find, ends, ended)
+        finally:
+            with self._news:
+                self._waits[path].remove(this)
+                if not self._waits[path]:
+                    del self._waits[path]
+
+    def let_go(self, path: str) -> None:
+        """End the waits for `path`: the kernel would have who deletes that name wait for them, and `ls` too (E2)."""
+        with self._news:
+            for wait in self._waits.get(path, ()):
+                wait.over = True
+        self._changed()
+
+    def is_awaited(self, path: str) -> bool:
+        """Say whether somebody waits for `path`."""
+        return path in self._waits
+
+    def _wait(self, this: _Wait, find: Callable[[], Entry], ends: float, ended: Callable[[], bool]) -> Entry:
         waited = False
         while True:
             seen, away = self._changes, self._outage()  # which may wait for a moment itself
@@ -84,6 +120,8 @@ class Awaiting:
                     raise _not_ready(local, "the drive is being unmounted")
                 if away is not None:
                     raise _not_ready(local, str(away))
+                if this.over:
+                    raise _not_ready(local, "somebody deletes its name")
                 left = ends - time.monotonic()
                 if left <= 0 and waited:
                     promised = max(other.newest for other in self._space.local.values())

@@ -210,6 +210,11 @@ class Filesystem:
                 return older.attr or self._shown.attr(entry)
         return self._shown.attr(entry)
 
+    def looked_up(self, path: str, deletes: Callable[[], bool]) -> None:
+        """Note a look-up; whoever waits for a text of this name is told that it takes longer if it `deletes()` it."""
+        if self._awaiting.is_awaited(path) and deletes():
+            self._awaiting.let_go(path)
+
     def readdir(self, path: str) -> list[str]:
         """Return the names in `path`, without `.` and `..`.
 
@@ -369,7 +374,7 @@ class Filesystem:
         if isinstance(entry, Awaited):
             if looks:
                 raise not_read(name)
-            entry = self._awaiting.wait(lambda: self._find(place), ends=ends, ended=ended)
+            entry = self._awaiting.wait(path, lambda: self._find(place), ends=ends, ended=ended)
         if not (write or truncate) and (shared := self._lingering.open(path, entry)) is not None:
             return shared
         if isinstance(entry, Sidecar):

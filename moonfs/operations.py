@@ -24,7 +24,7 @@ from moonfs.dispatch import Dispatch, pack
 from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Filesystem
 from moonfs.handles import Attr, Opened
-from moonfs.lookups import Lookups
+from moonfs.lookups import Lookups, in_unlink
 
 try:
     import fuse
@@ -201,6 +201,7 @@ class Operations:
         handle = int(fi.fh) if fi else None
         if handle is None and places.locate(path).is_named:  # a rename looks up the directories on its way too
             self._lookups.arrive(path)
+            self._filesystem.looked_up(path, _deletes)
         return self._stat(self._filesystem.getattr(path, handle, _process))
 
     def access(self, path: str, mode: int) -> int:
@@ -453,6 +454,11 @@ def _running() -> int | None:
 def _thread() -> int:
     """Return the id of the asking thread; 0 where it is in another process namespace."""
     return int(fuse.fuse_get_context()[2])
+
+
+def _deletes() -> bool:
+    """Say whether the asking thread looks a name up to delete it."""
+    return in_unlink(_thread())
 
 
 def _process() -> int:

@@ -286,6 +286,24 @@ def test_delete_all_of_pending_files(faulty: Callable[..., Faulty], service: Fau
     wait_until(lambda: service.names() == [], "what arrived is deleted")
 
 
+def test_who_deletes_the_name_that_is_waited_for(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """E2, W10: does not wait for that, nor does everybody else for the directory; and it deletes nothing."""
+    if os.geteuid() != 0:
+        pytest.skip("the daemon may not look at other programs' system calls")
+    drive = faulty("write_back").drive
+    (gate,) = held(service)
+    (drive / "a.txt").write_text("hello")
+    with ThreadPoolExecutor(1) as pool:
+        reader = waiting(pool, drive / "a.txt.content")
+        began = time.monotonic()
+        drive.run('rm "$DIR/a.txt.content"; ls "$DIR"')
+        with fails(errno.EAGAIN):
+            reader.result()
+        assert time.monotonic() - began < AT_ONCE
+    gate.opened.set()
+    assert text(drive / "a.txt.content") == "hello"
+
+
 @pytest.mark.parametrize("how", ["deleted", "renamed", "emptied"])
 def test_a_file_that_goes_ends_the_wait(faulty: Callable[..., Faulty], service: FaultServer, how: str) -> None:
     """R4: ENOENT at once; under its new name its text is waited for."""
