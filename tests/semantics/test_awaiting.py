@@ -274,16 +274,16 @@ def test_many_pending_files_cost_one_wait(faulty: Callable[..., Faulty], service
 def test_delete_all_of_pending_files(faulty: Callable[..., Faulty], service: FaultServer) -> None:
     """W10: in any order, without an error; the name of a text deletes nothing by itself."""
     drive = faulty("write_back").drive
-    held(service, 8)
+    gates = held(service, 8)
     drive.run('cd "$DIR"; echo x > a.txt; echo x > b.txt; rm *.content')
     assert os.listdir(drive.point) == ["a.txt", "a.txt.content", "b.txt", "b.txt.content"]
     drive.run('rm "$DIR"/*')
     assert os.listdir(drive.point) == []
     drive.run('cd "$DIR"; echo x > c.txt; echo x > d.txt; rm c.txt.content c.txt; find . -type f -delete')
     assert os.listdir(drive.point) == []
-    service.ending.set()
-    service.ending.clear()
-    wait_until(lambda: service.names() == [], "what arrived is deleted")
+    for gate in gates:
+        gate.opened.set()
+    wait_until(lambda: not drive.status()["uploads"]["active"] and service.names() == [], "what arrived is deleted")
 
 
 def test_who_deletes_the_name_that_is_waited_for(faulty: Callable[..., Faulty], service: FaultServer) -> None:
