@@ -5,7 +5,9 @@ A module imports only from lines below its own; modules on one line do not know 
     cli                                       commands, exit codes; every error is one sentence
     mount · doctor                            the life of one mount: lock, daemon, readiness, end · what it needs
     locks                                     one mount an account and a directory
+    ending                                    how a drive is taken from its directory, and who keeps it from ending
     operations · mountpoints                  the FUSE adapter with the one errno boundary · the mount table
+    daemons · holders                         what serves a drive, found and asked without it · who holds one
     filesystem                                what the drive is: every promise about paths and handles; no errno
     overview · control                        what the drive says of itself · the directory `.moonfs`
     renames · removals                        how names change hands, and purposes with them · how they go

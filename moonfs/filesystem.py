@@ -15,6 +15,7 @@ is journaled instead.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import threading
@@ -54,6 +55,8 @@ from moonfs.shown import Shown
 from moonfs.spool import Spool
 from moonfs.versions import Versions
 from moonfs.wire import FileObject
+
+log = logging.getLogger(__name__)
 
 
 class Filesystem:
@@ -148,6 +151,25 @@ class Filesystem:
                 return False
             time.sleep(0.02)
         return True
+
+    def promise(self) -> tuple[list[str], list[str]]:
+        """Keep on this disk what is being written, as a close in write-back would, for the next mount (L2).
+
+        Nobody waits for the service. Return the names of what is kept for it, and of what could not be kept.
+        """
+        kept, lost = [], []
+        with self._lock:
+            written = self._handles.being_written()
+        for local in written:
+            try:
+                if self._versions.promise(local):
+                    kept.append(local.name)
+                elif local.size:  # as in `flush`
+                    self._keep(local)
+            except (MoonfsError, OSError) as error:
+                log.warning("%s cannot be kept: %s", local.name, error)
+                lost.append(local.name)
+        return kept, lost
 
     def busy(self) -> bool:
         """Say whether uploads or deletions are waiting or under way."""

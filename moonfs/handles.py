@@ -153,6 +153,10 @@ class Handles:
             raise AccessDenied(f"{name} is not open for writing; open it anew.")
         return opened.local
 
+    def being_written(self) -> list[LocalFile]:
+        """Return the local files that may be written to through an open handle."""
+        return list({id(h.local): h.local for h in self._open.values() if h.local is not None and h.writes}.values())
+
     def has_writers_beside(self, number: int, local: LocalFile) -> bool:
         """Say whether others may still write to `local` and will close it: a release comes after its close(2)."""
         others = [opened for key, opened in self._open.items() if key != number and opened.local is local]

@@ -41,6 +41,37 @@ class Promises:
         local.commit(spool)
         local.journaled = None
 
+    def let_go(self, local: LocalFile) -> bool:
+        """Promise the bytes that somebody waits for, while they are sent; False where none of these are under way.
+
+        What becomes of the attempt stays known to the next mount, which sends nothing twice (W3). The file's lock must
+        be held.
+
+        Raises:
+            OSError: the local disk refuses; nothing is promised then.
+        """
+        attempt, spool = local.attempt, local.lent
+        if attempt is None or spool is None or spool is not local.spool or attempt.name != local.name:
+            return False
+        before = attempt.state
+        if before != journal_states.UPLOADING:
+            return False
+        attempt.state, attempt.acknowledged, attempt.local_name = journal_states.PENDING, time.time_ns(), ""
+        try:
+            data = spool.small()
+            if data is None:
+                spool.sync()
+            older = None if local.committed is spool else local.committed
+            self._journal.put(attempt, instead_of="" if older is None else older.name, data=data)
+        except OSError:
+            attempt.state = before
+            raise
+        if older is not None:
+            older.discard()
+        local.commit(spool)
+        local.journaled = None
+        return True
+
     def keep_refused(self, local: LocalFile, spool: SpoolFile, generation: int, error: MoonfsError) -> None:
         """Keep bytes that the service refuses, so that they can be read and put right; the file's lock must be held.
 

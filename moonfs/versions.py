@@ -128,12 +128,23 @@ class Versions:
         if not self._settings.write_back:
             self._flights.store(local)
             return
+        if self.promise(local):
+            self._flights.schedule_promised(local)
+
+    def promise(self, local: LocalFile) -> bool:
+        """Promise that the newest generation reaches the service, now or after the next mount (W2); say if that is new.
+
+        Raises:
+            MoonfsError: the service is known to refuse it (N7).
+            OSError: the local disk refuses, or refused an earlier write.
+        """
         with local.lock:
             if not local.has_news() or local.acknowledged == local.generation:
-                return
+                return False
             self._check_type(local)
-            self._promises.upload(local)
-        self._flights.schedule_promised(local)
+            if not self._promises.let_go(local):
+                self._promises.upload(local)
+        return True
 
     def _check_type(self, local: LocalFile) -> None:
         """Refuse at its close what the service is known to refuse (N7), and keep it; the file's lock must be held."""

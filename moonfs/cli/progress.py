@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from moonfs import mountpoints
 from moonfs.cli import words
-from moonfs.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -43,20 +43,17 @@ def follow_prefetch(point: str, bar: Progress) -> dict[str, Any]:
             time.sleep(0.2)
 
 
-def show_drain(directory: str, ends: float) -> None:
-    """Show how the pending uploads of a drive go on until there are none or the time is up (L2).
+def show_drain(status: Callable[[], dict[str, Any] | None], ends: float) -> int:
+    """Show how the pending uploads of a drive go on until there are none or the time is up (L2); return what is left.
 
     Args:
-        directory: any spelling of the mount point.
+        status: returns what the drive says of itself, None where it does not answer.
         ends: when the time is up, on the clock of `time.monotonic`.
     """
-    mounted = mountpoints.at(directory)
-    if mounted is None or mounted.fstype != mountpoints.FSTYPE:
-        return
-    uploads = _uploads(mounted.point)
+    uploads = _uploads(status)
     files, size = (0, 0) if uploads is None else (_left(uploads), uploads["pending_bytes"])
     if uploads is None or not files:
-        return
+        return 0
     from rich.console import Console, Group  # noqa: PLC0415 - rich is large, and other commands do without
     from rich.live import Live  # noqa: PLC0415
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
@@ -79,9 +76,9 @@ def show_drain(directory: str, ends: float) -> None:
             if console.is_terminal:
                 live.update(Group(bar, uploads_table(under_way)) if under_way else bar, refresh=True)
             time.sleep(0.2)
-            found = _uploads(mounted.point)
+            found = _uploads(status)
             if found is None:
-                return
+                return _left(uploads)
             uploads = found
         if console.is_terminal and not _left(uploads):
             bar.update(task, description=f"0 of {files} files to go", completed=size)
@@ -95,15 +92,16 @@ def show_drain(directory: str, ends: float) -> None:
             f"after the next mount.{why}",
             err=True,
         )
+    return left
 
 
-def _uploads(point: str) -> dict[str, Any] | None:
+def _uploads(status: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
     """Return what the drive says of its uploads, or None where it does not answer."""
     try:
-        uploads = mountpoints.read_status(point)["uploads"]
+        uploads = (status() or {})["uploads"]
         _left(uploads)
         return dict(uploads)
-    except (UsageError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None
 
 

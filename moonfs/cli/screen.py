@@ -45,6 +45,8 @@ def screen(drive: Drive, server: Drive | None = None, *, now: float | None = Non
     if "problem" in drive:
         return Text(str(drive["problem"]), style="red")
     parts: list[RenderableType] = [_head(drive, now)]
+    if "detached" in drive:
+        parts.append(Text(str(drive["detached"]), style="yellow"))
     if drive.get("version") != moonfs.__version__:
         text = f"This drive is served by moonfs {drive.get('version')}, and this is {moonfs.__version__}: "
         parts.append(

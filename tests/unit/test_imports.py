@@ -18,7 +18,9 @@ LAYERS = """
     cli
     mount  doctor
     locks
+    ending
     operations  mountpoints
+    daemons  holders
     filesystem
     overview  control
     renames  removals
