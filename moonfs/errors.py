@@ -28,7 +28,7 @@
         ├── ExtractionFailed         the stored file has status `error`
         └── ProtocolError            an answer that makes no sense
 
-`operations` maps each of these to an errno (the table of SEMANTICS), and `next_step` says what a person can do then; a
+`operations` maps each of these to an errno (the contract's table), and `next_step` says what a person can do then; a
 test fails for one that is left out.
 
 **Threading:** exceptions are built and raised by one thread; shared instances are only read.

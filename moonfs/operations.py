@@ -35,7 +35,8 @@ else:
 
 log = logging.getLogger(__name__)
 
-#: The table of SEMANTICS, "Errors". The most derived class of an error decides; the root is what was unforeseen.
+#: The table "Errors" of the contract, tests/semantics/README.md. The most derived class of an error decides; the root
+#: is what was unforeseen.
 ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
     errors.NotFound: errno.ENOENT,
     errors.AlreadyExists: errno.EEXIST,
