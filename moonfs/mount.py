@@ -32,7 +32,7 @@ import moonfs
 from moonfs import config, locks, logfile, mountpoints, names, operations
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
-from moonfs.config import Account, Directories, make_private, make_roomy
+from moonfs.config import Account, Directories, close_to_others, make_private, make_roomy
 from moonfs.errorlog import ErrorLog
 from moonfs.errors import AuthenticationFailed, MoonfsError, UsageError, plain_english
 from moonfs.filesystem import Filesystem
@@ -274,6 +274,7 @@ class _Drive:
         names.choose(temporary=settings.temporary, junk=settings.junk)
         hosted = request.hosted
         identity = hosted.identity if hosted is not None else config.local_identity(request.local or Path())
+        close_to_others(request.directories)
         state = make_private(make_private(make_private(request.directories.state) / "accounts") / identity)
         cache = make_private(make_private(make_private(request.directories.cache) / "accounts") / identity)
         self._log_path = state / "moonfs.log"
@@ -333,7 +334,8 @@ class _Drive:
     def _embed(self, state: Path) -> Account:
         assert self._request.local is not None
         self._stage("Starting the local Files API")
-        server = attach(self._request.local, self._request.directories.runtime, state / "server.log")
+        runtime = make_private(self._request.directories.runtime)
+        server = attach(self._request.local, runtime, state / "server.log")
         self._stack.callback(server.close)
         return config.local_account(self._request.local, server.key, server.socket)
 

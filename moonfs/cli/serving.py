@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from moonfs.cli import offers
-from moonfs.config import Directories
+from moonfs.config import Directories, close_to_others, make_private
 from moonfs.errors import UsageError
 from moonfs.server.behaviour import SWITCHES, Behaviour
 
@@ -80,4 +80,6 @@ def serve(host: str, port: int, data: str | None, accounts: tuple[str, ...], **s
         behaviour = Behaviour.of(switches)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    sys.exit(serve_command(host, port, data, str(directories.runtime), behaviour=behaviour, accounts=accounts))
+    close_to_others(directories)
+    runtime = str(make_private(directories.runtime))
+    sys.exit(serve_command(host, port, data, runtime, behaviour=behaviour, accounts=accounts))

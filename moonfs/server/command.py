@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from moonfs.server.address import ACCOUNTS, KEY, Address, socket_path
+from moonfs.server.address import ACCOUNTS, KEY, Address, make_private, socket_path
 from moonfs.server.behaviour import Behaviour
 
 
@@ -84,7 +84,7 @@ def start(
                      "pip install 'moonfs[local]' (with pipx: pipx install --force 'moonfs[local]')")  # fmt: skip
     try:
         if path is not None:
-            os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+            make_private(os.path.dirname(os.path.abspath(path)))
         run(
             data,
             host=host,

@@ -18,7 +18,7 @@ import fcntl
 import os
 import shutil
 
-from moonfs.server.address import LOCK
+from moonfs.server.address import LOCK, make_private
 
 _PARTS = ("originals", "contents", "incoming", "workers")
 
@@ -40,7 +40,7 @@ class DataDirectory:
     def __init__(self, data: str | os.PathLike[str]) -> None:
         self.path = os.path.abspath(os.fspath(data))
         try:
-            os.makedirs(self.path, mode=0o700, exist_ok=True)
+            make_private(self.path)
             os.chmod(self.path, 0o700)
             self._lock = _take_lock(self.path)
         except OSError as error:
@@ -68,7 +68,7 @@ class DataDirectory:
         for path in (self.incoming, self.workers):
             shutil.rmtree(path, ignore_errors=True)
         for path in (self.originals, self.contents, self.incoming, self.workers):
-            os.makedirs(path, mode=0o700, exist_ok=True)
+            make_private(path)
         for name in os.listdir(self.path):
             if name.startswith(".new-"):
                 os.unlink(self.join(name))

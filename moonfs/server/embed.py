@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from moonfs import wire
-from moonfs.server.address import CLIENTS, SPAWN, Address, read_address, read_key, socket_path
+from moonfs.server.address import CLIENTS, SPAWN, Address, make_private, read_address, read_key, socket_path
 
 _PAUSE: Final = 0.02
 _PROBE_SECONDS: Final = 5.0
@@ -108,7 +108,7 @@ def attach(data: Path, runtime_dir: Path, log_path: Path, timeout: float = 30.0)
     deadline = time.monotonic() + timeout
     try:
         for directory in (data, runtime_dir, os.path.dirname(os.path.abspath(log_path))):
-            os.makedirs(directory, mode=0o700, exist_ok=True)
+            make_private(directory)
         lock = _locked(os.path.join(data, CLIENTS), fcntl.LOCK_SH, deadline)
     except OSError as error:
         raise EmbedError(
