@@ -410,6 +410,7 @@ class _Drive:
             "pid": os.getpid(),
             "mountpoint": self._point,
             "backend": "hosted" if self._request.local is None else "local",
+            "data": None if self._request.local is None else str(self._request.local.resolve()),
             "profile": self._request.profile,
             "account": self._account.label,
             "server_socket": self._account.socket,

@@ -20,7 +20,7 @@ from moonfs.settings import OPTIONS
 
 
 @click.command("config", short_help="Show every setting and where it comes from.")
-@drive_options
+@drive_options(listed=False)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for scripts.")
 @click.option("--example", is_flag=True, help="Print a config.toml with every setting, to begin with.")
 def configure(asked: Asked, as_json: bool, example: bool) -> None:

@@ -25,7 +25,7 @@ _NO_PROFILE = ("", "none", "moonfs")
 
 @click.command(short_help="Mount an account on a directory.")
 @click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.directories)
-@drive_options
+@drive_options(listed=True)
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to the terminal.")
 def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
     """Mount an account on DIR, an empty directory (made if it is missing).

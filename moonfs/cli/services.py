@@ -43,7 +43,7 @@ def services() -> None:
 
 @services.command("install", short_help="Install and start a unit for a drive.")
 @click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.directories)
-@drive_options
+@drive_options(listed=False)
 @click.option("--no-start", is_flag=True, help="Only write the unit.")
 @click.option("--print", "only_print", is_flag=True, help="Print the unit, and do nothing.")
 def install(directory: str | None, asked: Asked, no_start: bool, only_print: bool) -> None:

@@ -99,7 +99,7 @@ def test_directories_that_are_not_ours(tmp_path: Path) -> None:
 
 
 def test_a_link_of_ones_own(tmp_path: Path) -> None:
-    """X2: it is as good as the directory, which is closed; of somebody else neither the link nor the target is taken."""
+    """X2: as good as the directory, which is closed; of somebody else neither link nor target is taken."""
     (tmp_path / "target").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to(tmp_path / "target")
     assert make_private(tmp_path / "link") == tmp_path / "link"
