@@ -12,6 +12,7 @@ import sys
 import click
 
 from moonfs import config, keys, profiles
+from moonfs.cli.groups import InOrder
 from moonfs.cli.options import Asked, drive_options, profile_names, settings_shown
 from moonfs.config import Directories
 from moonfs.errors import UsageError
@@ -93,7 +94,7 @@ _of_profile = click.option(
 )
 
 
-@click.group("key", short_help="Keep an API key, for mounts to come.")
+@click.group("key", cls=InOrder, short_help="Keep an API key, for mounts to come.")
 def key() -> None:
     """Keep the API key of the hosted service in a file of mode 0600, or in the desktop's keyring."""
 

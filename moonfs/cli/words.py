@@ -42,3 +42,14 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text)
+
+
+def plain(text: str) -> str:
+    r"""Return a text in ASCII: its signs by those of a typewriter, anything else by its number.
+
+    >>> plain("[NAME]… → mount — or not")
+    '[NAME]... -> mount -- or not'
+    """
+    for sign, instead in (("…", "..."), ("→", "->"), ("—", "--"), ("×", "x"), ("·", "*")):
+        text = text.replace(sign, instead)
+    return text.encode("ascii", "backslashreplace").decode()

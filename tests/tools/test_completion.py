@@ -106,6 +106,8 @@ def shell(request: pytest.FixtureRequest, drive: Drive) -> Iterator[Shell]:
         ("moonfs moun", ["mount"]),
         ("moonfs mount --loc", ["mount", "--local"]),
         ("moonfs mount emp", ["mount", "empty directory/"]),
+        ("moonfs doctor --listing", ["doctor", "--listing-ttl"]),
+        ("moonfs doctor m", ["doctor", "my moon"]),
         ("moonfs serve --data emp", ["serve", "--data", "empty directory/"]),
         ("moonfs serve --data=emp", ["serve", "--data=empty directory/"]),
         ("moonfs mount --profile li", ["mount", "--profile", "library"]),
