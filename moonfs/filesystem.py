@@ -69,12 +69,14 @@ class Filesystem:
         originals: Originals,
         attributes: Attributes,
         control: dict[str, Callable[[], bytes]] | None = None,
+        switches: dict[str, Callable[[bytes], None]] | None = None,
         report: Callable[[str, MoonfsError], None] = lambda _name, _error: None,
         errno_name: Callable[[MoonfsError], str] = lambda error: type(error).__name__,
     ) -> None:
         """Wire the parts.
 
-        `control` names the files of `.moonfs/` and what makes their bytes (N5); `report(name, error)` is told of
+        `control` names the files of `.moonfs/` and what makes their bytes, `switches` those that can be written to and
+        what that does (N5); `report(name, error)` is told of
         uploads that fail in the background (E1); `errno_name(error)` is what status calls it.
         """
         self._account = account
@@ -105,7 +107,7 @@ class Filesystem:
         )
         self._control = Control(
             {**(control or {}), REFRESH: lambda: b"", PREFETCH: self._prefetch.report},
-            {REFRESH: lambda _written: account.listing.expire(), PREFETCH: self._prefetch.ask},
+            {**(switches or {}), REFRESH: lambda _written: account.listing.expire(), PREFETCH: self._prefetch.ask},
         )
         self._versions = Versions(
             account,

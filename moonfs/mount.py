@@ -26,13 +26,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import moonfs
 from moonfs import config, locks, logfile, mountpoints, names, operations
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
 from moonfs.config import Account, Directories, close_to_others, make_private, make_roomy
+from moonfs.control import CLEAR
 from moonfs.errorlog import ErrorLog
 from moonfs.errors import AuthenticationFailed, MoonfsError, UsageError, plain_english
 from moonfs.filesystem import Filesystem
@@ -318,7 +319,8 @@ class _Drive:
             journal=journal,
             originals=Originals(make_roomy(cache / "originals"), settings.originals_cache),
             attributes=attributes,
-            control={"status.json": self.status, "errors.ndjson": self._error_log.text},
+            control={"status.json": self.status, "errors.ndjson": self._error_log.text, CLEAR: lambda: b""},
+            switches={CLEAR: lambda _written: self._clear_errors()},
             report=self._report,
             errno_name=operations.errno_name,
         )
@@ -330,6 +332,11 @@ class _Drive:
     def _report(self, name: str, error: MoonfsError) -> None:
         """Record an upload that failed with nobody waiting for it (E1)."""
         self._error_log.record("upload", name, operations.errno_name(error), error)
+
+    def _clear_errors(self) -> None:
+        """Forget the failures that are over, as `moonfs logs --clear` asks."""
+        uploads: Any = self._filesystem.summary()["uploads"]
+        self._error_log.clear({each["name"] for each in (*uploads["failed"], *uploads["waiting"])})
 
     def _embed(self, state: Path) -> Account:
         assert self._request.local is not None

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from shlex import quote
 
 import click
@@ -55,7 +58,8 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
 
     if data is None and not keys.origin(configuration, directories):
         keys.find(configuration, directories)  # says what is missing, before anything is made
-    mounting.check(directory, data, allow_other=settings.allow_other)  # before a command asks for a passphrase
+    with _told_apart(asked, data, directory):
+        mounting.check(directory, data, allow_other=settings.allow_other)  # before a command asks for a passphrase
     hosted = None
     if data is None:
         if configuration.overridden:
@@ -79,6 +83,33 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
     else:
         with Waiting() as waiting:
             mounting.start(request, waiting)
+
+
+@contextlib.contextmanager
+def _told_apart(asked: Asked, data: Path | None, directory: str) -> Iterator[None]:
+    """Say which directory is which in `--local DATA DIR`: where DIR cannot be used, and where DATA is new."""
+    given = asked.flags.get("local")
+    if data is None or given is None or given.text in ("yes", "no"):
+        yield
+        return
+    try:
+        yield
+    except UsageError as error:
+        if directory not in str(error):
+            raise
+        raise UsageError(
+            f"{error} In --local {quote(given.text)} {quote(directory)} the first directory is where the local Files "
+            "API keeps its files, and the second where the drive is mounted."
+        ) from error
+    if os.path.exists(data / "files.sqlite"):
+        return
+    there = os.path.isdir(data) and os.listdir(data)
+    if there or sys.stderr.isatty():
+        other = "; what is in it now is not shown on the drive" if there else ""
+        click.echo(
+            f"{given.text} is where the local Files API keeps its files from now on{other}; the drive is {directory}.",
+            err=True,
+        )
 
 
 def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) -> list[str] | None:

@@ -140,8 +140,9 @@ def _flag(option: Option, kind: type[click.Option]) -> Callable[[Callable[..., N
             is_flag=False,
             flag_value="yes",
             default=None,
-            help="Mount the local Files API that keeps its files in DATA (default: moonfs/local in the XDG data "
-            "directory), started when it is not running. No account, no network.",
+            help="Mount the local Files API, started when it is not running. No account, no network. In "
+            "--local DATA DIR its files are kept in DATA (default: moonfs/local in the XDG data directory), and DIR "
+            "shows them.",
         )
     return click.option(
         option.flag,

@@ -13,6 +13,7 @@ from typing import Final
 
 from moonfs.config import Directories
 from moonfs.doctor.findings import ME, Finding, State
+from moonfs.wording import count
 
 #: Bytes below which uploads and texts soon fail: a file is spooled whole, of up to 100 MB.
 _FEW: Final = 256 * 1024**2
@@ -137,7 +138,7 @@ def _free(about: str, place: Path) -> Finding:
     disk = quote(str(_root(place)))
     remark = "# the largest last: delete what you need no more"
     if status.f_files and status.f_favail < _INODES:
-        left = f"{status.f_favail:,} inode{'' if status.f_favail == 1 else 's'} left for {about} in {place}"
+        left = f"{count(status.f_favail, 'inode')} left for {about} in {place}"
         return Finding("disk", State.FAILED, left, f"du -x --inodes {disk} 2>/dev/null | sort -n | tail  {remark}")
     if free < _ENOUGH:
         fix = f"du -xah {disk} 2>/dev/null | sort -h | tail -n 30  {remark}"

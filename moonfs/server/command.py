@@ -70,7 +70,9 @@ def start(
     accounts: Sequence[str] = (),
 ) -> int:
     """Run a server to its end; returns the exit code, 1 after one sentence on stderr when it cannot."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # At a terminal the time is that of whoever reads it; in the log of a server that outlives them it has its offset.
+    datefmt = "%Y-%m-%dT%H:%M:%S%z" if exit_with_clients else None
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt=datefmt)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     if exit_with_clients:  # its log is appended to for ever, and its only clients keep logs of their own

@@ -90,7 +90,8 @@ def method() -> Refusal:
 
 def rate_limited(per_minute: int) -> Refusal:
     """More requests a minute than the account may send (the type is LIVE)."""
-    return Refusal(429, f"The account has reached its limit of {per_minute} requests a minute, please try again later",
+    limit = f"{per_minute} request{'' if per_minute == 1 else 's'} a minute"
+    return Refusal(429, f"The account has reached its limit of {limit}, please try again later",
                    wire.RATE_LIMIT_REACHED)  # fmt: skip
 
 
