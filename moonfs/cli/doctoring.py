@@ -66,7 +66,9 @@ def doctor(directory: str | None, asked: Asked, as_json: bool, bundle: str | Non
         click.echo(json.dumps([asdict(each) for each in found], ensure_ascii=False, indent=2))
     failed = [each for each in found if each.state == "failed"]
     if not quiet:
-        lines = "the lines with → mend them" if all(each.fix for each in failed) else "see above"
+        lines = "see above"
+        if all(each.fix for each in failed):
+            lines = "the line with → mends it" if len(failed) == 1 else "the lines with → mend them"
         click.echo(f"\n{len(failed)} of {len(found)} failed; {lines}." if failed else "\nNothing is in the way.")
     if bundle is not None:
         _write(bundle, found, visit.configuration, directories, secrets)

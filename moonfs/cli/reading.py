@@ -193,17 +193,26 @@ def _clear(directory: str | None) -> None:
             raise UsageError("No drive has been mounted yet, so nothing has failed.")
     else:
         found = [_find(directory)[0]]
+    wrong = ""
     for kept in found:
-        left = _cleared(kept)
+        try:
+            left = _cleared(kept)
+        except UsageError as error:  # of one drive, which keeps no other from being done
+            click.echo(f"moonfs: {printable(wrong)}", err=True) if wrong else None
+            wrong = str(error)
+            continue
         still = f"; {count(left, 'file')} still {'fails' if left == 1 else 'fail'}: moonfs status says why" * (left > 0)
         click.echo(printable(f"The failures of the drive of {kept.point} are cleared{still}."))
+    if wrong:
+        raise UsageError(wrong)
 
 
 def _cleared(kept: _Kept) -> int:
     """Forget the failures of one account, and return of how many files they stay."""
-    # SQLite loads only where it is needed.
+    import sqlite3  # noqa: PLC0415 - only where it is needed
+
     from moonfs.errorlog import ErrorLog  # noqa: PLC0415
-    from moonfs.journal import CANCELLED, LOCAL, Journal  # noqa: PLC0415
+    from moonfs.journal import unfinished  # noqa: PLC0415
 
     path = kept.folder / "errors.ndjson"
     with open(kept.folder / "lock", "rb") as lock:
@@ -212,14 +221,12 @@ def _cleared(kept: _Kept) -> int:
         except BlockingIOError:  # a daemon has it
             mountpoints.clear_errors(kept.point)
             return len(ErrorLog(path).text().splitlines())
-        failing: set[str] = set()
-        if (kept.folder / "journal.db").exists():
-            journal = Journal(kept.folder / "journal.db")
-            try:
-                failing = {each.name for each in journal.intents() if each.state not in (LOCAL, CANCELLED)}
-            finally:
-                journal.close()
-        return ErrorLog(path).clear(failing)
+        try:
+            return ErrorLog(path).clear(unfinished(kept.folder / "journal.db"))
+        except sqlite3.Error as error:
+            raise UsageError(
+                f"The state of the drive of {kept.point} cannot be read: {error}; moonfs doctor looks at its disk."
+            ) from error
 
 
 def _show(lines: list[str], most: int | None, show: Callable[[list[str]], None]) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import subprocess
@@ -24,6 +25,8 @@ from moonfs.errors import UsageError
 
 #: Seconds for a listing, which may have to wait for its turn at an account of few requests.
 _SECONDS: Final = 30.0
+#: Seconds for what a drive answers by itself.
+_GLANCE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def look(
     for point in points:
         about, clear = f"drive {point}", f"moonfs umount {quote(point)}"
         owner = next((mount.owner for mount in mountpoints.table() if mount.point == point), -1)
-        if owner not in (-1, os.geteuid()) and not os.access(point, os.R_OK):
+        if owner not in (-1, os.geteuid()) and _is_closed(point):
             fix = f"sudo -u '#{owner}' moonfs doctor {quote(point)}"
             yield Finding(about, State.NOTE, f"is user {owner}'s, and open to that user alone", fix), None
             continue
@@ -97,6 +100,16 @@ def look(
             yield full, None
 
 
+def _is_closed(point: str) -> bool:
+    """Say whether a drive of another user lets this one in; one that hangs does not say so."""
+    english = {**os.environ, "LC_ALL": "C"}
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        command = ["ls", "-d", os.path.join(point, ".moonfs")]
+        done = subprocess.run(command, capture_output=True, timeout=_GLANCE_SECONDS, check=False, env=english)
+        return done.stderr.strip().endswith(os.strerror(errno.EACCES).encode())
+    return False
+
+
 def _trouble_of_listing(point: str) -> str:
     """Have a drive list its files, and return why it cannot; empty where it can."""
     english = {**os.environ, "LC_ALL": "C"}
@@ -117,7 +130,7 @@ def _of_status(about: str, point: str, status: dict[str, Any], trouble: str) -> 
     if status.get("version") != moonfs.__version__:
         found = f"is served by moonfs {status.get('version')}, and this is {moonfs.__version__}"
         return Finding(about, State.WARNING, found, again)
-    if trouble == os.strerror(13):  # EACCES: the one reason for which a root that is ours does not list
+    if trouble == os.strerror(errno.EACCES):  # the one reason for which a root that is ours does not list
         profile = f" -p {quote(status['profile'])}" if status.get("profile") else ""
         fix = f"moonfs key set{profile}; {again}"
         return Finding(about, State.FAILED, f"the service refuses the key that {point} was mounted with", fix)

@@ -543,6 +543,17 @@ def test_whoever_uses_the_local_api_only(fuse: None, tmp_path: Path) -> None:
     end_server(tmp_path / "home" / "data" / "moonfs" / "local")
 
 
+@pytest.mark.fuse
+def test_a_key_of_another_shell(faulty: Callable[..., Faulty]) -> None:
+    """A drive of the hosted service goes on with the key it was mounted with: none is missed in this shell."""
+    drive = faulty().drive
+    del drive.environ["MOONSHOT_API_KEY"], drive.environ["MOONSHOT_BASE_URL"]
+    for arguments in ((), (str(drive.point),)):
+        found = json.loads(drive.command("doctor", "--json", *arguments).stdout)
+        assert by_about(found, f"drive {drive.point}")["state"] == "ok"
+        assert {each["state"] for each in found if each["about"] == "key"} == (set() if arguments else {"note"})
+
+
 def test_nothing_is_used_yet(tmp_path: Path) -> None:
     """Then it is the hosted service that `moonfs mount DIR` means, and its key is missing."""
     with Drive(tmp_path / "home") as drive:
