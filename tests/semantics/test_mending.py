@@ -554,6 +554,25 @@ def test_a_key_of_another_shell(faulty: Callable[..., Faulty]) -> None:
         assert {each["state"] for each in found if each["about"] == "key"} == (set() if arguments else {"note"})
 
 
+def test_a_line_calls_moonfs_as_it_was_called(tmp_path: Path) -> None:
+    """In a clone, where the shell does not find it by its name, a line with the name alone would mend nothing."""
+    program = tmp_path / "clone" / "moonfs"
+    program.parent.mkdir()
+    start = "import sys; sys.argv[:] = sys.argv[1:]; import moonfs.cli; moonfs.cli.main()"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{start}" "$0" "$@"\n')
+    program.chmod(0o755)
+    with Drive(tmp_path / "home") as drive:
+        for called, path, fix in (
+            ("clone/moonfs", "", "clone/moonfs key set  # or: clone/moonfs mount --local DIR"),
+            (str(program), f":{program.parent}", "moonfs key set  # or: moonfs mount --local DIR"),
+        ):
+            environ = drive.environ | {"PATH": "/usr/bin:/bin" + path}
+            done = subprocess.run(
+                [called, "doctor", "--json"], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
+            )
+            assert by_about(json.loads(done.stdout), "key")["fix"] == fix
+
+
 def test_nothing_is_used_yet(tmp_path: Path) -> None:
     """Then it is the hosted service that `moonfs mount DIR` means, and its key is missing."""
     with Drive(tmp_path / "home") as drive:
