@@ -108,6 +108,8 @@ def shell(request: pytest.FixtureRequest, drive: Drive) -> Iterator[Shell]:
         ("moonfs mount emp", ["mount", "empty directory/"]),
         ("moonfs doctor --listing", ["doctor", "--listing-ttl"]),
         ("moonfs doctor m", ["doctor", "my moon"]),
+        ("moonfs prefetch m", ["prefetch", "my moon"]),
+        ("moonfs prefetch {home}/my\\ moon/pl", ["prefetch", "{home}/my moon/plan.txt"]),
         ("moonfs serve --data emp", ["serve", "--data", "empty directory/"]),
         ("moonfs serve --data=emp", ["serve", "--data=empty directory/"]),
         ("moonfs mount --profile li", ["mount", "--profile", "library"]),
