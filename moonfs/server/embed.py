@@ -25,6 +25,7 @@ from typing import Any, Final, Self
 
 from moonfs import wire
 from moonfs.server.address import CLIENTS, SPAWN, Address, make_private, read_address, read_key, socket_path
+from moonfs.server.marker import NotOurs, claim
 
 _PAUSE: Final = 0.02
 _PROBE_SECONDS: Final = 5.0
@@ -103,13 +104,17 @@ def attach(data: Path, runtime_dir: Path, log_path: Path, timeout: float = 30.0)
         timeout: seconds until it must answer.
 
     Raises:
-        EmbedError: it does not come up: the extra is missing, the disk full, the data held by another.
+        EmbedError: it does not come up: the extra is missing, the disk full, the data held by another; or `data` is a
+            directory with files of somebody's own.
     """
     deadline = time.monotonic() + timeout
     try:
-        for directory in (data, runtime_dir, os.path.dirname(os.path.abspath(log_path))):
+        claim(data)
+        for directory in (runtime_dir, os.path.dirname(os.path.abspath(log_path))):
             make_private(directory)
         lock = _locked(os.path.join(data, CLIENTS), fcntl.LOCK_SH, deadline)
+    except NotOurs as error:
+        raise EmbedError(str(error)) from error
     except OSError as error:
         raise EmbedError(
             f"cannot use the data directory {os.fspath(data)}: {error.strerror}; mend that or choose another one"
