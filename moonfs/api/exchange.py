@@ -152,7 +152,10 @@ class Exchange:
                 self._on_response(operation, response.status_code, request_id)
             encoding = headers.get("content-encoding", "")
             if not 200 <= response.status_code < 300:
-                raise self._refusal(operation, response, request_id, ends)
+                error = self._refusal(operation, response, request_id, ends)
+                if error.foreign and form is not None and not form.finished:
+                    error.maybe_stored = False  # nobody behind the one that answered can have had the whole body
+                raise error
             chunks = self._until(response.iter_raw(), ends, maybe_stored=form is not None)
             body = bodies.read_bounded(chunks, encoding=encoding, limit=limit)
             if form is not None and not form.finished:
