@@ -365,7 +365,7 @@ class Filesystem:
             attr = self._shown.text(entry.file, text.size)
             handle = Handle(name, body=text.body, fd=text.fd, attr=attr, file_id=entry.file.id)
             # The kernel may think that there is one byte still, which it would make up of nothing.
-            return self._opened(path, holds(entry), handle, immutable=text.size > 0)
+            return self._opened(path, holds(entry), handle, immutable=text.sure and text.size > 0)
         if isinstance(entry, Remote) and not write:
             fd = self._overlay.open_original(entry.file)
             if fd is None:

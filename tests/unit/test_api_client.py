@@ -321,6 +321,7 @@ def test_text_comes_byte_for_byte(bench: Bench, body: bytes) -> None:
     [
         Reply(200, b""),
         Reply(200, b"<html>sign in</html>", {"Content-Type": "text/html; charset=utf-8"}),
+        Reply(200, b"\r\n<!DOCTYPE html><title>sign in</title>", {"Content-Type": "text/plain"}),
         error(200, "server busy", "server_error"),
         Reply(206, b"part"),
         Reply(204, b"", {"Content-Length": None}),
