@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import ipaddress
 import json
 import os
 import secrets
@@ -108,6 +109,14 @@ def make_private(path: str | os.PathLike[str]) -> None:
             os.mkdir(path, mode=0o700)
         if not os.path.isdir(path):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether `host`, an address or a name, is this machine alone; nothing is looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _write_private(path: str, text: str) -> None:
