@@ -1,7 +1,7 @@
 """One request and its answer: time-outs within the deadline of the call, a bounded body, one exception tree.
 
 It tries once and does not judge what the answer means; `client` does both. httpx's time-outs hold for each
-wait; `deadline` ends them all with the call, below the HTTP parser (E2).
+wait; `connection` ends them all with the call, below the HTTP parser (E2).
 
 **Threading:** one `Exchange` is shared by all threads; what changes is one attribute written at once.
 """
@@ -19,7 +19,7 @@ import httpx
 
 from moonfs import wire
 from moonfs.api import body as bodies
-from moonfs.api import deadline, retry, translate
+from moonfs.api import connection, retry, translate
 from moonfs.api.multipart import FormBody
 from moonfs.errors import MoonfsError, ProtocolError, TimedOut, Unreachable
 
@@ -123,7 +123,7 @@ class Exchange:
                 may have taken it (W3): a byte of the body was sent and no refusal came back.
         """
         try:
-            with deadline.until(ends, self._clock):
+            with connection.until(ends, self._clock):
                 return self._send(operation, method, path, ends=ends, limit=limit, form=form)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
             doubtful = form is not None and form.started
@@ -190,7 +190,7 @@ class Exchange:
         return error
 
     def _limits(self, ends: float, *, upload: bool) -> dict[str, float]:
-        """Return httpx's time-outs; `deadline` cuts all but that for a free connection, which waits on no socket."""
+        """Return httpx's time-outs; `connection` cuts all but that for a free connection, which waits on no socket."""
         return {
             "connect": self._timeouts.connect,
             "read": self._timeouts.upload_read if upload else self._timeouts.read,

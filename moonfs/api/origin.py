@@ -19,7 +19,7 @@ from typing import Final
 import httpx
 
 from moonfs.api.body import ACCEPT_ENCODING
-from moonfs.api.deadline import bound
+from moonfs.api.connection import bound
 from moonfs.errors import UsageError
 
 #: Seconds a connection stays open unused. uvicorn hangs up after 5 and others later: an upload that meets a

@@ -18,6 +18,7 @@ from typing import Final
 import httpx
 
 from moonfs import errors, wire
+from moonfs.api.connection import SOMEBODY_ELSES
 from moonfs.errors import MoonfsError
 
 #: Characters of a service's message that are kept.
@@ -155,6 +156,11 @@ def _classify_exception(exc: Exception, origin: str) -> tuple[type[MoonfsError],
     if isinstance(exc, httpx.ProxyError):
         return errors.Unreachable, f"the proxy did not connect to {origin}: check HTTPS_PROXY"
     if isinstance(exc, httpx.ConnectError):
+        if SOMEBODY_ELSES in str(exc):
+            return errors.Unreachable, (
+                "another user serves the socket of the local Files API, so the key was not sent: "
+                "set XDG_RUNTIME_DIR to a directory of your own"
+            )
         if any(isinstance(cause, socket.gaierror) for cause in causes(exc)):
             return (
                 errors.Unreachable,

@@ -11,11 +11,13 @@ orders them. An `Embedded` is closed once.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import http.client
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -225,6 +227,10 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(_PROBE_SECONDS)
         self.sock.connect(self._path)
+        credentials = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        if struct.unpack("3i", credentials)[1] not in (os.geteuid(), 0):  # unix(7): the user who listens
+            self.sock.close()
+            raise PermissionError(errno.EPERM, "another user serves this socket", self._path)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
-"""One clock for a whole call: no wait on a socket outlasts the deadline, whatever the HTTP parser is at (E2).
+"""What holds for every connection, below the HTTP parser: when its waits end, and whom it may lead to.
 
-The time-outs of httpx hold for each wait, so a service that sends a header, a trailer or a chunk's extension byte by
-byte could keep a call for as long as it drips. Here each wait is cut down to what is left of the call, below the
-parser. It does not decide how long a call may take. It is put into httpx by the network backend of its pools, which
-httpcore has in public and httpx passes on to nobody; a test sees that it is still reached.
+No wait on a socket outlasts the deadline of the call (E2). The time-outs of httpx hold for each wait, so a service that
+sends a header, a trailer or a chunk's extension byte by byte could keep a call for as long as it drips; here each wait
+is cut down to what is left. A UNIX socket has to be served by this user or by root: another one would get the key and
+every document. It decides neither how long a call may take nor where it goes. It is put into httpx by the network
+backend of its pools, which httpcore has in public and httpx hands on to nobody; tests see that it is still reached.
 
 **Threading:** a call belongs to one thread, which makes all its waits; its deadline is a context variable.
 """
@@ -11,13 +12,19 @@ httpcore has in public and httpx passes on to nobody; a test sees that it is sti
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import ssl
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
 import httpcore
 import httpx
+
+#: What a connection to a server of another user's is refused with: the key and every document would be his.
+SOMEBODY_ELSES: Final = "the socket is another user's"
 
 _Left = Callable[[], float]
 _left: ContextVar[_Left | None] = ContextVar("left", default=None)
@@ -51,6 +58,13 @@ def _cut(timeout: float | None, over: type[Exception]) -> float | None:
     if seconds <= 0:
         raise over("the time for this call is over")
     return seconds if timeout is None else min(timeout, seconds)
+
+
+def _peer(connected: socket.socket) -> int:
+    """Return the user id of the process that listens on the other end of a UNIX socket (unix(7), SO_PEERCRED)."""
+    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    user: int = struct.unpack("3i", credentials)[1]
+    return user
 
 
 class _Stream(httpcore.NetworkStream):
@@ -93,7 +107,11 @@ class _Backend(httpcore.NetworkBackend):
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.NetworkStream:
-        return _Stream(self._backend.connect_unix_socket(path, _cut(timeout, httpcore.ConnectTimeout), socket_options))
+        stream = self._backend.connect_unix_socket(path, _cut(timeout, httpcore.ConnectTimeout), socket_options)
+        if _peer(stream.get_extra_info("socket")) not in (os.geteuid(), 0):
+            stream.close()
+            raise httpcore.ConnectError(SOMEBODY_ELSES)
+        return _Stream(stream)
 
     def sleep(self, seconds: float) -> None:
         self._backend.sleep(seconds)
