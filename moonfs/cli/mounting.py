@@ -101,13 +101,9 @@ def _told_apart(asked: Asked, data: Path | None, directory: str) -> Iterator[Non
             f"{error} In --local {quote(given.text)} {quote(directory)} the first directory is where the local Files "
             "API keeps its files, and the second where the drive is mounted."
         ) from error
-    if os.path.exists(data / "files.sqlite"):
-        return
-    there = os.path.isdir(data) and os.listdir(data)
-    if there or sys.stderr.isatty():
-        other = "; what is in it now is not shown on the drive" if there else ""
+    if not os.path.exists(data / "files.sqlite") and sys.stderr.isatty():
         click.echo(
-            f"{given.text} is where the local Files API keeps its files from now on{other}; the drive is {directory}.",
+            f"{given.text} is where the local Files API keeps its files from now on; the drive is {directory}.",
             err=True,
         )
 

@@ -56,8 +56,8 @@ def claim(path: str | os.PathLike[str]) -> None:
     if not _is_marked(marker):
         if not _is_empty(path) and not _has_our_table(os.path.join(path, "files.sqlite")):
             raise NotOurs(
-                f"{path} has files that the local Files API did not make, and it would take the directory for its "
-                "own; name an empty directory, or one that is not there yet"
+                f"{path} has files that the local Files API did not make, so it does not keep its own there: name an "
+                "empty directory, or one that is not there yet (in --local DATA DIR, DATA is that one, DIR the drive)"
             )
         _mark(path, marker)
     if stat.S_IMODE(os.stat(path).st_mode) != 0o700:

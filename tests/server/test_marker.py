@@ -50,8 +50,8 @@ def test_a_directory_of_ones_own_is_left_alone_by_a_server(tmp_path: Path) -> No
     done = serve(data)
     assert done.returncode == 1
     assert done.stderr == (
-        f"moonfs: {data} has files that the local Files API did not make, and it would take the directory for its "
-        "own; name an empty directory, or one that is not there yet\n"
+        f"moonfs: {data} has files that the local Files API did not make, so it does not keep its own there: name an "
+        "empty directory, or one that is not there yet (in --local DATA DIR, DATA is that one, DIR the drive)\n"
     )
     assert found(data) == before
     assert data.stat().st_mode & 0o777 == 0o755
