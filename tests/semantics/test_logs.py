@@ -237,7 +237,7 @@ def test_in_the_foreground_too(fuse: None, tmp_path: Path, service: FaultServer)
 
 
 def test_what_is_over_is_forgotten(faulty: Callable[..., Faulty], service: FaultServer) -> None:
-    """E1: --clear empties errors.ndjson and the last errors of the status, but for files that still fail."""
+    """E1, N5: --clear empties errors.ndjson and the last errors of the status, but for files that still fail."""
     service.add("theirs.pdf", b"theirs")
     drive = faulty("write_back").drive
     drive.shell('cat "$DIR/theirs.pdf"')
