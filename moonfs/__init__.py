@@ -31,7 +31,7 @@ A module imports only from lines below its own; modules on one line do not know 
     profiles · service                        flags over environment over config.toml · systemd's units
     notify · logfile                          what systemd is told · where a drive writes what it does
     config · settings                         accounts and directories · how a drive behaves
-    wire · errors                             the API's formats · the tree of errors
+    wire · errors · wording                   the API's formats · the tree of errors · numbers and moments in words
 
     server/                                   the local Files API: shares only `wire`, deletable in one move;
                                               `mount` knows its `embed`, `cli` its `command`

@@ -72,12 +72,14 @@ class Filesystem:
         originals: Originals,
         attributes: Attributes,
         control: dict[str, Callable[[], bytes]] | None = None,
+        switches: dict[str, Callable[[bytes], None]] | None = None,
         report: Callable[[str, MoonfsError], None] = lambda _name, _error: None,
         errno_name: Callable[[MoonfsError], str] = lambda error: type(error).__name__,
     ) -> None:
         """Wire the parts.
 
-        `control` names the files of `.moonfs/` and what makes their bytes (N5); `report(name, error)` is told of
+        `control` names the files of `.moonfs/` and what makes their bytes, `switches` those that can be written to and
+        what that does (N5); `report(name, error)` is told of
         uploads that fail in the background (E1); `errno_name(error)` is what status calls it.
         """
         self._account = account
@@ -108,7 +110,7 @@ class Filesystem:
         )
         self._control = Control(
             {**(control or {}), REFRESH: lambda: b"", PREFETCH: self._prefetch.report},
-            {REFRESH: lambda _written: account.listing.expire(), PREFETCH: self._prefetch.ask},
+            {**(switches or {}), REFRESH: lambda _written: account.listing.expire(), PREFETCH: self._prefetch.ask},
         )
         self._versions = Versions(
             account,
@@ -385,7 +387,7 @@ class Filesystem:
             attr = self._shown.text(entry.file, text.size)
             handle = Handle(name, body=text.body, fd=text.fd, attr=attr, file_id=entry.file.id)
             # The kernel may think that there is one byte still, which it would make up of nothing.
-            return self._opened(path, holds(entry), handle, immutable=text.size > 0)
+            return self._opened(path, holds(entry), handle, immutable=text.sure and text.size > 0)
         if isinstance(entry, Remote) and not write:
             fd = self._overlay.open_original(entry.file)
             if fd is None:

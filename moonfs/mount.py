@@ -33,7 +33,8 @@ import moonfs
 from moonfs import config, daemons, ending, locks, logfile, mountpoints, names, operations
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
-from moonfs.config import Account, Directories, make_private, make_roomy
+from moonfs.config import Account, Directories, close_to_others, make_private, make_roomy
+from moonfs.control import CLEAR
 from moonfs.errorlog import ErrorLog
 from moonfs.errors import AuthenticationFailed, MoonfsError, UsageError, plain_english
 from moonfs.filesystem import Filesystem
@@ -279,6 +280,7 @@ class _Drive:
         names.choose(temporary=settings.temporary, junk=settings.junk)
         hosted = request.hosted
         identity = hosted.identity if hosted is not None else config.local_identity(request.local or Path())
+        close_to_others(request.directories)
         state = make_private(make_private(make_private(request.directories.state) / "accounts") / identity)
         cache = make_private(make_private(make_private(request.directories.cache) / "accounts") / identity)
         self._log_path = state / "moonfs.log"
@@ -324,7 +326,8 @@ class _Drive:
             journal=journal,
             originals=Originals(make_roomy(cache / "originals"), settings.originals_cache),
             attributes=attributes,
-            control={"status.json": self.status, "errors.ndjson": self._error_log.text},
+            control={"status.json": self.status, "errors.ndjson": self._error_log.text, CLEAR: lambda: b""},
+            switches={CLEAR: lambda _written: self._clear_errors()},
             report=self._report,
             errno_name=operations.errno_name,
         )
@@ -337,10 +340,16 @@ class _Drive:
         """Record an upload that failed with nobody waiting for it (E1)."""
         self._error_log.record("upload", name, operations.errno_name(error), error)
 
+    def _clear_errors(self) -> None:
+        """Forget the failures that are over, as `moonfs logs --clear` asks."""
+        uploads: Any = self._filesystem.summary()["uploads"]
+        self._error_log.clear({each["name"] for each in (*uploads["failed"], *uploads["waiting"])})
+
     def _embed(self, state: Path) -> Account:
         assert self._request.local is not None
         self._stage("Starting the local Files API")
-        server = attach(self._request.local, self._request.directories.runtime, state / "server.log")
+        runtime = make_private(self._request.directories.runtime)
+        server = attach(self._request.local, runtime, state / "server.log")
         self._stack.callback(server.close)
         return config.local_account(self._request.local, server.key, server.socket)
 
@@ -460,6 +469,7 @@ class _Drive:
             "pid": os.getpid(),
             "mountpoint": self._point,
             "backend": "hosted" if self._request.local is None else "local",
+            "data": None if self._request.local is None else str(self._request.local.resolve()),
             "profile": self._request.profile,
             "account": self._account.label,
             "server_socket": self._account.socket,

@@ -107,6 +107,23 @@ def absolute(point: str) -> str:
     return os.path.realpath(resolved) if os.path.islink(resolved) else resolved
 
 
+def holding(path: str) -> tuple[str, str] | None:
+    """Return the point of the drive that a path leads to, and the rest of the path; None where it leads to none.
+
+    The drive itself is not looked at, since it may be stale or hang.
+    """
+    points = {mount.point for mount in table() if mount.fstype == FSTYPE}
+    whole = Path(os.path.abspath(path))
+    parts = (whole, *whole.parents)
+    above = next((part for part in parts if str(part) in points), None)
+    if above is not None:
+        return str(above), str(whole.relative_to(above)) if whole != above else ""
+    for part in parts:
+        if os.path.islink(part) and (point := absolute(str(part))) in points:
+            return point, str(whole.relative_to(part)) if whole != part else ""
+    return None
+
+
 def prepare(point: str) -> str:
     """Make sure that a drive can be mounted on `point`, made if it is missing, and return its absolute path.
 
@@ -260,6 +277,27 @@ def refresh(point: str) -> int:
         if done.returncode == 0:
             return int(listing["files"])
     raise _no_answer(point)
+
+
+def clear_errors(point: str) -> None:
+    """Have the drive on `point` forget the failures that are over (E1).
+
+    Raises:
+        UsageError: no moonfs drive is mounted there, it does not answer, or it is of a version that cannot do it.
+    """
+    path = _writable(point, f"unmount it, then clear them: moonfs logs --clear {quote(point)}")
+    try:
+        # Without `nocreat` a drive of an earlier version would be asked for a new file.
+        command = ["dd", f"of={os.path.join(path, '.moonfs', 'clear')}", "conv=notrunc,nocreat", "status=none"]
+        done = subprocess.run(command, input=b"\n", capture_output=True, timeout=_ANSWER_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise _no_answer(point) from None
+    if done.returncode != 0:
+        why = done.stderr.decode(errors="replace").strip().rpartition(": ")[2]
+        raise UsageError(
+            f"The drive on {point} did not clear its failures ({why}); "
+            f"moonfs doctor {quote(point)} looks for the cause."
+        )
 
 
 def files(point: str) -> list[str]:

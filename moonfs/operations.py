@@ -35,7 +35,8 @@ else:
 
 log = logging.getLogger(__name__)
 
-#: The table of SEMANTICS, "Errors". The most derived class of an error decides; the root is what was unforeseen.
+#: The table "Errors" of the contract, tests/semantics/README.md. The most derived class of an error decides; the root
+#: is what was unforeseen.
 ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
     errors.NotFound: errno.ENOENT,
     errors.AlreadyExists: errno.EEXIST,
@@ -62,6 +63,7 @@ ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
     errors.ServiceError: errno.EIO,
     errors.ExtractionFailed: errno.EIO,
     errors.ProtocolError: errno.EIO,
+    errors.ForeignAnswer: errno.EIO,
     errors.UsageError: errno.EIO,
     errors.MoonfsError: errno.EIO,
 }
@@ -149,7 +151,8 @@ class Operations:
 
     def _code(self, operation: str, args: tuple[Any, ...], error: errors.MoonfsError) -> int:
         code = errno_of(error)
-        if isinstance(error, _COMMON) or type(error) is errors.AccessDenied:  # access(2) asks, nothing has failed
+        asked_here = error.status is None  # what the service says has its line, a 404 too (E1)
+        if asked_here and (isinstance(error, _COMMON) or type(error) is errors.AccessDenied):  # access(2): just a look
             return code
         name, new = self._name(args), True
         try:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any, Final
@@ -19,7 +20,7 @@ from moonfs import config, ending, keys, mountpoints
 from moonfs.cli import offers
 from moonfs.cli.options import Asked, drive_options
 from moonfs.cli.progress import Waiting, show_drain
-from moonfs.cli.words import printable
+from moonfs.cli.words import count, printable
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 
@@ -31,7 +32,7 @@ _FEW: Final = 5
 
 @click.command(short_help="Mount an account on a directory.")
 @click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.directories)
-@drive_options
+@drive_options(listed=True)
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to the terminal.")
 def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
     """Mount an account on DIR, an empty directory (made if it is missing).
@@ -61,7 +62,8 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
 
     if data is None and not keys.origin(configuration, directories):
         keys.find(configuration, directories)  # says what is missing, before anything is made
-    mounting.check(directory, data, allow_other=settings.allow_other)  # before a command asks for a passphrase
+    with _told_apart(asked, data, directory):
+        mounting.check(directory, data, allow_other=settings.allow_other)  # before a command asks for a passphrase
     hosted = None
     if data is None:
         if configuration.overridden:
@@ -85,6 +87,29 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
     else:
         with Waiting() as waiting:
             mounting.start(request, waiting)
+
+
+@contextlib.contextmanager
+def _told_apart(asked: Asked, data: Path | None, directory: str) -> Iterator[None]:
+    """Say which directory is which in `--local DATA DIR`: where DIR cannot be used, and where DATA is new."""
+    given = asked.flags.get("local")
+    if data is None or given is None or given.text in ("yes", "no"):
+        yield
+        return
+    try:
+        yield
+    except UsageError as error:
+        if directory not in str(error):
+            raise
+        raise UsageError(
+            f"{error} In --local {quote(given.text)} {quote(directory)} the first directory is where the local Files "
+            "API keeps its files, and the second where the drive is mounted."
+        ) from error
+    if not os.path.exists(data / "files.sqlite") and sys.stderr.isatty():
+        click.echo(
+            f"{given.text} is where the local Files API keeps its files from now on; the drive is {directory}.",
+            err=True,
+        )
 
 
 def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) -> list[str] | None:
@@ -249,7 +274,7 @@ def _say_kept(kept: dict[str, Any] | None) -> None:
 
 
 def _count(names: Sequence[str]) -> str:
-    return f"{len(names):,} files were" if len(names) != 1 else "1 file was"
+    return f"{count(len(names), 'file')} {'was' if len(names) == 1 else 'were'}"
 
 
 def _few(names: Sequence[str]) -> str:

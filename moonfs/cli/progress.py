@@ -64,14 +64,14 @@ def show_drain(status: Callable[[], dict[str, Any] | None], ends: float) -> int:
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), SpeedColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console)
-    task = bar.add_task(f"{files} of {files} files to go", total=size)
+    task = bar.add_task(_to_go(files, files), total=size)
     if not console.is_terminal:
-        click.echo(f"Waiting for {files:,} upload{'' if files == 1 else 's'} ({words.size(size)}) …", err=True)
+        click.echo(f"Waiting for {words.count(files, 'upload')} ({words.size(size)}) …", err=True)
     with Live(bar, console=console, auto_refresh=False) as live:
         while _left(uploads) and time.monotonic() < ends:
             under_way = uploads.get("under_way", [])
             sent = sum(each["sent"] for each in under_way)
-            bar.update(task, description=f"{_left(uploads)} of {files} files to go")
+            bar.update(task, description=_to_go(_left(uploads), files))
             bar.update(task, completed=max(0, min(size, size - uploads["pending_bytes"] + sent)))
             if console.is_terminal:
                 live.update(Group(bar, uploads_table(under_way)) if under_way else bar, refresh=True)
@@ -81,15 +81,15 @@ def show_drain(status: Callable[[], dict[str, Any] | None], ends: float) -> int:
                 return _left(uploads)
             uploads = found
         if console.is_terminal and not _left(uploads):
-            bar.update(task, description=f"0 of {files} files to go", completed=size)
+            bar.update(task, description=_to_go(0, files), completed=size)
             live.update(bar, refresh=True)
     if left := _left(uploads):
         why = "".join(
             f" The last try with {each['name']}: {each['error']}. {each['next']}" for each in uploads["waiting"][:1]
         )
         click.echo(
-            f"{left} file{'s are' if left > 1 else ' is'} not uploaded yet; what is left stays here and goes on "
-            f"after the next mount.{why}",
+            f"{words.count(left, 'file')} {'is' if left == 1 else 'are'} not uploaded yet; what is left stays here and "
+            f"goes on after the next mount.{why}",
             err=True,
         )
     return left
@@ -103,6 +103,10 @@ def _uploads(status: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | No
         return dict(uploads)
     except (KeyError, TypeError):
         return None
+
+
+def _to_go(left: int, files: int) -> str:
+    return f"{left:,} of {words.count(files, 'file')} to go"
 
 
 def _left(uploads: dict[str, Any]) -> int:

@@ -39,7 +39,7 @@ LAYERS = """
     keys
     profiles  service  notify  logfile
     config  settings
-    errors  wire
+    errors  wire  wording
 """
 
 #: What may be imported all the same, and why.
