@@ -469,7 +469,7 @@ class Filesystem:
             try:
                 self._room.check_growth(growth)
             except QuotaExceeded as error:
-                local.refused = error
+                local.refuse(error, offset)
                 raise
         return local.write(data, offset, opened.purpose)
 

@@ -233,7 +233,7 @@ class Flights:
                     return False
                 if spool is None or self._under_way.get(intent.spool) is not flight:
                     return False
-                if local.unlinked or local.attempt is not intent:
+                if local.unlinked or local.attempt is not intent or local.growing is not None:
                     return False
                 older = local.committed
                 intent.state, intent.acknowledged = journal_states.PENDING, time.time_ns()
@@ -318,6 +318,9 @@ class Flights:
                 raise local.refused
             if local.unlinked:
                 raise NotFound(f"{local.name} was deleted.")
+            if local.growing is not None:
+                # What a close has promised holds, whatever comes of this.
+                self._promises.upload(local)
             spool, flight.generation = local.materialise(), local.generation
             flight.purpose = flight.purpose if name else local.purpose
             flight.intent = replace(
@@ -431,8 +434,8 @@ class Flights:
             if local.committed is not sent:
                 older = local.committed.name
                 local.committed.discard()
-            local.committed = None
-        local.kept = local.committed is not None
+            local.committed = local.refusal = None
+        local.kept = local.committed is not None or local.growing is not None
         if flight.moves and not older and sent is not None:
             # Bytes that the service had already were not sent: their row still has the name that they had here, and
             # must not outlive what the rename is told.
@@ -503,7 +506,10 @@ class Flights:
                 if isinstance(error, MoonfsError) and refused and not renamed and (moved or not flight.moves):
                     if not promised and self._may_keep_refused(flight, intent):
                         promised = mine = self._keep_refused(flight, sent or local.materialise(), error)
-                    local.failure = (flight.generation, error)
+                    # The bytes are the same where they have got a number of their own meanwhile (`revert`).
+                    local.failure = (local.generation if sent is local.spool else flight.generation, error)
+                    if promised:
+                        local.refusal = error
                 local.lock.notify_all()
             if moved and (superseded := self._space.move(local, intent.name)):
                 self._life.supersede(superseded, intent.replaces)
@@ -570,8 +576,8 @@ class Flights:
             if spool is None:
                 return
             intent = self._promises.intent(local, spool, local.promised)
-            if local.refused_for_good and local.failure is not None:
-                intent.state, intent.error = journal_states.FAILED, journal_states.said(local.failure[1])
+            if local.refusal is not None and local.refused_for_good:
+                intent.state, intent.error = journal_states.FAILED, journal_states.said(local.refusal)
             with contextlib.suppress(OSError):  # else the next start takes the interrupted rename back
                 self._journal.put(intent)
         self.schedule(local)

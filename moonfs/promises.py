@@ -41,6 +41,19 @@ class Promises:
         local.commit(spool)
         local.journaled = None
 
+    def hold(self, local: LocalFile) -> None:
+        """Promise the newest bytes while they are written to still: the promise grows with them; lock must be held.
+
+        As on any disk, a kill leaves what was promised, with what was written since or without it.
+
+        Raises:
+            OSError: the local disk refuses; what was promised before is still.
+        """
+        spool = local.materialise_alone()
+        self._record(local, self.intent(local, spool), spool)
+        local.committed = local.refusal = local.journaled = None
+        local.growing, local.held, local.kept = spool, local.generation, True
+
     def keep_refused(self, local: LocalFile, spool: SpoolFile, generation: int, error: MoonfsError) -> None:
         """Keep bytes that the service refuses, so that they can be read and put right; the file's lock must be held.
 
@@ -50,7 +63,7 @@ class Promises:
         state = journal_states.FAILED if is_final(error) else journal_states.PENDING
         intent = replace(self.intent(local, spool), state=state, error=journal_states.said(error))
         self._record(local, intent, spool)
-        local.commit(spool, generation)
+        local.commit(spool, generation, refusal=error)
         local.journaled = None
 
     @staticmethod
@@ -83,7 +96,7 @@ class Promises:
             spool = local.materialise_alone()
             intent = replace(self.intent(local, spool), state=journal_states.LOCAL, purpose=local.purpose)
             self._record(local, intent, spool)
-            local.committed = None
+            local.committed = local.growing = local.refusal = None
             local.kept = True
             local.journaled = state
 
@@ -124,7 +137,7 @@ class Promises:
 
         Few bytes go into the journal's row, so that one fsync does for both; others are synced before it.
         """
-        older = local.committed
+        older = local.committed or local.growing
         data = spool.small()
         if data is None:
             spool.sync()

@@ -148,7 +148,8 @@ class Versions:
         """Put a file's bytes where they belong once nobody has it open; the lock must be held."""
         if local.handles:
             return
-        broken = local.committed is not None and local.committed is not local.spool and not local.stays_local
+        broken = local.committed is not None and local.committed is not local.spool
+        broken = broken and (local.refused is not None or not local.stays_local)
         if broken and not local.unlinked and not local.clean:
             # Its writer was told that the newest bytes failed: what was acknowledged before shows again.
             local.revert()
@@ -173,6 +174,7 @@ class Versions:
                     local.discard()
             local.rest()
         elif local.committed is not None:
+            local.refused = None  # by a write that changed nothing
             local.rest()
         elif not local.kept:
             # Its writer was told: the close failed. The version before it shows again.
@@ -204,7 +206,7 @@ class Versions:
         """
         with local.lock:
             attempt, flying = local.attempt, local.lent is not None
-            spools = {file.name for file in (local.spool, local.committed) if file is not None}
+            spools = {file.name for file in (local.spool, local.committed, local.growing) if file is not None}
             # Should this process end before the upload does, its copy is to be deleted at the next start.
             in_doubt = attempt is not None and (flying or attempt.unanswered)
             left = [self._disowned.left_of(attempt)] if attempt is not None and in_doubt else []
