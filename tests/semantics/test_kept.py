@@ -1,4 +1,4 @@
-"""What the service has refused is kept, whatever becomes of it: a write that fails, a removal, a rename, the next mount.
+"""What the service has refused is kept, whatever comes: a write that fails, a removal, a rename, the next mount.
 
 A refused file that is kept is neither pending nor lost: `moonfs status` calls it failed, and `umount` does not wait.
 """

@@ -20,6 +20,7 @@ LAYERS = """
     locks
     operations  mountpoints
     filesystem
+    closes
     overview  control
     renames  removals
     versions  overlay
@@ -33,6 +34,7 @@ LAYERS = """
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     places
     texts  names  workers  traffic  groupcommit  dispatch  lookups
+    openers
     pace  breaker
     keys
     profiles  service  notify  logfile
