@@ -267,7 +267,7 @@ def test_a_mapped_page_of_a_child(both: Faulty) -> None:
 
 
 def test_a_release_that_the_service_refuses(either: Faulty) -> None:
-    """E1: nobody hears of it but status and record; the bytes are kept."""
+    """W1, E1, W1: nobody hears of it but status and record; the bytes are kept."""
     (either.drive / "a.txt").write_bytes(b"hello")
     either.arrived()
     either.server.script("upload", *[refused(400, NOTHING)] * 3)
