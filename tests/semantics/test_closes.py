@@ -359,7 +359,7 @@ def test_a_name_without_an_extension_is_refused_at_the_childs_close(either: Faul
 def test_a_killed_daemon_has_what_a_child_has_closed(
     faulty: Callable[..., Faulty], service: FaultServer, mode: str, size: int
 ) -> None:
-    """Tenet 1: a close that was told success holds, though nothing of it was sent yet."""
+    """W1, tenet 1: a close that was told success holds, though nothing of it was sent yet."""
     drive = faulty(*MODES[mode])
     file = (drive.drive / "a.bin").open("wb")
     for _ in range(3):
