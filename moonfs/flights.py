@@ -22,7 +22,7 @@ from moonfs import journal as journal_states
 from moonfs import names
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
-from moonfs.errors import MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
+from moonfs.errors import FileTooLarge, MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import NEVER, LocalFile
 from moonfs.namespace import Namespace
@@ -502,7 +502,7 @@ class Flights:
                 promised = local.committed is not None and local.committed is sent and not local.unlinked
                 mine = promised and not renamed and (not flight.moves or moved)
                 local.attempt = intent if mine else None
-                refused = isinstance(error, MoonfsError) and (is_final(error) or _is_full(error))
+                refused = isinstance(error, MoonfsError) and (is_final(error) or _is_full(error) or _is_kept_off(error))
                 if isinstance(error, MoonfsError) and refused and not renamed and (moved or not flight.moves):
                     if not promised and self._may_keep_refused(flight, intent):
                         promised = mine = self._keep_refused(flight, sent or local.materialise(), error)
@@ -598,6 +598,11 @@ class Flights:
             local.journaled = None
             with contextlib.suppress(OSError):
                 self._promises.keep_local(local)
+
+
+def _is_kept_off(error: BaseException) -> bool:
+    """Say whether a proxy lets no file of this size through: another proxy, or another day, may."""
+    return isinstance(error, FileTooLarge) and error.foreign
 
 
 def _is_full(error: BaseException) -> bool:
