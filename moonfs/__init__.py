@@ -9,6 +9,7 @@ A module imports only from lines below its own; modules on one line do not know 
     operations · mountpoints                  the FUSE adapter with the one errno boundary · the mount table
     daemons · holders                         what serves a drive, found and asked without it · who holds one
     filesystem                                what the drive is: every promise about paths and handles; no errno
+    closes                                    what a close means, by who closes
     overview · control                        what the drive says of itself · the directory `.moonfs`
     renames · removals                        how names change hands, and purposes with them · how they go
     versions · overlay                        the life of a written file · local files laid over remote ones
@@ -26,6 +27,7 @@ A module imports only from lines below its own; modules on one line do not know 
     names · texts                             untrusted names to names here · texts on disk
     workers · traffic · groupcommit           background tasks · whose request goes first · shared fsyncs
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
+    openers                                   who opened a file, and whether they have it open still
     pace · breaker                            how much the service takes · whether it is there
     keys                                      where the API key comes from
     profiles · service                        flags over environment over config.toml · systemd's units

@@ -24,6 +24,7 @@ from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Filesystem
 from moonfs.handles import Attr, Opened
 from moonfs.lookups import Lookups
+from moonfs.openers import group_of
 
 try:
     import fuse
@@ -318,7 +319,7 @@ class Operations:
     def create(self, path: str, mode: int, fi: Any) -> int:
         """open(2) with O_CREAT of a new file."""
         try:
-            return self._opened(fi, self._filesystem.create(path, mode))
+            return self._opened(fi, self._filesystem.create(path, mode, creator=_thread()))
         except errors.AlreadyExists:
             # It has appeared since the kernel looked, which matters to O_EXCL only.
             if fi.flags & os.O_EXCL:
@@ -331,16 +332,16 @@ class Operations:
 
     def write(self, _path: str, data: bytes, offset: int, fi: Any) -> int:
         """pwrite(2)."""
-        return self._filesystem.write(int(fi.fh), data, offset)
+        return self._filesystem.write(int(fi.fh), data, offset, _thread())
 
     def truncate(self, path: str, length: int, fi: Any = None) -> int:
         """truncate(2) and ftruncate(2)."""
-        self._filesystem.truncate(path, length, int(fi.fh) if fi else None)
+        self._filesystem.truncate(path, length, int(fi.fh) if fi else None, _thread())
         return 0
 
     def flush(self, _path: str, fi: Any) -> int:
         """Each close(2): its error reaches the caller."""
-        self._filesystem.flush(int(fi.fh))
+        self._filesystem.flush(int(fi.fh), _thread())
         return 0
 
     def fsync(self, _path: str, _datasync: int, fi: Any) -> int:
@@ -349,7 +350,7 @@ class Operations:
         return 0
 
     def release(self, _path: str, fi: Any) -> int:
-        """The last reference is gone; its error would be lost."""
+        """The last reference is gone; the caller hears nothing."""
         self._filesystem.release(int(fi.fh))
         return 0
 
@@ -444,14 +445,7 @@ def _thread() -> int:
 def _process() -> int:
     """Return the thread-group id of the asking process: FUSE hands on a thread's id."""
     thread = _thread()
-    try:
-        with open(f"/proc/{thread}/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("Tgid:"):
-                    return int(line.split()[1])
-    except (OSError, ValueError):  # no /proc, or the process is in another namespace
-        pass
-    return thread
+    return group_of(thread) or thread
 
 
 def _listable(name: str) -> bytes | None:

@@ -61,7 +61,8 @@ class Promises:
             data = spool.small()
             if data is None:
                 spool.sync()
-            older = None if local.committed is spool else local.committed
+            older = local.committed or local.growing
+            older = None if older is spool else older
             self._journal.put(attempt, instead_of="" if older is None else older.name, data=data)
         except OSError:
             attempt.state = before
@@ -72,6 +73,19 @@ class Promises:
         local.journaled = None
         return True
 
+    def hold(self, local: LocalFile) -> None:
+        """Promise the newest bytes while they are written to still: the promise grows with them; lock must be held.
+
+        As on any disk, a kill leaves what was promised, with what was written since or without it.
+
+        Raises:
+            OSError: the local disk refuses; what was promised before is still.
+        """
+        spool = local.materialise_alone()
+        self._record(local, self.intent(local, spool), spool)
+        local.committed = local.refusal = local.journaled = None
+        local.growing, local.held, local.kept = spool, local.generation, True
+
     def keep_refused(self, local: LocalFile, spool: SpoolFile, generation: int, error: MoonfsError) -> None:
         """Keep bytes that the service refuses, so that they can be read and put right; the file's lock must be held.
 
@@ -81,7 +95,7 @@ class Promises:
         state = journal_states.FAILED if is_final(error) else journal_states.PENDING
         intent = replace(self.intent(local, spool), state=state, error=journal_states.said(error))
         self._record(local, intent, spool)
-        local.commit(spool, generation)
+        local.commit(spool, generation, refusal=error)
         local.journaled = None
 
     @staticmethod
@@ -114,7 +128,7 @@ class Promises:
             spool = local.materialise_alone()
             intent = replace(self.intent(local, spool), state=journal_states.LOCAL, purpose=local.purpose)
             self._record(local, intent, spool)
-            local.committed = None
+            local.committed = local.growing = local.refusal = None
             local.kept = True
             local.journaled = state
 
@@ -155,7 +169,7 @@ class Promises:
 
         Few bytes go into the journal's row, so that one fsync does for both; others are synced before it.
         """
-        older = local.committed
+        older = local.committed or local.growing
         data = spool.small()
         if data is None:
             spool.sync()

@@ -87,7 +87,7 @@ def test_an_upload_that_is_refused(both: Faulty, case: str) -> None:
         (both.drive / name).write_text("hello")
     assert both.server.files == {}
     assert both.server.count("upload") == 1
-    if case in ("401", "403", "413 page"):  # the account's trouble, or passing
+    if case in ("401", "403"):  # the account's trouble
         assert os.listdir(both.drive.point) == []
         return
     assert os.listdir(both.drive.point) == [name] and (both.drive / name).read_text() == "hello"
@@ -138,7 +138,7 @@ def test_what_was_acknowledged_outlasts_pages(faulty: Callable[..., Faulty], ser
     service.script("upload", page(status), page(status))
     (drive / "a.txt").write_text("hello")
     wait_until(lambda: service.names() == ["a.txt"], "the upload arrives")
-    assert drive.status()["uploads"]["failed"] == []
+    wait_until(lambda: drive.status()["uploads"]["failed"] == [], "the drive hears of it")
 
 
 def test_a_deletion_that_a_page_answers_is_not_done(both: Faulty) -> None:

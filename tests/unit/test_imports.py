@@ -22,6 +22,7 @@ LAYERS = """
     operations  mountpoints
     daemons  holders
     filesystem
+    closes
     overview  control
     renames  removals
     versions  overlay
@@ -35,6 +36,7 @@ LAYERS = """
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     places
     texts  names  workers  traffic  groupcommit  dispatch  lookups
+    openers
     pace  breaker
     keys
     profiles  service  notify  logfile
