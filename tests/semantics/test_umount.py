@@ -265,7 +265,7 @@ def test_lazily_while_a_close_waits(
     service.script("upload", getattr(gate, moment))
     (drive.work() / "a.txt").write_bytes(text)
     writer = subprocess.Popen(
-        ["sh", "-c", 'cat a.txt > "$DIR/a.txt"'], env=drive.shell_environ(), cwd=drive.work(), stderr=subprocess.DEVNULL
+        ["sh", "-c", 'exec cp a.txt "$DIR/a.txt"'], env=drive.shell_environ(), cwd=drive.work(), stderr=subprocess.DEVNULL
     )
     gate.wait()
     done = drive.command("umount", "--lazy", str(drive.point))
