@@ -28,8 +28,9 @@
     └── ServiceError             5xx after retries
         ├── ExtractionFailed         the stored file has status `error`
         └── ProtocolError            an answer that makes no sense
+            └── ForeignAnswer            not the service's own: a proxy, a sign-in page
 
-`operations` maps each of these to an errno (the table of SEMANTICS), and `next_step` says what a person can do then; a
+`operations` maps each of these to an errno (the contract's table), and `next_step` says what a person can do then; a
 test fails for one that is left out.
 
 **Threading:** exceptions are built and raised by one thread; shared instances are only read.
@@ -52,6 +53,7 @@ class MoonfsError(Exception):
         maybe_stored: True when it is open whether the service has carried the request out (W3).
         retry_after: seconds the service asked to wait, where it did.
         unsent: True when the request was kept back here and the service has heard nothing of it.
+        foreign: True when the answer had not the form of the service's own: it may be another one the next time.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class MoonfsError(Exception):
         maybe_stored: bool = False,
         retry_after: float | None = None,
         unsent: bool = False,
+        foreign: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -73,6 +76,7 @@ class MoonfsError(Exception):
         self.maybe_stored = maybe_stored
         self.retry_after = retry_after
         self.unsent = unsent
+        self.foreign = foreign
 
 
 class UsageError(MoonfsError):
@@ -183,13 +187,20 @@ class ProtocolError(ServiceError):
     """An answer that makes no sense."""
 
 
+class ForeignAnswer(ProtocolError):
+    """An answer that is not the service's own: a proxy, a CDN or a sign-in page stands between. It decides nothing."""
+
+
 #: Refusals of the file itself: trying again changes nothing, only another name or other bytes do.
 _FINAL: Final = (Rejected, FileTooLarge, InvalidName, NameTooLong)
 
 
 def is_final(error: BaseException) -> bool:
-    """Say whether the same upload fails whenever it is tried; anything else may succeed another time."""
-    return isinstance(error, _FINAL)
+    """Say whether the same upload fails whenever it is tried; anything else may succeed another time.
+
+    What is not the service's own answer is no verdict, not even a 413, which its proxy sends too.
+    """
+    return isinstance(error, _FINAL) and not getattr(error, "foreign", False)
 
 
 def revive(kind: str, message: str) -> MoonfsError:
@@ -240,6 +251,7 @@ NEXT_STEPS: Final[dict[type[MoonfsError], str]] = {
     ServiceError: "Wait a few minutes: pending uploads then go on by themselves, try anything else again.",
     ExtractionFailed: "Delete the file and copy it once more; if that fails too, in another format, such as PDF.",
     ProtocolError: "Check the base URL with moonfs config, and whether a proxy answers in the service's place.",
+    ForeignAnswer: "Check the network: a proxy or a sign-in page answers for the service. Uploads go on by themselves.",
 }
 
 

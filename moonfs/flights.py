@@ -22,7 +22,7 @@ from moonfs import journal as journal_states
 from moonfs import names
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
-from moonfs.errors import MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
+from moonfs.errors import FileTooLarge, MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import NEVER, LocalFile
 from moonfs.namespace import ANYBODY, Namespace
@@ -239,7 +239,7 @@ class Flights:
                     return False
                 if spool is None or self._under_way.get(intent.spool) is not flight:
                     return False
-                if local.unlinked or local.attempt is not intent:
+                if local.unlinked or local.attempt is not intent or local.growing is not None:
                     return False
                 older = local.committed
                 intent.state, intent.acknowledged = journal_states.PENDING, time.time_ns()
@@ -324,6 +324,9 @@ class Flights:
                 raise local.refused
             if local.unlinked:
                 raise NotFound(f"{local.name} was deleted.")
+            if local.growing is not None:
+                # What a close has promised holds, whatever comes of this.
+                self._promises.upload(local)
             spool, flight.generation = local.materialise(), local.generation
             local.number(afresh=local.committed is None)
             flight.purpose = flight.purpose if name else local.purpose
@@ -446,9 +449,9 @@ class Flights:
             if local.committed is not sent:
                 older = local.committed.name
                 local.committed.discard()
-            local.committed = None
+            local.committed = local.refusal = None
         local.oldest = local.newest  # should a newer one be promised
-        local.kept = local.committed is not None
+        local.kept = local.committed is not None or local.growing is not None
         if flight.moves and not older and sent is not None:
             # Bytes that the service had already were not sent: their row still has the name that they had here, and
             # must not outlive what the rename is told.
@@ -516,11 +519,14 @@ class Flights:
                 promised = local.committed is not None and local.committed is sent and not local.unlinked
                 mine = promised and not renamed and (not flight.moves or moved)
                 local.attempt = intent if mine else None
-                refused = isinstance(error, MoonfsError) and (is_final(error) or _is_full(error))
+                refused = isinstance(error, MoonfsError) and (is_final(error) or _is_full(error) or _is_kept_off(error))
                 if isinstance(error, MoonfsError) and refused and not renamed and (moved or not flight.moves):
                     if not promised and self._may_keep_refused(flight, intent):
                         promised = mine = self._keep_refused(flight, sent or local.materialise(), error)
-                    local.failure = (flight.generation, error)
+                    # The bytes are the same where they have got a number of their own meanwhile (`revert`).
+                    local.failure = (local.generation if sent is local.spool else flight.generation, error)
+                    if promised:
+                        local.refusal = error
                 local.lock.notify_all()
             if moved and (superseded := self._space.move(local, intent.name)):
                 self._life.supersede(superseded, intent.replaces)
@@ -587,8 +593,8 @@ class Flights:
             if spool is None:
                 return
             intent = self._promises.intent(local, spool, local.promised)
-            if local.refused_for_good and local.failure is not None:
-                intent.state, intent.error = journal_states.FAILED, journal_states.said(local.failure[1])
+            if local.refusal is not None and local.refused_for_good:
+                intent.state, intent.error = journal_states.FAILED, journal_states.said(local.refusal)
             with contextlib.suppress(OSError):  # else the next start takes the interrupted rename back
                 self._journal.put(intent)
         self.schedule(local)
@@ -609,6 +615,11 @@ class Flights:
             local.journaled = None
             with contextlib.suppress(OSError):
                 self._promises.keep_local(local)
+
+
+def _is_kept_off(error: BaseException) -> bool:
+    """Say whether a proxy lets no file of this size through: another proxy, or another day, may."""
+    return isinstance(error, FileTooLarge) and error.foreign
 
 
 def _is_full(error: BaseException) -> bool:

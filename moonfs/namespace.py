@@ -213,7 +213,12 @@ class Namespace:
 
         Not what is stored, or stays here; not what is for another purpose, nor a new file that nobody has closed yet.
         """
-        if local.unlinked or local.clean or local.stays_local or not (local.committed or local.replaces):
+        if (
+            local.unlinked
+            or local.clean
+            or local.stays_local
+            or not (local.committed or local.growing or local.replaces)
+        ):
             return False
         return self._purpose_of(local) == wire.FILE_EXTRACT
 

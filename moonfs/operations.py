@@ -25,6 +25,7 @@ from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Filesystem
 from moonfs.handles import Attr, Opened
 from moonfs.lookups import Lookups, in_unlink
+from moonfs.openers import group_of
 
 try:
     import fuse
@@ -36,7 +37,8 @@ else:
 
 log = logging.getLogger(__name__)
 
-#: The table of SEMANTICS, "Errors". The most derived class of an error decides; the root is what was unforeseen.
+#: The table "Errors" of the contract, tests/semantics/README.md. The most derived class of an error decides; the root
+#: is what was unforeseen.
 ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
     errors.NotFound: errno.ENOENT,
     errors.AlreadyExists: errno.EEXIST,
@@ -64,6 +66,7 @@ ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
     errors.ServiceError: errno.EIO,
     errors.ExtractionFailed: errno.EIO,
     errors.ProtocolError: errno.EIO,
+    errors.ForeignAnswer: errno.EIO,
     errors.UsageError: errno.EIO,
     errors.MoonfsError: errno.EIO,
 }
@@ -152,7 +155,8 @@ class Operations:
 
     def _code(self, operation: str, args: tuple[Any, ...], error: errors.MoonfsError) -> int:
         code = errno_of(error)
-        if isinstance(error, _COMMON) or type(error) is errors.AccessDenied:  # access(2) asks, nothing has failed
+        asked_here = error.status is None  # what the service says has its line, a 404 too (E1)
+        if asked_here and (isinstance(error, _COMMON) or type(error) is errors.AccessDenied):  # access(2): just a look
             return code
         name, new = self._name(args), True
         try:
@@ -327,7 +331,7 @@ class Operations:
     def create(self, path: str, mode: int, fi: Any) -> int:
         """open(2) with O_CREAT of a new file."""
         try:
-            return self._opened(fi, self._filesystem.create(path, mode))
+            return self._opened(fi, self._filesystem.create(path, mode, creator=_thread()))
         except errors.AlreadyExists:
             # It has appeared since the kernel looked, which matters to O_EXCL only.
             if fi.flags & os.O_EXCL:
@@ -340,16 +344,16 @@ class Operations:
 
     def write(self, _path: str, data: bytes, offset: int, fi: Any) -> int:
         """pwrite(2)."""
-        return self._filesystem.write(int(fi.fh), data, offset)
+        return self._filesystem.write(int(fi.fh), data, offset, _thread())
 
     def truncate(self, path: str, length: int, fi: Any = None) -> int:
         """truncate(2) and ftruncate(2)."""
-        self._filesystem.truncate(path, length, int(fi.fh) if fi else None)
+        self._filesystem.truncate(path, length, int(fi.fh) if fi else None, _thread())
         return 0
 
     def flush(self, _path: str, fi: Any) -> int:
         """Each close(2): its error reaches the caller."""
-        self._filesystem.flush(int(fi.fh))
+        self._filesystem.flush(int(fi.fh), _thread())
         return 0
 
     def fsync(self, _path: str, _datasync: int, fi: Any) -> int:
@@ -358,7 +362,7 @@ class Operations:
         return 0
 
     def release(self, _path: str, fi: Any) -> int:
-        """The last reference is gone; its error would be lost."""
+        """The last reference is gone; the caller hears nothing."""
         self._filesystem.release(int(fi.fh))
         return 0
 
@@ -464,14 +468,7 @@ def _deletes() -> bool:
 def _process() -> int:
     """Return the thread-group id of the asking process: FUSE hands on a thread's id."""
     thread = _thread()
-    try:
-        with open(f"/proc/{thread}/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("Tgid:"):
-                    return int(line.split()[1])
-    except (OSError, ValueError):  # no /proc, or the process is in another namespace
-        pass
-    return thread
+    return group_of(thread) or thread
 
 
 def _listable(name: str) -> bytes | None:

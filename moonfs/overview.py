@@ -75,12 +75,12 @@ def overview(
                 {
                     "name": file.name,
                     "number": file.newest,
-                    "error": str(file.failure[1]),
-                    "next": next_step(file.failure[1]),
-                    "errno": errno_name(file.failure[1]),
+                    "error": str(file.refusal),
+                    "next": next_step(file.refusal),
+                    "errno": errno_name(file.refusal),
                 }
                 for file in locals_
-                if file.failure and file.failed
+                if file.refusal is not None
             ],
         },
         "traffic": account.traffic.summary(),

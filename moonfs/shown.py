@@ -62,7 +62,7 @@ class Shown:
         if isinstance(entry, LocalFile):
             file = entry.current if entry.clean else None
             state = "open" if entry.handles else "local" if entry.stays_local else "pending"
-            error = str(entry.failure[1]) if entry.failure and entry.failed else ""
+            error = "" if entry.refusal is None else str(entry.refusal)
             sha256 = entry.sha256 if entry.clean else ""
             state = "failed" if error else state
         else:

@@ -4,6 +4,7 @@
     configuring   config, key
     doctoring     doctor
     options       the flags of a drive
+    groups        in which order commands are shown
     drives        refresh, prefetch
     syncing       sync
     showing       status, and its screen in `screen`
@@ -32,6 +33,7 @@ from moonfs.cli.completion import VARIABLE, completion
 from moonfs.cli.configuring import configure, key
 from moonfs.cli.doctoring import doctor
 from moonfs.cli.drives import prefetch, refresh
+from moonfs.cli.groups import ByKind
 from moonfs.cli.manual import manual
 from moonfs.cli.mounting import for_fstab, mount, umount
 from moonfs.cli.reading import logs
@@ -45,7 +47,7 @@ from moonfs.errors import UsageError
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=_CONTEXT)
+@click.group(cls=ByKind, context_settings=_CONTEXT)
 @click.version_option(moonfs.__version__, prog_name="moonfs", message="%(prog)s %(version)s")
 def cli() -> None:
     """Mount a Moonshot (Kimi) Files account as a drive.

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from moonfs import mountpoints
 from moonfs.cli import words
-from moonfs.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -45,27 +44,24 @@ def follow_prefetch(point: str, bar: Progress) -> dict[str, Any]:
             time.sleep(0.2)
 
 
-def show_drain(directory: str, ends: float) -> None:
-    """Show how the pending uploads of a drive go on until there are none or the time is up (L2).
+def show_drain(status: Callable[[], dict[str, Any] | None], ends: float) -> int:
+    """Show how the pending uploads of a drive go on until there are none or the time is up (L2); return what is left.
 
     Args:
-        directory: any spelling of the mount point.
+        status: returns what the drive says of itself, None where it does not answer.
         ends: when the time is up, on the clock of `time.monotonic`.
     """
-    mounted = mountpoints.at(directory)
-    if mounted is None or mounted.fstype != mountpoints.FSTYPE:
-        return
-    uploads = _uploads(mounted.point)
+    uploads = _uploads(status)
     files, size = (0, 0) if uploads is None else (_left(uploads), uploads["pending_bytes"])
     if uploads is None or not files:
-        return
+        return 0
     with Uploading(size, files) as bar:
         while _left(uploads) and time.monotonic() < ends:
             bar.show(files=_left(uploads), size=uploads["pending_bytes"], under_way=uploads.get("under_way", []))
             time.sleep(0.2)
-            found = _uploads(mounted.point)
+            found = _uploads(status)
             if found is None:
-                return
+                return _left(uploads)
             uploads = found
         if not _left(uploads):
             bar.show(files=0, size=0)
@@ -74,20 +70,25 @@ def show_drain(directory: str, ends: float) -> None:
             f" The last try with {each['name']}: {each['error']}. {each['next']}" for each in uploads["waiting"][:1]
         )
         click.echo(
-            f"{left} file{'s are' if left > 1 else ' is'} not uploaded yet; what is left stays here and goes on "
-            f"after the next mount.{why}",
+            f"{words.count(left, 'file')} {'is' if left == 1 else 'are'} not uploaded yet; what is left stays here and "
+            f"goes on after the next mount.{why}",
             err=True,
         )
+    return left
 
 
-def _uploads(point: str) -> dict[str, Any] | None:
+def _uploads(status: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
     """Return what the drive says of its uploads, or None where it does not answer."""
     try:
-        uploads = mountpoints.read_status(point)["uploads"]
+        uploads = (status() or {})["uploads"]
         _left(uploads)
         return dict(uploads)
-    except (UsageError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None
+
+
+def _to_go(left: int, files: int) -> str:
+    return f"{left:,} of {words.count(files, 'file')} to go"
 
 
 def _left(uploads: dict[str, Any]) -> int:

@@ -48,6 +48,7 @@ def test_what_is_in_it(both: Faulty) -> None:
     assert both.drive.run('ls "$DIR"').split() == ["a.pdf", "a.pdf.content", "b.png"]
     assert both.drive.run('ls "$DIR/.moonfs"').split() == [
         "by-id",
+        "clear",
         "errors.ndjson",
         "prefetch",
         "purpose",
@@ -61,6 +62,7 @@ def test_what_is_in_it(both: Faulty) -> None:
         f"./by-id/{first}",
         f"./by-id/{first}.content",
         f"./by-id/{second}",
+        "./clear",
         "./errors.ndjson",
         "./prefetch",
         "./purpose",

@@ -212,3 +212,39 @@ def test_an_outage_is_waited_out(drive: Drive, service: FaultServer) -> None:
     service.resume()
     wait_until(lambda: progress(drive)["done"] == 40, "all are here")
     assert progress(drive)["failures"] == 0
+
+
+def test_a_file_by_its_path(drive: Drive, service: FaultServer) -> None:
+    """A2: DIR/NAME, as the shell completes it; also several, the name of the text, from within, and through a link."""
+
+    def fetched(*arguments: str, **options: Any) -> str:
+        before = service.count("content")
+        done = drive.command("prefetch", *arguments, **options)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return f"{done.stdout.strip()}, {service.count('content') - before} fetched"
+
+    assert fetched(str(drive / "00.txt")) == "1 text here, 1 fetched"
+    assert fetched(str(drive / "01.txt.content"), str(drive / "02.txt")) == "2 of 2 texts here, 2 fetched"
+    assert fetched("03.txt", "04.txt", cwd=drive.point) == "2 of 2 texts here, 2 fetched"
+    (drive.home / "link").symlink_to(drive.point)
+    assert fetched(f"{drive.home}/link/05.txt", "06.txt") == "2 of 2 texts here, 2 fetched"
+    assert fetched(str(drive / ".moonfs" / "purpose" / "file-extract" / "07.txt")) == "1 text here, 1 fetched"
+    assert fetched(f"{drive.home}/link") == "40 of 40 texts here, 32 fetched"
+    done = drive.command("prefetch", str(drive / "none.txt"))
+    assert (done.returncode, done.stdout) == (
+        1,
+        "0 texts here\n",
+    ) and "none.txt: There is no such file" in done.stderr
+    done = drive.command("prefetch", str(drive / "00.txt"), "/etc/passwd")
+    assert done.returncode == 1 and f"/etc/passwd is not on the drive on {drive.point}" in done.stderr
+    done = drive.command("prefetch", str(drive.home / "work" / "00.txt"))
+    assert done.returncode == 1 and "No moonfs drive is mounted on" in done.stderr
+
+
+def test_the_same_advice_is_said_once(drive: Drive) -> None:
+    """E1: three names that there are not are three lines with one advice after them."""
+    done = drive.command("prefetch", str(drive.point), "x", "y", "z")
+    assert (done.returncode, done.stdout) == (1, "0 of 3 texts here\n")
+    lines = done.stderr.splitlines()
+    assert [line.partition(":")[0] for line in lines[:3]] == ["x", "y", "z"] and lines[3].startswith("    → ")
+    assert len(lines) == 4

@@ -33,7 +33,7 @@ def test_a_line_says_what_happened(path: Path) -> None:
     log.record("flush", "福州.xyz", "ENOTSUP", refused())
     (line,) = path.read_text().splitlines()
     shown = json.loads(line)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", shown.pop("time"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", shown.pop("time"))
     assert shown == {
         "operation": "flush",
         "name": "福州.xyz",
@@ -188,3 +188,33 @@ def test_many_threads_write_whole_lines(path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len([json.loads(line) for line in path.read_text().splitlines()]) == 100
+
+
+def test_what_is_over_can_be_cleared(path: Path) -> None:
+    """E1: of files that still fail the newest line stays, in the order it had; the next failure is recorded again."""
+    log = ErrorLog(path)
+    for name, message in (("a", "first"), ("b", "x"), ("a", "second"), ("c", "y")):
+        log.record("upload", name, "EIO", MoonfsError(message))
+    path.with_suffix(".old.ndjson").write_text("{}\n")
+    assert log.clear({"a", "c", "gone"}) == 2
+    assert [(line["name"], line["message"]) for line in log.last(9)] == [("a", "second"), ("c", "y")]
+    assert path.read_bytes() == log.text() and stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(path.parent) == [path.name], "neither the older file nor half of a new one"
+    log.record("upload", "b", "EIO", MoonfsError("again"))
+    assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == ["a", "c", "b"]
+    assert ErrorLog(path).clear() == 0 and path.read_bytes() == b""
+
+
+def test_clearing_nothing_makes_nothing(path: Path) -> None:
+    """A drive that never failed has no record, and keeps none."""
+    assert ErrorLog(path).clear() == 0 and not path.exists()
+
+
+def test_a_refusal_is_told_anew_after_it_was_cleared(path: Path) -> None:
+    """Refusals of one file are recorded once; forgotten, they are recorded once more."""
+    log = ErrorLog(path)
+    assert log.record("open", "a", "EACCES", BytesNotHere("x")) and not log.record(
+        "open", "a", "EACCES", BytesNotHere("x")
+    )
+    log.clear()
+    assert log.record("open", "a", "EACCES", BytesNotHere("x"))

@@ -18,8 +18,11 @@ LAYERS = """
     cli
     mount  doctor
     locks
+    ending
     operations  mountpoints
+    daemons  holders
     filesystem
+    closes
     overview  control
     renames  removals
     versions  overlay
@@ -33,11 +36,12 @@ LAYERS = """
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     places
     texts  names  workers  traffic  groupcommit  dispatch  lookups
+    openers
     pace  breaker
     keys
     profiles  service  notify  logfile
     config  settings
-    errors  wire
+    errors  wire  wording
 """
 
 #: What may be imported all the same, and why.

@@ -16,7 +16,7 @@ from moonfs.handles import Attr, Opened
 from moonfs.operations import ERRNO, Operations, errno_of
 from moonfs.room import Quota
 
-#: SEMANTICS, "Errors", word for word; an error of ours that stands in no row is unforeseen: EIO.
+#: The table "Errors" of the contract, word for word; an error of ours that stands in no row is unforeseen: EIO.
 TABLE = {
     errors.MoonfsError: errno.EIO,
     errors.UsageError: errno.EIO,
@@ -46,6 +46,7 @@ TABLE = {
     errors.ServiceError: errno.EIO,
     errors.ExtractionFailed: errno.EIO,
     errors.ProtocolError: errno.EIO,
+    errors.ForeignAnswer: errno.EIO,
 }
 
 
