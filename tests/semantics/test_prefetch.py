@@ -233,7 +233,7 @@ def test_a_file_by_its_path(drive: Drive, service: FaultServer) -> None:
     done = drive.command("prefetch", str(drive / "none.txt"))
     assert (done.returncode, done.stdout) == (
         1,
-        "0 texts here\n",
+        "0 texts here, 1 cannot be had\n",
     ) and "none.txt: There is no such file" in done.stderr
     done = drive.command("prefetch", str(drive / "00.txt"), "/etc/passwd")
     assert done.returncode == 1 and f"/etc/passwd is not on the drive on {drive.point}" in done.stderr
@@ -244,7 +244,7 @@ def test_a_file_by_its_path(drive: Drive, service: FaultServer) -> None:
 def test_the_same_advice_is_said_once(drive: Drive) -> None:
     """E1: three names that there are not are three lines with one advice after them."""
     done = drive.command("prefetch", str(drive.point), "x", "y", "z")
-    assert (done.returncode, done.stdout) == (1, "0 of 3 texts here\n")
+    assert (done.returncode, done.stdout) == (1, "0 of 3 texts here, 3 cannot be had\n")
     lines = done.stderr.splitlines()
     assert [line.partition(":")[0] for line in lines[:3]] == ["x", "y", "z"] and lines[3].startswith("    → ")
     assert len(lines) == 4

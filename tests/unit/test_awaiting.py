@@ -14,7 +14,7 @@ from moonfs import awaiting, errors, filesystem
 from moonfs.namespace import Awaited, Sidecar
 from tests.harness import direct
 from tests.harness.drive import wait_until
-from tests.harness.house import Drive, House, in_thread, let_go, put_off
+from tests.harness.house import Drive, House, in_thread, let_go, put_off, text_of
 from tests.harness.rest import at_rest
 
 TEXT = "/a.txt.content"
@@ -71,7 +71,7 @@ def test_the_end_of_the_upload_ends_the_wait(house: House) -> None:
     waits(drive, 5)
     assert drive.fs.getattr(TEXT).size == 1 and drive.fs.readdir("/") == ["a.txt", "a.txt.content"]
     let_go(house, drive)
-    assert [reader.result(10) for reader in readers] == [b"text of one"] * 5
+    assert [reader.result(10) for reader in readers] == [text_of(b"one")] * 5
 
 
 def test_newer_bytes_are_waited_for(house: House) -> None:
@@ -82,7 +82,7 @@ def test_newer_bytes_are_waited_for(house: House) -> None:
     waits(drive)
     drive.write("a.txt", b"two")
     let_go(house, drive)
-    assert reader.result(10) == b"text of two"
+    assert reader.result(10) == text_of(b"two")
 
 
 def test_a_wait_that_runs_out(house: House, impatient: None) -> None:
@@ -118,7 +118,7 @@ def test_after_one_wait_the_next_do_not_wait(house: House, monkeypatch: pytest.M
     moved = in_thread(lambda: read(drive, "/19.txt.content"))
     waits(drive)
     let_go(house, drive)
-    assert moved.result(10) == b"text of x"
+    assert moved.result(10) == text_of(b"x")
 
 
 def test_what_is_new_in_the_queue_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_what_is_new_in_the_queue_is_waited_for(house: House, monkeypatch: pytes
     late = in_thread(lambda: read(drive, "/later.txt.content"))
     waits(drive)
     let_go(house, drive)
-    assert late.result(10) == b"text of x"
+    assert late.result(10) == text_of(b"x")
 
 
 def test_a_writer_that_does_not_close(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,9 +152,9 @@ def test_a_writer_that_does_not_close(house: House, monkeypatch: pytest.MonkeyPa
     reader = in_thread(lambda: read(drive, "/b.txt.content"))
     waits(drive)
     let_go(house, drive)
-    assert reader.result(10) == b"text of one"
+    assert reader.result(10) == text_of(b"one")
     drive.end(writer)
-    assert read(drive) == b"text of new"
+    assert read(drive) == text_of(b"new")
 
 
 def test_who_does_not_wait(house: House) -> None:
@@ -166,7 +166,7 @@ def test_who_does_not_wait(house: House) -> None:
     reader = in_thread(lambda: read(drive))
     waits(drive)
     let_go(house, drive)
-    assert reader.result(10) == b"text of one"
+    assert reader.result(10) == text_of(b"one")
 
 
 def test_an_extraction_is_not_waited_for_either(house: House) -> None:
@@ -209,7 +209,7 @@ def test_who_deletes_the_name_ends_its_waits(house: House) -> None:
     reader = in_thread(lambda: read(drive))
     waits(drive)
     let_go(house, drive)
-    assert reader.result(10) == b"text of one"
+    assert reader.result(10) == text_of(b"one")
 
 
 def test_an_outage_ends_every_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +240,7 @@ def test_a_refusal_is_told_as_it_is(house: House) -> None:
     reader = in_thread(lambda: read(drive))
     waits(drive)
     let_go(house, drive)
-    assert reader.result(10) == b"text of one"
+    assert reader.result(10) == text_of(b"one")
 
 
 def test_a_real_file_that_takes_the_name(house: House) -> None:
@@ -332,4 +332,4 @@ def test_it_looks_now_and_then(house: House, monkeypatch: pytest.MonkeyPatch) ->
     reader = in_thread(lambda: read(drive))
     waits(drive)
     let_go(house, drive)
-    assert reader.result(10) == b"text of one"
+    assert reader.result(10) == text_of(b"one")
