@@ -57,6 +57,11 @@ def may_mount() -> bool:
     return bool(_status("CapEff", 16, -1) >> _SYS_ADMIN & 1)
 
 
+def gains_nothing() -> bool:
+    """Say whether what this process runs gains no privileges, such as those of a setuid program (prctl(2))."""
+    return _status("NoNewPrivs", 10, 0) == 1
+
+
 def _device() -> str:
     """Say what keeps /dev/fuse from being opened; nothing when it can be."""
     try:
@@ -86,7 +91,7 @@ def _mounter() -> str:
     status = os.stat(found)
     if status.st_uid != 0 or not status.st_mode & stat.S_ISUID:
         return f"{found} may not mount, since it is not setuid root; make it so with: sudo chmod u+s {quote(found)}"
-    if _status("NoNewPrivs", 10, 0):
+    if gains_nothing():
         return (
             f"{found} may not mount, since this session may gain no privileges (no_new_privs): a container is started "
             "without --security-opt no-new-privileges, a service without NoNewPrivileges=yes"

@@ -200,10 +200,13 @@ class Recovery:
         )
         local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
         if intent.state == journal_states.PENDING:
+            if not intent.started:
+                intent.size = file.size  # it may have been written to after the promise
             local.committed, local.acknowledged, local.attempt = file, local.generation, intent
         elif intent.state == journal_states.FAILED:
             local.committed, local.acknowledged = file, local.generation
-            local.failure = (local.generation, failure_of(intent))
+            local.refusal = failure_of(intent)
+            local.failure = (local.generation, local.refusal)
         return local
 
     def _has_arrived(self, intent: Intent, file: SpoolFile | None, over: Intent | None = None) -> bool:

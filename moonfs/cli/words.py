@@ -9,12 +9,50 @@ import json
 import locale
 import re
 import sys
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from moonfs.wording import count
+
+__all__ = [
+    "SHOWN",
+    "by_advice",
+    "count",
+    "duration",
+    "failures",
+    "plain",
+    "printable",
+    "shown_otherwise",
+    "size",
+    "to_json",
+]
 
 #: The handler of errors (codecs.register_error) for output that is not in UTF-8.
 SHOWN: Final = "moonfs-shown"
 #: Our own typography in plain letters; of names, which may be in any script, there is a question mark for each letter.
 _PLAIN: Final = {"…": "...", "→": "->", "–": "-", "—": "-", "’": "'"}
+
+#: Failures that are named, of one kind.
+_MANY: Final = 20
+
+
+def failures(failed: Sequence[Mapping[str, Any]], counts: Mapping[str, int] | None = None) -> list[str]:
+    """Return the lines that name what failed and why, those of one kind together, with what to do about them.
+
+    Args:
+        failed: each with `name`, `error` and `next`.
+        counts: how many there are by `next`, where not all of them are given.
+    """
+    kinds: dict[str, list[str]] = {}
+    for each in failed:
+        kinds.setdefault(str(each["next"]), []).append(printable(f"{each['name']}: {each['error']}"))
+    lines = []
+    for step, named in kinds.items():
+        lines += named[:_MANY]
+        more = (counts or {}).get(step, len(named)) - len(named[:_MANY])
+        lines += [f"… and {more:,} more"] if more else []
+        lines.append(f"    → {printable(step)}")
+    return lines
 
 
 def size(count: float) -> str:
@@ -42,6 +80,18 @@ def duration(seconds: float) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{rest} s"
+
+
+def by_advice(entries: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
+    """Return what has the same advice together, in the order of the first of each, so that it is said once.
+
+    >>> by_advice([("a", "Wait."), ("b", "Look."), ("c", "Wait.")])
+    [(['a', 'c'], 'Wait.'), (['b'], 'Look.')]
+    """
+    found: dict[str, list[str]] = {}
+    for text, advice in entries:
+        found.setdefault(advice, []).append(text)
+    return [(texts, advice) for advice, texts in found.items()]
 
 
 def printable(text: str) -> str:
@@ -80,3 +130,14 @@ def to_json(value: object, indent: int | None = None) -> str:
     """Return JSON for standard output: with its names as they are where the output is in UTF-8, else escaped."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     return json.dumps(value, ensure_ascii=not is_utf8, indent=indent)
+
+
+def plain(text: str) -> str:
+    r"""Return a text in ASCII: its signs by those of a typewriter, anything else by its number.
+
+    >>> plain("[NAME]… → mount — or not")
+    '[NAME]... -> mount -- or not'
+    """
+    for sign, instead in (("…", "..."), ("→", "->"), ("—", "--"), ("×", "x"), ("·", "*")):
+        text = text.replace(sign, instead)
+    return text.encode("ascii", "backslashreplace").decode()

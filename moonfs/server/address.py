@@ -1,4 +1,4 @@
-"""Where the server of a data directory is found: its key, its `server.json`, the name of its socket.
+"""Where the server of a data directory is found: its key, its `server.json`, the name of its socket; all of it private.
 
 The one place that knows these names, for the server and for its clients. It opens no connection.
 Standard library only.
@@ -8,8 +8,10 @@ Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import ipaddress
 import json
 import os
 import secrets
@@ -93,13 +95,16 @@ def read_address(data: str | os.PathLike[str]) -> Address | None:
 def make_runtime(directory: str | os.PathLike[str]) -> None:
     """Make the directory of the sockets, 0700: whoever may write to it could put a server of theirs in place of ours.
 
+    A link of one's own to a directory of one's own is as good as the directory.
+
     Raises:
         OSError: it cannot be made, or others own it or may write to it.
     """
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    status = os.lstat(directory)
+    make_private(directory)
+    status = os.stat(directory)
+    owners = {status.st_uid, os.lstat(directory).st_uid}
     is_shared = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or is_shared:
+    if not stat.S_ISDIR(status.st_mode) or owners != {os.geteuid()} or is_shared:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM), os.fspath(directory))
 
 
@@ -107,6 +112,28 @@ def socket_path(data: str | os.PathLike[str], runtime_dir: str | os.PathLike[str
     """Return the path of the UNIX socket for `data`: a short hashed name, as 107 bytes are the limit."""
     digest = hashlib.sha256(os.fsencode(os.path.realpath(data))).hexdigest()
     return os.path.join(runtime_dir, f"files-{digest[:12]}.sock")
+
+
+def make_private(path: str | os.PathLike[str]) -> None:
+    """Make a directory and the parents that are missing, each of them 0700; what is there stays as it is.
+
+    `os.makedirs` gives its mode to the last of them alone.
+    """
+    path = os.path.abspath(path)
+    if not os.path.isdir(path):
+        make_private(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, mode=0o700)
+        if not os.path.isdir(path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether `host`, an address or a name, is this machine alone; nothing is looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _write_private(path: str, text: str) -> None:

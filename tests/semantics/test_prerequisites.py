@@ -307,26 +307,28 @@ def test_a_refusal_that_is_not_known(machine: Machine, nobody: list[str]) -> Non
 )
 def test_a_directory_in_tmp_that_is_not_ours(machine: Machine, nobody: list[str], made: str) -> None:
     """X2, L1: anybody may make /tmp/moonfs-UID first; the drive works, and its socket is where only we may write."""
-    del machine.environ["XDG_RUNTIME_DIR"]
+    # The state in its place: a socket's path holds 107 bytes.
+    machine.environ["XDG_STATE_HOME"] = machine.environ.pop("XDG_RUNTIME_DIR")
     own = machine.home / "tmp"
     machine.environ["TMPDIR"] = str(own)  # Python's name for /tmp
     machine.lines.append(
         f"mkdir -m 1777 '{own}' && (" + made.replace("/tmp/", f"'{own}'/").replace("$U", "65534") + ")"
     )
     done = machine.script(
-        "moonfs mount --local m; echo text >m/a.txt; find .local/state/moonfs/run -type s; "
+        'moonfs mount --local m; echo text >m/a.txt; find "$XDG_STATE_HOME/moonfs/run" -type s; '
         "moonfs doctor --local || true; moonfs umount m",
         nobody,
     )
     assert done.returncode == 0 and done.stderr == "", done
-    assert ".local/state/moonfs/run/files-" in done.stdout
+    assert f"{machine.environ['XDG_STATE_HOME']}/moonfs/run/files-" in done.stdout
     assert "runtime directory: " in done.stdout and "failed   runtime directory" not in done.stdout, done
 
 
 @pytest.mark.fuse
 def test_a_rootless_namespace(machine: Machine, nobody: list[str]) -> None:
     """L1, L2: root there is an ordinary user outside, without XDG_RUNTIME_DIR; /tmp/moonfs-0 is the real root's."""
-    del machine.environ["XDG_RUNTIME_DIR"]
+    # The state in its place: a socket's path holds 107 bytes.
+    machine.environ["XDG_STATE_HOME"] = machine.environ.pop("XDG_RUNTIME_DIR")
     own = machine.home / "tmp"
     machine.environ["TMPDIR"] = str(own)
     machine.lines.append(f"mkdir -p '{own}/moonfs-0' && chmod 1777 '{own}' && chmod 700 '{own}/moonfs-0'")

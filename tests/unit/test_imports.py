@@ -18,12 +18,15 @@ LAYERS = """
     cli
     mount  doctor
     locks  prerequisites
+    ending
     operations  mountpoints
+    daemons  holders
     filesystem
+    closes
     overview  control
     renames  removals
     versions  overlay
-    flights  shown  lingering
+    flights  shown  lingering  awaiting
     promises  recovery
     disowned
     writeback  remote  room
@@ -33,11 +36,12 @@ LAYERS = """
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     places
     texts  names  workers  traffic  groupcommit  dispatch  lookups
+    openers
     pace  breaker
     keys
     profiles  service  notify  logfile  packages
     config  settings
-    errors  wire  disk
+    errors  wire  wording  disk
 """
 
 #: What may be imported all the same, and why.
