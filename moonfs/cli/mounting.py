@@ -14,6 +14,7 @@ import click
 
 from moonfs import config, keys, mountpoints
 from moonfs.cli import offers
+from moonfs.cli.desktop import offer
 from moonfs.cli.options import Asked, drive_options
 from moonfs.cli.progress import Waiting, show_drain
 from moonfs.config import Directories
@@ -79,6 +80,7 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
     else:
         with Waiting() as waiting:
             mounting.start(request, waiting)
+        offer(directories, os.environ)
 
 
 def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) -> list[str] | None:

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import tomllib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -131,9 +130,7 @@ def test_the_wheel_holds_the_package_and_its_documents_alone(wheel: Path) -> Non
         metadata = archive.read(f"{NAME}.dist-info/METADATA").decode()
         licence = archive.read(f"{NAME}.dist-info/licenses/LICENSE")
     about = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
-    target = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    shared = target["shared-data"].values()
-    documents = {f"{NAME}.data/data/{place}" for place in (MANUAL, *COMPLETIONS.values(), *shared)}
+    documents = {f"{NAME}.data/data/{place}" for place in (MANUAL, *COMPLETIONS.values())}
     assert names == sources() | {f"{NAME}.dist-info/{name}" for name in about} | documents
     assert "moonfs/py.typed" in names
     assert licence == (ROOT / "LICENSE").read_bytes()
