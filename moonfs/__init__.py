@@ -24,6 +24,7 @@ A module imports only from lines below its own; modules on one line do not know 
     names · texts                             untrusted names to names here · texts on disk
     workers · traffic · groupcommit           background tasks · whose request goes first · shared fsyncs
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
+    announcer                                 who watches is told of names that come and go without a call of theirs
     pace · breaker                            how much the service takes · whether it is there
     keys                                      where the API key comes from
     profiles · service                        flags over environment over config.toml · systemd's units

@@ -223,6 +223,11 @@ class Filesystem:
                 return self._space.ids(snapshot, sidecars=sidecars)
             return self._space.entries(snapshot, sidecars=sidecars, purpose=place.purpose)
 
+    def known(self) -> list[str]:
+        """Return the names in the root as they are known, without a request (L4)."""
+        with self._lock:
+            return self._space.entries(self._account.listing.peek(), sidecars=self._settings.sidecars == "show")
+
     def scan(self, path: str) -> list[tuple[str, Attr]]:
         """Return the names in `path`, each with what `stat` shows of it; at most one listing is fetched for all.
 

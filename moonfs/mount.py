@@ -30,6 +30,7 @@ from typing import Final, NoReturn
 
 import moonfs
 from moonfs import config, locks, logfile, mountpoints, names, operations
+from moonfs.announcer import Announcer
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
 from moonfs.config import Account, Directories, make_private, make_roomy
@@ -374,12 +375,15 @@ class _Drive:
             ready()
             self._notifier.ready(f"{self._account.label} on {self._point}")
 
+        announcer = Announcer(self._point, self._filesystem.known, able=not settings.read_only)
+        self._stack.callback(announcer.close)
         adapter = operations.Operations(
             self._filesystem,
             self._error_log,
             uid=os.getuid() if settings.uid < 0 else settings.uid,
             gid=os.getgid() if settings.gid < 0 else settings.gid,
             umask=settings.umask,
+            announcer=announcer,
             on_init=started,
             on_destroy=lambda: None,
         )

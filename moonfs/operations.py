@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from moonfs import errors, names, places, wire
+from moonfs.announcer import Announcer
 from moonfs.dispatch import Dispatch, pack
 from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Filesystem
@@ -74,6 +75,8 @@ _BLOCK: Final = 4096
 _UTIME_NOW: Final = 0x3FFFFFFF
 _UTIME_OMIT: Final = 0x3FFFFFFE
 _ENCODING: Final = "utf8-drive"
+#: The inode number that a name has for the moment in which it is announced.
+_ANNOUNCED: Final = 2**31
 
 
 def _find_codec(name: str) -> codecs.CodecInfo | None:
@@ -109,6 +112,7 @@ class Operations:
         uid: int,
         gid: int,
         umask: int,
+        announcer: Announcer,
         on_init: Callable[[], None],
         on_destroy: Callable[[], None],
     ) -> None:
@@ -121,6 +125,7 @@ class Operations:
         self._on_init = on_init
         self._on_destroy = on_destroy
         self._lookups = Lookups(_thread)
+        self._announcer = announcer
 
     def _shown(self, mode: int) -> int:
         """Return the permission bits that are shown: what the owner may do, for everybody whom the umask leaves it."""
@@ -133,6 +138,8 @@ class Operations:
         Raises:
             OSError: with a positive errno, always, whatever went wrong.
         """
+        if self._announcer.voice and self._announcer.voice == _thread():
+            return self._announced(operation, *args)
         try:
             return getattr(self, operation)(*args)
         except errors.MoonfsError as error:
@@ -146,6 +153,23 @@ class Operations:
             log.exception("%s %s failed in an unforeseen way", operation, self._name(args))
             code = errno.EIO
         raise OSError(code, os.strerror(code))
+
+    def _announced(self, operation: str, path: str = "", *_: Any) -> Any:
+        """Answer the process that tells who watches of a name; it never reaches a file (see `announcer`)."""
+        name = path.removeprefix("/")
+        if operation == "create":  # libfuse asks again by mknod
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        if operation == "mknod":
+            self._announcer.came(name)
+            return 0
+        if operation == "unlink":
+            self._announcer.went(name)
+            return 0
+        if operation == "getattr" and not name:
+            return self._stat(self._filesystem.getattr("/"))
+        if operation == "getattr" and self._announcer.finds(name):
+            return self._stat(Attr(0, time.time_ns(), 0o600, _ANNOUNCED))
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def _code(self, operation: str, args: tuple[Any, ...], error: errors.MoonfsError) -> int:
         code = errno_of(error)
@@ -219,7 +243,10 @@ class Operations:
         directory = places.DIRECTORIES[handle]
         parent = directory.rpartition("/")[0]
         around = [(b".", self._filesystem.getattr(f"/{directory}")), (b"..", self._filesystem.getattr(f"/{parent}"))]
-        below = [(_listable(name), attr) for name, attr in self._filesystem.scan(f"/{directory}")]
+        shown = self._filesystem.scan(f"/{directory}")
+        if directory == places.ROOT:
+            self._announcer.listed(name for name, _ in shown)
+        below = [(_listable(name), attr) for name, attr in shown]
         return [(name, self._stat(attr)) for name, attr in around + below if name is not None]
 
     def releasedir(self, _path: str | None, _handle: int) -> int:
@@ -315,12 +342,14 @@ class Operations:
     def create(self, path: str, mode: int, fi: Any) -> int:
         """open(2) with O_CREAT of a new file."""
         try:
-            return self._opened(fi, self._filesystem.create(path, mode))
+            opened = self._opened(fi, self._filesystem.create(path, mode))
         except errors.AlreadyExists:
             # It has appeared since the kernel looked, which matters to O_EXCL only.
             if fi.flags & os.O_EXCL:
                 raise
-            return self.open(path, fi)
+            opened = self.open(path, fi)
+        self._announce(came=path)
+        return opened
 
     def read(self, _path: str | None, buffer: memoryview, offset: int, fi: Any) -> int:
         """pread(2), into `buffer`; returns how much."""
@@ -355,12 +384,14 @@ class Operations:
     def unlink(self, path: str) -> int:
         """unlink(2)."""
         self._filesystem.unlink(path, _process)
+        self._announce(went=path)
         return 0
 
     def rename(self, old: str, new: str) -> int:
         """rename(2)."""
         with self._lookups.replacing(new):
             self._filesystem.rename(old, new)
+        self._announce(went=old, came=new)
         return 0
 
     def mkdir(self, path: str, _mode: int) -> int:
@@ -387,6 +418,13 @@ class Operations:
         raise errors.NotPermitted(f"Cannot make {path.lstrip('/')}: the service has regular files only.")
 
     # Shapes
+
+    def _announce(self, *, went: str = "", came: str = "") -> None:
+        """Note what the kernel tells who watches the root of a call that has succeeded."""
+        if went.count("/") == 1:
+            self._announcer.went(went[1:])
+        if came.count("/") == 1:
+            self._announcer.came(came[1:])
 
     @staticmethod
     def _opened(fi: Any, opened: Opened) -> int:

@@ -32,7 +32,7 @@ LAYERS = """
     api
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     places
-    texts  names  workers  traffic  groupcommit  dispatch  lookups
+    texts  names  workers  traffic  groupcommit  dispatch  lookups  announcer
     pace  breaker
     keys
     profiles  service  notify  logfile

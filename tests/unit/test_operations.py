@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from moonfs import errors, operations, places
+from moonfs.announcer import Announcer
 from moonfs.handles import Attr, Opened
 from moonfs.operations import ERRNO, Operations, errno_of
 from moonfs.room import Quota
@@ -91,6 +92,7 @@ class Stub:
 
 def adapter(outcome: Any = None, record: Record | None = None, **other: Any) -> Operations:
     quiet: dict[str, Any] = {"on_init": lambda: None, "on_destroy": lambda: None, "uid": 7, "gid": 8, "umask": 0o077}
+    quiet["announcer"] = Announcer("/nowhere", list, able=False)
     return Operations(Stub(outcome), record or Record(), **{**quiet, **other})  # type: ignore[arg-type]
 
 
@@ -357,3 +359,32 @@ def test_a_name_that_cannot_be_listed_hides_no_other(name: str) -> None:
     good = ["a", "\udce9.txt", "福.txt", "x" * 255]
     shown = [name for name, _, _ in listed(*good[:2], name, *good[2:])]
     assert shown == [b".", b"..", *(one.encode(operations._ENCODING) for one in good)]
+
+
+def test_who_tells_of_names_reaches_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """W8: its mknod(2) and unlink(2) change what watchers have been told, and nothing else; nobody else's do that."""
+    announcer = Announcer("/nowhere", list, able=False)
+    target = adapter(Attr(0, 0, 0o700, 2, directory=True), announcer=announcer)
+    announcer.listed(["old"])
+    announcer.voice, caller = 5, 5
+    monkeypatch.setattr(operations, "_thread", lambda: caller)
+
+    def refused(operation: str, *args: Any) -> int:
+        with pytest.raises(OSError) as caught:
+            target(operation, *args)
+        return int(caught.value.errno or 0)
+
+    assert refused("getattr", "/new") == errno.ENOENT
+    assert refused("create", "/new", 0o600, SimpleNamespace()) == errno.ENOSYS
+    assert target("mknod", "/new", 0o600, 0) == 0
+    assert target("getattr", "/new") and target("getattr", "/old")
+    assert target("unlink", "/old") == 0
+    assert refused("getattr", "/old") == errno.ENOENT
+    for operation, args in (("rename", ("/new", "/b")), ("open", ("/new", None)), ("truncate", ("/new", 0))):
+        assert refused(operation, *args) == errno.ENOENT
+    assert target._filesystem.asked == []  # type: ignore[attr-defined]
+
+    caller = 6
+    target("unlink", "/new")
+    assert [asked[0] for asked in target._filesystem.asked] == ["unlink"]  # type: ignore[attr-defined]
+    assert not announcer.finds("new")
