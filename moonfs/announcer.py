@@ -23,6 +23,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -31,8 +32,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds from a listing or a change to the search for watchers: who opens a folder lists it, and begins to watch it.
 _SETTLE: Final = 1.0
-#: Seconds between two comparisons.
+#: Seconds between two comparisons. Each is made when a full second has just begun: KDE compares the times of a folder
+#: in whole seconds, and would take what is told in the second of another change for nothing new.
 _TICK: Final = 1.0
+_BEGUN: Final = 0.05
 #: Seconds between two searches, while nobody watches.
 _PAUSE: Final = 5.0
 #: Seconds for all that is to be told at once; a rename that takes long holds it up.
@@ -142,9 +145,8 @@ class Announcer:
     def _attend(self) -> None:
         """Tell watchers of what comes and goes, while there are some."""
         watch = find_watch(self._point)
-        while watch is not None and self._able and not self._closing.is_set():
+        while watch is not None and self._able and not self._closing.wait(_TICK + _BEGUN - time.time() % _TICK):
             self._compare()
-            self._closing.wait(_TICK)
             if not watch.lasts():
                 watch = find_watch(self._point)
         with self._lock:

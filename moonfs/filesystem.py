@@ -185,7 +185,7 @@ class Filesystem:
             raise NotFound("An open file that is not known any more.")
         place = locate(path)
         if not place.name:
-            return self._control.directory(place, self._space.changed_ns)
+            return self._control.directory(place, self._space.changed_at(self._account.listing.peek()))
         if not place.is_file:
             return self._control.file(place)
         self._account.listing.current()
@@ -227,6 +227,10 @@ class Filesystem:
         """Return the names in the root as they are known, without a request (L4)."""
         with self._lock:
             return self._space.entries(self._account.listing.peek(), sidecars=self._settings.sidecars == "show")
+
+    def announced(self) -> None:
+        """Note that who watches the root is told of a change in it, which its time shows too (A1)."""
+        self._space.changed_ns = time.time_ns()
 
     def scan(self, path: str) -> list[tuple[str, Attr]]:
         """Return the names in `path`, each with what `stat` shows of it; at most one listing is fetched for all.

@@ -8,8 +8,8 @@ deleted; sidecars (N1), which a real file of that name hides (N4).
 There is one set of names. A purpose's directory shows those of its files, and what is `staged`: a file that is being
 written there under the name of one with another purpose, and takes that one's place when its bytes are safe.
 
-**Threading:** every method needs the filesystem's lock, except `purpose_of`; the functions are pure, some
-with a memo.
+**Threading:** every method needs the filesystem's lock, except `purpose_of` and `changed_at`; the functions are pure,
+some with a memo.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Namespace:
         self._doomed: set[str] = set()
         self._changes = 0
         self.changed_ns = time.time_ns()
+        self._version = 0
         self._key: tuple[int, int] | None = None
         self._table = Table()
         self._ghosts: dict[str, tuple[int, float]] = {}
@@ -256,6 +257,13 @@ class Namespace:
         """Say that some `replaces` has changed."""
         self._changes += 1
         self.changed_ns = time.time_ns()
+
+    def changed_at(self, snapshot: Snapshot) -> int:
+        """Return when names changed last, in nanoseconds since 1970; what others did, when it was first seen (A1)."""
+        if snapshot.version != self._version:
+            self._version = snapshot.version
+            self.changed_ns = time.time_ns()
+        return self.changed_ns
 
     def leave_ghost(self, name: str, group: int) -> None:
         """Let the process `group`, which has deleted the file, delete its sidecar `name` too (W10)."""

@@ -159,11 +159,9 @@ class Operations:
         name = path.removeprefix("/")
         if operation == "create":  # libfuse asks again by mknod
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-        if operation == "mknod":
-            self._announcer.came(name)
-            return 0
-        if operation == "unlink":
-            self._announcer.went(name)
+        if operation in ("mknod", "unlink"):
+            (self._announcer.came if operation == "mknod" else self._announcer.went)(name)
+            self._filesystem.announced()
             return 0
         if operation == "getattr" and not name:
             return self._stat(self._filesystem.getattr("/"))

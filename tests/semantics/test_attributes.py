@@ -53,6 +53,27 @@ def test_looking_fetches_nothing(both: Faulty) -> None:
     assert {seen.operation for seen in both.server.seen} == {"list"}
 
 
+def test_the_root_has_the_time_of_its_last_change(both: Faulty) -> None:
+    """A1: whoever does it; KDE lists a folder anew only when its time has changed."""
+    seen = [os.stat(both.drive.point).st_mtime_ns]
+
+    def changed() -> None:
+        os.listdir(both.drive.point)
+        seen.append(os.stat(both.drive.point).st_mtime_ns)
+        assert seen[-2] < seen[-1]
+        assert os.stat(both.drive.point).st_mtime_ns == seen[-1]
+
+    (both.drive / "a.txt").write_bytes(b"one")
+    changed()
+    os.unlink(both.drive / "a.txt")
+    changed()
+    file = both.server.add("b.txt", b"two")
+    changed()
+    with both.server.lock:
+        del both.server.files[file.id]
+    changed()
+
+
 def test_who_opens_a_text_only_to_look(both: Faulty) -> None:
     """Tenet 4: with O_NOATIME, as file managers open to see of what type a file is, a text is read if it is here."""
     both.server.add("a.txt", b"text")

@@ -16,7 +16,7 @@ from tests.harness.drive import wait_until
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_SETTLE", "_TICK", "_PAUSE"):
+    for name in ("_SETTLE", "_TICK", "_BEGUN", "_PAUSE"):
         monkeypatch.setattr(announcer, name, 0.001)
 
 
