@@ -75,6 +75,9 @@ _BLOCK: Final = 4096
 _UTIME_NOW: Final = 0x3FFFFFFF
 _UTIME_OMIT: Final = 0x3FFFFFFE
 _ENCODING: Final = "utf8-drive"
+#: Programs whose main thread opens files to see of what type they are, without O_NOATIME, and reads in other threads:
+#: Qt 5 opens a file before it looks at the name (qtbase/src/corelib/mimetypes/qmimedatabase.cpp).
+_LOOKERS: Final = (b"dolphin\n",)
 #: The inode number that a name has for the moment in which it is announced.
 _ANNOUNCED: Final = 2**31
 
@@ -327,7 +330,7 @@ class Operations:
                 append=bool(fi.flags & os.O_APPEND),
                 # So file managers open what they only want to know the type of, and indexers (open(2); GLib's
                 # gio/glocalfileinfo.c, get_content_type). On EPERM they would open it again without the flag.
-                looks=bool(fi.flags & os.O_NOATIME),
+                looks=bool(fi.flags & os.O_NOATIME) or (path.endswith(names.SIDECAR) and _only_looks()),
                 reader=_thread(),
             )
         except errors.NotFound:
@@ -485,6 +488,15 @@ def _process() -> int:
     except (OSError, ValueError):  # no /proc, or the process is in another namespace
         pass
     return thread
+
+
+def _only_looks() -> bool:
+    """Say whether the asking thread opens files to see what they are, rather than to read them (proc_pid_comm(5))."""
+    try:
+        with open(f"/proc/{_thread()}/comm", "rb") as file:
+            return file.read() in _LOOKERS and _process() == _thread()
+    except OSError:
+        return False
 
 
 def _listable(name: str) -> bytes | None:

@@ -90,6 +90,34 @@ def test_who_opens_a_text_only_to_look(both: Faulty) -> None:
     assert both.server.count("content") == 1
 
 
+#: Opens a file as Dolphin does: by name in the main thread, then in another one.
+DOLPHIN = """
+import sys, threading
+with open("/proc/self/comm", "w") as name:
+    name.write("dolphin")
+def read():
+    with open(sys.argv[1]) as file:
+        print(file.read())
+try:
+    read()
+except PermissionError:
+    print("refused")
+thread = threading.Thread(target=read)
+thread.start()
+thread.join()
+read()
+"""
+
+
+def test_dolphin_looks_in_its_main_thread(both: Faulty) -> None:
+    """Tenet 4: with Qt 5 it opens files by names that it knows, which would fetch every text; it copies in threads."""
+    both.server.add("a.txt", b"text")
+    path = both.drive / "a.txt.content"
+    said = both.drive.python(DOLPHIN, str(path))
+    assert said == f"refused\n{path.read_text()}\n{path.read_text()}\n"
+    assert both.server.count("content") == 1
+
+
 def test_asking_what_may_be_done_is_no_failure(both: Faulty) -> None:
     """E1: file managers call access(2) for every name; its "no" is an answer, and would push out what has failed."""
     both.server.add("a.txt", b"text")
