@@ -30,7 +30,8 @@ from tests.harness.programs import needs
 
 #: What a test needs beside the program that it drives.
 PROGRAMS: Final = ("Xvfb", "dbus-daemon", "openbox", "xclip", "xdotool")
-#: What GTK file managers put into the clipboard for files that are copied: `copy`, then a URL a line.
+#: What GTK file managers put into the clipboard for files that are copied: `copy`, then a URL a line. Those of KDE put
+#: URLs there alone.
 _COPIED: Final = "x-special/gnome-copied-files"
 
 
@@ -125,8 +126,10 @@ class Desktop:
 
     def focuses(self, title: str) -> None:
         """Bring a window to the front, and return when it has the focus."""
-        self._xdotool("search", "--onlyvisible", "--name", f"^{title}$", "windowactivate")
-        self.focused(title)
+        for window, shown in self.windows().items():
+            if shown == title:
+                self._xdotool("windowactivate", window)
+        self.focused(re.escape(title))
 
     def presses(self, *keys: str) -> None:
         """Press keys by their xdotool names: `F2`, `ctrl+a`, `Return`."""
@@ -140,7 +143,9 @@ class Desktop:
         """Return the files in the clipboard."""
         done = self._run("xclip", "-selection", "clipboard", "-out", "-target", _COPIED)
         first, *urls = done.stdout.rstrip("\0").splitlines() or [""]  # it fails when there are none
-        return [Path(unquote(urlsplit(url).path)) for url in urls] if first == "copy" else []
+        if first != "copy":
+            urls = self._run("xclip", "-selection", "clipboard", "-out", "-target", "text/uri-list").stdout.split()
+        return [Path(unquote(urlsplit(url).path)) for url in urls]
 
     def forgets(self) -> None:
         """Have no files in the clipboard."""
