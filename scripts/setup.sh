@@ -23,7 +23,9 @@ test_programs=(
     "Xvfb xvfb" # a display for the file managers, and what they are driven with
     "curl curl"
     "dbus-daemon dbus-daemon dbus"
+    "dolphin dolphin"                                     # with all of KDE that it needs: 76 MB to fetch, 300 MB of disk
     "fish fish"                                           # fish and zsh: their Tab keys
+    "gdbus libglib2.0-bin"
     "gio libglib2.0-bin"
     "git git"
     "less less"
@@ -31,6 +33,7 @@ test_programs=(
     "mandoc mandoc"                                       # reads the man page as strictly as BSD does
     "mc mc"
     "nano nano"
+    "nautilus nautilus"                                   # GNOME Files: 28 MB to fetch, 100 MB of disk
     "openbox openbox"
     "openssl openssl"
     "patch patch"
@@ -39,7 +42,8 @@ test_programs=(
     "python3 python3"
     "rsync rsync"
     "setfattr attr"
-    "soffice libreoffice-writer-nogui libreoffice-writer" # by far the largest: about 90 MB to fetch
+    "setpriv util-linux"
+    "soffice libreoffice-writer-nogui libreoffice-writer" # the largest: about 90 MB to fetch
     "strace strace"
     "systemctl systemd"
     "thunar thunar"

@@ -147,6 +147,10 @@ class Desktop:
             urls = self._run("xclip", "-selection", "clipboard", "-out", "-target", "text/uri-list").stdout.split()
         return [Path(unquote(urlsplit(url).path)) for url in urls]
 
+    def tells(self, *command: str) -> str:
+        """Return what a program prints, on this display and bus; nothing when it fails."""
+        return self._run(*command).stdout.strip()
+
     def forgets(self) -> None:
         """Have no files in the clipboard."""
         done = self._run("xclip", "-selection", "clipboard", "-in", "/dev/null")
@@ -206,7 +210,7 @@ class Desktop:
 
     def _asked(self, *arguments: str) -> str:
         """Return what xdotool answers; nothing when it fails, as for a window that has just gone."""
-        return self._run("xdotool", *arguments).stdout.strip()
+        return self.tells("xdotool", *arguments)
 
     def _xdotool(self, *arguments: str) -> None:
         done = self._run("xdotool", *arguments)

@@ -63,6 +63,7 @@ def test_a_text_has_a_type_without_a_look_into_it(both: Faulty) -> None:
 
 def in_private_system(drive: Drive, script: str, *, mount: str = "", root: bool = True) -> tuple[int, str]:
     """Run a script where /usr/local/share is an empty one of its own; return its status and all that it has said."""
+    needs("setpriv", "unshare")
     less = "" if root else "setpriv --bounding-set=-all --inh-caps=-all "
     inner = f"mount -t tmpfs {mount} tmpfs /usr/local/share && exec {less}sh -c {shlex.quote(script)}"
     done = drive.shell(f"umask 077; unshare --user --map-root-user --mount sh -c {shlex.quote(inner)} 2>&1")
