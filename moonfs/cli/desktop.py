@@ -42,7 +42,8 @@ _for_system = click.option("--system", is_flag=True, help=f"For every user of th
 def desktop() -> None:
     """Tell file managers what NAME.content is: a text, with an icon, that opens in a text editor.
 
-    Without this, GNOME Files opens no text that was not read before, and Dolphin fetches every text that it shows.
+    Without this, GNOME Files and Dolphin do not open a text that was not read before, and PCManFM fetches every text
+    that it shows.
 
     \b
       moonfs desktop install
