@@ -83,6 +83,8 @@ class Announcer:
 
     def listed(self, names: Iterable[str]) -> None:
         """Note that somebody has listed the root: who begins to watch it now knows these names, or newer ones."""
+        if not self._able:
+            return
         with self._lock:
             if self._told is None:
                 self._told = set(names)
@@ -115,7 +117,7 @@ class Announcer:
             return name == self._sign or (self._told is not None and name in self._told)
 
     def close(self) -> None:
-        """Tell nothing more, and leave no process."""
+        """Tell nothing more."""
         self._closing.set()
         self._poked.set()
         if self._thread is not None:
@@ -151,6 +153,7 @@ class Announcer:
                 watch = find_watch(self._point)
         with self._lock:
             self._told = None  # nobody knows anything
+            self._listed.clear()
 
     def _compare(self) -> None:
         """Tell of what has come and gone since watchers were told last, or listed the root."""

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import shutil
@@ -44,9 +43,9 @@ class Windows:
         self._copies(self.select_all, [folder / name for name in os.listdir(folder)])
 
     def show(self, folder: Path, names: Iterable[str]) -> None:
-        """Return when the window of a folder shows these names, without being asked to look again (F5)."""
+        """Return when the window of a folder shows these names; nobody asks it to look again (F5)."""
         self.turn_to(folder)
-        self._copies(self.select_all, [folder / name for name in names], anew=False)
+        self._copies(self.select_all, [folder / name for name in names])
 
     def select_all(self) -> None:
         """Select all that the window shows."""
@@ -86,10 +85,9 @@ class Windows:
         self.desktop.presses("shift+Delete" if sure else "Delete")
         self.desktop.answers("Attention", "Return" if sure else "Escape")
 
-    def _copies(self, select: Callable[[], None], files: list[Path], *, anew: bool = True) -> None:
+    def _copies(self, select: Callable[[], None], files: list[Path]) -> None:
         """Select and copy until the clipboard has these files: a window need not have noticed yet what is there."""
         copied: list[Path] = []
-        tries = itertools.count(1)
         self.desktop.forgets()
 
         def told() -> bool:
@@ -98,8 +96,6 @@ class Windows:
             return sorted(copied) == sorted(files)
 
         def there() -> bool:
-            if next(tries) % 5 == 0 and anew:  # now and then only, since it begins with an empty window
-                self.desktop.presses("F5")
             select()
             self.desktop.presses("ctrl+c")
             # Keys wait for who is busy; more of them would make it no quicker.
@@ -108,7 +104,7 @@ class Windows:
             return told()
 
         try:
-            wait_until(there, f"copied: {files}", SECONDS / 2)
+            wait_until(there, f"copied: {files}", SECONDS)
         except AssertionError as error:
             raise AssertionError(f"{error}, but {copied}; {self.desktop.windows()} show") from None
 
@@ -121,7 +117,7 @@ class Windows:
                 return sorted((file.filename, file.data) for file in server.files.values()) == sorted(bodies.items())
 
         try:
-            wait_until(there, f"the service has {sorted(bodies)}", SECONDS / 2)
+            wait_until(there, f"the service has {sorted(bodies)}", SECONDS)
         except AssertionError as error:
             raise AssertionError(f"{error}, but {server.names()}; {self.desktop.windows()} show") from None
         # What takes a second shows in a window of its own, which is gone when that is done.

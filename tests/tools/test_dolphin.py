@@ -15,8 +15,8 @@ from tests.harness.windows import Windows, new_home, opens_in, tell_types, works
 
 pytestmark = pytest.mark.fuse
 
-#: Files of somebody else: more than a window shows at once.
-NAMES = ("a.txt", "b.pdf", "c.docx", "d.png", *(f"{number}.md" for number in range(40)))
+#: Files of somebody else: more than a window of Dolphin shows at once.
+NAMES = ("a.txt", "b.pdf", "c.docx", "d.png", *(f"{number}.md" for number in range(12)))
 
 
 class Dolphin(Windows):
@@ -69,7 +69,7 @@ def dolphin(either: Faulty) -> Iterator[Dolphin]:
     work = new_home(either.drive)
     (work / ".config" / "dolphinrc").write_text("[General]\nRenameInline=false\n")
     tell_types(either.drive)
-    with Desktop(either.drive) as desktop:
+    with Desktop(either.drive, services=False) as desktop:
         yield Dolphin(either.drive, desktop, "{} — Dolphin", "dolphin", "--new-window")
 
 

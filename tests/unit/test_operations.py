@@ -365,7 +365,7 @@ def test_who_tells_of_names_reaches_no_file(monkeypatch: pytest.MonkeyPatch) -> 
     """W8: its mknod(2) and unlink(2) change what watchers have been told, and nothing else; nobody else's do that."""
     announcer = Announcer("/nowhere", list, able=False)
     target = adapter(Attr(0, 0, 0o700, 2, directory=True), announcer=announcer)
-    announcer.listed(["old"])
+    announcer._told = {"old"}
     announcer.voice, caller = 5, 5
     monkeypatch.setattr(operations, "_thread", lambda: caller)
 
