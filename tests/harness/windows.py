@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Faulty
 from tests.harness.desktop import Desktop
 from tests.harness.drive import SECONDS, Drive, wait_until
@@ -123,6 +125,13 @@ class Windows:
         # What takes a second shows in a window of its own, which is gone when that is done.
         self.desktop.shows_only(self.title(self.source), self.title(self.point))
         each.holds(bodies, **counted)
+
+
+def needs_version(desktop: Desktop, program: str, version: str) -> None:
+    """Skip where a file manager is not of the version whose keys and questions the test knows."""
+    said = desktop.tells(program, "--version").splitlines()[-1:]
+    if not re.search(rf"\b{version}\.", "".join(said)):
+        pytest.skip(f"{program} is driven as its version {version} wants it, and this says {said}")
 
 
 def new_home(drive: Drive) -> Path:

@@ -11,7 +11,7 @@ from tests.conftest import Faulty
 from tests.harness.desktop import Desktop
 from tests.harness.drive import wait_until
 from tests.harness.programs import needs
-from tests.harness.windows import Windows, new_home, opens_in, tell_types, works
+from tests.harness.windows import Windows, needs_version, new_home, opens_in, tell_types, works
 
 pytestmark = pytest.mark.fuse
 
@@ -70,6 +70,7 @@ def dolphin(either: Faulty) -> Iterator[Dolphin]:
     (work / ".config" / "dolphinrc").write_text("[General]\nRenameInline=false\n")
     tell_types(either.drive)
     with Desktop(either.drive, services=False) as desktop:
+        needs_version(desktop, "dolphin", "22")
         yield Dolphin(either.drive, desktop, "{} — Dolphin", "dolphin", "--new-window")
 
 

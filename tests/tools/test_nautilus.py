@@ -12,7 +12,7 @@ from tests.conftest import Faulty
 from tests.harness.desktop import Desktop
 from tests.harness.drive import wait_until
 from tests.harness.programs import needs
-from tests.harness.windows import Windows, new_home, opens_in, tell_types, works
+from tests.harness.windows import Windows, needs_version, new_home, opens_in, tell_types, works
 
 pytestmark = pytest.mark.fuse
 
@@ -64,6 +64,7 @@ def nautilus(either: Faulty) -> Iterator[Nautilus]:
     new_home(either.drive)
     tell_types(either.drive)
     with Desktop(either.drive, services=False) as desktop:
+        needs_version(desktop, "nautilus", "43")
         yield Nautilus(either.drive, desktop, "{}", "nautilus", "--new-window")
 
 
