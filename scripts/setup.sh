@@ -123,7 +123,7 @@ can_run() { command -v -- "$1" >/dev/null 2>&1; }
 # tomorrow). `find_python ensurepip` wants one that can also fill a venv.
 find_python() {
     local name
-    for name in python3.13 python3.12 python3.11 python3; do
+    for name in python3.14 python3.13 python3.12 python3.11 python3; do
         "$name" - "$@" 2>/dev/null <<'PYTHON' && return
 import importlib, sys
 if sys.version_info < (3, 11):
@@ -217,12 +217,21 @@ pick_package() {
     printf '%s\n' "$package"
 }
 
+# Whether apt has no package of an entry, though it knows the others: no list that is fetched anew changes that.
+is_nowhere() {
+    local package
+    can_run apt-get && apt_knows fuse3 || return 1
+    for package in ${1#* }; do
+        if apt_knows "$package"; then return 1; fi
+    done
+}
+
 # Fills `wanted` with the packages that are missing.
 list_wanted() {
     local entry version
     wanted=()
     if [ -z "$python" ]; then
-        version=$(pick_package python3.13 python3.12 python3.11 python3)
+        version=$(pick_package python3.14 python3.13 python3.12 python3.11 python3)
         wanted+=("$version" "$version-venv")
     elif [ -z "$venv_python" ]; then
         wanted+=("$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')")
@@ -233,7 +242,7 @@ list_wanted() {
     done
 }
 
-# Installs what is missing, when it may without asking; otherwise says the one command that does.
+# Installs what is missing, when it may without asking; otherwise says the one command that does. Called as `set_up`.
 install_packages() {
     local as_root=() wanted=()
     if ! can_run apt-get; then
@@ -255,16 +264,20 @@ install_packages() {
         if ! apt_knows "$package"; then
             say "Fetching the list of packages …"
             quietly "apt-get update failed" "${apt[@]}" update
+            look_around "$@"
             list_wanted
             break
         fi
     done
+    [ "${#wanted[@]}" -gt 0 ] || return 0
     say "Installing ${wanted[*]} …"
     quietly "apt-get install ${wanted[*]} failed" "${apt[@]}" install -y --no-install-recommends "${wanted[@]}"
 }
 
 # Fills `python` (for the loader's sake), `venv_python` (one that can fill a venv) and `missing`; called as `set_up`.
+# A library that is nowhere to be had is not missing here: `no_fuse` says it, and what needs no mount works.
 look_around() {
+    local entry
     if venv_works; then
         python=$venv/bin/python venv_python=$python
     else
@@ -273,7 +286,10 @@ look_around() {
     fi
     missing=()
     if [ "${2:-}" = drive ]; then
-        mapfile -t missing < <(missing_libraries && missing_programs "$1")
+        mapfile -t missing < <(missing_programs "$1")
+        while IFS= read -r entry; do
+            is_nowhere "$entry" || missing+=("$entry")
+        done < <(missing_libraries)
     fi
 }
 
@@ -288,7 +304,7 @@ set_up() {
         cd -- "$project" || exit
         look_around "$@"
         if [ -z "$venv_python" ] || [ "${#missing[@]}" -gt 0 ]; then
-            install_packages 9>&-
+            install_packages "$@" 9>&-
             look_around "$@"
             [ -n "$venv_python" ] || fail "No Python 3.11 or newer with the venv module was found."
             [ "${#missing[@]}" = 0 ] || fail "Still missing after the installation: ${missing[*]%% *}"
@@ -299,8 +315,25 @@ set_up() {
     ) 9<"$project/scripts"
 }
 
-# Says in one sentence why this machine cannot mount, or nothing when it can.
+# Says that libfuse 2 is missing and apt has none, or nothing.
+no_libfuse() {
+    local python=$venv/bin/python entry
+    while IFS= read -r entry; do
+        if is_nowhere "$entry"; then
+            echo "libfuse 2 is missing, and no package of this system has it: a drive cannot be mounted here." \
+                "Debian 12 and 13 and Ubuntu have it."
+        fi
+    done < <(missing_libraries)
+}
+
+# Says in one sentence why this machine cannot mount, or nothing when it can; what cannot be mended comes first.
 no_fuse() {
+    local reason
+    reason=$(no_libfuse)
+    if [ -n "$reason" ]; then
+        echo "$reason"
+        return
+    fi
     if [ ! -e /dev/fuse ] && [ "$(id -u)" = 0 ]; then
         modprobe fuse 2>/dev/null || true
     fi
