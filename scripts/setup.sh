@@ -23,6 +23,7 @@ test_programs=(
     "Xvfb xvfb" # a display for the file managers, and what they are driven with
     "curl curl"
     "dbus-daemon dbus-daemon dbus"
+    "file file"
     "fish fish"                                           # fish and zsh: their Tab keys
     "gio libglib2.0-bin"
     "git git"
