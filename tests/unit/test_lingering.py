@@ -138,7 +138,7 @@ def test_in_the_end_it_gets_no_new_readers(house: House, monkeypatch: pytest.Mon
         wait_until(lambda: reading.drive.fs._lingering._released._waiters, "it waits")  # type: ignore[attr-defined]
         assert reading.size() == len(OLD) and not newer.done()
         reading.close(reading.first)
-    opened = newer.result(30)
+    opened = newer.result(60)
     assert reading.read(opened.handle) == NEW and opened.direct_io is not ends
 
 
