@@ -227,6 +227,15 @@ is_nowhere() {
     done
 }
 
+# Takes from `missing` the libraries that are nowhere to be had: `no_fuse` says it, and what needs no mount works.
+drop_nowhere() {
+    local entry still=()
+    for entry in "${missing[@]}"; do
+        [[ $entry = lib*.so.* ]] && is_nowhere "$entry" || still+=("$entry")
+    done
+    missing=("${still[@]}")
+}
+
 # Fills `wanted` with the packages that are missing.
 list_wanted() {
     local entry version
@@ -243,7 +252,7 @@ list_wanted() {
     done
 }
 
-# Installs what is missing, when it may without asking; otherwise says the one command that does. Called as `set_up`.
+# Installs what is missing, when it may without asking; otherwise says the one command that does.
 install_packages() {
     local as_root=() wanted=()
     if ! can_run apt-get; then
@@ -265,7 +274,7 @@ install_packages() {
         if ! apt_knows "$package"; then
             say "Fetching the list of packages …"
             quietly "apt-get update failed" "${apt[@]}" update
-            look_around "$@"
+            drop_nowhere
             list_wanted
             break
         fi
@@ -276,9 +285,7 @@ install_packages() {
 }
 
 # Fills `python` (for the loader's sake), `venv_python` (one that can fill a venv) and `missing`; called as `set_up`.
-# A library that is nowhere to be had is not missing here: `no_fuse` says it, and what needs no mount works.
 look_around() {
-    local entry
     if venv_works; then
         python=$venv/bin/python venv_python=$python
     else
@@ -287,10 +294,8 @@ look_around() {
     fi
     missing=()
     if [ "${2:-}" = drive ]; then
-        mapfile -t missing < <(missing_programs "$1")
-        while IFS= read -r entry; do
-            is_nowhere "$entry" || missing+=("$entry")
-        done < <(missing_libraries)
+        mapfile -t missing < <(missing_libraries && missing_programs "$1")
+        drop_nowhere
     fi
 }
 
@@ -305,7 +310,7 @@ set_up() {
         cd -- "$project" || exit
         look_around "$@"
         if [ -z "$venv_python" ] || [ "${#missing[@]}" -gt 0 ]; then
-            install_packages "$@" 9>&-
+            install_packages 9>&-
             look_around "$@"
             [ -n "$venv_python" ] || fail "No Python 3.11 or newer with the venv module was found."
             [ "${#missing[@]}" = 0 ] || fail "Still missing after the installation: ${missing[*]%% *}"
@@ -319,6 +324,7 @@ set_up() {
 # Says that libfuse 2 is missing and apt has none, or nothing.
 no_libfuse() {
     local python=$venv/bin/python entry
+    [ -x "$python" ] || python=
     while IFS= read -r entry; do
         if is_nowhere "$entry"; then
             echo "libfuse 2 is missing, and no package of this system has it: a drive cannot be mounted here." \
