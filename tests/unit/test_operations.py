@@ -89,6 +89,13 @@ class Stub:
         return method
 
 
+@pytest.fixture(autouse=True)
+def caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without libfuse 2 nobody can be asked who calls."""
+    if operations.MISSING is not None:
+        monkeypatch.setattr(operations, "_thread", lambda: 0)
+
+
 def adapter(outcome: Any = None, record: Record | None = None, **other: Any) -> Operations:
     quiet: dict[str, Any] = {"on_init": lambda: None, "on_destroy": lambda: None, "uid": 7, "gid": 8, "umask": 0o077}
     return Operations(Stub(outcome), record or Record(), **{**quiet, **other})  # type: ignore[arg-type]
