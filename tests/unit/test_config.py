@@ -12,11 +12,13 @@ import pytest
 from moonfs.config import (
     DEFAULT_BASE_URL,
     Directories,
+    exists,
     hosted_account,
     local_account,
     local_identity,
     make_private,
     make_roomy,
+    matching,
 )
 from moonfs.errors import UsageError
 
@@ -141,3 +143,27 @@ def test_roomy_directories_lie_apart(tmp_path: Path) -> None:
         for make in (make_private, make_roomy)
     )
     assert close[-1] - close[0] < 2**18 < apart[-1] - apart[0]
+
+
+def test_what_one_may_not_look_at_is_no_empty_place(tmp_path: Path) -> None:
+    """Nor a file that is missing there; `Path` says so, by version: `exists` since Python 3.14, `glob` since 3.13."""
+    assert not exists(tmp_path / "none") and not exists(tmp_path / "none" / "there")
+    assert matching(tmp_path / "none", "*") == []
+    closed = tmp_path / "closed"
+    (closed / "within").mkdir(parents=True)
+    (closed / "a.txt").touch()
+    assert matching(closed, "*.txt") == [closed / "a.txt"] and exists(closed / "a.txt")
+    closed.chmod(0)
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.seteuid(65534)
+        with pytest.raises(PermissionError):
+            exists(closed / "a.txt")
+        for folder in (closed, closed / "within"):
+            with pytest.raises(PermissionError):
+                matching(folder, "*")
+    finally:
+        if root:
+            os.seteuid(0)
+        closed.chmod(0o700)
