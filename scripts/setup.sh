@@ -323,12 +323,15 @@ set_up() {
 
 # Says that libfuse 2 is missing and apt has none, or nothing.
 no_libfuse() {
-    local python=$venv/bin/python entry
+    local python=$venv/bin/python entry system
+    system=$(. /etc/os-release 2>/dev/null && printf %s "${PRETTY_NAME:-}") || true
+    system=${system:-this system}
     [ -x "$python" ] || python=
     while IFS= read -r entry; do
         if is_nowhere "$entry"; then
-            echo "libfuse 2 is missing, and no package of this system has it: a drive cannot be mounted here." \
-                "Debian 12 and 13 and Ubuntu have it."
+            # As moonfs words it; it cannot be asked before it is installed.
+            echo "libfuse 2 is missing, and $system has no package of it; moonfs mounts on Debian 13 or Ubuntu 24.04," \
+                "whose libfuse2t64 may be installed by hand here."
         fi
     done < <(missing_libraries)
 }

@@ -137,7 +137,7 @@ LACKS = """
 
 @pytest.mark.parametrize(
     ("known", "missing", "says"),
-    [("fuse3", "", "no package of this system"), ("fuse3 libfuse2", "libfuse.so.2", ""), ("", "libfuse.so.2", "")],
+    [("fuse3", "", "has no package of it"), ("fuse3 libfuse2", "libfuse.so.2", ""), ("", "libfuse.so.2", "")],
     ids=["no package has it", "a package has it", "apt has no list yet"],
 )
 def test_a_library_that_no_package_has_is_a_reason(known: str, missing: str, says: str) -> None:
