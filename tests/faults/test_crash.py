@@ -147,8 +147,18 @@ class Mortal(Drive):
         self._ready.close()
         os.close(self._pidfd)
         self.pid, self._pidfd = 0, -1
+        wait_until(lambda: not self._is_being_mounted(), "the fusermount that it has started ends")
         self._clear()
         httpx.get(self._account.base_url.removesuffix("/v1") + "/quiet", timeout=PATIENCE).raise_for_status()
+
+    def _is_being_mounted(self) -> bool:
+        """Say whether a fusermount, through which all but root mount, is at work; it outlives the daemon."""
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                program, *words = path.read_bytes().split(b"\0")
+                if b"fusermount" in program and os.fsencode(self.point) in words:
+                    return True
+        return False
 
     def cut_power(self, chance: random.Random) -> None:
         """Take away from the dead daemon's disk what it had not synced."""
