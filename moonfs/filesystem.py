@@ -392,8 +392,8 @@ class Filesystem:
                 raise
         return opened
 
-    def create(self, path: str, mode: int) -> Opened:
-        """Make a new file and open it for reading and writing.
+    def create(self, path: str, mode: int, flags: int = os.O_RDWR | os.O_EXCL) -> Opened:
+        """Make a new file and open it for reading and writing; `mode` and `flags` are those of open(2).
 
         Raises:
             NameTooLong, InvalidName, ReadOnly: a name that the drive does not keep (N4, N6, N7).
@@ -410,7 +410,7 @@ class Filesystem:
                 self._find(place)
                 raise AlreadyExists(f"{name} exists.")
             elsewhere = place.purpose and self._is_taken(name)
-            private = mode & 0o777 == 0o600 and not names.is_temporary(name)
+            private = _as_mkstemp(mode, flags) and not names.is_temporary(name)
             stays = names.is_temporary(name) or (private and names.is_known_refused(name))
             if not stays and not elsewhere:
                 self._room.check_one_more()
@@ -675,3 +675,11 @@ class Filesystem:
         if growth > 0:
             self._room.check_growth(growth)
         local.truncate(length, purpose)
+
+
+def _as_mkstemp(mode: int, flags: int) -> bool:
+    """Say whether a file is made as mkstemp(3) makes one (N6).
+
+    The mode alone is no sign: `cp` gives a copy the mode of its source, less the umask, and opens it to write only.
+    """
+    return mode & 0o777 == 0o600 and flags & os.O_ACCMODE == os.O_RDWR and bool(flags & os.O_EXCL)

@@ -96,7 +96,7 @@ class Intent:
         local_name: the name under which the bytes were kept on this machine before this rename to `name`.
         acknowledged: when these bytes were promised to last, in nanoseconds since 1970; of two rows of one file
             (equal inodes) the later one counts. 0 when they were not.
-        private: created with mode 0600 (N6).
+        private: created as mkstemp(3) does (N6).
         unanswered: how many attempts ended without an answer, so that the service may have the bytes (W3). Not
             recorded: after a crash every attempt that was started is one.
         cancelled: its name is gone; not to be tried again (W8). Not recorded: the row goes with the name.

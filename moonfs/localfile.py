@@ -44,7 +44,7 @@ class LocalFile:
         attempt: the last unfinished upload of `committed`, whose outcome may be open (W3).
         lent: the spool file that an upload is reading; a write leaves it alone and goes on with a copy.
         unlinked: its name is gone; its bytes end with the last handle (W8).
-        private: created with mode 0600 (N6).
+        private: created as mkstemp(3) does (N6).
         kept: the bytes are acknowledged and may not be dropped with the last handle.
         refused: why the bytes here are not what was written (ENOSPC, EFBIG); nothing of them is uploaded.
         journaled: name, purpose, generation and mtime_ns that the journal has of a file that stays local.

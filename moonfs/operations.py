@@ -315,7 +315,7 @@ class Operations:
     def create(self, path: str, mode: int, fi: Any) -> int:
         """open(2) with O_CREAT of a new file."""
         try:
-            return self._opened(fi, self._filesystem.create(path, mode))
+            return self._opened(fi, self._filesystem.create(path, mode, fi.flags))
         except errors.AlreadyExists:
             # It has appeared since the kernel looked, which matters to O_EXCL only.
             if fi.flags & os.O_EXCL:
