@@ -18,8 +18,8 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from moonfs import advice, names
 from moonfs import journal as journal_states
-from moonfs import names
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
 from moonfs.errors import MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
@@ -504,6 +504,9 @@ class Flights:
                     if not promised and self._may_keep_refused(flight, intent):
                         promised = mine = self._keep_refused(flight, sent or local.materialise(), error)
                     local.failure = (flight.generation, error)
+                if sent is not None:
+                    kept = promised or local.kept or flight.moves
+                    advice.about(error, sent.head(advice.HEAD), name=local.name, wanted=intent.name, kept=kept)
                 local.lock.notify_all()
             if moved and (superseded := self._space.move(local, intent.name)):
                 self._life.supersede(superseded, intent.replaces)

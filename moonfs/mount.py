@@ -29,7 +29,7 @@ from shlex import quote
 from typing import Final, NoReturn
 
 import moonfs
-from moonfs import config, locks, logfile, mountpoints, names, operations
+from moonfs import advice, config, locks, logfile, mountpoints, names, operations
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
 from moonfs.config import Account, Directories, make_private, make_roomy
@@ -272,6 +272,7 @@ class _Drive:
         _allow_many_descriptors()
         request, settings = self._request, self._request.settings
         names.choose(temporary=settings.temporary, junk=settings.junk)
+        advice.mounted_on(self._point)
         hosted = request.hosted
         identity = hosted.identity if hosted is not None else config.local_identity(request.local or Path())
         state = make_private(make_private(make_private(request.directories.state) / "accounts") / identity)

@@ -140,6 +140,8 @@ class Operations:
         except OSError as error:
             # What the kernel does not know as an errno it takes for no answer at all.
             code = error.errno if isinstance(error.errno, int) and error.errno in errno.errorcode else errno.EIO
+            if code == errno.EINVAL and operation == "rename":
+                code = errno.EIO
             if code not in (errno.ENOENT, errno.ENODATA, errno.ENOTSUP, errno.ESTALE):
                 log.warning("%s %s: %s", operation, self._name(args), error)
         except BaseException:
@@ -148,16 +150,16 @@ class Operations:
         raise OSError(code, os.strerror(code))
 
     def _code(self, operation: str, args: tuple[Any, ...], error: errors.MoonfsError) -> int:
-        code = errno_of(error)
+        code = errno_of(error, operation)
         if isinstance(error, _COMMON) or type(error) is errors.AccessDenied:  # access(2) asks, nothing has failed
             return code
         name, new = self._name(args), True
         try:
-            new = self._error_log.record(operation, name, errno_name(error), error)
+            new = self._error_log.record(operation, name, errno_name(error, operation), error)
         except BaseException:
             log.exception("The failure could not be recorded")
         if new:
-            log.warning("%s %s: %s (%s)", operation, name, error, errno_name(error))
+            log.warning("%s %s: %s (%s) %s", operation, name, error, errno_name(error, operation), error.step)
         return code
 
     def _name(self, args: tuple[Any, ...]) -> str:
@@ -408,18 +410,21 @@ class Operations:
         )
 
 
-def errno_of(error: errors.MoonfsError) -> int:
-    """Return the errno of an error: that of its most derived class in the table."""
+def errno_of(error: errors.MoonfsError, operation: str = "") -> int:
+    """Return the errno of an error: that of its most derived class in the table.
+
+    From a rename EINVAL is not for refusals: `mv` words it as "cannot move to a subdirectory of itself" (rename(2)).
+    """
     for kind in type(error).__mro__:
         code = ERRNO.get(kind)
         if code is not None:
-            return code
+            return errno.ENOTSUP if operation == "rename" and code == errno.EINVAL else code
     return errno.EIO
 
 
-def errno_name(error: errors.MoonfsError) -> str:
+def errno_name(error: errors.MoonfsError, operation: str = "") -> str:
     """Return the name of an error's errno, such as `ENOTSUP`."""
-    code = errno_of(error)
+    code = errno_of(error, operation)
     # ENOTSUP and EOPNOTSUPP are one number on Linux; the table says the former.
     return "ENOTSUP" if code == errno.ENOTSUP else errno.errorcode[code]
 

@@ -12,8 +12,8 @@ import logging
 import secrets
 from dataclasses import replace
 
+from moonfs import advice, names
 from moonfs import journal as journal_states
-from moonfs import names
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
 from moonfs.journal import Intent, Journal, failure_of
@@ -203,7 +203,9 @@ class Recovery:
             local.committed, local.acknowledged, local.attempt = file, local.generation, intent
         elif intent.state == journal_states.FAILED:
             local.committed, local.acknowledged = file, local.generation
-            local.failure = (local.generation, failure_of(intent))
+            failure = failure_of(intent)
+            advice.about(failure, file.head(advice.HEAD), name=intent.name, wanted=intent.name)
+            local.failure = (local.generation, failure)
         return local
 
     def _has_arrived(self, intent: Intent, file: SpoolFile | None, over: Intent | None = None) -> bool:

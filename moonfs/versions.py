@@ -11,14 +11,15 @@ held during a request. Lock order: that lock, then `LocalFile.lock`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
 
-from moonfs import names
+from moonfs import advice, names
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
-from moonfs.errors import Overtaken, UnsupportedType
+from moonfs.errors import MoonfsError, Overtaken, UnsupportedType
 from moonfs.flights import Flights, Report
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import NEVER, LocalFile
@@ -140,7 +141,9 @@ class Versions:
         try:
             _check_extension(local.name)
         except UnsupportedType as error:
-            self._promises.keep_refused(local, local.materialise(), local.generation, error)
+            spool = local.materialise()
+            advice.about(error, spool.head(advice.HEAD), name=local.name, wanted=local.name)
+            self._promises.keep_refused(local, spool, local.generation, error)
             local.failure = (local.generation, error)
             raise
 
@@ -277,7 +280,7 @@ class Versions:
         """
         stays = local.size == 0 or names.is_temporary(name)
         if not stays:
-            _check_extension(name)
+            self._check_target(local, name)
         self.prepare(local, alone=name == local.name)
         with self._lock:
             with local.lock:
@@ -320,6 +323,17 @@ class Versions:
                 local.replaces = frozenset()
         if not stays:
             self._flights.schedule_promised(local)
+
+    @staticmethod
+    def _check_target(local: LocalFile, name: str) -> None:
+        """Refuse a name that the service is known to refuse (N7), with advice for these bytes."""
+        try:
+            _check_extension(name)
+        except UnsupportedType as error:
+            with local.lock, contextlib.suppress(OSError, MoonfsError):
+                head = local.materialise().head(advice.HEAD)
+                advice.about(error, head, name=local.name, wanted=name)
+            raise
 
     def pending(self) -> list[LocalFile]:
         """Return the files that are acknowledged and not on the service yet, failed ones left out; lock held."""

@@ -32,6 +32,7 @@ LAYERS = """
     api
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     places
+    advice
     texts  names  workers  traffic  groupcommit  dispatch  lookups
     pace  breaker
     keys

@@ -128,6 +128,22 @@ def test_a_derived_error_takes_the_nearest_row() -> None:
     assert errno_of(Both("x")) == errno.ETIMEDOUT
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_no_refusal_of_a_rename_is_einval(kind: type[errors.MoonfsError]) -> None:
+    """W9, errors: `mv` words it as "cannot move to a subdirectory of itself"; what is recorded is what is said."""
+    record = Record()
+    with pytest.raises(OSError) as caught:
+        adapter(kind("no"), record)("rename", "/a", "/b")
+    assert caught.value.errno == (errno.ENOTSUP if TABLE[kind] == errno.EINVAL else TABLE[kind])
+    assert all(line[2] == "ENOTSUP" for line in record.lines if TABLE[kind] == errno.EINVAL)
+
+
+def test_no_problem_of_the_disk_makes_a_rename_einval() -> None:
+    """W9, errors: the same of this machine's disk."""
+    assert fails_with(OSError(errno.EINVAL, "x"), "rename", "/a", "/b") == errno.EIO
+    assert fails_with(OSError(errno.EINVAL, "x")) == errno.EINVAL
+
+
 @pytest.mark.parametrize(
     ("problem", "code"),
     [
