@@ -11,6 +11,7 @@ A module imports only from lines below its own; modules on one line do not know 
     renames · removals                        how names change hands, and purposes with them · how they go
     versions · overlay                        the life of a written file · local files laid over remote ones
     flights · shown · lingering               versions on their way to the service · what `stat` shows · old ones
+    temporaries · adoption                    passing names and what is held · bytes that become originals
     promises · recovery                       bytes and intents made durable here · what an earlier run left of them
     disowned                                  uploads that nobody wants any more, and their copies
     writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits

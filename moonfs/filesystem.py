@@ -411,7 +411,8 @@ class Filesystem:
                 raise AlreadyExists(f"{name} exists.")
             elsewhere = place.purpose and self._is_taken(name)
             private = _as_mkstemp(mode, flags) and not names.is_temporary(name)
-            stays = names.is_temporary(name) or (private and names.is_known_refused(name))
+            passing = names.is_passing(name) and not elsewhere
+            stays = names.is_temporary(name) or passing or (private and names.is_known_refused(name))
             if not stays and not elsewhere:
                 self._room.check_one_more()
             local = LocalFile(
@@ -424,6 +425,7 @@ class Filesystem:
                 purpose=place.purpose,
             )
             local.handles = 1
+            local.passing = passing
             if elsewhere:
                 self._space.stage(place.purpose, name, local)
             else:
@@ -560,6 +562,8 @@ class Filesystem:
             self._lingering.closed()
             if opened is not None and opened.local is not None:
                 opened.local.handles -= 1
+                if opened.writes:
+                    self._versions.closed(opened.local)
                 self._renames.end_use(opened.local)
 
     # Changing names

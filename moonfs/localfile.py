@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from moonfs import names, wire
@@ -45,9 +46,13 @@ class LocalFile:
         lent: the spool file that an upload is reading; a write leaves it alone and goes on with a copy.
         unlinked: its name is gone; its bytes end with the last handle (W8).
         private: created as mkstemp(3) does (N6).
+        passing: it stays here, but not for long: a program is about to rename it (N6).
+        held: those of `replaces` that had another name when this file got its own, with that name (W9).
+        closed: when its minutes began, in nanoseconds since 1970; 0 while none are counted (N6, W9).
+        seal: hash of the bytes with which it got its name, until they change; empty where it is not known.
         kept: the bytes are acknowledged and may not be dropped with the last handle.
         refused: why the bytes here are not what was written (ENOSPC, EFBIG); nothing of them is uploaded.
-        journaled: name, purpose, generation and mtime_ns that the journal has of a file that stays local.
+        journaled: what the journal has of a file that stays local: name, purpose, generation, times, what it holds.
         failure: (generation, error) of an upload that the service refused.
         trouble: why the last try to upload it in the background came to nothing.
     """
@@ -88,11 +93,15 @@ class LocalFile:
         self.attempt: Intent | None = None
         self.unlinked = False
         self.private = private
+        self.passing = False
+        self.held: Mapping[str, str] = {}
+        self.closed = 0
+        self.seal = ""
         self.kept = False
         self.refused: OSError | MoonfsError | None = None
         self.failure: tuple[int, MoonfsError] | None = None
         self.trouble: Exception | None = None
-        self.journaled: tuple[str, str, int, int] | None = None
+        self.journaled: tuple[object, ...] | None = None
         self.spool = file
         self.hollow = file is None and source is None
         self._spool = spool
@@ -129,7 +138,17 @@ class LocalFile:
     def stays_local(self) -> bool:
         """Whether these bytes are for this machine only: empty, temporary or private (W6, N6)."""
         private = self.private and names.is_known_refused(self.name)
-        return self.size == 0 or private or names.is_temporary(self.name)
+        return self.size == 0 or private or self.passing or names.is_temporary(self.name)
+
+    def stays_as(self, name: str) -> bool:
+        """Say whether it stays on this machine once it is renamed to `name` (W6, N6)."""
+        if name == self.name:
+            return self.size == 0 or self.passing or names.is_temporary(name)
+        return self.size == 0 or names.stays_renamed(self.name, name)
+
+    def settle_down(self) -> None:
+        """Count no minutes any more: it is on its way to the service, or there; the lock must be held."""
+        self.passing, self.closed, self.held, self.seal = False, 0, {}, ""
 
     def has_news(self) -> bool:
         """Say whether there is something for the service; the lock must be held.
@@ -314,6 +333,7 @@ class LocalFile:
 
     def _changed(self, purpose: str, mtime_ns: int | None = None) -> None:
         self.generation += 1
+        self.seal = ""
         self.purpose = purpose
         self.mtime_ns = time.time_ns() if mtime_ns is None else mtime_ns
 

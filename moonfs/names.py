@@ -177,6 +177,11 @@ def stays_renamed(old: str, new: str) -> bool:
     return is_temporary(new) or is_passing(new) or is_backup(new, old)
 
 
+def may_pass(name: str) -> bool:
+    """Say whether a file that stays here as `name`, with its minutes counted, may do so for no longer than these."""
+    return is_known_refused(name) and not is_temporary(name) and (is_passing(name) or bool(base(name)))
+
+
 @functools.cache
 def _kept() -> frozenset[str]:
     known = mimetypes.MimeTypes(())  # without the tables of this machine
@@ -188,7 +193,7 @@ def _is_date(digits: str) -> bool:
     """Say whether eight characters are a day as people write it, the year first or last."""
     for form in ("%Y%m%d", "%d%m%Y", "%m%d%Y"):
         with contextlib.suppress(ValueError):
-            if 1000 <= datetime.datetime.strptime(digits, form).year < 3000:  # noqa: DTZ007 - a day, no moment
+            if 1000 <= datetime.datetime.strptime(digits, form).year < 3000:
                 return True
     return False
 

@@ -240,6 +240,19 @@ class Namespace:
             self._doomed |= ids
             self.changed()
 
+    def held_under(self, name: str, beside: LocalFile | None) -> frozenset[str]:
+        """Return the stored files that others than `beside` hold, and that had `name` before (W9)."""
+        others = (other for other in self.local.values() if other.held and other is not beside)
+        return frozenset(file_id for other in others for file_id, had in other.held.items() if had == name)
+
+    def let_go(self, ids: frozenset[str], beside: LocalFile | None = None) -> None:
+        """Let no file but `beside` hold `ids` any more (W9)."""
+        for other in self.local.values():
+            if other is not beside and not ids.isdisjoint(other.held):
+                other.held = {file_id: name for file_id, name in other.held.items() if file_id not in ids}
+                other.replaces -= ids
+                self.changed()
+
     def own(self, name: str, file_id: str) -> None:
         """Say that `file_id` was stored under `name` on purpose: no disowned upload has made it, so it shows again."""
         self._doomed.discard(file_id)

@@ -24,6 +24,7 @@ LAYERS = """
     renames  removals
     versions  overlay
     flights  shown  lingering
+    temporaries  adoption
     promises  recovery
     disowned
     writeback  remote  room
