@@ -15,7 +15,7 @@ import click
 from moonfs import config, keys, mountpoints
 from moonfs.cli import offers
 from moonfs.cli.options import Asked, drive_options
-from moonfs.cli.progress import Waiting, show_drain
+from moonfs.cli.progress import Waiting, passing_names, show_drain
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 
@@ -138,11 +138,14 @@ def umount(directory: str, timeout: float, stale: bool) -> None:
         )
     ends = time.monotonic() + timeout
     show_drain(directory, ends)
+    left = passing_names(directory)
     cleared = mountpoints.unmount(
         directory,
         timeout=max(60.0, ends - time.monotonic()),
         hurry=time.monotonic() >= ends,
         waiting=lambda text: click.echo(f"{text} …", err=True),
     )
+    if left:
+        click.echo(left, err=True)
     if cleared:
         click.echo(f"{directory} was stale (its daemon had died) and is cleared.", err=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,6 +17,9 @@ from moonfs.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+#: Names that are told; the rest is counted.
+_FEW: Final = 5
 
 
 def bar_of_texts() -> Progress:
@@ -95,6 +98,25 @@ def show_drain(directory: str, ends: float) -> None:
             f"after the next mount.{why}",
             err=True,
         )
+
+
+def passing_names(directory: str) -> str:
+    """Return what to say of the files that an unmount leaves here under their temporary names; empty without any (N6).
+
+    Args:
+        directory: any spelling of the mount point.
+    """
+    mounted = mountpoints.at(directory)
+    uploads = None if mounted is None or mounted.fstype != mountpoints.FSTYPE else _uploads(mounted.point)
+    found = [] if uploads is None else [words.printable(str(name)) for name in uploads.get("temporary", [])]
+    if not found:
+        return ""
+    few = ", ".join(found[:_FEW]) + (f" and {len(found) - _FEW:,} more" if len(found) > _FEW else "")
+    one = len(found) == 1
+    return (
+        f"Only on this machine, under {'a temporary name' if one else 'temporary names'}: {few}. After the next mount "
+        f"{'it is' if one else 'they are'} uploaded once renamed, or ten minutes after the last close."
+    )
 
 
 def _uploads(point: str) -> dict[str, Any] | None:
