@@ -280,13 +280,10 @@ class Flights:
         assert intent is not None
         try:
             intent.sha256 = intent.sha256 or spool.sha256()
-            with self._lock:  # nobody may give that file up meanwhile
-                same = self._same_bytes(intent)
-                surplus = frozenset() if same is None else self._arrived(flight, intent, same)
-            if same is not None:
-                for file_id in surplus:
-                    self._uploader.delete_queued(file_id)
+            if self._same_bytes(intent) is not None and self._take_back(flight, intent):
                 return
+            with self._lock:
+                intent.borrowed = self._space.held_under(intent.name, local)
             if not intent.replaces and not flight.background:
                 self._room.check_one_more(beside=local)
             self._under_way[spool.name] = flight
@@ -336,7 +333,6 @@ class Flights:
                 acknowledged=0,
             )
         flight.replaces = flight.intent.replaces
-        flight.intent.borrowed = self._space.held_under(flight.intent.name, local)
         local.lent, local.attempt = spool, flight.intent
         return spool
 
@@ -354,6 +350,19 @@ class Flights:
             ):
                 return file
         return None
+
+    def _take_back(self, flight: _Flight, intent: Intent) -> bool:
+        """Take up that the service has these bytes already; False when that copy was given up just now."""
+        if flight.background:
+            self._adoption.outlast_the_journal(flight.local)
+        with self._lock:
+            same = self._same_bytes(intent)
+            if same is None:
+                return False
+            surplus = self._arrived(flight, intent, same)
+        for file_id in surplus:
+            self._uploader.delete_queued(file_id)
+        return True
 
     # There
 

@@ -204,6 +204,12 @@ class Recovery:
             private=intent.private,
             purpose="" if intent.purpose == names.AUTO else intent.purpose,
         )
+        if intent.held and intent.state != journal_states.LOCAL:
+            # Its minutes were over, and what it holds was about to go.
+            self._journal.let_go(intent.held.keys())
+            intent.replaces -= intent.held.keys()
+            self._space.doom(frozenset(intent.held))
+            intent.held = {}
         local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
         if intent.state == journal_states.LOCAL:
             local.held = {each: had for each, had in intent.held.items() if not self._space.is_doomed(each)}

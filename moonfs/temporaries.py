@@ -79,7 +79,7 @@ class Temporaries:
         self._uploader.delete_later(ids)
 
     def make_room(self, name: str, inode: int) -> frozenset[str]:
-        """Give up what is held under `name` by others than the file `inode`, and return the ids to delete.
+        """Give up what is held under `name` by others than the file `inode`, and return the ids.
 
         Raises:
             OSError: the local disk refuses; it is held still.
@@ -88,9 +88,7 @@ class Temporaries:
             mine = next((local for local in self._space.local.values() if local.inode == inode), None)
             ids = self._space.held_under(name, mine)
             if ids:
-                self._journal.let_go(ids)
-                self._space.let_go(ids)
-                self._space.doom(ids)
+                self.let_go(ids)
         return ids
 
     def _look_at(self, local: LocalFile, seconds: float) -> None:
@@ -116,7 +114,7 @@ class Temporaries:
     def _look_closely(self, local: LocalFile) -> None:
         with self._lock:
             if not self._is_over(local):
-                if not local.handles and local.lent is None:  # else whoever is done with it has it watched
+                if _left(local) > 0:  # else whoever is done with it has it watched
                     self.watch(local)
                 return
         try:
@@ -125,7 +123,7 @@ class Temporaries:
             with self._lock:
                 if self._is_over(local):
                     self._end(local, whole=whole)
-                else:
+                elif _left(local) > 0:
                     self.watch(local)
         except OSError as error:
             log.warning("%s stays here for now: %s", local.name, error)
@@ -152,7 +150,11 @@ class Temporaries:
             log.info("%s was not renamed for %.0f minutes.", local.name, PASSING_SECONDS / 60)
             self._bring(local)
         if ids:
-            self.let_go(ids)
+            try:
+                self.let_go(ids)
+            except OSError:
+                local.closed = local.closed or 1  # over, and to be looked at again
+                raise
         if local.stays_local and not local.passing:
             local.closed, local.seal = 0, ""
             self._promises.keep_local(local)

@@ -214,7 +214,6 @@ class Versions:
                     self._space.drop(local)
                     local.discard()
             local.rest()
-            self._temporaries.watch(local)
         elif local.committed is not None:
             local.rest()
         elif not local.kept:
@@ -223,6 +222,7 @@ class Versions:
             if local.spool is not None:
                 self._journal.forget(local.spool.name)
             local.discard()
+        self._temporaries.watch(local)
 
     def supersede(self, local: LocalFile, inherited: frozenset[str]) -> None:
         """End a local file whose name another one took; its open handles go on with its bytes; lock held.
