@@ -280,10 +280,11 @@ class Flights:
         assert intent is not None
         try:
             intent.sha256 = intent.sha256 or spool.sha256()
-            if self._same_bytes(intent) is not None and self._take_back(flight, intent):
-                return
             with self._lock:
                 intent.borrowed = self._space.held_under(intent.name, local)
+                same = self._same_bytes(intent)
+            if same is not None and self._take_back(flight, intent):
+                return
             if not intent.replaces and not flight.background:
                 self._room.check_one_more(beside=local)
             self._under_way[spool.name] = flight
@@ -337,9 +338,9 @@ class Flights:
         return spool
 
     def _same_bytes(self, intent: Intent) -> FileObject | None:
-        """Return the file that has exactly these bytes under this name already, as was asked (W4)."""
+        """Return the file that has exactly these bytes under this name already, as was asked (W4); lock held."""
         files = self._account.known()
-        for file_id in intent.replaces:
+        for file_id in intent.replaces | intent.borrowed:
             file = files.get(file_id)
             if (
                 file is not None
@@ -356,6 +357,7 @@ class Flights:
         if flight.background:
             self._adoption.outlast_the_journal(flight.local)
         with self._lock:
+            intent.borrowed = self._space.held_under(intent.name, flight.local)
             same = self._same_bytes(intent)
             if same is None:
                 return False

@@ -326,6 +326,21 @@ def test_a_temporary_file_that_is_written_since_counts_as_it_is(house: House) ->
 
 
 @both
+def test_the_same_bytes_once_more(house: House, write_back: bool) -> None:
+    """W4, W9: `mv a.txt a.txt~`, and the same version written again: nothing is sent, and it is no longer held."""
+    drive = stored(house, write_back)
+    drive.fs.rename("/a.txt", "/a.txt~")
+    drive.write("a.txt", b"old")
+    settled(drive)
+    assert house.account.uploads == 1 and drive.ls() == ["a.txt", "a.txt~"]
+    again = house.next_run(write_back=write_back)
+    assert again.ls() == ["a.txt", "a.txt~"] and again.read("a.txt") == b"old"
+    again.fs.unlink("/a.txt~", SELF)
+    settled(again)
+    assert house.account.shown() == {"a.txt": b"old"} and again.ls() == ["a.txt"]
+
+
+@both
 def test_an_overwrite_at_the_limit_makes_room(house: House, write_back: bool) -> None:
     """W7, W9: the copy that is held counts; where the account is full, it goes first, as any old version does."""
     drive = stored(house, write_back)
