@@ -34,6 +34,8 @@ _SAVE_AS: Final = {
     }.items()
     for extension in extensions.split()
 }
+#: Those of them that texts have too: PEM keys, PostScript, word lists.
+_TEXTS_TOO: Final = frozenset(".key .db .ps .eps .ai .raw .lit .rds .et .dta .sav .wps".split())
 _SOUND: Final = frozenset(
     ".mp3 .wav .flac .ogg .oga .opus .m4a .m4b .aac .ac3 .wma .aiff .aif .amr .mid .midi .ape .mka".split()
 )
@@ -113,11 +115,11 @@ def for_refused(head: bytes, *, name: str, wanted: str, kept: bool = True) -> st
     extension = names.extension(wanted)
     found = kind(head)
     better = _SAVE_AS.get(extension, "") or _SAVE_AS.get(found, "")
-    if better and not (found == ".txt" and extension not in (".rtf", ".fodt", ".fods", ".fodp", ".fodg", ".fb2")):
+    if better and not (found == ".txt" and extension in _TEXTS_TOO):
         return f"Save it as {better} in the program that it is made with, then copy that file."
-    if found == _SOUNDS or (extension in _SOUND and found != ".txt"):
+    if found == _SOUNDS or extension in _SOUND:
         return "Leave it out, or copy what is said in it as a text: the service takes no sound."
-    if found == _ARCHIVE or (extension in _ARCHIVES and found != ".txt"):
+    if found == _ARCHIVE or extension in _ARCHIVES:
         return "Unpack it elsewhere and copy the files that are in it: the service takes no archives."
     if not found or found == extension:
         return "Save what is in it as PDF or as text, then copy that: the service reads no files of this kind."
