@@ -366,6 +366,8 @@ class Filesystem:
             return self._opened(path, holds(entry), handle, immutable=text.size > 0)
         if isinstance(entry, Remote) and not write:
             fd = self._overlay.open_original(entry.file)
+            if fd is None and self._resolve(place) != entry:  # replaced since, and its bytes went with it
+                return self.open(path, read=read, write=write, append=append, looks=looks, reader=reader)
             if fd is None:
                 raise not_here(name)
             attr = self._shown.original(entry.file)

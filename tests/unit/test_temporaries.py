@@ -245,6 +245,7 @@ def test_renamed_back_nothing_is_sent(house: House, write_back: bool, dance: str
     assert house.account.uploads == 1 and house.account.shown() == {"a.txt": b"old"}
     assert drive.ls() == ["a.txt"] and drive.read("a.txt") == b"old" and drive.spooled() == 0
     last = house.next_run(write_back=write_back)
+    settled(last)
     assert last.ls() == ["a.txt"] and last.journal.deletions() == [] and last.journal.intents() == []
 
 
@@ -296,6 +297,7 @@ def test_after_its_minutes_a_backup_is_told(house: House, write_back: bool) -> N
     settled(again)
     assert again.read("a.txt.bak") == b"old" and house.account.files == {}
     last = house.next_run(write_back=write_back)
+    settled(last)
     assert failed(last) == ["a.txt.bak"] and last.ls() == ["a.txt.bak"] and last.journal.deletions() == []
 
 

@@ -894,3 +894,18 @@ def test_a_file_that_arrives_is_not_taken_for_what_a_disowned_upload_left(
     drive.fs._versions._disowned._delete(left.name, last=True)
     at_rest(drive.uploader.workers)
     assert house.account.shown() == {"a.txt": b"new"} and drive.read("a.txt") == b"new"
+
+
+def test_a_version_that_is_replaced_while_it_is_opened(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W9, R5: with the old version its bytes go; whoever is in the middle of opening it gets the new one."""
+    drive = house.start()
+    drive.write("a.txt", b"old")
+    real = drive.fs._overlay.open_original
+
+    def late(file: FileObject) -> int | None:
+        monkeypatch.setattr(drive.fs._overlay, "open_original", real)
+        drive.write("a.txt", b"newer")
+        return real(file)
+
+    monkeypatch.setattr(drive.fs._overlay, "open_original", late)
+    assert drive.read("a.txt") == b"newer"
