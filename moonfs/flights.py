@@ -23,15 +23,16 @@ from moonfs import journal as journal_states
 from moonfs.adoption import Adoption
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
-from moonfs.errors import MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
+from moonfs.errors import FileTooLarge, MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import NEVER, LocalFile
-from moonfs.namespace import Namespace
+from moonfs.namespace import ANYBODY, Namespace
 from moonfs.originals import Originals
 from moonfs.promises import Promises
 from moonfs.remote import Remote as Account
 from moonfs.room import Room
 from moonfs.spool import SpoolFile
+from moonfs.table import has_text
 from moonfs.temporaries import Temporaries
 from moonfs.wire import FileObject
 from moonfs.writeback import LINGER, Uploader
@@ -81,7 +82,11 @@ class _Flight:
 
 
 class Flights:
-    """The flights of one account."""
+    """The flights of one account.
+
+    Attributes:
+        settled: how many versions have come to an end: the service has them, or refuses them for good.
+    """
 
     def __init__(
         self,
@@ -119,6 +124,7 @@ class Flights:
         self._patience = patience
         self._under_way: dict[str, _Flight] = {}
         self._renames: list[threading.Thread] = []
+        self.settled = 0
 
     def close(self, timeout: float = 5.0) -> None:
         """Wait up to `timeout` seconds for the renames under way; their promises are in the journal."""
@@ -236,7 +242,7 @@ class Flights:
                     return False
                 if spool is None or self._under_way.get(intent.spool) is not flight:
                     return False
-                if local.unlinked or local.attempt is not intent:
+                if local.unlinked or local.attempt is not intent or local.growing is not None:
                     return False
                 older = local.committed
                 intent.state, intent.acknowledged = journal_states.PENDING, time.time_ns()
@@ -323,7 +329,11 @@ class Flights:
                 raise local.refused
             if local.unlinked:
                 raise NotFound(f"{local.name} was deleted.")
+            if local.growing is not None:
+                # What a close has promised holds, whatever comes of this.
+                self._promises.upload(local)
             spool, flight.generation = local.materialise(), local.generation
+            local.number(afresh=local.committed is None)
             flight.purpose = flight.purpose if name else local.purpose
             flight.intent = replace(
                 self._promises.intent(local, spool, flight.purpose),
@@ -384,7 +394,7 @@ class Flights:
             here = flight.moves or intent.name == local.name
             holds = not here and not local.unlinked and local.stays_local
             surplus = self._surplus(flight, intent, file)
-            self._under_way.pop(intent.spool, None)
+            self._settle(flight, intent, file)
             self._space.own(intent.name, file.id)
             self._space.doom(surplus)
             self._space.let_go(surplus | {file.id}, beside=local)
@@ -442,6 +452,15 @@ class Flights:
         surplus -= {file.id}
         return surplus | {file.id} if local.unlinked else surplus
 
+    def _settle(self, flight: _Flight, intent: Intent, file: FileObject) -> None:
+        """Note that a flight has come to its end; the lock is held."""
+        self._under_way.pop(intent.spool, None)
+        self.settled += 1
+        local = flight.local
+        if local.name == intent.name and not has_text(file) and self._space.awaits_text(local):
+            # The name of its text was listed: whoever deletes all that was listed is to meet no error (W10).
+            self._space.leave_ghost(intent.name + names.SIDECAR, ANYBODY)
+
     @staticmethod
     def _is_stored(flight: _Flight, intent: Intent, file: FileObject, sent: SpoolFile | None) -> str:
         """Note that the service has this version; return the spool file of an older promise that is over with it."""
@@ -459,8 +478,9 @@ class Flights:
             if local.committed is not sent:
                 older = local.committed.name
                 local.committed.discard()
-            local.committed = None
-        local.kept = local.committed is not None
+            local.committed = local.refusal = None
+        local.oldest = local.newest  # should a newer one be promised
+        local.kept = local.committed is not None or local.growing is not None
         if flight.moves and not older and sent is not None:
             # Bytes that the service had already were not sent: their row still has the name that they had here, and
             # must not outlive what the rename is told.
@@ -474,6 +494,7 @@ class Flights:
         local = flight.local
         with self._lock:
             self._under_way.pop(intent.spool, None)
+            self.settled += is_final(error)
             with local.lock:
                 sent, local.lent = local.lent, None
                 # Old versions may have had to make room; copies of earlier attempts may have turned up.
@@ -491,11 +512,14 @@ class Flights:
                 promised = local.committed is not None and local.committed is sent and not local.unlinked
                 mine = promised and not renamed and (not flight.moves or moved)
                 local.attempt = intent if mine else None
-                refused = isinstance(error, MoonfsError) and (is_final(error) or _is_full(error))
+                refused = isinstance(error, MoonfsError) and (is_final(error) or _is_full(error) or _is_kept_off(error))
                 if isinstance(error, MoonfsError) and refused and not renamed and (moved or not flight.moves):
                     if not promised and self._may_keep_refused(flight, intent):
                         promised = mine = self._keep_refused(flight, sent or local.materialise(), error)
-                    local.failure = (flight.generation, error)
+                    # The bytes are the same where they have got a number of their own meanwhile (`revert`).
+                    local.failure = (local.generation if sent is local.spool else flight.generation, error)
+                    if promised:
+                        local.refusal = error
                 if sent is not None:
                     kept = promised or local.kept or flight.moves
                     advice.about(error, sent.head(advice.HEAD), name=local.name, wanted=intent.name, kept=kept)
@@ -565,8 +589,8 @@ class Flights:
             if spool is None:
                 return
             intent = self._promises.intent(local, spool, local.promised)
-            if local.refused_for_good and local.failure is not None:
-                intent.state, intent.error = journal_states.FAILED, journal_states.said(local.failure[1])
+            if local.refusal is not None and local.refused_for_good:
+                intent.state, intent.error = journal_states.FAILED, journal_states.said(local.refusal)
             with contextlib.suppress(OSError):  # else the next start takes the interrupted rename back
                 self._journal.put(intent)
         self.schedule(local)
@@ -587,6 +611,11 @@ class Flights:
             local.journaled = None
             with contextlib.suppress(OSError):
                 self._promises.keep_local(local)
+
+
+def _is_kept_off(error: BaseException) -> bool:
+    """Say whether a proxy lets no file of this size through: another proxy, or another day, may."""
+    return isinstance(error, FileTooLarge) and error.foreign
 
 
 def _is_full(error: BaseException) -> bool:

@@ -18,6 +18,7 @@ row are orphans (`Spool.clean`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -164,6 +165,20 @@ def failure_of(intent: Intent) -> MoonfsError:
     """Return the refusal that `intent` has met, as it was."""
     kind, colon, message = intent.error.partition(": ")
     return revive(kind, message) if colon else revive("", intent.error)
+
+
+def unfinished(path: Path) -> set[str]:
+    """Return the names of what is yet to be uploaded or was refused, without a change to the journal at `path`.
+
+    Raises:
+        sqlite3.Error: it is damaged, or cannot be read.
+    """
+    if not path.exists():
+        return set()
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        states = (FAILED, PENDING, UPLOADING)
+        rows = db.execute("SELECT name FROM intents WHERE state IN (?, ?, ?)", states).fetchall()
+    return {os.fsdecode(name) for (name,) in rows}
 
 
 class Journal:

@@ -216,11 +216,14 @@ class Recovery:
             local.closed, local.seal = intent.closed, intent.sha256
             local.passing = bool(intent.closed) and names.may_pass(intent.name)
         if intent.state == journal_states.PENDING:
+            if not intent.started:
+                intent.size = file.size  # it may have been written to after the promise
             local.committed, local.acknowledged, local.attempt = file, local.generation, intent
         elif intent.state == journal_states.FAILED:
             local.committed, local.acknowledged = file, local.generation
             failure = failure_of(intent)
             advice.about(failure, file.head(advice.HEAD), name=intent.name, wanted=intent.name)
+            local.refusal = failure
             local.failure = (local.generation, failure)
         return local
 

@@ -19,7 +19,7 @@ from moonfs.errors import MoonfsError, NotFound, NotSupported, ReadOnly, is_fina
 from moonfs.handles import Handles
 from moonfs.listing import Listing
 from moonfs.localfile import LocalFile
-from moonfs.namespace import Namespace, Sidecar
+from moonfs.namespace import Awaited, Namespace, Sidecar
 from moonfs.overlay import Overlay
 from moonfs.places import Place
 from moonfs.room import Room
@@ -61,7 +61,7 @@ class Renames:
         self._listing.current()
         with self._lock:
             entry = self._space.resolve(self._listing.peek(), source.name, source.purpose)
-        if isinstance(entry, Sidecar):
+        if isinstance(entry, Sidecar | Awaited):
             raise ReadOnly(f"{source.name} shows the text of a file and cannot be renamed; rename the file itself.")
         places.check_new(target)
         self._overlay.verify(entry)
@@ -149,5 +149,7 @@ class Renames:
             try:
                 target = self._space.resolve(self._listing.peek(), name)
             except NotFound:
+                return frozenset()
+            if isinstance(target, Awaited):
                 return frozenset()
             return target.replaces if isinstance(target, LocalFile) else frozenset({target.file.id})

@@ -60,9 +60,9 @@ class Versions:
         self._lock = lock
         self._settings = settings
         self._journal = journal
+        self._report = report
         self._originals = originals
         self._attributes = attributes
-        self._report = report
         account.on_gone = self._forget
         self.uploader = Uploader(
             _Service(self, account), journal, workers=settings.requests, deadline=settings.upload_timeout
@@ -140,11 +140,60 @@ class Versions:
         if not self._settings.write_back:
             self._flights.store(local)
             return
+        if self.promise(local):
+            self._flights.schedule_promised(local)
+
+    def promise(self, local: LocalFile) -> bool:
+        """Promise that the newest generation reaches the service, now or after the next mount (W2); say if that is new.
+
+        Raises:
+            MoonfsError: the service is known to refuse it (N7).
+            OSError: the local disk refuses, or refused an earlier write.
+        """
         with local.lock:
             if not local.has_news() or local.acknowledged == local.generation:
+                return False
+            self._check_type(local)
+            if not self._promises.let_go(local):
+                self._promises.upload(local)
+        return True
+
+    def hold(self, local: LocalFile) -> None:
+        """Promise the newest generation, while it is written to still, to be brought to the service at its end.
+
+        Raises:
+            UnsupportedType: the service is known to refuse it (N7); it is kept.
+            OSError: the local disk refuses, or refused an earlier write.
+        """
+        with local.lock:
+            if not local.has_news() or local.pending or (local.growing is not None and local.grown == local.generation):
                 return
             self._check_type(local)
-            self._promises.upload(local)
+            self._promises.hold(local)
+
+    def settle_later(self, local: LocalFile) -> None:
+        """Bring the newest generation to the service in the background, since whoever writes it has gone (W1)."""
+        with local.lock:
+            growing = local.growing
+            if growing is not None:
+                local.refused = None  # whoever was told so is gone: what was promised before is in there
+            try:
+                if not local.has_news() or local.pending:
+                    return
+            except (MoonfsError, OSError):  # it was told
+                return
+            try:
+                self._promises.upload(local)
+            except OSError as problem:
+                log.error("Cannot keep the last bytes of %s: %s", local.name, problem.strerror)
+                lost = MoonfsError(
+                    f"The last bytes of {local.name} could not be kept on this machine ({problem.strerror}), and are "
+                    "not on the service; make room on its disk, then write the file once more."
+                )
+                self._report(local.name, lost)
+                if growing is None:
+                    return
+                local.commit(growing)  # it has its row
         self._flights.schedule_promised(local)
 
     def _check_type(self, local: LocalFile) -> None:
@@ -190,7 +239,8 @@ class Versions:
         """Put a file's bytes where they belong once nobody has it open; the lock must be held."""
         if local.handles:
             return
-        broken = local.committed is not None and local.committed is not local.spool and not local.stays_local
+        broken = local.committed is not None and local.committed is not local.spool
+        broken = broken and (local.refused is not None or not local.stays_local)
         if broken and not local.unlinked and not local.clean:
             # Its writer was told that the newest bytes failed: what was acknowledged before shows again.
             local.revert()
@@ -215,6 +265,7 @@ class Versions:
                     local.discard()
             local.rest()
         elif local.committed is not None:
+            local.refused = None  # by a write that changed nothing
             local.rest()
         elif not local.kept:
             # Its writer was told: the close failed. The version before it shows again.
@@ -247,7 +298,7 @@ class Versions:
         """
         with local.lock:
             attempt, flying = local.attempt, local.lent is not None
-            spools = {file.name for file in (local.spool, local.committed) if file is not None}
+            spools = {file.name for file in (local.spool, local.committed, local.growing) if file is not None}
             # Should this process end before the upload does, its copy is to be deleted at the next start.
             in_doubt = attempt is not None and (flying or attempt.unanswered)
             left = [self._disowned.left_of(attempt)] if attempt is not None and in_doubt else []
@@ -308,6 +359,9 @@ class Versions:
                 here = True
         if here:
             self._rename_here(local, name, purpose, replaced)
+        elif local.growing is not None:
+            with local.lock:
+                self._promises.hold(local)  # under its new name
 
     def _rename_here(self, local: LocalFile, name: str, purpose: str, replaced: Callable[[], frozenset[str]]) -> None:
         """Give a file another name without waiting for the service: one that stays here, or in write-back any (W9).
@@ -392,6 +446,15 @@ class Versions:
                 head = local.materialise().head(advice.HEAD)
                 advice.about(error, head, name=local.name, wanted=name)
             raise
+
+    @property
+    def settled(self) -> int:
+        """How many uploads have come to an end: the service has the bytes, or refuses them for good."""
+        return self._flights.settled
+
+    def unsettled(self) -> list[LocalFile]:
+        """Return the files that are pending, or that somebody closes just now and waits for the upload; lock held."""
+        return [local for local in self._space.local.values() if (local.committed or local.lent) and not local.failed]
 
     def pending(self) -> list[LocalFile]:
         """Return the files that are acknowledged and not on the service yet, failed ones left out; lock held."""

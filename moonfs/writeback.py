@@ -42,6 +42,7 @@ from moonfs.errors import (
 from moonfs.journal import Intent, Journal
 from moonfs.spool import SpoolFile
 from moonfs.wire import FileObject
+from moonfs.wording import count
 from moonfs.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -277,13 +278,13 @@ class Uploader:
                 self._journal.delete_later(file.id)
                 self.delete_queued(file.id)
                 raise ServiceError(
-                    f"The service stored {file.bytes} of {intent.size} bytes of {intent.name}; that copy is "
+                    f"The service stored {file.bytes:,} of {count(intent.size, 'byte')} of {intent.name}; that copy is "
                     "gone, copy the file once more."
                 )
             if intent.unanswered:
                 self._drop_twins(intent, file)
                 self.workers.submit(functools.partial(self._drop_twins, replace(intent), file), TWIN_CHECK)
-            log.info("Uploaded %s: %d bytes, for %s, as %s.", intent.name, file.bytes, purpose, file.id)
+            log.info("Uploaded %s: %s, for %s, as %s.", intent.name, count(file.bytes, "byte"), purpose, file.id)
             return file
         raise AssertionError("unreachable")
 

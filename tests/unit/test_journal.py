@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from moonfs import journal as states
-from moonfs.journal import Intent, Journal
+from moonfs.journal import Intent, Journal, unfinished
 from moonfs.wire import FileObject
 from tests.harness import former
 
@@ -543,3 +543,20 @@ def test_a_full_disk_takes_no_small_change_along(path: Path) -> None:
             said.append(error.errno or -1)
     assert said[::2] == [0, 0, 0] and set(said[1::2]) <= {0, errno.ENOSPC} and errno.ENOSPC in said
     journal.close()
+
+
+def test_what_is_unfinished_is_read_without_a_change(path: Path) -> None:
+    """E1: `moonfs logs --clear` asks where no daemon runs; the next mount finds the journal as the last one left it."""
+    assert unfinished(path) == set() and not path.exists()
+    journal = Journal(path)
+    for number, state in enumerate((states.LOCAL, states.PENDING, states.UPLOADING, states.CANCELLED, states.FAILED)):
+        journal.put(intent(f"s{number}", name=f"{state}-\udce9", state=state, inode=number))
+    journal.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 3")
+    before = path.read_bytes()
+    assert unfinished(path) == {"pending-\udce9", "uploading-\udce9", "failed-\udce9"}
+    assert path.read_bytes() == before
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(sqlite3.Error):
+        unfinished(path)

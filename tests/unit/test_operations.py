@@ -16,7 +16,7 @@ from moonfs.handles import Attr, Opened
 from moonfs.operations import ERRNO, Operations, errno_of
 from moonfs.room import Quota
 
-#: SEMANTICS, "Errors", word for word; an error of ours that stands in no row is unforeseen: EIO.
+#: The table "Errors" of the contract, word for word; an error of ours that stands in no row is unforeseen: EIO.
 TABLE = {
     errors.MoonfsError: errno.EIO,
     errors.UsageError: errno.EIO,
@@ -39,12 +39,14 @@ TABLE = {
     errors.QuotaExceeded: errno.EDQUOT,
     errors.RateLimited: errno.EAGAIN,
     errors.NotReady: errno.EAGAIN,
+    errors.OnItsWay: errno.EAGAIN,
     errors.Overtaken: errno.EAGAIN,
     errors.TimedOut: errno.ETIMEDOUT,
     errors.Unreachable: errno.EHOSTUNREACH,
     errors.ServiceError: errno.EIO,
     errors.ExtractionFailed: errno.EIO,
     errors.ProtocolError: errno.EIO,
+    errors.ForeignAnswer: errno.EIO,
 }
 
 
@@ -261,18 +263,20 @@ def test_access_tells_the_truth(mode: int, asked: int, allowed: bool) -> None:
     [
         (os.O_RDONLY, {"read"}),
         (os.O_RDONLY | os.O_NOATIME, {"read", "looks"}),
+        (os.O_RDONLY | os.O_NONBLOCK, {"read", "does not wait"}),
         (os.O_WRONLY | os.O_TRUNC, {"write", "truncate"}),
         (os.O_RDWR | os.O_APPEND, {"read", "write", "append"}),
     ],
 )
 def test_open_reads_the_flags(flags: int, expected: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """W5, R3: O_TRUNC, O_APPEND, O_NOATIME and who asks reach the filesystem; handle and cache bits the kernel."""
+    """W5, R3, R4: what is asked, by flags and by whom, reaches the filesystem; handle and cache bits the kernel."""
     monkeypatch.setattr(operations, "_thread", lambda: 4711)
     target = adapter(Opened(77, keep_cache=True, direct_io=True))
     fi = SimpleNamespace(flags=flags, fh=0, keep_cache=False, direct_io=False)
     assert target("open", "/a", fi) == 0
     asked: dict[str, int] = {name: name in expected for name in ("read", "write", "truncate", "append", "looks")}
-    assert target._filesystem.asked == [("open", ("/a",), {**asked, "reader": 4711})]  # type: ignore[attr-defined]
+    more = {"waits": "does not wait" not in expected, "reader": 4711, "ended": target._ended}
+    assert target._filesystem.asked == [("open", ("/a",), {**asked, **more})]  # type: ignore[attr-defined]
     assert (fi.fh, fi.keep_cache, fi.direct_io) == (77, True, True)
 
 

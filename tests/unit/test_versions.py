@@ -909,3 +909,21 @@ def test_a_version_that_is_replaced_while_it_is_opened(house: House, monkeypatch
 
     monkeypatch.setattr(drive.fs._overlay, "open_original", late)
     assert drive.read("a.txt") == b"newer"
+
+
+def test_it_is_refused_while_what_was_to_replace_it_fails(house: House) -> None:
+    """W7: the version under way shows again under a number of its own; refused then, it is failed, not pending."""
+    drive = house.start(write_back=True)
+    house.account.script = [errors.Rejected("no", status=400)]
+    put_off(house, drive)
+    handle = drive.fs.open("/a.txt", read=True, write=True).handle
+    drive.fs.write(handle, b"two", 0)
+    with pytest.raises(errors.FileTooLarge):
+        drive.fs.write(handle, b"x", 100 * 1024 * 1024)
+    with pytest.raises(errors.FileTooLarge):
+        drive.end(handle)
+    assert drive.read("a.txt") == b"one"
+    let_go(house, drive)
+    summary: Any = drive.fs.summary()
+    assert (summary["uploads"]["pending"], len(summary["uploads"]["failed"])) == ([], 1) and not drive.fs.busy()
+    assert house.next_run().fs.xattrs("/a.txt")["user.moonfs.state"] == b"failed" and house.account.uploads == 1
