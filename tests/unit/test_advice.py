@@ -49,7 +49,7 @@ NO_SOUND = "Leave it out, or copy what is said in it as a text: the service take
         ("scan.dat", b"\x89PNG\r\n\x1a\n" + NOISE, "Rename it, and it is uploaded: mv scan.dat scan.dat.png"),
         ("letter", zipped("[Content_Types].xml", "word/document.xml"), "mv letter letter.docx"),
         ("book", zipped("mimetype", body="application/epub+zip"), "mv book book.epub"),
-        ("docs.tgz", gzip.compress(b"x"), UNPACK),
+        ("docs.tgz", gzip.compress(b"x", mtime=0), UNPACK),
         ("docs.tar", tarred(), UNPACK),
         ("docs.zip", zipped("a.txt"), UNPACK),
         ("docs", zipped("a.txt"), UNPACK),
