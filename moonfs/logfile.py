@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+from moonfs import wording
+
 
 def to_terminal(*, debug: bool) -> None:
     """Log to standard error."""
@@ -49,7 +51,10 @@ class _Rotating(logging.handlers.RotatingFileHandler):
 
 
 class _Lines(logging.Formatter):
-    """One line a message, whatever names of files are in it."""
+    """One line a message, whatever names of files are in it; its time with the offset, as in every file."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        return wording.stamp(record.created, fine=True)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         record.message = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in record.message)

@@ -23,6 +23,7 @@ test_programs=(
     "Xvfb xvfb" # a display for the file managers, and what they are driven with
     "curl curl"
     "dbus-daemon dbus-daemon dbus"
+    "exiftool libimage-exiftool-perl"                     # it and qpdf: how they save a file
     "file file"
     "fish fish"                                           # fish and zsh: their Tab keys
     "gio libglib2.0-bin"
@@ -38,6 +39,7 @@ test_programs=(
     "pcmanfm pcmanfm"
     "perl perl-base"
     "python3 python3"
+    "qpdf qpdf"
     "rsync rsync"
     "setfattr attr"
     "soffice libreoffice-writer-nogui libreoffice-writer" # by far the largest: about 90 MB to fetch

@@ -17,6 +17,7 @@ import click
 
 from moonfs import keys, mountpoints, service
 from moonfs.cli import offers
+from moonfs.cli.groups import InOrder
 from moonfs.cli.options import Asked, drive_options
 from moonfs.config import Directories, exists, matching
 from moonfs.errors import UsageError
@@ -26,7 +27,7 @@ _XDG = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
 _SECONDS = 180.0
 
 
-@click.group("service", short_help="Mount a drive at login, by systemd.")
+@click.group("service", cls=InOrder, short_help="Mount a drive at login, by systemd.")
 def services() -> None:
     """Have systemd mount a drive whenever you log in, and unmount it, uploads first, when you log out.
 
@@ -43,7 +44,7 @@ def services() -> None:
 
 @services.command("install", short_help="Install and start a unit for a drive.")
 @click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.directories)
-@drive_options
+@drive_options(listed=False)
 @click.option("--no-start", is_flag=True, help="Only write the unit.")
 @click.option("--print", "only_print", is_flag=True, help="Print the unit, and do nothing.")
 def install(directory: str | None, asked: Asked, no_start: bool, only_print: bool) -> None:

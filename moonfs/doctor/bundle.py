@@ -12,13 +12,12 @@ import json
 import os
 import platform
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import moonfs
-from moonfs import mountpoints
+from moonfs import mountpoints, wording
 from moonfs.config import Directories
 from moonfs.doctor.findings import Finding
 from moonfs.errors import UsageError
@@ -58,7 +57,7 @@ def report(
         for each in findings
     ]
     parts = {
-        "moonfs doctor": "\n".join([time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), *found]),
+        "moonfs doctor": "\n".join([wording.stamp(), *found]),
         "versions": _versions(),
         "settings": json.dumps(settings, ensure_ascii=False, indent=1),
         "environment": "\n".join(_environment(environ)),

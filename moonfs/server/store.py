@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import secrets
 import sqlite3
 import threading
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from moonfs.server import refusal
 from moonfs.server.behaviour import Behaviour
 from moonfs.server.directory import DataDirectory, DirectoryError, is_full, sync
 from moonfs.server.staged import Extracted, Staged, remove
-from moonfs.server.xid import XidSource, created_at, order
+from moonfs.server.xid import XidSource, created_at, is_id, order
 
 #: Text, and originals, up to this many bytes are kept in their row: three fsyncs less an upload.
 INLINE_BYTES: Final = 64 * 1024
@@ -177,7 +176,7 @@ class Store:
 
     def incoming(self) -> str:
         """Return a fresh path in `incoming/`."""
-        return os.path.join(self.directory.incoming, secrets.token_hex(12))
+        return self.directory.fresh()
 
     def stage(self) -> Staged:
         """Begin an upload."""
@@ -337,7 +336,8 @@ class Store:
             )
         self._total = sum(file.bytes for file in self._files.values())
         for folder in (self.directory.originals, self.directory.contents):
-            remove(*(os.path.join(folder, name) for name in os.listdir(folder) if name not in self._files))
+            orphans = (name for name in os.listdir(folder) if is_id(name) and name not in self._files)
+            remove(*(os.path.join(folder, name) for name in orphans))
 
 
 def _inline(literal: bytes | str) -> bytes | str:

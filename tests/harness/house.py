@@ -7,6 +7,7 @@ again = house.next_run()        # what a new process finds after `kill -9`
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -34,6 +35,11 @@ from tests.harness import direct
 from tests.harness.rest import at_rest
 
 SELF = os.getpid
+
+
+def text_of(body: bytes) -> bytes:
+    """Return what the account answers as the text of a file with these bytes."""
+    return json.dumps({"content": "text of " + body.decode("latin-1")}).encode()
 
 
 class Account:
@@ -89,7 +95,7 @@ class Account:
     def content(self, file_id: str, *, ticket: Ticket | None = None) -> bytes:
         if self.content_error is not None:
             raise self.content_error
-        return b"text of " + self.bodies[file_id]
+        return text_of(self.bodies[file_id])
 
     def close(self) -> None:
         pass

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from moonfs import errors
-from moonfs.contents import SMALL, Contents
+from moonfs.contents import SMALL, Contents, Fetched
 from moonfs.texts import Texts
 from moonfs.traffic import Ticket, Urgency
 
@@ -39,8 +39,9 @@ class Fetch:
         self.error: BaseException | None = None
         self.tickets: list[Ticket] = []
         self.hurried: list[Ticket] = []
+        self.doubtful: set[str] = set()
 
-    def __call__(self, file_id: str, ticket: Ticket) -> bytes:
+    def __call__(self, file_id: str, ticket: Ticket) -> Fetched:
         self.calls.append(file_id)
         self.tickets.append(ticket)
         self.arrived.release()
@@ -49,7 +50,17 @@ class Fetch:
             assert self.gate.acquire(timeout=60)
         if error is not None:
             raise error
-        return self.texts[file_id]
+        return Fetched(self.texts[file_id], file_id not in self.doubtful)
+
+
+def test_a_text_that_may_be_none_is_not_kept(make: Make) -> None:
+    """R2: whoever waits for it gets it; nothing of it is in memory or on disk afterwards."""
+    fetch = Fetch(a=b"odd")
+    fetch.doubtful.add("a")
+    contents = make(fetch, 100, disk=1000)
+    assert [contents.get("a") for _ in range(2)] == [b"odd"] * 2
+    assert fetch.calls == ["a", "a"]
+    assert "a" not in contents and contents.used == 0 and contents.on_disk() == []
 
 
 def test_a_text_is_fetched_once(make: Make) -> None:

@@ -17,7 +17,7 @@ from moonfs.handles import Attr, Opened
 from moonfs.operations import ERRNO, Operations, errno_of
 from moonfs.room import Quota
 
-#: SEMANTICS, "Errors", word for word; an error of ours that stands in no row is unforeseen: EIO.
+#: The table "Errors" of the contract, word for word; an error of ours that stands in no row is unforeseen: EIO.
 TABLE = {
     errors.MoonfsError: errno.EIO,
     errors.UsageError: errno.EIO,
@@ -40,12 +40,14 @@ TABLE = {
     errors.QuotaExceeded: errno.EDQUOT,
     errors.RateLimited: errno.EAGAIN,
     errors.NotReady: errno.EAGAIN,
+    errors.OnItsWay: errno.EAGAIN,
     errors.Overtaken: errno.EAGAIN,
     errors.TimedOut: errno.ETIMEDOUT,
     errors.Unreachable: errno.EHOSTUNREACH,
     errors.ServiceError: errno.EIO,
     errors.ExtractionFailed: errno.EIO,
     errors.ProtocolError: errno.EIO,
+    errors.ForeignAnswer: errno.EIO,
 }
 
 
@@ -134,6 +136,22 @@ def test_a_derived_error_takes_the_nearest_row() -> None:
 
     assert errno_of(Later("x")) == errno.EINVAL
     assert errno_of(Both("x")) == errno.ETIMEDOUT
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_no_refusal_of_a_rename_is_einval(kind: type[errors.MoonfsError]) -> None:
+    """W9, errors: `mv` words it as "cannot move to a subdirectory of itself"; what is recorded is what is said."""
+    record = Record()
+    with pytest.raises(OSError) as caught:
+        adapter(kind("no"), record)("rename", "/a", "/b")
+    assert caught.value.errno == (errno.ENOTSUP if TABLE[kind] == errno.EINVAL else TABLE[kind])
+    assert all(line[2] == "ENOTSUP" for line in record.lines if TABLE[kind] == errno.EINVAL)
+
+
+def test_no_problem_of_the_disk_makes_a_rename_einval() -> None:
+    """W9, errors: the same of this machine's disk."""
+    assert fails_with(OSError(errno.EINVAL, "x"), "rename", "/a", "/b") == errno.EIO
+    assert fails_with(OSError(errno.EINVAL, "x")) == errno.EINVAL
 
 
 @pytest.mark.parametrize(
@@ -258,18 +276,20 @@ def test_access_tells_the_truth(mode: int, asked: int, allowed: bool) -> None:
     [
         (os.O_RDONLY, {"read"}),
         (os.O_RDONLY | os.O_NOATIME, {"read", "looks"}),
+        (os.O_RDONLY | os.O_NONBLOCK, {"read", "does not wait"}),
         (os.O_WRONLY | os.O_TRUNC, {"write", "truncate"}),
         (os.O_RDWR | os.O_APPEND, {"read", "write", "append"}),
     ],
 )
 def test_open_reads_the_flags(flags: int, expected: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """W5, R3: O_TRUNC, O_APPEND, O_NOATIME and who asks reach the filesystem; handle and cache bits the kernel."""
+    """W5, R3, R4: what is asked, by flags and by whom, reaches the filesystem; handle and cache bits the kernel."""
     monkeypatch.setattr(operations, "_thread", lambda: 4711)
     target = adapter(Opened(77, keep_cache=True, direct_io=True))
     fi = SimpleNamespace(flags=flags, fh=0, keep_cache=False, direct_io=False)
     assert target("open", "/a", fi) == 0
     asked: dict[str, int] = {name: name in expected for name in ("read", "write", "truncate", "append", "looks")}
-    assert target._filesystem.asked == [("open", ("/a",), {**asked, "reader": 4711})]  # type: ignore[attr-defined]
+    more = {"waits": "does not wait" not in expected, "reader": 4711, "ended": target._ended}
+    assert target._filesystem.asked == [("open", ("/a",), {**asked, **more})]  # type: ignore[attr-defined]
     assert (fi.fh, fi.keep_cache, fi.direct_io) == (77, True, True)
 
 

@@ -18,7 +18,7 @@ from moonfs.errors import MoonfsError
 from moonfs.spool import SpoolFile
 from moonfs.wire import FileObject
 from tests.harness import direct
-from tests.harness.house import SELF, Drive, House, in_thread, let_go, put_off, record
+from tests.harness.house import SELF, Drive, House, in_thread, let_go, put_off, record, text_of
 from tests.harness.rest import at_rest
 
 
@@ -401,8 +401,8 @@ def test_an_open_text_keeps_its_size_when_its_name_goes(house: House) -> None:
     file = house.account.add("a.txt", b"x")
     handle = drive.fs.open("/a.txt.content", read=True, write=False).handle
     del house.account.files[file.id]
-    assert direct.read(drive.fs, handle) == b"text of x"
-    assert drive.fs.getattr("/a.txt.content", handle).size == 9
+    assert direct.read(drive.fs, handle) == text_of(b"x")
+    assert drive.fs.getattr("/a.txt.content", handle).size == len(text_of(b"x"))
     drive.fs.release(handle)
 
 
@@ -753,7 +753,8 @@ def test_a_file_on_its_way_that_becomes_temporary(house: House, monkeypatch: pyt
         drive.end(handle)
         drive.fs.unlink("/a.txt~", SELF)
     again = house.next_run()
-    assert again.ls() == ([] if deleted else ["a.txt~"]) and house.account.files == {}
+    assert again.ls() == ([] if deleted else ["a.txt~"])
+    assert house.account.shown() == ({} if deleted else {"a.txt": b"one"})
     assert deleted or again.read("a.txt~").startswith(b"one")
 
 
@@ -893,3 +894,36 @@ def test_a_file_that_arrives_is_not_taken_for_what_a_disowned_upload_left(
     drive.fs._versions._disowned._delete(left.name, last=True)
     at_rest(drive.uploader.workers)
     assert house.account.shown() == {"a.txt": b"new"} and drive.read("a.txt") == b"new"
+
+
+def test_a_version_that_is_replaced_while_it_is_opened(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W9, R5: with the old version its bytes go; whoever is in the middle of opening it gets the new one."""
+    drive = house.start()
+    drive.write("a.txt", b"old")
+    real = drive.fs._overlay.open_original
+
+    def late(file: FileObject) -> int | None:
+        monkeypatch.setattr(drive.fs._overlay, "open_original", real)
+        drive.write("a.txt", b"newer")
+        return real(file)
+
+    monkeypatch.setattr(drive.fs._overlay, "open_original", late)
+    assert drive.read("a.txt") == b"newer"
+
+
+def test_it_is_refused_while_what_was_to_replace_it_fails(house: House) -> None:
+    """W7: the version under way shows again under a number of its own; refused then, it is failed, not pending."""
+    drive = house.start(write_back=True)
+    house.account.script = [errors.Rejected("no", status=400)]
+    put_off(house, drive)
+    handle = drive.fs.open("/a.txt", read=True, write=True).handle
+    drive.fs.write(handle, b"two", 0)
+    with pytest.raises(errors.FileTooLarge):
+        drive.fs.write(handle, b"x", 100 * 1024 * 1024)
+    with pytest.raises(errors.FileTooLarge):
+        drive.end(handle)
+    assert drive.read("a.txt") == b"one"
+    let_go(house, drive)
+    summary: Any = drive.fs.summary()
+    assert (summary["uploads"]["pending"], len(summary["uploads"]["failed"])) == ([], 1) and not drive.fs.busy()
+    assert house.next_run().fs.xattrs("/a.txt")["user.moonfs.state"] == b"failed" and house.account.uploads == 1
