@@ -5,12 +5,17 @@ A module imports only from lines below its own; modules on one line do not know 
     cli                                       commands, exit codes; every error is one sentence
     mount · doctor                            the life of one mount: lock, daemon, readiness, end · what it needs
     locks                                     one mount an account and a directory
+    ending                                    how a drive is taken from its directory, and who keeps it from ending
     operations · mountpoints                  the FUSE adapter with the one errno boundary · the mount table
+    daemons · holders                         what serves a drive, found and asked without it · who holds one
     filesystem                                what the drive is: every promise about paths and handles; no errno
+    closes                                    what a close means, by who closes
     overview · control                        what the drive says of itself · the directory `.moonfs`
     renames · removals                        how names change hands, and purposes with them · how they go
     versions · overlay                        the life of a written file · local files laid over remote ones
-    flights · shown · lingering               versions on their way to the service · what `stat` shows · old ones
+    flights · shown · lingering · awaiting    versions on their way to the service · what `stat` shows · old ones ·
+                                               waits for texts that are to come
+    temporaries · adoption                    passing names and what is held · bytes that become originals
     promises · recovery                       bytes and intents made durable here · what an earlier run left of them
     disowned                                  uploads that nobody wants any more, and their copies
     writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits
@@ -21,16 +26,18 @@ A module imports only from lines below its own; modules on one line do not know 
     readahead · prefetch                      the next texts of whoever reads in order · all that were asked for
     journal · spool · attributes · errorlog   what is on disk: intents · writers' bytes · times, hashes · failures
     places                                    where a path leads: the root, `.moonfs` and its views of the same files
+    advice                                    what to do with a file whose type is refused
     names · texts                             untrusted names to names here · texts on disk
     workers · traffic · groupcommit           background tasks · whose request goes first · shared fsyncs
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
     announcer                                 who watches is told of names that come and go without a call of theirs
+    openers                                   who opened a file, and whether they have it open still
     pace · breaker                            how much the service takes · whether it is there
     keys                                      where the API key comes from
     profiles · service                        flags over environment over config.toml · systemd's units
     notify · logfile                          what systemd is told · where a drive writes what it does
     config · settings                         accounts and directories · how a drive behaves
-    wire · errors                             the API's formats · the tree of errors
+    wire · errors · wording                   the API's formats · the tree of errors · numbers and moments in words
 
     server/                                   the local Files API: shares only `wire`, deletable in one move;
                                               `mount` knows its `embed`, `cli` its `command`

@@ -9,10 +9,12 @@ nothing about files.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import os
 import secrets
+import stat
 import struct
 import tempfile
 from collections.abc import Mapping
@@ -122,21 +124,51 @@ class Directories:
         )
 
 
+def exists(path: Path) -> bool:
+    """Say whether there is anything at `path`, also by a link.
+
+    Since Python 3.14 `Path.exists` says no of what lies in a directory where one may not look.
+
+    Raises:
+        OSError: it cannot be known.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches in `folder`; nothing where there is no such directory.
+
+    Raises:
+        OSError: one may not look there, which `Path.glob` passes over, from Python 3.13 on in every case.
+    """
+    try:
+        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return []
+    return sorted(folder.glob(pattern))
+
+
 def make_private(directory: Path) -> Path:
     """Create `directory` as 0700, with the parents that are missing, and return it (X2).
 
     Every directory that is made is 0700, as the XDG specification asks; of those that were there only
-    `directory` itself becomes so, since the others may be somebody's own.
+    `directory` itself becomes so, since the others may be somebody's own. A link of one's own to a directory of
+    one's own is as good as the directory: the disk for large things is often another one.
 
     Raises:
-        UsageError: it cannot be made, or belongs to somebody else.
+        UsageError: it cannot be made, or it or the link to it belongs to somebody else.
     """
     try:
         for part in (*reversed(directory.parents), directory):
             if part == directory or not part.exists():
                 part.mkdir(mode=0o700, exist_ok=True)
-        status = directory.lstat()
-        if status.st_uid != os.geteuid() or not directory.is_dir() or directory.is_symlink():
+        status = directory.stat()
+        owners = {status.st_uid, directory.lstat().st_uid}
+        if owners != {os.geteuid()} or not stat.S_ISDIR(status.st_mode):
             raise UsageError(f"{directory} belongs to somebody else or is no directory; remove it, then try again.")
         if status.st_mode & 0o077:
             directory.chmod(0o700)
@@ -145,6 +177,18 @@ def make_private(directory: Path) -> Path:
             f"Cannot use {directory}: {error.strerror}; moonfs doctor looks at all directories that a drive needs."
         ) from error
     return directory
+
+
+def close_to_others(directories: Directories) -> None:
+    """Make those of the directories 0700 that are there and this user's own (X2).
+
+    Earlier versions, mkdir(1) and install(1) leave them open. What cannot be closed stays: not every drive needs each
+    of them, and `moonfs doctor` names it.
+    """
+    for directory in dataclasses.astuple(directories):
+        with contextlib.suppress(UsageError):
+            if os.path.isdir(directory):
+                make_private(directory)
 
 
 def make_roomy(directory: Path) -> Path:

@@ -1,8 +1,9 @@
 """Texts by id: a memory LRU over the store on disk, in which everybody who wants a text shares one request (R2).
 
-Text is immutable per id, so nothing here expires. Small texts are kept in memory, up to a bound in bytes; larger ones
-are read from the disk, whose pages the kernel keeps anyway, and are in memory only where the disk refuses them. It is
-given the function that fetches a text and knows no names, no HTTP and no listing.
+Text is immutable per id, so nothing here expires; a body that may not be the text is given to whoever waits for it and
+not kept. Small texts are kept in memory, up to a bound in bytes; larger ones are read from the disk, whose pages the
+kernel keeps anyway, and are in memory only where the disk refuses them. It is given the function that fetches a text
+and knows no names, no HTTP and no listing.
 
 **Threading:** any thread may call anything; one of the concurrent callers for an id fetches, the others wait for it.
 The lock is never held during a fetch nor while the disk is used.
@@ -15,7 +16,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from cachetools import LRUCache
 
@@ -35,11 +36,25 @@ class Text:
         size: its length in bytes.
         body: all of it, or None where `fd` has it.
         fd: a read-only descriptor that the receiver closes, or -1.
+        sure: whether it is the same the next time; else nobody may keep it.
     """
 
     size: int
     body: bytes | None
     fd: int = -1
+    sure: bool = True
+
+
+class Fetched(NamedTuple):
+    """What a fetch brings.
+
+    Attributes:
+        body: the text.
+        sure: whether it may be kept.
+    """
+
+    body: bytes
+    sure: bool = True
 
 
 @dataclass(slots=True)
@@ -52,7 +67,7 @@ class _Flight:
     """
 
     ticket: Ticket
-    done: Future[bytes] = field(default_factory=Future)
+    done: Future[Fetched] = field(default_factory=Future)
     forgotten: bool = False
 
 
@@ -66,14 +81,14 @@ class Contents:
 
     def __init__(
         self,
-        fetch: Callable[[str, Ticket], bytes],
+        fetch: Callable[[str, Ticket], Fetched],
         capacity: int,
         texts: Texts,
         hurry: Callable[[Ticket], None] = lambda _ticket: None,
     ) -> None:
         """Wire the parts.
 
-        `fetch(id, ticket)` returns the body; `capacity` is in bytes of memory; `hurry(ticket)` says that somebody
+        `fetch(id, ticket)` brings the body; `capacity` is in bytes of memory; `hurry(ticket)` says that somebody
         waits now for a request that nobody waited for.
         """
         self._fetch = fetch
@@ -99,10 +114,10 @@ class Contents:
         text = self._here(file_id)
         if text is not None:
             return text
-        body, on_disk = self._get(file_id)
+        (body, sure), on_disk = self._get(file_id)
         if on_disk and len(body) > SMALL and (stored := self._texts.open(file_id)) is not None:
             return Text(stored[1], None, stored[0])
-        return Text(len(body), body)
+        return Text(len(body), body, sure=sure)
 
     def get(self, file_id: str) -> bytes:
         """Return the whole text of `file_id` in memory; otherwise as `open`."""
@@ -170,7 +185,7 @@ class Contents:
             self._remember(file_id, body)
         return Text(size, body)
 
-    def _get(self, file_id: str) -> tuple[bytes, bool]:
+    def _get(self, file_id: str) -> tuple[Fetched, bool]:
         """Return (text, whether the disk has it) by the fetch that is under way, or one of our own."""
         while True:
             with self._lock:
@@ -189,25 +204,26 @@ class Contents:
                     raise
                 # It may have given up where somebody who waits would not have.
 
-    def _fly(self, file_id: str, flight: _Flight) -> tuple[bytes, bool]:
+    def _fly(self, file_id: str, flight: _Flight) -> tuple[Fetched, bool]:
         try:
-            body = self._fetch(file_id, flight.ticket)
+            fetched = self._fetch(file_id, flight.ticket)
         except BaseException as error:
             with self._lock:
                 del self._flights[file_id]
             flight.done.set_exception(error)
             raise
-        on_disk = not flight.forgotten and self._texts.put(file_id, body)
+        body, sure = fetched
+        on_disk = sure and not flight.forgotten and self._texts.put(file_id, body)
         with self._lock:
             del self._flights[file_id]
-            if flight.forgotten:
+            if flight.forgotten or not sure:
                 on_disk = False
             elif len(body) <= SMALL or not on_disk:
                 self._remember(file_id, body)
         if flight.forgotten:
             self._texts.forget(file_id)
-        flight.done.set_result(body)
-        return body, on_disk
+        flight.done.set_result(fetched)
+        return fetched, on_disk
 
     def _remember(self, file_id: str, body: bytes) -> None:
         if len(body) <= self._memory.maxsize:

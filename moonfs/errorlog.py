@@ -1,9 +1,9 @@
 """The record of failures that people can read later: `errors.ndjson`, one JSON object a line (E1).
 
-Every errno that is returned for a remote reason leaves one line: time, operation, name, errno, HTTP status, request
-id, the service's message, the same in plain English, and what a person can do next. So does what the drive refuses by
-itself, such as a rename of bytes that are not here, but not over and over: who goes through a whole drive (`grep -r`, a
-file manager) is refused at every file. It holds no keys and is bounded.
+Every errno that is returned for a remote reason leaves one line: time with its offset, operation, name, errno, HTTP
+status, request id, the service's message, the same in plain English, and what a person can do next. So does what the
+drive refuses by itself, such as a rename of bytes that are not here, but not over and over: who goes through a whole
+drive (`grep -r`, a file manager) is refused at every file. It holds no keys and is bounded; a person can clear it.
 
 **Threading:** one lock around the file; any thread may record.
 """
@@ -16,9 +16,11 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, Final
 
+from moonfs import wording
 from moonfs.errors import MoonfsError, is_refusal, next_step
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class ErrorLog:
         line = (
             json.dumps(
                 {
-                    "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "time": wording.stamp(),
                     "operation": operation,
                     "name": name,
                     "errno": errno_name,
@@ -102,6 +104,31 @@ class ErrorLog:
             seen.add(name)
             return False
 
+    def clear(self, keep: Container[str] = ()) -> int:
+        """Forget all failures but the newest one of each file in `keep`, and return how many are left.
+
+        Raises:
+            OSError: the file cannot be written; then everything is as it was.
+        """
+        with self._lock:
+            newest: dict[str, str] = {}
+            for line in self._lines:
+                name = _parsed(line).get("name")
+                if isinstance(name, str) and name in keep:
+                    newest.pop(name, None)
+                    newest[name] = line
+            if self._path.exists():
+                new = self._path.with_name(f".{self._path.name}.new")
+                fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                with os.fdopen(fd, "wb") as file:
+                    file.write("".join(f"{line}\n" for line in newest.values()).encode())
+                os.replace(new, self._path)
+            self._path.with_suffix(".old.ndjson").unlink(missing_ok=True)
+            self._lines.clear()
+            self._lines.extend(newest.values())
+            self._refused.clear()
+            return len(newest)
+
     def text(self) -> bytes:
         """Return the kept lines."""
         with self._lock:
@@ -111,12 +138,13 @@ class ErrorLog:
         """Return the newest `count` records, newest last."""
         with self._lock:
             lines = list(self._lines)[-count:]
-        records = []
-        for line in lines:
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):  # a line cut by a full disk
-                continue
-            if isinstance(record, dict):
-                records.append(record)
-        return records
+        return [record for record in map(_parsed, lines) if record]
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """Return the record in a line; an empty one where a full disk has cut it."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -21,14 +21,16 @@
     ├── QuotaExceeded            1,000 files, 10 GB, or the account's plan
     ├── RateLimited              429 after the retry budget
     ├── NotReady                 text is not extracted yet
+    │   └── OnItsWay                 its file is not on the service yet
     ├── Overtaken                nobody wants this upload any more: its name or its bytes have changed
     ├── TimedOut                 no answer in time
     ├── Unreachable              no connection
     └── ServiceError             5xx after retries
         ├── ExtractionFailed         the stored file has status `error`
         └── ProtocolError            an answer that makes no sense
+            └── ForeignAnswer            not the service's own: a proxy, a sign-in page
 
-`operations` maps each of these to an errno (the table of SEMANTICS), and `next_step` says what a person can do then; a
+`operations` maps each of these to an errno (the contract's table), and `next_step` says what a person can do then; a
 test fails for one that is left out.
 
 **Threading:** exceptions are built and raised by one thread; shared instances are only read.
@@ -51,6 +53,10 @@ class MoonfsError(Exception):
         maybe_stored: True when it is open whether the service has carried the request out (W3).
         retry_after: seconds the service asked to wait, where it did.
         unsent: True when the request was kept back here and the service has heard nothing of it.
+        foreign: True when the answer had not the form of the service's own: it may be another one the next time.
+
+    Attributes:
+        step: what a person can do about it, where that depends on the file: one sentence; else empty.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class MoonfsError(Exception):
         maybe_stored: bool = False,
         retry_after: float | None = None,
         unsent: bool = False,
+        foreign: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -72,6 +79,8 @@ class MoonfsError(Exception):
         self.maybe_stored = maybe_stored
         self.retry_after = retry_after
         self.unsent = unsent
+        self.foreign = foreign
+        self.step = ""
 
 
 class UsageError(MoonfsError):
@@ -154,6 +163,10 @@ class NotReady(MoonfsError):
     """The text is not extracted yet (R4)."""
 
 
+class OnItsWay(NotReady):
+    """The file of the text is not on the service yet (R4)."""
+
+
 class Overtaken(MoonfsError):
     """Nobody wants this upload any more: its file was renamed or deleted, or has newer bytes."""
 
@@ -178,13 +191,20 @@ class ProtocolError(ServiceError):
     """An answer that makes no sense."""
 
 
+class ForeignAnswer(ProtocolError):
+    """An answer that is not the service's own: a proxy, a CDN or a sign-in page stands between. It decides nothing."""
+
+
 #: Refusals of the file itself: trying again changes nothing, only another name or other bytes do.
 _FINAL: Final = (Rejected, FileTooLarge, InvalidName, NameTooLong)
 
 
 def is_final(error: BaseException) -> bool:
-    """Say whether the same upload fails whenever it is tried; anything else may succeed another time."""
-    return isinstance(error, _FINAL)
+    """Say whether the same upload fails whenever it is tried; anything else may succeed another time.
+
+    What is not the service's own answer is no verdict, not even a 413, which its proxy sends too.
+    """
+    return isinstance(error, _FINAL) and not getattr(error, "foreign", False)
 
 
 def revive(kind: str, message: str) -> MoonfsError:
@@ -196,12 +216,13 @@ def revive(kind: str, message: str) -> MoonfsError:
 
 
 #: What the drive refuses by what it knows, without asking the service: the same call is refused the same way again.
-_REFUSALS: Final = (ReadOnly, BytesNotHere, NotPermitted, NameTooLong, InvalidName, NotSupported)
+_REFUSALS: Final = (ReadOnly, BytesNotHere, NotPermitted, NameTooLong, InvalidName, NotSupported, OnItsWay)
 
 
 def is_refusal(error: MoonfsError) -> bool:
     """Say whether the drive has refused this by itself: nothing has failed, and the service was not asked."""
-    return isinstance(error, _REFUSALS) and error.status is None
+    told = error.unsent and (is_final(error) or isinstance(error, QuotaExceeded))  # what the service has said before
+    return told or (isinstance(error, _REFUSALS) and error.status is None)
 
 
 #: What a person can do, by what went wrong; the most derived class of an error decides.
@@ -221,18 +242,20 @@ NEXT_STEPS: Final[dict[type[MoonfsError], str]] = {
     InvalidName: "Give the file a name in UTF-8 without control characters.",
     Rejected: "Put right what the service says of the file, then copy it once more.",
     NoText: "If it is a picture, put it into .moonfs/purpose/image/; otherwise copy a version with text in it.",
-    UnsupportedType: "Rename it with an extension that the service reads, such as: mv Makefile Makefile.txt",
+    UnsupportedType: "Copy it in a format that the service reads, or under the right name: a text as NAME.txt.",
     NotSupported: "Copy the file under its new name from where you have it, then delete the old one.",
     FileTooLarge: "Split the file into parts of 100 MB at most, or make it smaller.",
     QuotaExceeded: "Delete what you need no more (df -h, df -i show the room); for the plan, see the vendor's console.",
     RateLimited: "Wait a minute: pending uploads then go on by themselves, try anything else again.",
     NotReady: "Wait a moment, then open the text again.",
+    OnItsWay: "Wait for the uploads with moonfs sync DIR, then open the text again.",
     Overtaken: "Do nothing: newer bytes of the file, or its new name, are on their way.",
     TimedOut: "Wait: pending uploads go on by themselves; try anything else again (-o timeout allows more time).",
     Unreachable: "Check the network: pending uploads then go on by themselves, try anything else again.",
     ServiceError: "Wait a few minutes: pending uploads then go on by themselves, try anything else again.",
     ExtractionFailed: "Delete the file and copy it once more; if that fails too, in another format, such as PDF.",
     ProtocolError: "Check the base URL with moonfs config, and whether a proxy answers in the service's place.",
+    ForeignAnswer: "Check the network: a proxy or a sign-in page answers for the service. Uploads go on by themselves.",
 }
 
 
@@ -240,6 +263,8 @@ def next_step(error: Exception) -> str:
     """Return what a person can do about `error` on a drive: one sentence."""
     if not isinstance(error, MoonfsError):
         return "Look with moonfs doctor at the disk and the directories of this machine."
+    if error.step:
+        return error.step
     return next(NEXT_STEPS[kind] for kind in type(error).__mro__ if kind in NEXT_STEPS)
 
 

@@ -15,6 +15,7 @@ is journaled instead.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import threading
@@ -23,6 +24,8 @@ from collections.abc import Callable
 
 from moonfs import names, places, wire
 from moonfs.attributes import Attributes
+from moonfs.awaiting import Awaiting, refusal
+from moonfs.closes import Closes
 from moonfs.control import PREFETCH, REFRESH, Control
 from moonfs.errors import (
     AlreadyExists,
@@ -38,13 +41,15 @@ from moonfs.handles import Attr, Handle, Handles, Opened
 from moonfs.journal import Journal
 from moonfs.lingering import Lingering, holds
 from moonfs.localfile import LocalFile, not_here
-from moonfs.namespace import Entry, Namespace, Remote, Sidecar, sidecar_inode
+from moonfs.namespace import Awaited, Entry, Namespace, Remote, Sidecar, sidecar_inode
+from moonfs.openers import Opener
 from moonfs.originals import Originals
 from moonfs.overlay import Overlay
 from moonfs.overview import overview
 from moonfs.places import Place, locate
 from moonfs.prefetch import Prefetch
 from moonfs.readahead import Orders, ReadAhead
+from moonfs.remote import EXTRACTION_WAIT
 from moonfs.remote import Remote as Account
 from moonfs.removals import Removals
 from moonfs.renames import Renames
@@ -54,6 +59,8 @@ from moonfs.shown import Shown
 from moonfs.spool import Spool
 from moonfs.versions import Versions
 from moonfs.wire import FileObject
+
+log = logging.getLogger(__name__)
 
 
 class Filesystem:
@@ -69,12 +76,14 @@ class Filesystem:
         originals: Originals,
         attributes: Attributes,
         control: dict[str, Callable[[], bytes]] | None = None,
+        switches: dict[str, Callable[[bytes], None]] | None = None,
         report: Callable[[str, MoonfsError], None] = lambda _name, _error: None,
         errno_name: Callable[[MoonfsError], str] = lambda error: type(error).__name__,
     ) -> None:
         """Wire the parts.
 
-        `control` names the files of `.moonfs/` and what makes their bytes (N5); `report(name, error)` is told of
+        `control` names the files of `.moonfs/` and what makes their bytes, `switches` those that can be written to and
+        what that does (N5); `report(name, error)` is told of
         uploads that fail in the background (E1); `errno_name(error)` is what status calls it.
         """
         self._account = account
@@ -102,10 +111,12 @@ class Filesystem:
             account.ahead,
             most=settings.requests,
             hold=account.traffic.hold,
+            awaited=self._awaited_texts,
+            arrived=self._arrived,
         )
         self._control = Control(
             {**(control or {}), REFRESH: lambda: b"", PREFETCH: self._prefetch.report},
-            {REFRESH: lambda _written: account.listing.expire(), PREFETCH: self._prefetch.ask},
+            {**(switches or {}), REFRESH: lambda _written: account.listing.expire(), PREFETCH: self._prefetch.ask},
         )
         self._versions = Versions(
             account,
@@ -119,6 +130,9 @@ class Filesystem:
             attributes=attributes,
             report=report,
         )
+        self._awaiting = Awaiting(
+            self._lock, self._space, settled=lambda: self._versions.settled, outage=account.traffic.outage
+        )
         self._shown = Shown(attributes, originals)
         self._overlay = Overlay(self._space, self._shown, spool=spool, attributes=attributes, originals=originals)
         self._renames = Renames(
@@ -130,6 +144,7 @@ class Filesystem:
             overlay=self._overlay,
             room=self._room,
         )
+        self._closes = Closes(self._space, self._handles, self._versions, self._renames, self._lock)
         self._removals = Removals(
             account.listing, self._space, self._versions, self._lock, write_back=settings.write_back
         )
@@ -143,11 +158,31 @@ class Filesystem:
     def drain(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until nothing is pending (L2); say whether that came."""
         deadline = time.monotonic() + timeout
+        self._closes.release_all()
         while self.busy():
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
         return True
+
+    def promise(self) -> tuple[list[str], list[str]]:
+        """Keep on this disk what is being written, as a close in write-back would, for the next mount (L2).
+
+        Nobody waits for the service. Return the names of what is kept for it, and of what could not be kept.
+        """
+        kept, lost = [], []
+        with self._lock:
+            written = self._handles.being_written()
+        for local in written:
+            try:
+                if self._versions.promise(local):
+                    kept.append(local.name)
+                elif local.size:  # as in `flush`
+                    self._closes.keep(local)
+            except (MoonfsError, OSError) as error:
+                log.warning("%s cannot be kept: %s", local.name, error)
+                lost.append(local.name)
+        return kept, lost
 
     def busy(self) -> bool:
         """Say whether uploads or deletions are waiting or under way."""
@@ -158,6 +193,7 @@ class Filesystem:
 
     def close(self) -> None:
         """Stop the uploader and close every descriptor; what is unfinished stays in the journal."""
+        self._awaiting.close()
         self._ahead.close()
         self._prefetch.close()
         self._versions.close()
@@ -201,6 +237,11 @@ class Filesystem:
             if path in self._handles.by_path and (older := self._lingering.behind(path, entry)) is not None:
                 return older.attr or self._shown.attr(entry)
         return self._shown.attr(entry)
+
+    def looked_up(self, path: str, deletes: Callable[[], bool]) -> None:
+        """Note a look-up; whoever waits for a text of this name is told that it takes longer if it `deletes()` it."""
+        if self._awaiting.is_awaited(path) and deletes():
+            self._awaiting.let_go(path)
 
     def readdir(self, path: str) -> list[str]:
         """Return the names in `path`, without `.` and `..`.
@@ -277,7 +318,7 @@ class Filesystem:
         if not place.is_named:
             raise NotPermitted(f"{place.name or path} has no purpose that could be set; set it under the file's name.")
         entry = self._resolve(place)
-        if isinstance(entry, Sidecar):
+        if isinstance(entry, Sidecar | Awaited):
             raise ReadOnly(f"{place.name} shows the text of a file and has no purpose of its own.")
         if isinstance(entry, LocalFile):
             with self._lock, entry.lock:
@@ -298,7 +339,7 @@ class Filesystem:
                 self._control.touch(place)
             return
         entry = self._resolve(place)
-        if mtime_ns is None or isinstance(entry, Sidecar):
+        if mtime_ns is None or isinstance(entry, Sidecar | Awaited):
             return
         mtime_ns = min(max(mtime_ns, -(2**63)), 2**63 - 1)
         if isinstance(entry, Remote):
@@ -337,20 +378,26 @@ class Filesystem:
         truncate: bool = False,
         append: bool = False,
         looks: bool = False,
+        waits: bool = True,
         reader: int = 0,
+        ended: Callable[[], bool] = lambda: False,
     ) -> Opened:
         """Open an existing file; a sidecar's text is fetched here, so that its size is exact from now on (A2).
 
-        Nothing is fetched for who `looks` rather than reads (tenet 4). `reader` is the asking thread: who reads one
-        text after another finds the next ones here (R3).
+        Nothing is fetched for who `looks` rather than reads (tenet 4). Who `waits` waits a bounded time for a text that
+        is not there yet (R4), and not once the drive has `ended()`. `reader` is the asking thread, 0 where nobody
+        knows: who reads one text
+        after another finds the next ones here (R3).
 
         Raises:
             NotFound: no such name.
             ReadOnly: written to a sidecar or a control file.
             BytesNotHere: only the service has the bytes that this needs (R5, W5).
             OnlyLooked: a text that is not here.
+            NotReady: a text that is not there yet.
             MoonfsError: the text could not be had.
         """
+        ends = time.monotonic() + (EXTRACTION_WAIT if waits else 0.0)
         place = locate(path)
         name = place.name
         if not name:
@@ -360,21 +407,23 @@ class Filesystem:
         entry = self._resolve(place)
         if (write or truncate) and place.directory == places.BY_ID and not isinstance(entry, Sidecar):
             raise ReadOnly(f"{name} can be written under its name only, not by its id.")
+        if isinstance(entry, Sidecar | Awaited) and (write or truncate):
+            raise ReadOnly(f"{name} shows the text of a file and cannot be written; write the file itself.")
+        if isinstance(entry, Awaited):
+            if looks:
+                raise not_read(name)
+            entry = self._awaiting.wait(path, lambda: self._find(place), ends=ends, ended=ended)
         if not (write or truncate) and (shared := self._lingering.open(path, entry)) is not None:
             return shared
         if isinstance(entry, Sidecar):
-            if write or truncate:
-                raise ReadOnly(f"{name} shows the text of a file and cannot be written; write the file itself.")
-            if looks and entry.file.id not in self._account.contents:
-                raise OnlyLooked(f"{name} has not been read here yet; open it without O_NOATIME to fetch it.")
-            self._ahead.opened(reader, entry.file.id)
-            text = self._account.text(entry.file)
-            attr = self._shown.text(entry.file, text.size)
-            handle = Handle(name, body=text.body, fd=text.fd, attr=attr, file_id=entry.file.id)
-            # The kernel may think that there is one byte still, which it would make up of nothing.
-            return self._opened(path, holds(entry), handle, immutable=text.size > 0)
+            opened = self._open_text(path, entry, looks=looks, reader=reader, ends=ends)
+            if opened is None:
+                return self.open(path, read=read, write=False, looks=looks, waits=waits, reader=reader, ended=ended)
+            return opened
         if isinstance(entry, Remote) and not write:
             fd = self._overlay.open_original(entry.file)
+            if fd is None and self._resolve(place) != entry:  # replaced since, and its bytes went with it
+                return self.open(path, read=read, write=write, append=append, looks=looks, reader=reader)
             if fd is None:
                 raise not_here(name)
             attr = self._shown.original(entry.file)
@@ -390,7 +439,8 @@ class Filesystem:
                 self._versions.end_use(local)
                 raise not_here(name)
             local.handles += 1
-            handle = Handle(name, local=local, writes=write, purpose=place.purpose)
+            opener = Opener(reader) if write else None
+            handle = Handle(name, local=local, writes=write, purpose=place.purpose, opener=opener)
             opened = self._opened(path, holds(local), handle)
             number = opened.handle
         if truncate:
@@ -401,8 +451,10 @@ class Filesystem:
                 raise
         return opened
 
-    def create(self, path: str, mode: int) -> Opened:
-        """Make a new file and open it for reading and writing.
+    def create(self, path: str, mode: int, flags: int = os.O_RDWR | os.O_EXCL, *, creator: int = 0) -> Opened:
+        """Make a new file and open it for reading and writing; `mode` and `flags` are those of open(2).
+
+        `creator` is the asking thread, 0 where nobody knows.
 
         Raises:
             NameTooLong, InvalidName, ReadOnly: a name that the drive does not keep (N4, N6, N7).
@@ -413,14 +465,16 @@ class Filesystem:
         name = place.name
         places.check_new(place)
         self._account.listing.current()
+        opener = Opener(creator)
         with self._lock:
             self._space.check_new(self._account.listing.peek(), name)
             with contextlib.suppress(NotFound):
                 self._find(place)
                 raise AlreadyExists(f"{name} exists.")
             elsewhere = place.purpose and self._is_taken(name)
-            private = mode & 0o777 == 0o600 and not names.is_temporary(name)
-            stays = names.is_temporary(name) or (private and names.is_known_refused(name))
+            private = _as_mkstemp(mode, flags) and not names.is_temporary(name)
+            passing = names.is_passing(name) and not elsewhere
+            stays = names.is_temporary(name) or passing or (private and names.is_known_refused(name))
             if not stays and not elsewhere:
                 self._room.check_one_more()
             local = LocalFile(
@@ -433,12 +487,14 @@ class Filesystem:
                 purpose=place.purpose,
             )
             local.handles = 1
+            local.passing = passing
             if elsewhere:
                 self._space.stage(place.purpose, name, local)
             else:
                 self._space.put(local)
             self._handles.renewed(path)
-            return Opened(self._handles.add(Handle(name, local=local, writes=True, purpose=place.purpose)))
+            handle = Handle(name, local=local, writes=True, purpose=place.purpose, opener=opener)
+            return Opened(self._handles.add(handle))
 
     def read(self, handle: int, buffer: memoryview, offset: int) -> int:
         """Fill `buffer` from `offset` of an open file, as far as it goes, and return how many bytes that were.
@@ -458,8 +514,8 @@ class Filesystem:
         buffer[: len(found)] = found
         return len(found)
 
-    def write(self, handle: int, data: bytes, offset: int) -> int:
-        """Write to an open file and return the length.
+    def write(self, handle: int, data: bytes, offset: int, writer: int = 0) -> int:
+        """Write to an open file and return the length; `writer` is the asking thread, 0 where nobody knows.
 
         Raises:
             FileTooLarge, QuotaExceeded: the service would refuse it (W7).
@@ -471,14 +527,17 @@ class Filesystem:
             self._control.write(opened, data)
             return len(data)
         local = self._handles.written(handle)
+        opened.used_by(writer)
         growth = offset + len(data) - local.size
         if growth > 0:
             try:
                 self._room.check_growth(growth)
             except QuotaExceeded as error:
-                local.refused = error
+                local.refuse(error, offset)
                 raise
-        return local.write(data, offset, opened.purpose)
+        done = local.write(data, offset, opened.purpose)
+        opened.wrote = local.generation
+        return done
 
     def exists(self, path: str, group: Callable[[], int]) -> bool:
         """Say whether `stat` shows `path` to the asking process; a ghost of W10 counts."""
@@ -493,8 +552,8 @@ class Filesystem:
         opened = self._handles.get(handle)
         return "" if opened is None else opened.name
 
-    def truncate(self, path: str | None, length: int, handle: int | None = None) -> None:
-        """Cut or extend a file; without an open handle the change is stored at once.
+    def truncate(self, path: str | None, length: int, handle: int | None = None, writer: int = 0) -> None:
+        """Cut or extend a file; without an open handle the change is stored at once. `writer` is as in `write`.
 
         Raises:
             ReadOnly, BytesNotHere, FileTooLarge, MoonfsError: as `open`, `write` and `flush`.
@@ -502,7 +561,11 @@ class Filesystem:
         if handle is not None or path is None:
             opened = self._handles.get(handle or 0)
             if opened is None or opened.on_close is None:
-                self._cut(self._handles.written(handle or 0), length, "" if opened is None else opened.purpose)
+                local = self._handles.written(handle or 0)
+                self._cut(local, length, "" if opened is None else opened.purpose)
+                if opened is not None:
+                    opened.used_by(writer)
+                    opened.wrote = local.generation
             return
         place = locate(path)
         if place.name and not place.is_file:
@@ -520,8 +583,11 @@ class Filesystem:
         finally:
             self.release(number)
 
-    def flush(self, handle: int) -> None:
+    def flush(self, handle: int, closer: int = 0) -> None:
         """Store what was written, once per generation (W1), or keep it here (W6); the error reaches whoever closes.
+
+        A close by a process that shares the handle with its opener only makes it safe here: see `Closes`. `closer` is
+        the closing thread, 0 where nobody knows.
 
         Raises:
             MoonfsError: the service did not take it.
@@ -531,10 +597,7 @@ class Filesystem:
         if opened is not None and opened.on_close is not None:
             self._control.close(opened)
         elif opened is not None and opened.local is not None and opened.writes:
-            opened.flushed = True
-            self._store(opened.local)
-            if opened.local.size:  # what is empty yet may be the beginning of something: a shell's redirection
-                self._keep(opened.local)
+            self._closes.flush(opened, opened.local, closer)
 
     def fsync(self, handle: int) -> None:
         """Make durable what was written: on the service, or on this disk when it stays local (W1, W6).
@@ -543,33 +606,14 @@ class Filesystem:
             MoonfsError, OSError: as `flush`.
         """
         opened = self._handles.get(handle)
-        if opened is None or opened.local is None:
-            return
-        self._store(opened.local)
-        self._keep(opened.local)
-
-    def _store(self, local: LocalFile) -> None:
-        """Make the newest generation as safe as the mount promises."""
-        if not self._renames.arrive(local):
-            self._versions.settle(local)
-
-    def _keep(self, local: LocalFile) -> None:
-        """Make durable what stays on this machine (W6)."""
-        if local.stays_local and not local.clean:
-            self._versions.prepare(local)
-            with self._lock:
-                staged = self._space.staged_name(local) is not None
-                if not (local.unlinked or local.hollow or staged) and local.refused is None:
-                    self._versions.keep_local(local)
+        if opened is not None and opened.local is not None:
+            self._closes.fsync(opened.local)
 
     def release(self, handle: int) -> None:
         """End an open handle; with the last one the bytes go to where they are kept."""
+        self._closes.release(handle)
         with self._lock:
-            opened = self._handles.pop(handle)
             self._lingering.closed()
-            if opened is not None and opened.local is not None:
-                opened.local.handles -= 1
-                self._renames.end_use(opened.local)
 
     # Changing names
 
@@ -593,7 +637,7 @@ class Filesystem:
                     self._space.bury_ghost(place.name)
                     return
             raise
-        if isinstance(entry, Sidecar):
+        if isinstance(entry, Sidecar | Awaited):
             return
         if place.directory == places.BY_ID:
             with self._lock:
@@ -654,6 +698,28 @@ class Filesystem:
         with self._lock:
             return self._space.texts(self._account.listing.peek())
 
+    def _awaited_texts(self) -> dict[str, LocalFile]:
+        with self._lock:
+            return self._space.awaited(self._account.listing.peek())
+
+    def _arrived(self, sidecar: str) -> FileObject | None:
+        """Return the file whose text `sidecar` shows, or None while that is to come.
+
+        Raises:
+            NotFound: there is none.
+            MoonfsError: the service has refused the file.
+        """
+        with self._lock:
+            entry = self._space.resolve(self._account.listing.peek(), sidecar)
+            refused = refusal(entry.local) if isinstance(entry, Awaited) else None
+        if refused is not None:
+            raise refused
+        if isinstance(entry, Awaited):
+            return None
+        if not isinstance(entry, Sidecar):
+            raise NotFound("There is no such file with a text.")
+        return entry.file
+
     def _texts_in_order(self) -> Orders:
         with self._lock:
             return self._space.orders(self._account.listing.peek())
@@ -675,6 +741,22 @@ class Filesystem:
             return False
         return True
 
+    def _open_text(self, path: str, entry: Sidecar, *, looks: bool, reader: int, ends: float) -> Opened | None:
+        """Open a stored file's text, or return None where another version has taken its place meanwhile."""
+        if looks and entry.file.id not in self._account.contents:
+            raise not_read(entry.name)
+        self._ahead.opened(reader, entry.file.id)
+        try:
+            text = self._account.text(entry.file, ends)
+        except NotFound:
+            if self._resolve(locate(path)) == entry:
+                raise
+            return None
+        attr = self._shown.text(entry.file, text.size)
+        handle = Handle(entry.name, body=text.body, fd=text.fd, attr=attr, file_id=entry.file.id)
+        # The kernel may think that there is one byte still, which it would make up of nothing.
+        return self._opened(path, holds(entry), handle, immutable=text.sure and text.size > 0)
+
     def _opened(self, path: str, holds: str, handle: Handle, *, immutable: bool = False) -> Opened:
         with self._lock:
             return self._handles.open(path, holds, handle, immutable=immutable)
@@ -684,3 +766,16 @@ class Filesystem:
         if growth > 0:
             self._room.check_growth(growth)
         local.truncate(length, purpose)
+
+
+def _as_mkstemp(mode: int, flags: int) -> bool:
+    """Say whether a file is made as mkstemp(3) makes one (N6).
+
+    The mode alone is no sign: `cp` gives a copy the mode of its source, less the umask, and opens it to write only.
+    """
+    return mode & 0o777 == 0o600 and flags & os.O_ACCMODE == os.O_RDWR and bool(flags & os.O_EXCL)
+
+
+def not_read(name: str) -> OnlyLooked:
+    """Return the error for a text that is not here, and is not fetched for who only looks."""
+    return OnlyLooked(f"{name} has not been read here yet; open it without O_NOATIME to fetch it.")

@@ -18,19 +18,22 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from moonfs import advice, names
 from moonfs import journal as journal_states
-from moonfs import names
+from moonfs.adoption import Adoption
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
-from moonfs.errors import MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
+from moonfs.errors import FileTooLarge, MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import NEVER, LocalFile
-from moonfs.namespace import Namespace
+from moonfs.namespace import ANYBODY, Namespace
 from moonfs.originals import Originals
 from moonfs.promises import Promises
 from moonfs.remote import Remote as Account
 from moonfs.room import Room
 from moonfs.spool import SpoolFile
+from moonfs.table import has_text
+from moonfs.temporaries import Temporaries
 from moonfs.wire import FileObject
 from moonfs.writeback import LINGER, Uploader
 
@@ -79,7 +82,11 @@ class _Flight:
 
 
 class Flights:
-    """The flights of one account."""
+    """The flights of one account.
+
+    Attributes:
+        settled: how many versions have come to an end: the service has them, or refuses them for good.
+    """
 
     def __init__(
         self,
@@ -95,6 +102,7 @@ class Flights:
         uploader: Uploader,
         disowned: Disowned,
         promises: Promises,
+        temporaries: Temporaries,
         report: Report,
         patience: float,
     ) -> None:
@@ -105,17 +113,18 @@ class Flights:
         self._space = space
         self._room = room
         self._journal = journal
-        self._originals = originals
+        self._adoption = Adoption(originals)
+        self.adopt = self._adoption.adopt
         self._attributes = attributes
         self._uploader = uploader
         self._disowned = disowned
         self._promises = promises
+        self._temporaries = temporaries
         self._report = report
         self._patience = patience
         self._under_way: dict[str, _Flight] = {}
-        #: What is to be adopted once the journal's change that drops its row is durable, by file.
-        self._recording: dict[LocalFile, list[tuple[SpoolFile, str]]] = {}
         self._renames: list[threading.Thread] = []
+        self.settled = 0
 
     def close(self, timeout: float = 5.0) -> None:
         """Wait up to `timeout` seconds for the renames under way; their promises are in the journal."""
@@ -233,11 +242,11 @@ class Flights:
                     return False
                 if spool is None or self._under_way.get(intent.spool) is not flight:
                     return False
-                if local.unlinked or local.attempt is not intent:
+                if local.unlinked or local.attempt is not intent or local.growing is not None:
                     return False
                 older = local.committed
                 intent.state, intent.acknowledged = journal_states.PENDING, time.time_ns()
-                intent.local_name, intent.private = "", False
+                intent.local_name, intent.private, intent.held, intent.closed = "", False, {}, 0
                 try:
                     data = spool.small()
                     if data is None:
@@ -254,6 +263,7 @@ class Flights:
                 local.commit(spool, flight.generation)
                 local.journaled = local.failure = local.trouble = None
                 local.private = False
+                local.settle_down()
                 if local.clean:
                     local.stored = NEVER  # under its new name, or for its new purpose, the service does not have it
                 local.replaces |= intent.replaces
@@ -276,9 +286,10 @@ class Flights:
         assert intent is not None
         try:
             intent.sha256 = intent.sha256 or spool.sha256()
-            if (same := self._same_bytes(intent)) is not None:
-                for file_id in self._arrived(flight, intent, same):
-                    self._uploader.delete_queued(file_id)
+            with self._lock:
+                intent.borrowed = self._space.held_under(intent.name, local)
+                same = self._same_bytes(intent)
+            if same is not None and self._take_back(flight, intent):
                 return
             if not intent.replaces and not flight.background:
                 self._room.check_one_more(beside=local)
@@ -318,7 +329,11 @@ class Flights:
                 raise local.refused
             if local.unlinked:
                 raise NotFound(f"{local.name} was deleted.")
+            if local.growing is not None:
+                # What a close has promised holds, whatever comes of this.
+                self._promises.upload(local)
             spool, flight.generation = local.materialise(), local.generation
+            local.number(afresh=local.committed is None)
             flight.purpose = flight.purpose if name else local.purpose
             flight.intent = replace(
                 self._promises.intent(local, spool, flight.purpose),
@@ -333,9 +348,9 @@ class Flights:
         return spool
 
     def _same_bytes(self, intent: Intent) -> FileObject | None:
-        """Return the file that has exactly these bytes under this name already, as was asked (W4)."""
+        """Return the file that has exactly these bytes under this name already, as was asked (W4); lock held."""
         files = self._account.known()
-        for file_id in intent.replaces:
+        for file_id in intent.replaces | intent.borrowed:
             file = files.get(file_id)
             if (
                 file is not None
@@ -346,6 +361,20 @@ class Flights:
             ):
                 return file
         return None
+
+    def _take_back(self, flight: _Flight, intent: Intent) -> bool:
+        """Take up that the service has these bytes already; False when that copy was given up just now."""
+        if flight.background:
+            self._adoption.outlast_the_journal(flight.local)
+        with self._lock:
+            intent.borrowed = self._space.held_under(intent.name, flight.local)
+            same = self._same_bytes(intent)
+            if same is None:
+                return False
+            surplus = self._arrived(flight, intent, same)
+        for file_id in surplus:
+            self._uploader.delete_queued(file_id)
+        return True
 
     # There
 
@@ -359,39 +388,36 @@ class Flights:
         Returns the ids to delete now; the journal has them.
         """
         local = flight.local
-        waiting: list[tuple[SpoolFile, str]] = []
         if flight.background:
-            self._outlast_the_journal(flight)
+            self._adoption.outlast_the_journal(local)
         with self._lock:
-            surplus = intent.replaces - {file.id}
             here = flight.moves or intent.name == local.name
-            if here:
-                # It may have been renamed over others and back to this name while it was on its way.
-                surplus |= local.replaces - {file.id}
-            gone = not here and local.stays_local
-            if local.unlinked or gone:
-                surplus |= {file.id}
-            if flight.over is not None:
-                # What it takes the place of may have been stored meanwhile.
-                surplus |= flight.over.replaces - {file.id}
-            self._under_way.pop(intent.spool, None)
+            holds = not here and not local.unlinked and local.stays_local
+            surplus = self._surplus(flight, intent, file)
+            self._settle(flight, intent, file)
             self._space.own(intent.name, file.id)
             self._space.doom(surplus)
+            self._space.let_go(surplus | {file.id}, beside=local)
             # Before the next flight of this file can begin: what is known by then, that one has not made (W3).
             self._account.listing.add(file)
             with local.lock:
                 self._attributes.set(file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None)
                 sent, local.lent = local.lent, None
                 local.replaces = (local.replaces - intent.replaces - surplus) | ({file.id} - surplus)
+                local.held = {} if here else {each: had for each, had in local.held.items() if each in local.replaces}
+                if holds:
+                    # It was renamed to a name that stays here while its bytes were on their way: as any stored version.
+                    local.held, local.closed = {**local.held, file.id: intent.name}, time.time_ns()
                 local.attempt = None
                 older = ""
                 if here:
                     older = self._is_stored(flight, intent, file, sent)
                 # The original first: without its row nothing keeps the spool file through a kill (R5).
-                self._share(sent, intent.sha256)
+                self._adoption.share(sent, intent.sha256)
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
-                recorded = self._journal.stored(intent, file.id, surplus, older)
-                self._recording[local] = waiting
+                since = local.closed if holds else 0
+                recorded = self._journal.stored(intent, file.id, surplus, older, since)
+                waiting = self._adoption.begin(local)
                 local.lock.notify_all()
             if sent is not None and sent is not local.spool and sent is not local.committed:
                 sent.rest()
@@ -409,11 +435,31 @@ class Flights:
             recorded.wait()
         finally:
             with self._lock:
-                if self._recording.get(local) is waiting:
-                    del self._recording[local]
-                for spool, sha256 in waiting:
-                    self._adopt(spool, sha256)
+                self._adoption.end(local, waiting)
         return surplus
+
+    def _surplus(self, flight: _Flight, intent: Intent, file: FileObject) -> frozenset[str]:
+        """Return the ids that go now that the service has `file`; the lock must be held."""
+        local, surplus = flight.local, intent.replaces
+        if flight.moves or intent.name == local.name:
+            # It may have been renamed over others and back to this name while it was on its way.
+            surplus |= local.replaces
+            if not local.unlinked:
+                surplus |= self._space.held_under(intent.name, local)
+        if flight.over is not None:
+            # What it takes the place of may have been stored meanwhile.
+            surplus |= flight.over.replaces
+        surplus -= {file.id}
+        return surplus | {file.id} if local.unlinked else surplus
+
+    def _settle(self, flight: _Flight, intent: Intent, file: FileObject) -> None:
+        """Note that a flight has come to its end; the lock is held."""
+        self._under_way.pop(intent.spool, None)
+        self.settled += 1
+        local = flight.local
+        if local.name == intent.name and not has_text(file) and self._space.awaits_text(local):
+            # The name of its text was listed: whoever deletes all that was listed is to meet no error (W10).
+            self._space.leave_ghost(intent.name + names.SIDECAR, ANYBODY)
 
     @staticmethod
     def _is_stored(flight: _Flight, intent: Intent, file: FileObject, sent: SpoolFile | None) -> str:
@@ -426,55 +472,20 @@ class Flights:
             local.purpose = flight.purpose
         local.failure = local.trouble = None
         local.private = False
+        local.settle_down()
         older = ""
         if local.committed is not None and flight.generation >= local.acknowledged:
             if local.committed is not sent:
                 older = local.committed.name
                 local.committed.discard()
-            local.committed = None
-        local.kept = local.committed is not None
+            local.committed = local.refusal = None
+        local.oldest = local.newest  # should a newer one be promised
+        local.kept = local.committed is not None or local.growing is not None
         if flight.moves and not older and sent is not None:
             # Bytes that the service had already were not sent: their row still has the name that they had here, and
             # must not outlive what the rename is told.
             older = sent.name
         return older
-
-    @staticmethod
-    def _outlast_the_journal(flight: _Flight) -> None:
-        """Make bytes durable that only the journal's row was sure to keep: the row goes, the original stays (R5)."""
-        try:
-            if flight.local.lent is not None:
-                flight.local.lent.sync(name=False)  # which changes when it becomes an original
-        except OSError as error:
-            log.warning("The original of %s may not survive a power cut: %s", flight.local.name, error.strerror)
-
-    def _share(self, spool: SpoolFile | None, sha256: str) -> None:
-        try:
-            if spool is not None and sha256:
-                spool.shared = self._originals.share(spool.file(), sha256, spool.size)
-        except OSError as error:
-            log.warning("Cannot keep an original: %s", error.strerror)
-
-    def adopt(self, local: LocalFile, spool: SpoolFile, sha256: str) -> None:
-        """Move bytes of `local` that the service has to the originals; the filesystem's lock must be held.
-
-        Those that are an original already keep their place in the spool until their row is gone for sure: a crash
-        between the two would find a promise without its bytes, and cannot always tell that it was kept (W2).
-        """
-        waiting = self._recording.get(local)
-        if waiting is not None and spool.shared:
-            waiting.append((spool, sha256))
-        else:
-            self._adopt(spool, sha256)
-
-    def _adopt(self, spool: SpoolFile, sha256: str) -> None:
-        """Move bytes to the originals; a disk that refuses costs the original only."""
-        try:
-            path = spool.file()
-            spool.rest()
-            self._originals.adopt(path, sha256, spool.size)
-        except OSError as error:
-            log.warning("Cannot keep an original: %s", error.strerror)
 
     # Not there
 
@@ -483,12 +494,14 @@ class Flights:
         local = flight.local
         with self._lock:
             self._under_way.pop(intent.spool, None)
+            self.settled += is_final(error)
             with local.lock:
                 sent, local.lent = local.lent, None
                 # Old versions may have had to make room; copies of earlier attempts may have turned up.
                 local.replaces = (local.replaces - (flight.replaces - intent.replaces)) | (
                     intent.replaces - flight.replaces
                 )
+                local.held = {each: had for each, had in local.held.items() if each in local.replaces}
                 irreplaceable = not flight.background and intent.state == journal_states.PENDING
                 made_room = irreplaceable and not local.unlinked and local.committed in (None, sent)
                 if made_room and sent is not None:
@@ -499,11 +512,17 @@ class Flights:
                 promised = local.committed is not None and local.committed is sent and not local.unlinked
                 mine = promised and not renamed and (not flight.moves or moved)
                 local.attempt = intent if mine else None
-                refused = isinstance(error, MoonfsError) and (is_final(error) or _is_full(error))
+                refused = isinstance(error, MoonfsError) and (is_final(error) or _is_full(error) or _is_kept_off(error))
                 if isinstance(error, MoonfsError) and refused and not renamed and (moved or not flight.moves):
                     if not promised and self._may_keep_refused(flight, intent):
                         promised = mine = self._keep_refused(flight, sent or local.materialise(), error)
-                    local.failure = (flight.generation, error)
+                    # The bytes are the same where they have got a number of their own meanwhile (`revert`).
+                    local.failure = (local.generation if sent is local.spool else flight.generation, error)
+                    if promised:
+                        local.refusal = error
+                if sent is not None:
+                    kept = promised or local.kept or flight.moves
+                    advice.about(error, sent.head(advice.HEAD), name=local.name, wanted=intent.name, kept=kept)
                 local.lock.notify_all()
             if moved and (superseded := self._space.move(local, intent.name)):
                 self._life.supersede(superseded, intent.replaces)
@@ -570,8 +589,8 @@ class Flights:
             if spool is None:
                 return
             intent = self._promises.intent(local, spool, local.promised)
-            if local.refused_for_good and local.failure is not None:
-                intent.state, intent.error = journal_states.FAILED, journal_states.said(local.failure[1])
+            if local.refusal is not None and local.refused_for_good:
+                intent.state, intent.error = journal_states.FAILED, journal_states.said(local.refusal)
             with contextlib.suppress(OSError):  # else the next start takes the interrupted rename back
                 self._journal.put(intent)
         self.schedule(local)
@@ -592,6 +611,11 @@ class Flights:
             local.journaled = None
             with contextlib.suppress(OSError):
                 self._promises.keep_local(local)
+
+
+def _is_kept_off(error: BaseException) -> bool:
+    """Say whether a proxy lets no file of this size through: another proxy, or another day, may."""
+    return isinstance(error, FileTooLarge) and error.foreign
 
 
 def _is_full(error: BaseException) -> bool:

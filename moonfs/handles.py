@@ -15,6 +15,7 @@ from typing import Final
 
 from moonfs.errors import AccessDenied
 from moonfs.localfile import LocalFile
+from moonfs.openers import Opener
 
 ROOT_INODE: Final = 1
 
@@ -69,6 +70,9 @@ class Handle:
         path, holds: the path it was opened by, and whose bytes it has.
         file_id: the file of the service that is behind `attr`; empty where there is none.
         purpose: what is written through it gets this purpose; empty where the mount says (N5, W11).
+        opener: who opened it to write.
+        shared: another process than its opener has written since the last close.
+        wrote: the generation that the last write through it made.
         on_close: given all that was written, at each close: the drive's own file does something.
         written: what was written since the last one.
     """
@@ -84,8 +88,16 @@ class Handle:
     holds: str = ""
     file_id: str = ""
     purpose: str = ""
+    opener: Opener | None = None
+    shared: bool = False
+    wrote: int = 0
     on_close: Callable[[bytes], None] | None = None
     written: bytes = b""
+
+    def used_by(self, writer: int) -> None:
+        """Note that the thread `writer` writes through it, 0 where nobody knows."""
+        if not self.shared and self.opener is not None and not self.opener.is_process_of(writer):
+            self.shared = True
 
 
 class Handles:
@@ -152,6 +164,10 @@ class Handles:
             name = "The file" if opened is None else opened.name
             raise AccessDenied(f"{name} is not open for writing; open it anew.")
         return opened.local
+
+    def being_written(self) -> list[LocalFile]:
+        """Return the local files that may be written to through an open handle."""
+        return list({id(h.local): h.local for h in self._open.values() if h.local is not None and h.writes}.values())
 
     def has_writers_beside(self, number: int, local: LocalFile) -> bool:
         """Say whether others may still write to `local` and will close it: a release comes after its close(2)."""

@@ -20,7 +20,7 @@ from moonfs.attributes import Attributes
 from moonfs.handles import Handle, Handles, Opened
 from moonfs.listing import Listing
 from moonfs.localfile import LocalFile
-from moonfs.namespace import Entry, Namespace, Remote
+from moonfs.namespace import Awaited, Entry, Namespace, Remote
 
 #: Seconds for which an old version goes on showing.
 LINGER: Final = 2.0
@@ -46,6 +46,8 @@ class Lingering:
         there = self._handles.by_path.get(path)
         if there is None or isinstance(entry, LocalFile):
             return None
+        if isinstance(entry, Awaited):
+            return next(reversed(there.values()))
         new = holds(entry)
         if any(handle.holds == new for handle in there.values()):
             return None
@@ -78,7 +80,7 @@ class Lingering:
 
     def _left(self, older: Handle, entry: Entry) -> float:
         """Return for how many seconds what `older` holds goes on showing instead of `entry`; 0 or less: no more."""
-        if not older.file_id or isinstance(entry, LocalFile) or self._space.is_doomed(older.file_id):
+        if not older.file_id or isinstance(entry, LocalFile | Awaited) or self._space.is_doomed(older.file_id):
             return 0.0
         if self._attributes.get(entry.file.id).sha256 is not None:  # uploaded from here
             return 0.0
@@ -87,6 +89,6 @@ class Lingering:
 
 def holds(entry: Entry) -> str:
     """Return what tells the bytes of an entry from all others that may be under its path (N4)."""
-    if isinstance(entry, LocalFile):
+    if isinstance(entry, LocalFile | Awaited):
         return str(id(entry))
     return f"original of {entry.file.id}" if isinstance(entry, Remote) else entry.file.id

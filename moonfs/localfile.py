@@ -9,9 +9,11 @@ attributes that `stat` shows may be read without it. Lock order: the filesystem'
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from moonfs import names, wire
@@ -22,6 +24,7 @@ from moonfs.wire import FileObject
 
 #: `stored` of a file that the service has never had.
 NEVER: Final = -1
+_numbers: Final = itertools.count(1)
 
 
 class LocalFile:
@@ -41,13 +44,24 @@ class LocalFile:
         spool: the bytes, once there are any of our own.
         committed: the spool file that the journal promises to upload, at the generation `acknowledged` (W2), as
             `promised`, which is a purpose; a write leaves it alone and goes on with a copy.
+        oldest, newest: the numbers of the first promise that is not settled yet and of the last one; they grow over
+            all files.
+        refusal: why the service refuses `committed`, where it does.
+        growing: the spool file that the journal promises as it is, though it is written to still: what one of several
+            writers has closed, at the generation `grown`. As on any disk, a write goes on in it.
+        told: the newest generation whose fate a close or an fsync has told.
         attempt: the last unfinished upload of `committed`, whose outcome may be open (W3).
         lent: the spool file that an upload is reading; a write leaves it alone and goes on with a copy.
         unlinked: its name is gone; its bytes end with the last handle (W8).
-        private: created with mode 0600 (N6).
+        private: created as mkstemp(3) does (N6).
+        passing: it stays here, but not for long: a program is about to rename it (N6).
+        held: those of `replaces` that had another name when this file got its own, with that name (W9).
+        closed: when its minutes began, in nanoseconds since 1970; 0 while none are counted (N6, W9).
+        seal: hash of the bytes with which it got its name, until they change; empty where it is not known.
         kept: the bytes are acknowledged and may not be dropped with the last handle.
-        refused: why the bytes here are not what was written (ENOSPC, EFBIG); nothing of them is uploaded.
-        journaled: name, purpose, generation and mtime_ns that the journal has of a file that stays local.
+        refused: why the bytes here, from `broken_at` on, are not what was written (ENOSPC, EFBIG); nothing of them is
+            uploaded.
+        journaled: what the journal has of a file that stays local: name, purpose, generation, times, what it holds.
         failure: (generation, error) of an upload that the service refused.
         trouble: why the last try to upload it in the background came to nothing.
     """
@@ -85,14 +99,24 @@ class LocalFile:
         self.lent: SpoolFile | None = None
         self.committed: SpoolFile | None = None
         self.acknowledged = NEVER
+        self.oldest = self.newest = 0
+        self.refusal: MoonfsError | None = None
+        self.growing: SpoolFile | None = None
+        self.grown = NEVER
+        self.told = 0
         self.attempt: Intent | None = None
         self.unlinked = False
         self.private = private
+        self.passing = False
+        self.held: Mapping[str, str] = {}
+        self.closed = 0
+        self.seal = ""
         self.kept = False
         self.refused: OSError | MoonfsError | None = None
+        self.broken_at = 0
         self.failure: tuple[int, MoonfsError] | None = None
         self.trouble: Exception | None = None
-        self.journaled: tuple[str, str, int, int] | None = None
+        self.journaled: tuple[object, ...] | None = None
         self.spool = file
         self.hollow = file is None and source is None
         self._spool = spool
@@ -118,18 +142,28 @@ class LocalFile:
     @property
     def failed(self) -> bool:
         """Whether the service has refused the bytes that are kept."""
-        return self.failure is not None and self.failure[0] == self.acknowledged
+        return self.refusal is not None
 
     @property
     def refused_for_good(self) -> bool:
         """Whether the service has refused the bytes that are kept, and would again."""
-        return self.failure is not None and self.failed and is_final(self.failure[1])
+        return self.refusal is not None and is_final(self.refusal)
 
     @property
     def stays_local(self) -> bool:
         """Whether these bytes are for this machine only: empty, temporary or private (W6, N6)."""
         private = self.private and names.is_known_refused(self.name)
-        return self.size == 0 or private or names.is_temporary(self.name)
+        return self.size == 0 or private or self.passing or names.is_temporary(self.name)
+
+    def stays_as(self, name: str) -> bool:
+        """Say whether it stays on this machine once it is renamed to `name` (W6, N6)."""
+        if name == self.name:
+            return self.size == 0 or self.passing or names.is_temporary(name)
+        return self.size == 0 or names.stays_renamed(self.name, name)
+
+    def settle_down(self) -> None:
+        """Count no minutes any more: it is on its way to the service, or there; the lock must be held."""
+        self.passing, self.closed, self.held, self.seal = False, 0, {}, ""
 
     def has_news(self) -> bool:
         """Say whether there is something for the service; the lock must be held.
@@ -147,15 +181,29 @@ class LocalFile:
             raise self.failure[1]
         return True
 
-    def commit(self, spool: SpoolFile, generation: int | None = None, purpose: str | None = None) -> None:
+    def commit(
+        self,
+        spool: SpoolFile,
+        generation: int | None = None,
+        purpose: str | None = None,
+        refusal: MoonfsError | None = None,
+    ) -> None:
         """Note that the bytes of `spool` are promised to last; the lock must be held.
 
-        They are of `generation`, for `purpose`; left out, of the newest.
+        They are of `generation`, for `purpose`; left out, of the newest. `refusal` is what the service says of them.
         """
-        self.committed = spool
+        self.number(afresh=self.failed or (self.committed is None and self.lent is None))
+        self.committed, self.growing = spool, None
+        self.refusal = refusal
         self.acknowledged = self.generation if generation is None else generation
         self.promised = self.purpose if purpose is None else purpose
         self.kept = True
+
+    def number(self, *, afresh: bool) -> None:
+        """Give the newest bytes their number; `afresh`: there are no older ones on their way."""
+        self.newest = next(_numbers)
+        if afresh:
+            self.oldest = self.newest
 
     def read(self, length: int, offset: int) -> bytes:
         """Return up to `length` bytes from `offset`.
@@ -182,24 +230,28 @@ class LocalFile:
             if self.hollow:
                 raise not_here(self.name)
             if offset + len(data) > wire.MAX_FILE_BYTES:
-                self.refused = FileTooLarge(
-                    f"{self.name} would be larger than 100 MB, the most the service takes; split it."
-                )
-                raise self.refused
+                too_large = self._too_large()
+                self._refuse(too_large, offset)
+                raise too_large
             try:
                 spool = self._writable()
             except OSError as error:
-                self.refused = error
+                self._refuse(error, offset)
                 raise
             try:
                 done = spool.write(data, offset)
             except OSError as error:
                 # Part of it may be there: these are no longer the bytes that were stored.
-                self.refused = error
+                self._refuse(error, offset)
                 self._changed(purpose)
                 raise
             self._changed(purpose)
             return done
+
+    def refuse(self, error: MoonfsError, offset: int) -> None:
+        """Note that a write at `offset` was refused before it came here: these are not the bytes of its writer."""
+        with self.lock:
+            self._refuse(error, offset)
 
     def truncate(self, length: int, purpose: str = "") -> None:
         """Cut or extend to `length` bytes, for `purpose`; to 0 it works without the old bytes (W5).
@@ -209,7 +261,7 @@ class LocalFile:
         """
         with self.lock:
             if length > wire.MAX_FILE_BYTES:
-                raise FileTooLarge(f"{self.name} would be larger than 100 MB, the most the service takes; split it.")
+                raise self._too_large()
             if self.hollow and length:
                 if length == self.size:
                     return
@@ -218,8 +270,8 @@ class LocalFile:
                 self._start_over()
             else:
                 self._writable().truncate(length)
-            if length == 0:
-                self.refused = None
+            if length <= self.broken_at:
+                self.refused = None  # what is left are the bytes of the writer
             self._changed(purpose)
 
     def materialise(self) -> SpoolFile:
@@ -253,12 +305,14 @@ class LocalFile:
             # A number of its own: what the service said of the bytes in between is not said of these.
             self._changed(self.promised, self.mtime_ns)
             self.acknowledged = self.generation
+            if self.refusal is not None:
+                self.failure = (self.generation, self.refusal)
 
     def discard(self) -> None:
         """Delete the local bytes."""
         with self.lock:
             self._close_source()
-            for file in {self.spool, self.committed} - {None}:
+            for file in {self.spool, self.committed, self.growing} - {None}:
                 file.discard()  # type: ignore[union-attr]
 
     def rest(self) -> None:
@@ -312,8 +366,16 @@ class LocalFile:
         self.hollow = False
         self._close_source()
 
+    def _refuse(self, error: OSError | MoonfsError, offset: int) -> None:
+        self.broken_at = offset if self.refused is None else min(self.broken_at, offset)
+        self.refused = error
+
+    def _too_large(self) -> FileTooLarge:
+        return FileTooLarge(f"{self.name} would be larger than 100 MB, the most the service takes; split it.")
+
     def _changed(self, purpose: str, mtime_ns: int | None = None) -> None:
         self.generation += 1
+        self.seal = ""
         self.purpose = purpose
         self.mtime_ns = time.time_ns() if mtime_ns is None else mtime_ns
 

@@ -29,6 +29,8 @@ STEP_SECONDS: Final = 0.02
 _NAMES: Final = 2304
 #: The numbers of rename, renameat and renameat2 (syscalls(2)).
 _RENAMES: Final = {"x86_64": {b"82", b"264", b"316"}, "aarch64": {b"38", b"276"}}.get(os.uname().machine, set())
+#: Those of unlink and unlinkat.
+_UNLINKS: Final = {"x86_64": {b"87", b"263"}, "aarch64": {b"35"}}.get(os.uname().machine, set())
 
 
 @dataclass(slots=True)
@@ -116,8 +118,17 @@ class Lookups:
 
 def in_rename(thread: int) -> bool:
     """Say whether the thread is in rename(2) or its kin; False where that cannot be known (proc_pid_syscall(5))."""
+    return _call(thread) in _RENAMES
+
+
+def in_unlink(thread: int) -> bool:
+    """Say whether the thread is in unlink(2) or its kin; False where that cannot be known."""
+    return _call(thread) in _UNLINKS
+
+
+def _call(thread: int) -> bytes:
     try:
         with open(f"/proc/{thread}/syscall", "rb") as file:
-            return file.read(8).split(b" ")[0] in _RENAMES
+            return file.read(8).split(b" ")[0]
     except OSError:
-        return False
+        return b""

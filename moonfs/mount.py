@@ -4,7 +4,8 @@ The daemon is made in Python before any thread exists, and FUSE then runs in its
 would leave every thread behind. The parent waits at a pipe for one line, the drive's readiness or one sentence that
 says what is wrong (L1).
 
-**Threading:** everything here runs in the main thread, but `_Drive.status`, which any thread may call.
+**Threading:** everything here runs in the main thread, but `_Drive.status`, which any thread may call, and what the
+door of the daemon calls in its own: `_told`, `_keep`, `_leave`.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import moonfs
-from moonfs import config, locks, logfile, mountpoints, names, operations
+from moonfs import advice, config, daemons, ending, locks, logfile, mountpoints, names, operations
 from moonfs.announcer import Announcer
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
-from moonfs.config import Account, Directories, make_private, make_roomy
+from moonfs.config import Account, Directories, close_to_others, make_private, make_roomy
+from moonfs.control import CLEAR
 from moonfs.errorlog import ErrorLog
 from moonfs.errors import AuthenticationFailed, MoonfsError, UsageError, plain_english
 from moonfs.filesystem import Filesystem
@@ -56,6 +58,8 @@ _READY: Final = "ready"
 _STAGE: Final = b"\x01"
 #: Seconds from the last upload to the end of the process, at most.
 _LAST_SECONDS: Final = 20.0
+#: Seconds between two looks whether the end is in a hurry by now.
+_SLICE: Final = 0.2
 #: Descriptors that one drive may have: each open file holds one, and login shells allow 1,024.
 _DESCRIPTORS: Final = 65_536
 #: The parameter of mallopt(3), from malloc.h.
@@ -256,6 +260,8 @@ class _Drive:
         self._stack = contextlib.ExitStack()
         self._started = time.time()
         self._hurry = False
+        self._stage_of_life = daemons.STARTING
+        self._device = ""
 
     def __enter__(self) -> _Drive:
         try:
@@ -273,13 +279,17 @@ class _Drive:
         _allow_many_descriptors()
         request, settings = self._request, self._request.settings
         names.choose(temporary=settings.temporary, junk=settings.junk)
+        advice.mounted_on(self._point)
         hosted = request.hosted
         identity = hosted.identity if hosted is not None else config.local_identity(request.local or Path())
+        close_to_others(request.directories)
         state = make_private(make_private(make_private(request.directories.state) / "accounts") / identity)
         cache = make_private(make_private(make_private(request.directories.cache) / "accounts") / identity)
         self._log_path = state / "moonfs.log"
         logfile.to_file(self._log_path, debug=settings.debug, alone=self._daemon)
         self._stack.callback(os.close, locks.lock_account(state / "lock", self._point))
+        door = daemons.Door(state, status=self._told, keep=self._keep, leave=self._leave)
+        self._stack.callback(door.close)
         self._account = hosted or self._embed(state)
         traffic = Traffic(settings.requests)
         client = Client(
@@ -318,7 +328,8 @@ class _Drive:
             journal=journal,
             originals=Originals(make_roomy(cache / "originals"), settings.originals_cache),
             attributes=attributes,
-            control={"status.json": self.status, "errors.ndjson": self._error_log.text},
+            control={"status.json": self.status, "errors.ndjson": self._error_log.text, CLEAR: lambda: b""},
+            switches={CLEAR: lambda _written: self._clear_errors()},
             report=self._report,
             errno_name=operations.errno_name,
         )
@@ -331,10 +342,16 @@ class _Drive:
         """Record an upload that failed with nobody waiting for it (E1)."""
         self._error_log.record("upload", name, operations.errno_name(error), error)
 
+    def _clear_errors(self) -> None:
+        """Forget the failures that are over, as `moonfs logs --clear` asks."""
+        uploads: Any = self._filesystem.summary()["uploads"]
+        self._error_log.clear({each["name"] for each in (*uploads["failed"], *uploads["waiting"])})
+
     def _embed(self, state: Path) -> Account:
         assert self._request.local is not None
         self._stage("Starting the local Files API")
-        server = attach(self._request.local, self._request.directories.runtime, state / "server.log")
+        runtime = make_private(self._request.directories.runtime)
+        server = attach(self._request.local, runtime, state / "server.log")
         self._stack.callback(server.close)
         return config.local_account(self._request.local, server.key, server.socket)
 
@@ -351,8 +368,35 @@ class _Drive:
         """Give pending uploads a bounded time at the end (L2); the rest stays in the journal."""
         seconds = 0.0 if self._hurry else self._request.settings.drain
         self._notifier.stopping(f"Finishing the uploads of {self._point}", seconds + _LAST_SECONDS)
-        if not self._filesystem.drain(seconds):
+        deadline = time.monotonic() + seconds
+        while not (done := self._filesystem.drain(min(_SLICE, deadline - time.monotonic()))):
+            if self._hurry or time.monotonic() >= deadline:
+                break
+        if not done:
             log.warning("Not everything is uploaded yet; the next mount of this account goes on with it")
+
+    def _keep(self) -> dict[str, Any]:
+        """Keep on this disk what is being written, before the end that `moonfs umount --lazy` asks for (L2)."""
+        self._hurry = True
+        if self._stage_of_life != daemons.SERVING:
+            return {"kept": [], "lost": []}
+        kept, lost = self._filesystem.promise()
+        log.info("Told to end; of what is being written, kept: %d, lost: %d", len(kept), len(lost))
+        return {"kept": kept, "lost": lost}
+
+    def _leave(self, *, detach: bool) -> None:
+        """End this process at once, whoever holds the drive: the kernel drops it with the last descriptor of /dev/fuse.
+
+        It ends as by a kill, from which nothing that was acknowledged suffers (W2): libfuse would take away whatever is
+        mounted at the point by now, and first wait for whoever waits for the service. `detach`: where it is mounted in
+        this mount namespace.
+        """
+        if self._stage_of_life == daemons.ENDING:  # which `_hurry` brings about
+            return
+        if detach and self._stage_of_life == daemons.SERVING:
+            ending.detach_own(self._point, self._device)
+        logging.shutdown()
+        os._exit(0 if self._stage_of_life == daemons.SERVING else 1)
 
     def serve(self, ready: Callable[[], None]) -> None:
         """Mount, call `ready` when the kernel has started, and return when the mount has ended."""
@@ -363,11 +407,14 @@ class _Drive:
         # `moonfs umount` has waited long enough already: Python runs this as soon as FUSE has returned.
         signal.signal(signal.SIGUSR2, lambda *_: setattr(self, "_hurry", True))
 
-        place = locks.claim(self._point)
+        place = locks.claim(self._point, self._request.directories.state)
         self._stack.callback(place.close)
 
         def started() -> None:
             place.close()
+            mounted = mountpoints.at(self._point)
+            self._device = "" if mounted is None else mounted.device
+            self._stage_of_life = daemons.SERVING
             log.info(
                 "moonfs %s serves %s on %s: %s, process %d",
                 *(moonfs.__version__, self._account.label, self._point, _mode(settings), os.getpid()),
@@ -403,15 +450,31 @@ class _Drive:
         if settings.read_only:
             options["ro"] = True
         options |= dict.fromkeys(self._request.flags, True)
-        operations.run(adapter, self._point, **options)
+        try:
+            operations.run(adapter, self._point, **options)
+        finally:
+            self._stage_of_life = daemons.ENDING
 
     def status(self) -> bytes:
         """Return `status.json` (N5); sends no request."""
-        shown: dict[str, object] = {
+        return json.dumps(self._status(), ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"
+
+    def _told(self) -> dict[str, Any]:
+        """Return what is told beside the mount: as much of the status as there is at this moment, and of the kernel."""
+        told: dict[str, Any] = {"pid": os.getpid(), "mountpoint": self._point}
+        if self._stage_of_life != daemons.STARTING:
+            with contextlib.suppress(MoonfsError, OSError, sqlite3.Error):  # the end has begun
+                told = self._status()
+        connected = daemons.is_connected()
+        return told | {"stage": self._stage_of_life, "connected": connected, "device": self._device}
+
+    def _status(self) -> dict[str, Any]:
+        return {
             "version": moonfs.__version__,
             "pid": os.getpid(),
             "mountpoint": self._point,
             "backend": "hosted" if self._request.local is None else "local",
+            "data": None if self._request.local is None else str(self._request.local.resolve()),
             "profile": self._request.profile,
             "account": self._account.label,
             "server_socket": self._account.socket,
@@ -422,7 +485,6 @@ class _Drive:
             **self._filesystem.summary(),
             "errors": self._error_log.last(5),
         }
-        return json.dumps(shown, ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"
 
 
 def _mode(settings: Settings) -> str:

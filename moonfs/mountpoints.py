@@ -1,37 +1,30 @@
-"""Mount points: which directories may become one, which ones are moonfs's, and how they end.
+"""Mount points: which directories may become one, which ones are moonfs's, and what is asked of a drive there.
 
-It reads the kernel's mount table and calls fusermount; it knows no account and starts no drive.
+It reads the kernel's mount table; it knows no account, starts no drive and ends none.
 
 **Threading:** none of its own; called by the command line.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any, Final
 
 from moonfs.errors import UsageError
+from moonfs.holders import unescape
 from moonfs.names import SIDECAR
 
 FSTYPE: Final = "fuse.moonfs"
 FUSE_CONF: Final = Path("/etc/fuse.conf")
 _ANSWER_SECONDS: Final = 5.0
-#: Seconds for which a drive that is in use is tried again: `status --watch` and file managers look in for a moment.
-_BUSY_SECONDS: Final = 1.5
-#: Seconds in which umount(8) and fusermount(1) are done.
-_LET_GO_SECONDS: Final = 10.0
 #: Seconds for a listing of the account, retries included.
 _LIST_SECONDS: Final = 60.0
 #: Seconds for a listing that somebody waits for at a Tab key.
@@ -47,12 +40,14 @@ class Mount:
         fstype: such as `fuse.moonfs`.
         owner: who has mounted it, of a FUSE filesystem; -1 for others.
         read_only: whether the kernel refuses changes.
+        device: what tells filesystems apart, as `major:minor`; a bind mount has that of its origin.
     """
 
     point: str
     fstype: str
     owner: int = -1
     read_only: bool = False
+    device: str = ""
 
 
 def table() -> list[Mount]:
@@ -63,22 +58,35 @@ def table() -> list[Mount]:
             fields, _, rest = line.partition(b" - ")
             kind, _, options = rest.split(b" ")[:3]
             owner = re.search(rb"\buser_id=([0-9]+)", options)
-            point, flags = fields.split(b" ")[4:6]
+            words = fields.split(b" ")
+            point, flags = words[4:6]
             mounts.append(
                 Mount(
-                    _unescape(point),
-                    _unescape(kind),
+                    unescape(point),
+                    unescape(kind),
                     owner=int(owner[1]) if owner is not None else -1,
                     read_only=b"ro" in flags.split(b","),
+                    device=words[2].decode("ascii"),
                 )
             )
     return mounts
 
 
 def ours() -> list[str]:
-    """Return the points of the moonfs mounts of this user; for root, of everybody."""
+    """Return the points of the moonfs mounts of this user, once each drive; for root, of everybody."""
     user = os.geteuid()
-    return [mount.point for mount in table() if mount.fstype == FSTYPE and user in (0, mount.owner)]
+    first: dict[str, str] = {}
+    for mount in table():
+        if mount.fstype == FSTYPE and user in (0, mount.owner):
+            first.setdefault(mount.device, mount.point)
+    return list(first.values())
+
+
+def own() -> list[str]:
+    """Return the points of the moonfs mounts of this very user, once each drive; for root, of root."""
+    user = os.geteuid()
+    mine = {mount.point for mount in table() if mount.fstype == FSTYPE and mount.owner == user}
+    return [point for point in ours() if point in mine]
 
 
 def at(point: str) -> Mount | None:
@@ -97,6 +105,23 @@ def absolute(point: str) -> str:
     if any(mount.point == resolved for mount in table()):
         return resolved
     return os.path.realpath(resolved) if os.path.islink(resolved) else resolved
+
+
+def holding(path: str) -> tuple[str, str] | None:
+    """Return the point of the drive that a path leads to, and the rest of the path; None where it leads to none.
+
+    The drive itself is not looked at, since it may be stale or hang.
+    """
+    points = {mount.point for mount in table() if mount.fstype == FSTYPE}
+    whole = Path(os.path.abspath(path))
+    parts = (whole, *whole.parents)
+    above = next((part for part in parts if str(part) in points), None)
+    if above is not None:
+        return str(above), str(whole.relative_to(above)) if whole != above else ""
+    for part in parts:
+        if os.path.islink(part) and (point := absolute(str(part))) in points:
+            return point, str(whole.relative_to(part)) if whole != part else ""
+    return None
 
 
 def prepare(point: str) -> str:
@@ -254,6 +279,27 @@ def refresh(point: str) -> int:
     raise _no_answer(point)
 
 
+def clear_errors(point: str) -> None:
+    """Have the drive on `point` forget the failures that are over (E1).
+
+    Raises:
+        UsageError: no moonfs drive is mounted there, it does not answer, or it is of a version that cannot do it.
+    """
+    path = _writable(point, f"unmount it, then clear them: moonfs logs --clear {quote(point)}")
+    try:
+        # Without `nocreat` a drive of an earlier version would be asked for a new file.
+        command = ["dd", f"of={os.path.join(path, '.moonfs', 'clear')}", "conv=notrunc,nocreat", "status=none"]
+        done = subprocess.run(command, input=b"\n", capture_output=True, timeout=_ANSWER_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise _no_answer(point) from None
+    if done.returncode != 0:
+        why = done.stderr.decode(errors="replace").strip().rpartition(": ")[2]
+        raise UsageError(
+            f"The drive on {point} did not clear its failures ({why}); "
+            f"moonfs doctor {quote(point)} looks for the cause."
+        )
+
+
 def files(point: str) -> list[str]:
     """Return the names of the account's files on `point`, sorted and without their sidecars, if it lists them at once.
 
@@ -269,73 +315,6 @@ def files(point: str) -> list[str]:
         raise _no_answer(point)
     found = set(os.fsdecode(done.stdout).split("\n")) - {""}
     return sorted(name for name in found if not name.endswith(SIDECAR) or name.removesuffix(SIDECAR) not in found)
-
-
-def unmount(
-    point: str, *, timeout: float, hurry: bool = False, waiting: Callable[[str], None] = lambda _text: None
-) -> bool:
-    """Unmount the drive on `point` and wait until its daemon has ended.
-
-    Args:
-        point: any spelling of the mount point.
-        timeout: seconds to wait for the daemon.
-        hurry: tell the daemon to leave what is pending to the next mount.
-        waiting: told once what is being waited for.
-
-    Returns:
-        True when it was stale, left by a daemon that had died.
-
-    Raises:
-        UsageError: no moonfs drive is mounted there, it is in use, or the daemon does not end in time.
-    """
-    path = _drive(point)
-    stale = is_stale(point)
-    daemon = 0
-    if not stale:
-        try:
-            daemon = int(read_status(path)["pid"])
-        except (UsageError, KeyError, TypeError, ValueError):
-            daemon = 0
-    if hurry and daemon:
-        with contextlib.suppress(OSError):
-            os.kill(daemon, signal.SIGUSR2)
-    # Without -c umount(8) looks at the path first, and waits for a drive that hangs.
-    command = ["umount", "-c", path] if os.geteuid() == 0 else ["fusermount", "-u", path]
-    given_up = time.monotonic() + _BUSY_SECONDS
-    english = {**os.environ, "LC_ALL": "C"}
-    while True:
-        try:
-            done = subprocess.run(command, capture_output=True, check=False, env=english, timeout=_LET_GO_SECONDS)
-        except subprocess.TimeoutExpired:
-            lazily = "umount -l" if os.geteuid() == 0 else "fusermount -uz"
-            raise UsageError(
-                f"The drive on {point} hangs and cannot be unmounted; take it away with: {lazily} {quote(path)}"
-            ) from None
-        reason = os.fsdecode(done.stderr).strip().rpartition("\n")[2] or "it gave no reason"
-        busy = done.returncode != 0 and reason.rstrip(". ").endswith("busy")
-        if not busy or time.monotonic() >= given_up:
-            break
-        time.sleep(0.05)
-    if done.returncode != 0:
-        if busy:
-            raise UsageError(
-                f"{point} is in use: close the programs and shells that are in it, then try again; they are listed by: "
-                f"fuser -m {quote(point)}"
-            )
-        raise UsageError(f"Cannot unmount {point}: {reason}")
-    deadline = time.monotonic() + timeout
-    told = False
-    while daemon and _alive(daemon):
-        if time.monotonic() > deadline:
-            raise UsageError(
-                f"{point} is unmounted, yet its daemon (process {daemon}) is still finishing its uploads; "
-                f"moonfs logs -f {quote(point)} follows it, and the next mount goes on with what is left."
-            )
-        if not told and deadline - time.monotonic() < timeout - 0.5:
-            waiting(f"Waiting for the daemon (process {daemon}) to finish")
-            told = True
-        time.sleep(0.02)
-    return stale
 
 
 def is_stale(point: str) -> bool:
@@ -378,15 +357,3 @@ def _writable(point: str, instead: str) -> str:
     if mounted is not None and mounted.read_only:
         raise UsageError(f"The drive on {point} is read-only and takes no orders; {instead}.")
     return path
-
-
-def _alive(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
-
-
-def _unescape(field: bytes) -> str:
-    return os.fsdecode(re.sub(rb"\\([0-3][0-7]{2})", lambda match: bytes([int(match[1], 8)]), field))

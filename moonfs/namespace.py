@@ -3,7 +3,7 @@
 It answers look-ups and lists names. It changes nothing on the service, opens nothing and knows no handles.
 
 Layers, first match wins: local files; remote files (N2, N3), less those that a local file hides or that are being
-deleted; sidecars (N1), which a real file of that name hides (N4).
+deleted; sidecars (N1), which a real file of that name hides (N4), those of files on their way to the service too.
 
 There is one set of names. A purpose's directory shows those of its files, and what is `staged`: a file that is being
 written there under the name of one with another purpose, and takes that one's place when its bytes are safe.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +33,8 @@ from moonfs.wire import FileObject
 #: Seconds for which a process that deleted a file may still delete its sidecar (W10).
 GHOST_SECONDS: Final = 120.0
 _GHOSTS: Final = 4096
+#: In place of a process: every one may delete the ghost.
+ANYBODY: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,15 @@ class Sidecar:
     file: FileObject
 
 
-Entry = Remote | Sidecar | LocalFile
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """The text of a local file that is on its way to the service: there is a name, and no text yet."""
+
+    name: str
+    local: LocalFile
+
+
+Entry = Remote | Sidecar | Awaited | LocalFile
 
 
 class Namespace:
@@ -61,6 +71,7 @@ class Namespace:
         local: the local files by name.
         staged: local files that are to take a name's place, by purpose and name.
         disowned: uploads that nobody wants any more, by spool file; what they leave is not shown.
+        on_change: called when a name means something else than before; it takes no lock that others hold for long.
     """
 
     def __init__(self, purpose: str = names.AUTO) -> None:
@@ -69,6 +80,7 @@ class Namespace:
         self.local: dict[str, LocalFile] = {}
         self.staged: dict[tuple[str, str], LocalFile] = {}
         self.disowned: dict[str, Intent] = {}
+        self.on_change: Callable[[], None] = lambda: None
         self._doomed: set[str] = set()
         self._changes = 0
         self.changed_ns = time.time_ns()
@@ -101,6 +113,8 @@ class Namespace:
             return Sidecar(name, file)
         if (file := self._stored_sidecar(name)) is not None:
             return Sidecar(name, file)
+        if (local := self._awaited(name)) is not None:
+            return Awaited(name, local)
         if "~" in name:
             return self._resolve_alias(table, name)
         raise NotFound(f"No such file: {name}")
@@ -143,6 +157,7 @@ class Namespace:
         if sidecars:
             shown |= table.sidecars
             shown |= self._stored_sidecars(self.local.values())
+            shown |= self.awaited(snapshot)
         shown |= table.files
         shown |= self.local
         if not purpose:
@@ -152,6 +167,8 @@ class Namespace:
 
     def purpose_of(self, entry: Entry) -> str:
         """Return the purpose that a file has, or will have; empty where that cannot be told (W6, N6)."""
+        if isinstance(entry, Awaited):
+            return self._purpose_of(entry.local)
         return self._purpose_of(entry if isinstance(entry, LocalFile) else entry.file)
 
     def chosen_purpose(self, file: FileObject) -> str:
@@ -186,11 +203,32 @@ class Namespace:
         """Return the file behind each sidecar, by the sidecar's name."""
         return {**self._current(snapshot).sidecars, **self._stored_sidecars(self.local.values())}
 
+    def awaited(self, snapshot: Snapshot) -> dict[str, LocalFile]:
+        """Return the file behind each sidecar whose text is to come, by the sidecar's name."""
+        self._current(snapshot)
+        found = {awaited_name(local): local for local in self.local.values() if self.awaits_text(local)}
+        return {name: local for name, local in found.items() if name and not self._is_file(name)}
+
+    def awaits_text(self, local: LocalFile) -> bool:
+        """Say whether the newest bytes of a local file are to have a text, which is not there yet (N1).
+
+        Not what is stored, or stays here; not what is for another purpose, nor a new file that nobody has closed yet.
+        """
+        if (
+            local.unlinked
+            or local.clean
+            or local.stays_local
+            or not (local.committed or local.growing or local.replaces)
+        ):
+            return False
+        return self._purpose_of(local) == wire.FILE_EXTRACT
+
     def is_sidecar(self, snapshot: Snapshot, name: str) -> bool:
         """Say whether `name` is a sidecar now (N4)."""
         if name in self.local:
             return False
-        return name in self._current(snapshot).sidecars or self._stored_sidecar(name) is not None
+        stored = name in self._current(snapshot).sidecars or self._stored_sidecar(name) is not None
+        return stored or self._awaited(name) is not None
 
     def check_new(self, snapshot: Snapshot, name: str) -> None:
         """Refuse to make a file of the name of a sidecar (N4).
@@ -207,6 +245,7 @@ class Namespace:
         self.local[local.name] = local
         if local.replaces:
             self._changes += 1
+        self.on_change()
 
     def stage(self, purpose: str, name: str, local: LocalFile) -> None:
         """Show `local` as `name` in the directory of `purpose` only, until it is moved or dropped."""
@@ -241,6 +280,19 @@ class Namespace:
             self._doomed |= ids
             self.changed()
 
+    def held_under(self, name: str, beside: LocalFile | None) -> frozenset[str]:
+        """Return the stored files that others than `beside` hold, and that had `name` before (W9)."""
+        others = (other for other in self.local.values() if other.held and other is not beside)
+        return frozenset(file_id for other in others for file_id, had in other.held.items() if had == name)
+
+    def let_go(self, ids: frozenset[str], beside: LocalFile | None = None) -> None:
+        """Let no file but `beside` hold `ids` any more (W9)."""
+        for other in self.local.values():
+            if other is not beside and not ids.isdisjoint(other.held):
+                other.held = {file_id: name for file_id, name in other.held.items() if file_id not in ids}
+                other.replaces -= ids
+                self.changed()
+
     def own(self, name: str, file_id: str) -> None:
         """Say that `file_id` was stored under `name` on purpose: no disowned upload has made it, so it shows again."""
         self._doomed.discard(file_id)
@@ -257,6 +309,7 @@ class Namespace:
         """Say that some `replaces` has changed."""
         self._changes += 1
         self.changed_ns = time.time_ns()
+        self.on_change()
 
     def changed_at(self, snapshot: Snapshot) -> int:
         """Return when names changed last, in nanoseconds since 1970; what others did, when it was first seen (A1)."""
@@ -266,7 +319,7 @@ class Namespace:
         return self.changed_ns
 
     def leave_ghost(self, name: str, group: int) -> None:
-        """Let the process `group`, which has deleted the file, delete its sidecar `name` too (W10)."""
+        """Let the process `group`, which has deleted the file, delete its sidecar `name` too (W10); or `ANYBODY`."""
         now = time.monotonic()
         self._ghosts = {key: ghost for key, ghost in self._ghosts.items() if ghost[1] > now}
         while len(self._ghosts) >= _GHOSTS:
@@ -274,9 +327,9 @@ class Namespace:
         self._ghosts[name] = (group, now + GHOST_SECONDS)
 
     def is_ghost(self, name: str, group: int) -> bool:
-        """Say whether `name` is the sidecar of a file that the process `group` has just deleted."""
+        """Say whether `name` is a sidecar that has gone with its file, and `group` may delete all the same."""
         ghost = self._ghosts.get(name)
-        return ghost is not None and ghost[0] == group and ghost[1] > time.monotonic()
+        return ghost is not None and ghost[0] in (group, ANYBODY) and ghost[1] > time.monotonic()
 
     @property
     def has_ghosts(self) -> bool:
@@ -310,6 +363,16 @@ class Namespace:
                     found[sidecar] = file
         return found
 
+    def _awaited(self, name: str) -> LocalFile | None:
+        """Return the local file whose text `name` is to show, if there is one."""
+        if not name.endswith(names.SIDECAR) or self._is_file(name):
+            return None
+        local = self.local.get(name.removesuffix(names.SIDECAR))
+        return local if local is not None and self.awaits_text(local) else None
+
+    def _is_file(self, name: str) -> bool:
+        return name in self.local or name in self._table.files
+
     def _current(self, snapshot: Snapshot) -> Table:
         key = (snapshot.version, self._changes)
         if key != self._key:
@@ -331,6 +394,12 @@ class Namespace:
         raise NotFound(f"No such file: {name}")
 
 
+def awaited_name(local: LocalFile) -> str:
+    """Return the sidecar's name of a file on its way; empty where it is cut, since then the id is to be in it (N1)."""
+    name = local.name + names.SIDECAR
+    return name if len(name.encode("utf-8", "surrogateescape")) <= names.MAX_BYTES else ""
+
+
 @functools.lru_cache(maxsize=1024)
 def inode_of(file_id: str) -> int:
     """Return the inode number of a remote file: the same on every machine and mount (A1)."""
@@ -338,9 +407,9 @@ def inode_of(file_id: str) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def sidecar_inode(file_id: str) -> int:
-    """Return the inode number of a file's sidecar."""
-    return _number(b"text:" + file_id.encode())
+def sidecar_inode(inode: int | str) -> int:
+    """Return the inode number of the sidecar of a file with this one, which both keep through overwrite and upload."""
+    return _number(f"text:{inode}".encode("utf-8", "surrogateescape"))
 
 
 def _number(seed: bytes) -> int:

@@ -10,6 +10,7 @@ would reach C as a garbage result.
 from __future__ import annotations
 
 import codecs
+import ctypes
 import errno
 import logging
 import os
@@ -24,7 +25,8 @@ from moonfs.dispatch import Dispatch, pack
 from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Filesystem
 from moonfs.handles import Attr, Opened
-from moonfs.lookups import Lookups
+from moonfs.lookups import Lookups, in_unlink
+from moonfs.openers import group_of
 
 try:
     import fuse
@@ -36,7 +38,8 @@ else:
 
 log = logging.getLogger(__name__)
 
-#: The table of SEMANTICS, "Errors". The most derived class of an error decides; the root is what was unforeseen.
+#: The table "Errors" of the contract, tests/semantics/README.md. The most derived class of an error decides; the root
+#: is what was unforeseen.
 ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
     errors.NotFound: errno.ENOENT,
     errors.AlreadyExists: errno.EEXIST,
@@ -57,12 +60,14 @@ ERRNO: Final[dict[type[errors.MoonfsError], int]] = {
     errors.QuotaExceeded: errno.EDQUOT,
     errors.RateLimited: errno.EAGAIN,
     errors.NotReady: errno.EAGAIN,
+    errors.OnItsWay: errno.EAGAIN,
     errors.Overtaken: errno.EAGAIN,
     errors.TimedOut: errno.ETIMEDOUT,
     errors.Unreachable: errno.EHOSTUNREACH,
     errors.ServiceError: errno.EIO,
     errors.ExtractionFailed: errno.EIO,
     errors.ProtocolError: errno.EIO,
+    errors.ForeignAnswer: errno.EIO,
     errors.UsageError: errno.EIO,
     errors.MoonfsError: errno.EIO,
 }
@@ -129,6 +134,7 @@ class Operations:
         self._on_destroy = on_destroy
         self._lookups = Lookups(_thread)
         self._announcer = announcer
+        self._running: int | None = None
 
     def _shown(self, mode: int) -> int:
         """Return the permission bits that are shown: what the owner may do, for everybody whom the umask leaves it."""
@@ -150,6 +156,8 @@ class Operations:
         except OSError as error:
             # What the kernel does not know as an errno it takes for no answer at all.
             code = error.errno if isinstance(error.errno, int) and error.errno in errno.errorcode else errno.EIO
+            if code == errno.EINVAL and operation == "rename":
+                code = errno.EIO
             if code not in (errno.ENOENT, errno.ENODATA, errno.ENOTSUP, errno.ESTALE):
                 log.warning("%s %s: %s", operation, self._name(args), error)
         except BaseException:
@@ -173,16 +181,17 @@ class Operations:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def _code(self, operation: str, args: tuple[Any, ...], error: errors.MoonfsError) -> int:
-        code = errno_of(error)
-        if isinstance(error, _COMMON) or type(error) is errors.AccessDenied:  # access(2) asks, nothing has failed
+        code = errno_of(error, operation)
+        asked_here = error.status is None  # what the service says has its line, a 404 too (E1)
+        if asked_here and (isinstance(error, _COMMON) or type(error) is errors.AccessDenied):  # access(2): just a look
             return code
         name, new = self._name(args), True
         try:
-            new = self._error_log.record(operation, name, errno_name(error), error)
+            new = self._error_log.record(operation, name, errno_name(error, operation), error)
         except BaseException:
             log.exception("The failure could not be recorded")
         if new:
-            log.warning("%s %s: %s (%s)", operation, name, error, errno_name(error))
+            log.warning("%s %s: %s (%s) %s", operation, name, error, errno_name(error, operation), error.step)
         return code
 
     def _name(self, args: tuple[Any, ...]) -> str:
@@ -199,16 +208,22 @@ class Operations:
     def init(self, _path: str) -> None:
         """Tell that the kernel has started; must not raise (fusepy would swallow it)."""
         try:
+            self._running = _running()
             self._on_init()
         except Exception:
             log.exception("The start failed")
 
     def destroy(self, _path: str) -> None:
         """Tell that the mount is gone."""
+        self._running = None
         try:
             self._on_destroy()
         except Exception:
             log.exception("The end failed")
+
+    def _ended(self) -> bool:
+        """Say whether libfuse has been told to end, upon which it waits for the requests under way."""
+        return self._running is not None and bool(fuse._libfuse.fuse_exited(ctypes.c_void_p(self._running)))
 
     # Attributes
 
@@ -217,6 +232,7 @@ class Operations:
         handle = int(fi.fh) if fi else None
         if handle is None and places.locate(path).is_named:  # a rename looks up the directories on its way too
             self._lookups.arrive(path)
+            self._filesystem.looked_up(path, _deletes)
         return self._stat(self._filesystem.getattr(path, handle, _process))
 
     def access(self, path: str, mode: int) -> int:
@@ -331,7 +347,9 @@ class Operations:
                 # So file managers open what they only want to know the type of, and indexers (open(2); GLib's
                 # gio/glocalfileinfo.c, get_content_type). On EPERM they would open it again without the flag.
                 looks=bool(fi.flags & os.O_NOATIME) or (path.endswith(names.SIDECAR) and _only_looks()),
+                waits=not fi.flags & os.O_NONBLOCK,
                 reader=_thread(),
+                ended=self._ended,
             )
         except errors.NotFound:
             if self._filesystem.exists(path, _process):
@@ -343,7 +361,7 @@ class Operations:
     def create(self, path: str, mode: int, fi: Any) -> int:
         """open(2) with O_CREAT of a new file."""
         try:
-            opened = self._opened(fi, self._filesystem.create(path, mode))
+            opened = self._opened(fi, self._filesystem.create(path, mode, fi.flags, creator=_thread()))
         except errors.AlreadyExists:
             # It has appeared since the kernel looked, which matters to O_EXCL only.
             if fi.flags & os.O_EXCL:
@@ -358,16 +376,16 @@ class Operations:
 
     def write(self, _path: str, data: bytes, offset: int, fi: Any) -> int:
         """pwrite(2)."""
-        return self._filesystem.write(int(fi.fh), data, offset)
+        return self._filesystem.write(int(fi.fh), data, offset, _thread())
 
     def truncate(self, path: str, length: int, fi: Any = None) -> int:
         """truncate(2) and ftruncate(2)."""
-        self._filesystem.truncate(path, length, int(fi.fh) if fi else None)
+        self._filesystem.truncate(path, length, int(fi.fh) if fi else None, _thread())
         return 0
 
     def flush(self, _path: str, fi: Any) -> int:
         """Each close(2): its error reaches the caller."""
-        self._filesystem.flush(int(fi.fh))
+        self._filesystem.flush(int(fi.fh), _thread())
         return 0
 
     def fsync(self, _path: str, _datasync: int, fi: Any) -> int:
@@ -376,7 +394,7 @@ class Operations:
         return 0
 
     def release(self, _path: str, fi: Any) -> int:
-        """The last reference is gone; its error would be lost."""
+        """The last reference is gone; the caller hears nothing."""
         self._filesystem.release(int(fi.fh))
         return 0
 
@@ -447,18 +465,21 @@ class Operations:
         )
 
 
-def errno_of(error: errors.MoonfsError) -> int:
-    """Return the errno of an error: that of its most derived class in the table."""
+def errno_of(error: errors.MoonfsError, operation: str = "") -> int:
+    """Return the errno of an error: that of its most derived class in the table.
+
+    From a rename EINVAL is not for refusals: `mv` words it as "cannot move to a subdirectory of itself" (rename(2)).
+    """
     for kind in type(error).__mro__:
         code = ERRNO.get(kind)
         if code is not None:
-            return code
+            return errno.ENOTSUP if operation == "rename" and code == errno.EINVAL else code
     return errno.EIO
 
 
-def errno_name(error: errors.MoonfsError) -> str:
+def errno_name(error: errors.MoonfsError, operation: str = "") -> str:
     """Return the name of an error's errno, such as `ENOTSUP`."""
-    code = errno_of(error)
+    code = errno_of(error, operation)
     # ENOTSUP and EOPNOTSUPP are one number on Linux; the table says the former.
     return "ENOTSUP" if code == errno.ENOTSUP else errno.errorcode[code]
 
@@ -472,22 +493,26 @@ def run(operations: Operations, mountpoint: str, **options: Any) -> None:
     Dispatch(operations, mountpoint, raw_fi=True, encoding=_ENCODING, foreground=True, **options)
 
 
+def _running() -> int | None:
+    """Return libfuse's own handle of this mount (fuse.h, struct fuse)."""
+    context = fuse._libfuse.fuse_get_context()
+    return context.contents.fuse if context else None
+
+
 def _thread() -> int:
     """Return the id of the asking thread; 0 where it is in another process namespace."""
     return int(fuse.fuse_get_context()[2])
 
 
+def _deletes() -> bool:
+    """Say whether the asking thread looks a name up to delete it."""
+    return in_unlink(_thread())
+
+
 def _process() -> int:
     """Return the thread-group id of the asking process: FUSE hands on a thread's id."""
     thread = _thread()
-    try:
-        with open(f"/proc/{thread}/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("Tgid:"):
-                    return int(line.split()[1])
-    except (OSError, ValueError):  # no /proc, or the process is in another namespace
-        pass
-    return thread
+    return group_of(thread) or thread
 
 
 def _only_looks() -> bool:

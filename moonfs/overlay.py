@@ -10,7 +10,7 @@ import os
 from moonfs.attributes import Attributes
 from moonfs.errors import ReadOnly
 from moonfs.localfile import LocalFile
-from moonfs.namespace import Entry, Namespace, Remote, Sidecar
+from moonfs.namespace import Awaited, Entry, Namespace, Remote, Sidecar
 from moonfs.originals import Originals
 from moonfs.shown import Shown
 from moonfs.spool import Spool
@@ -48,7 +48,7 @@ class Overlay:
         """
         if isinstance(entry, LocalFile):
             return entry
-        if isinstance(entry, Sidecar):
+        if isinstance(entry, Sidecar | Awaited):
             raise ReadOnly(f"{entry.name} shows the text of a file and cannot be written; write the file itself.")
         local = LocalFile(
             self._spool,

@@ -35,8 +35,12 @@ def overview(
         locals_ = list(space.local.values())
         used_bytes, used_files = room.used()
         pending = versions.pending()
+        unsettled = {
+            file.name: {"first": file.oldest, "last": file.newest, "bytes": file.size} for file in versions.unsettled()
+        }
     stale = snapshot.stale_because
     contents = account.contents
+    deletions = journal.deletions()
     return {
         "quota": {
             "files": used_files,
@@ -62,17 +66,22 @@ def overview(
                 for file in pending
                 if file.trouble is not None
             ],
-            "deletions": len(journal.deletions()),
+            # What `moonfs sync` goes by: the numbers of a name's first and last promise that is open.
+            "unsettled": unsettled,
+            "deletions": len(deletions),
+            "deleting": deletions,
             "local": sorted(file.name for file in locals_ if file.stays_local and not file.handles),
+            "temporary": sorted(file.name for file in locals_ if file.passing and file.size),
             "failed": [
                 {
                     "name": file.name,
-                    "error": str(file.failure[1]),
-                    "next": next_step(file.failure[1]),
-                    "errno": errno_name(file.failure[1]),
+                    "number": file.newest,
+                    "error": str(file.refusal),
+                    "next": next_step(file.refusal),
+                    "errno": errno_name(file.refusal),
                 }
                 for file in locals_
-                if file.failure and file.failed
+                if file.refusal is not None
             ],
         },
         "traffic": account.traffic.summary(),

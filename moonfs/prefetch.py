@@ -1,9 +1,9 @@
 """Prefetch: the texts of many files, fetched because somebody asked for all of them (A2, R3).
 
-What is here is not fetched, so that one which was stopped goes on where it was. It is polite: its requests go last,
-it waits out a rate limit and an outage, and only what is wrong with one text counts as failed. It is asked in lines:
-names, or `/all`, or `/stop`, which no file can be called. It is given the texts by name and what fetches one; it knows
-no HTTP and no terminal.
+What is here is not fetched, so that one which was stopped goes on where it was. It is polite: its requests go last. It
+waits out a rate limit and an outage, and for the uploads of files that are on their way; only what is wrong with one
+text counts as failed. It is asked in lines: names, or `/all`, or `/stop`, which no file can be called. It is given the
+texts by name and what fetches one; it knows no HTTP and no terminal.
 
 **Threading:** any thread may call anything; fetches run in threads of their own.
 """
@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from moonfs import names
@@ -54,6 +54,8 @@ _TRIES: Final = 4
 _BYTES_AT_ONCE: Final = 64 * 1024**2
 #: Failures that are named.
 _NAMED: Final = 100
+#: Seconds between two looks at uploads that are waited for.
+_LOOK: Final = 0.3
 
 
 class Prefetch:
@@ -68,11 +70,15 @@ class Prefetch:
         most: int,
         hold: Callable[[], float] = lambda: 0.0,
         first_wait: float = _FIRST_WAIT,
+        awaited: Callable[[], Collection[str]] = tuple,
+        arrived: Callable[[str], FileObject | None] = lambda _name: None,
     ) -> None:
         """Wire the parts.
 
         `texts()` returns the file behind each sidecar by the sidecar's name; `here(id)` says whether a text is here;
         `fetch(file)` brings it here, at most `most` at once; `hold()` is for how many seconds none had better start.
+        `awaited()` returns the sidecars of files that are on their way to the service, and `arrived(name)` the file
+        behind one of these once it is there, or None; it raises NotFound where there is none, or why it was refused.
         """
         self._texts = texts
         self._here = here
@@ -91,6 +97,12 @@ class Prefetch:
         self._stops = 0
         self._tries: dict[str, int] = {}
         self._bytes = 0
+        self._awaited = awaited
+        self._arrived = arrived
+        # The sidecars whose files are on their way; whether their names were asked for.
+        self._uploads: dict[str, bool] = {}
+        self._looking = False
+        self._reasons: dict[str, tuple[int, Exception]] = {}
 
     def ask(self, request: bytes) -> None:
         """Do what the lines of `request` say: fetch the texts of these files, of all, or stop.
@@ -106,25 +118,32 @@ class Prefetch:
         wanted = [line for line in lines if line not in (ALL, STOP)]
         if not wanted and ALL not in lines:
             return
-        texts = self._texts()
+        texts, awaited = self._texts(), self._awaited()
         found = dict(texts) if ALL in lines else {}
+        coming = dict.fromkeys(awaited if ALL in lines else (), False)
         missing = []
         for line in wanted:
-            name = line if line in texts else line + names.SIDECAR
+            name = line if line in texts or line in awaited else line + names.SIDECAR
             if name in texts:
                 found[name] = texts[name]
+            elif name in awaited:
+                coming[name] = True
             else:
                 missing.append(line)
-        self.start(sorted(found.items()))
+        self.start(sorted(found.items()), coming)
         for name in missing:
             self._fail_unasked(name)
 
-    def start(self, files: Iterable[tuple[str, FileObject]]) -> None:
-        """Fetch the texts of `files`, given as (name on the drive, file); those that are under way already go on."""
+    def start(self, files: Iterable[tuple[str, FileObject]], coming: Mapping[str, bool] | None = None) -> None:
+        """Fetch the texts of `files`, given as (name on the drive, file); those that are under way already go on.
+
+        Those of `coming` are fetched when their files are there; True for a name that was asked for by itself.
+        """
         with self._lock:
             if not self._outstanding():
                 self._names.clear()
                 self._failed.clear()
+                self._reasons.clear()
                 self._tries.clear()
                 self._done = self._failures = 0
                 self._trouble = ""
@@ -132,16 +151,21 @@ class Prefetch:
                 if name not in self._names:
                     self._names.add(name)
                     self._left.append((name, file))
-            more = min(self._most, len(self._left)) - self._running
-            self._running += max(more, 0)
-        for _ in range(more):
-            self._workers.submit(self._run)
+            for name, asked in (coming or {}).items():
+                if name not in self._names or name in self._uploads:
+                    self._names.add(name)
+                    self._uploads[name] = asked or self._uploads.get(name, False)
+            begins, self._looking = bool(self._uploads) and not self._looking, self._looking or bool(self._uploads)
+        if begins:
+            self._workers.submit(self._look)
+        self._call_others()
 
     def stop(self) -> None:
         """Begin no more; what is under way ends as it would."""
         with self._lock:
-            self._names -= {name for name, _ in self._left}
+            self._names -= {*(name for name, _ in self._left), *self._uploads}
             self._left.clear()
+            self._uploads.clear()
             self._trouble = ""
             self._stops += 1
 
@@ -157,9 +181,9 @@ class Prefetch:
     def progress(self) -> dict[str, object]:
         """Return how far it is, ready for JSON.
 
-        `total`, `done` and `failures` count texts, `failed` names the first of them with reason and next step,
-        `trouble` is what it waits for to pass, if anything; `running` says whether it goes on, `stops` how often it
-        was stopped.
+        `total`, `done` and `failures` count texts, those of the `uploads` that are waited for among them; `failed`
+        names the first that failed with reason and next step, `reasons` counts them by next step; `trouble` is what it
+        waits for to pass, if anything; `running` says whether it goes on, `stops` how often it was stopped.
         """
         with self._lock:
             return {
@@ -170,6 +194,11 @@ class Prefetch:
                 "failed": [
                     {"name": name, "error": str(error), "next": next_step(error)} for name, error in self._failed
                 ],
+                "reasons": [
+                    {"count": count, "error": str(error), "next": step}
+                    for step, (count, error) in sorted(self._reasons.items(), key=lambda item: -item[1][0])
+                ],
+                "uploads": len(self._uploads),
                 "trouble": self._trouble,
                 "stops": self._stops,
             }
@@ -211,8 +240,38 @@ class Prefetch:
                     self._bytes -= file.bytes
             self._call_others()
 
+    def _look(self) -> None:
+        """Look which uploads have ended, and fetch those texts."""
+        with self._lock:
+            uploads = list(self._uploads.items())
+        for name, asked in uploads:
+            file: FileObject | None = None
+            error: MoonfsError | None = None
+            try:
+                file = self._arrived(name)
+            except NotFound as gone:  # deleted or renamed meanwhile, or a picture without words
+                error = gone
+            except MoonfsError as refusal:
+                error = refusal
+            if file is None and error is None:
+                continue
+            with self._lock:
+                if self._uploads.pop(name, None) is None:
+                    continue  # stopped meanwhile
+                if file is not None:
+                    self._left.append((name, file))
+                elif asked or not isinstance(error, NotFound):
+                    self._note_failures([name], error or NotFound("There is no such file with a text."))
+                else:
+                    self._names.discard(name)
+        self._call_others()
+        with self._lock:
+            self._looking = bool(self._uploads)
+        if self._looking:
+            self._workers.submit(self._look, _LOOK)
+
     def _call_others(self) -> None:
-        """Have others run that ended because too much was on its way."""
+        """Have as many run as there is work for: new ones, and those that ended because too much was on its way."""
         with self._lock:
             more = min(self._most, len(self._left) + self._running) - self._running
             self._running += max(more, 0)
@@ -238,12 +297,18 @@ class Prefetch:
 
     def _fail(self, name: str, error: Exception) -> None:
         with self._lock:
-            failed = [(name, error)]
+            failed = [name]
             if isinstance(error, _OF_ALL):
-                failed += [(other, error) for other, _ in self._left]
+                failed += [other for other, _ in self._left]
                 self._left.clear()
-            self._failures += len(failed)
-            self._failed += failed[: _NAMED - len(self._failed)]
+            self._note_failures(failed, error)
+
+    def _note_failures(self, failed: list[str], error: Exception) -> None:
+        self._failures += len(failed)
+        self._failed += [(name, error) for name in failed[: _NAMED - len(self._failed)]]
+        step = next_step(error)
+        count, first = self._reasons.get(step, (0, error))
+        self._reasons[step] = (count + len(failed), first)
 
     def _again(self, name: str, file: FileObject, error: MoonfsError, attempt: int, *, stopped: bool) -> None:
         """Put a text back and come again after a while."""

@@ -41,6 +41,51 @@ class Promises:
         local.commit(spool)
         local.journaled = None
 
+    def let_go(self, local: LocalFile) -> bool:
+        """Promise the bytes that somebody waits for, while they are sent; False where none of these are under way.
+
+        What becomes of the attempt stays known to the next mount, which sends nothing twice (W3). The file's lock must
+        be held.
+
+        Raises:
+            OSError: the local disk refuses; nothing is promised then.
+        """
+        attempt, spool = local.attempt, local.lent
+        if attempt is None or spool is None or spool is not local.spool or attempt.name != local.name:
+            return False
+        before = attempt.state
+        if before != journal_states.UPLOADING:
+            return False
+        attempt.state, attempt.acknowledged, attempt.local_name = journal_states.PENDING, time.time_ns(), ""
+        try:
+            data = spool.small()
+            if data is None:
+                spool.sync()
+            older = local.committed or local.growing
+            older = None if older is spool else older
+            self._journal.put(attempt, instead_of="" if older is None else older.name, data=data)
+        except OSError:
+            attempt.state = before
+            raise
+        if older is not None:
+            older.discard()
+        local.commit(spool)
+        local.journaled = None
+        return True
+
+    def hold(self, local: LocalFile) -> None:
+        """Promise the newest bytes while they are written to still: the promise grows with them; lock must be held.
+
+        As on any disk, a kill leaves what was promised, with what was written since or without it.
+
+        Raises:
+            OSError: the local disk refuses; what was promised before is still.
+        """
+        spool = local.materialise_alone()
+        self._record(local, self.intent(local, spool), spool)
+        local.committed = local.refusal = local.journaled = None
+        local.growing, local.grown, local.kept = spool, local.generation, True
+
     def keep_refused(self, local: LocalFile, spool: SpoolFile, generation: int, error: MoonfsError) -> None:
         """Keep bytes that the service refuses, so that they can be read and put right; the file's lock must be held.
 
@@ -50,7 +95,7 @@ class Promises:
         state = journal_states.FAILED if is_final(error) else journal_states.PENDING
         intent = replace(self.intent(local, spool), state=state, error=journal_states.said(error))
         self._record(local, intent, spool)
-        local.commit(spool, generation)
+        local.commit(spool, generation, refusal=error)
         local.journaled = None
 
     @staticmethod
@@ -76,14 +121,21 @@ class Promises:
             OSError: the local disk refuses.
         """
         with local.lock:
-            state = (local.name, local.purpose, local.generation, local.mtime_ns)
+            if local.passing and not local.closed:
+                local.closed = time.time_ns()
+            state = (
+                *(local.name, local.purpose, local.generation, local.mtime_ns, local.closed),
+                tuple(sorted(local.held.items())),
+            )
             if local.journaled == state:
                 return
             # An upload that is under way, under another name, moves its bytes to the originals when it ends.
             spool = local.materialise_alone()
-            intent = replace(self.intent(local, spool), state=journal_states.LOCAL, purpose=local.purpose)
+            intent = replace(
+                self.intent(local, spool), state=journal_states.LOCAL, purpose=local.purpose, sha256=local.seal
+            )
             self._record(local, intent, spool)
-            local.committed = None
+            local.committed = local.growing = local.refusal = None
             local.kept = True
             local.journaled = state
 
@@ -117,6 +169,8 @@ class Promises:
             replaces=local.replaces,
             acknowledged=time.time_ns(),
             private=local.private,
+            held=dict(local.held),
+            closed=local.closed,
         )
 
     def _record(self, local: LocalFile, intent: Intent, spool: SpoolFile) -> None:
@@ -124,7 +178,7 @@ class Promises:
 
         Few bytes go into the journal's row, so that one fsync does for both; others are synced before it.
         """
-        older = local.committed
+        older = local.committed or local.growing
         data = spool.small()
         if data is None:
             spool.sync()

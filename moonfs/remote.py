@@ -18,7 +18,7 @@ from typing import Final
 from moonfs import wire
 from moonfs.api import Client
 from moonfs.attributes import Attributes
-from moonfs.contents import Contents, Text
+from moonfs.contents import Contents, Fetched, Text
 from moonfs.errors import ExtractionFailed, NotFound, NotReady, ProtocolError, plain_english
 from moonfs.listing import Listing
 from moonfs.spool import SpoolFile
@@ -168,17 +168,18 @@ class Remote:
         """Return unix time by the service's clock, in seconds."""
         return time.time() + (self._client.server_clock_offset or 0.0)
 
-    def text(self, file: FileObject) -> Text:
+    def text(self, file: FileObject, ends: float | None = None) -> Text:
         """Return what the sidecar of `file` holds, waiting a bounded time for a running extraction (R4).
 
-        A descriptor in it is the caller's to close.
+        A descriptor in it is the caller's to close. `ends` is when the wait is over, on the clock of `time.monotonic`;
+        left out, after `EXTRACTION_WAIT`.
 
         Raises:
             ExtractionFailed: the service could not extract it.
             NotReady: not extracted yet.
             MoonfsError: it could not be had.
         """
-        deadline = time.monotonic() + EXTRACTION_WAIT
+        deadline = time.monotonic() + EXTRACTION_WAIT if ends is None else ends
         pause = 0.25
         while file.status in wire.STATUS_WAITING:
             if time.monotonic() + pause > deadline or self._closing.wait(pause):
@@ -192,7 +193,7 @@ class Remote:
             return self.contents.open(file.id)
 
     def ahead(self, file: FileObject) -> None:
-        """Fetch the text of `file` before anybody waits for it, unless it is here.
+        """Fetch the text of `file` before anybody waits for it, unless it is here or would not be kept.
 
         Raises:
             ExtractionFailed, NotReady, MoonfsError: as `text`, but nothing is waited for.
@@ -200,6 +201,8 @@ class Remote:
         if file.status in wire.STATUS_WAITING:
             raise _not_ready(file)
         _check_extracted(file)
+        if file.purpose != wire.FILE_EXTRACT:
+            return
         with self._looking_again(file.id):
             self.contents.ahead(file.id)
 
@@ -228,14 +231,22 @@ class Remote:
         self.revive()
         self.listing.take(lambda: self._client.list(deadline=LIST_SECONDS, ticket=Ticket(probe=True)))
 
-    def _fetch(self, file_id: str, ticket: Ticket) -> bytes:
+    def _fetch(self, file_id: str, ticket: Ticket) -> Fetched:
+        """Fetch a text. What has not the form of one counts only when it comes twice, and is not kept (R2).
+
+        Raises:
+            ProtocolError: no text, or another one at each time.
+            MoonfsError: it could not be had.
+        """
         body = self._client.content(file_id, ticket=ticket)
-        if not body:
-            raise ProtocolError(f"The service answered with an empty text for the file {file_id}; try again later.")
+        listed = self.listing.peek().files.get(file_id)
+        sure = (listed is None or listed.purpose == wire.FILE_EXTRACT) and wire.is_text(body)
+        if not sure and self._client.content(file_id, ticket=ticket) != body:
+            raise ProtocolError(f"The service gave two different texts for the file {file_id}; try again later.")
         if self._plain:
             body = wire.text_in(body)
         self._attributes.note_text(file_id, len(body))
-        return body
+        return Fetched(body, sure)
 
     def _gone_elsewhere(self, ids: frozenset[str]) -> None:
         """Drop the texts of files that the listing has no longer: somebody else deleted them."""

@@ -11,7 +11,7 @@ from moonfs import names
 from moonfs.errors import NotFound
 from moonfs.listing import Listing
 from moonfs.localfile import LocalFile
-from moonfs.namespace import Namespace, Remote
+from moonfs.namespace import Namespace, Remote, awaited_name
 from moonfs.table import has_text
 from moonfs.versions import Versions
 from moonfs.wire import FileObject
@@ -43,36 +43,47 @@ class Removals:
         with self._lock:
             if self._write_back:
                 self._versions.delete_later(frozenset({entry.file.id}))
-            self._leave_ghost(entry.file, name, group)
+            self._leave_ghost(_text_name(entry.file, name), group)
 
     def _remove_local(self, local: LocalFile, name: str, group: int) -> None:
         if self._write_back:
             with self._lock:
-                remote = local.current
+                text = self._text_of(local, name)
                 self._versions.unlink_later(local)
-                self._leave_ghost(remote, name, group)
+                self._leave_ghost(text, group)
             return
         deleted: set[str] = set()
         while True:
             with self._lock:
                 ids = local.replaces - deleted
                 if not ids:
-                    remote = local.current
+                    text = self._text_of(local, name)
                     self._space.doom(frozenset(deleted))
                     self._versions.cancel(local)
                     self._space.drop(local)
-                    self._leave_ghost(remote, name, group)
+                    self._leave_ghost(text, group)
                     self._versions.end_use(local)
                     return
             for file_id in ids:
                 self._versions.uploader.delete(file_id)
                 deleted.add(file_id)
 
-    def _leave_ghost(self, file: FileObject | None, name: str, group: int) -> None:
-        if file is None or not has_text(file):
+    def _text_of(self, local: LocalFile, name: str) -> str:
+        """Return the name of a local file's text, there or awaited; empty for none; the lock is held."""
+        if self._space.awaits_text(local):
+            return awaited_name(local)
+        return "" if local.current is None else _text_name(local.current, name)
+
+    def _leave_ghost(self, text: str, group: int) -> None:
+        """Let `group` delete the name of a text that has gone with its file; the lock is held."""
+        if not text:
             return
-        sidecar = names.sidecar(name, file.id)
         try:
-            self._space.resolve(self._listing.peek(), sidecar)
+            self._space.resolve(self._listing.peek(), text)
         except NotFound:
-            self._space.leave_ghost(sidecar, group)
+            self._space.leave_ghost(text, group)
+
+
+def _text_name(file: FileObject, name: str) -> str:
+    """Return the name of the text of `file`, which is seen as `name`; empty for none."""
+    return names.sidecar(name, file.id) if has_text(file) else ""

@@ -14,12 +14,12 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from moonfs import names, places
+from moonfs import places
 from moonfs.errors import MoonfsError, NotFound, NotSupported, ReadOnly, is_final
 from moonfs.handles import Handles
 from moonfs.listing import Listing
 from moonfs.localfile import LocalFile
-from moonfs.namespace import Namespace, Sidecar
+from moonfs.namespace import Awaited, Namespace, Sidecar
 from moonfs.overlay import Overlay
 from moonfs.places import Place
 from moonfs.room import Room
@@ -61,7 +61,7 @@ class Renames:
         self._listing.current()
         with self._lock:
             entry = self._space.resolve(self._listing.peek(), source.name, source.purpose)
-        if isinstance(entry, Sidecar):
+        if isinstance(entry, Sidecar | Awaited):
             raise ReadOnly(f"{source.name} shows the text of a file and cannot be renamed; rename the file itself.")
         places.check_new(target)
         self._overlay.verify(entry)
@@ -88,7 +88,7 @@ class Renames:
                 stored = local.current if local.clean else None
                 purpose = local.purpose or ("" if stored is None else self._space.chosen_purpose(stored))
         try:
-            if not names.is_temporary(target.name) and not replaced | local.replaces and over is None:
+            if not local.stays_as(target.name) and not replaced | local.replaces and over is None:
                 self._room.check_one_more(beside=local)
             self._versions.rename(local, target.name, purpose, over, lambda: self._replaced(target.name))
             with self._lock:
@@ -149,5 +149,7 @@ class Renames:
             try:
                 target = self._space.resolve(self._listing.peek(), name)
             except NotFound:
+                return frozenset()
+            if isinstance(target, Awaited):
                 return frozenset()
             return target.replaces if isinstance(target, LocalFile) else frozenset({target.file.id})

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from moonfs.attributes import Attributes
+from moonfs.errors import next_step
 from moonfs.handles import Attr
 from moonfs.localfile import LocalFile
-from moonfs.namespace import Entry, Sidecar, inode_of, sidecar_inode
+from moonfs.namespace import Awaited, Entry, Sidecar, inode_of, sidecar_inode
 from moonfs.originals import Originals
 from moonfs.wire import FileObject
 
@@ -29,17 +30,19 @@ class Shown:
         """Return what `stat` shows of a file or a text."""
         if isinstance(entry, LocalFile):
             return Attr(entry.size, entry.mtime_ns, 0o200 if entry.hollow else 0o600, entry.inode)
+        if isinstance(entry, Awaited):
+            return Attr(UNKNOWN_TEXT_SIZE, entry.local.mtime_ns, 0o400, sidecar_inode(entry.local.inode))
         file, known = entry.file, self._attributes.get(entry.file.id)
         mtime_ns = file.created_at * 10**9 if known.mtime_ns is None else known.mtime_ns
         if isinstance(entry, Sidecar):
             size = UNKNOWN_TEXT_SIZE if known.text_bytes is None else known.text_bytes
-            return Attr(size, mtime_ns, 0o400, sidecar_inode(file.id))
+            return Attr(size, mtime_ns, 0o400, sidecar_inode(known.inode or inode_of(file.id)))
         mode = 0o600 if known.sha256 in self._originals else 0o200
         return Attr(file.bytes, mtime_ns, mode, known.inode or inode_of(file.id))
 
     def text(self, file: FileObject, size: int) -> Attr:
         """Return what `stat` shows of a text of `size` bytes."""
-        return Attr(size, self.mtime_ns(file), 0o400, sidecar_inode(file.id))
+        return Attr(size, self.mtime_ns(file), 0o400, sidecar_inode(self.inode(file)))
 
     def original(self, file: FileObject) -> Attr:
         """Return what `stat` shows of a stored file whose bytes are here."""
@@ -56,16 +59,17 @@ class Shown:
 
     def xattrs(self, entry: Entry, purpose: str) -> dict[str, bytes]:
         """Return the extended attributes by name, without the empty ones; `purpose` is the file's (A4)."""
+        entry = entry.local if isinstance(entry, Awaited) else entry
         if isinstance(entry, LocalFile):
             file = entry.current if entry.clean else None
             state = "open" if entry.handles else "local" if entry.stays_local else "pending"
-            error = str(entry.failure[1]) if entry.failure and entry.failed else ""
+            error, step = ("", "") if entry.refusal is None else (str(entry.refusal), next_step(entry.refusal))
             sha256 = entry.sha256 if entry.clean else ""
             state = "failed" if error else state
         else:
-            file, state, error = entry.file, "stored", ""
+            file, state, error, step = entry.file, "stored", "", ""
             sha256 = self._attributes.get(file.id).sha256 or ""
-        shown = {"state": state, "error": error, "sha256": sha256, "purpose": purpose}
+        shown = {"state": state, "error": error, "next": step, "sha256": sha256, "purpose": purpose}
         if file is not None:
             shown |= {
                 "id": file.id,

@@ -11,14 +11,16 @@ held during a request. Lock order: that lock, then `LocalFile.lock`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 
-from moonfs import names
+from moonfs import advice, names
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
-from moonfs.errors import Overtaken, UnsupportedType
+from moonfs.errors import MoonfsError, Overtaken, UnsupportedType
 from moonfs.flights import Flights, Report
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import NEVER, LocalFile
@@ -30,6 +32,7 @@ from moonfs.remote import Remote as Account
 from moonfs.room import Room
 from moonfs.settings import Settings
 from moonfs.spool import Spool
+from moonfs.temporaries import Temporaries
 from moonfs.wire import FileObject
 from moonfs.writeback import Uploader
 
@@ -57,6 +60,7 @@ class Versions:
         self._lock = lock
         self._settings = settings
         self._journal = journal
+        self._report = report
         self._originals = originals
         self._attributes = attributes
         account.on_gone = self._forget
@@ -67,6 +71,9 @@ class Versions:
             account=account, space=space, journal=journal, attributes=attributes, uploader=self.uploader, lock=lock
         )
         self._promises = Promises(journal, self._disowned, self.uploader, purpose=settings.purpose)
+        self._temporaries = Temporaries(
+            self._bring, lock, space=space, journal=journal, promises=self._promises, uploader=self.uploader
+        )
         self._flights = Flights(
             self,
             lock,
@@ -79,6 +86,7 @@ class Versions:
             uploader=self.uploader,
             disowned=self._disowned,
             promises=self._promises,
+            temporaries=self._temporaries,
             report=report,
             patience=settings.upload_timeout,
         )
@@ -95,6 +103,7 @@ class Versions:
         self.prepare = self._promises.prepare
         self.keep_local = self._promises.keep_local
         self.remember_time = self._promises.remember_time
+        self.make_room = self._temporaries.make_room
         self.stored = self._flights.stored
 
     def recover(self) -> None:
@@ -110,6 +119,9 @@ class Versions:
         for local in recovered:
             if local.pending and not local.refused_for_good:
                 self._flights.schedule(local)
+        with self._lock:
+            for local in recovered:
+                self._temporaries.watch(local)
         for intent in list(self._space.disowned.values()):
             self._disowned.look_for(intent)
 
@@ -128,11 +140,60 @@ class Versions:
         if not self._settings.write_back:
             self._flights.store(local)
             return
+        if self.promise(local):
+            self._flights.schedule_promised(local)
+
+    def promise(self, local: LocalFile) -> bool:
+        """Promise that the newest generation reaches the service, now or after the next mount (W2); say if that is new.
+
+        Raises:
+            MoonfsError: the service is known to refuse it (N7).
+            OSError: the local disk refuses, or refused an earlier write.
+        """
         with local.lock:
             if not local.has_news() or local.acknowledged == local.generation:
+                return False
+            self._check_type(local)
+            if not self._promises.let_go(local):
+                self._promises.upload(local)
+        return True
+
+    def hold(self, local: LocalFile) -> None:
+        """Promise the newest generation, while it is written to still, to be brought to the service at its end.
+
+        Raises:
+            UnsupportedType: the service is known to refuse it (N7); it is kept.
+            OSError: the local disk refuses, or refused an earlier write.
+        """
+        with local.lock:
+            if not local.has_news() or local.pending or (local.growing is not None and local.grown == local.generation):
                 return
             self._check_type(local)
-            self._promises.upload(local)
+            self._promises.hold(local)
+
+    def settle_later(self, local: LocalFile) -> None:
+        """Bring the newest generation to the service in the background, since whoever writes it has gone (W1)."""
+        with local.lock:
+            growing = local.growing
+            if growing is not None:
+                local.refused = None  # whoever was told so is gone: what was promised before is in there
+            try:
+                if not local.has_news() or local.pending:
+                    return
+            except (MoonfsError, OSError):  # it was told
+                return
+            try:
+                self._promises.upload(local)
+            except OSError as problem:
+                log.error("Cannot keep the last bytes of %s: %s", local.name, problem.strerror)
+                lost = MoonfsError(
+                    f"The last bytes of {local.name} could not be kept on this machine ({problem.strerror}), and are "
+                    "not on the service; make room on its disk, then write the file once more."
+                )
+                self._report(local.name, lost)
+                if growing is None:
+                    return
+                local.commit(growing)  # it has its row
         self._flights.schedule_promised(local)
 
     def _check_type(self, local: LocalFile) -> None:
@@ -140,15 +201,46 @@ class Versions:
         try:
             _check_extension(local.name)
         except UnsupportedType as error:
-            self._promises.keep_refused(local, local.materialise(), local.generation, error)
+            spool = local.materialise()
+            advice.about(error, spool.head(advice.HEAD), name=local.name, wanted=local.name)
+            self._promises.keep_refused(local, spool, local.generation, error)
             local.failure = (local.generation, error)
             raise
+
+    def _bring(self, local: LocalFile) -> None:
+        """Promise a file that was here for its minutes to the service, or mark it as refused (N6, N7); lock held.
+
+        Raises:
+            OSError: the local disk refuses; it stays as it was.
+        """
+        refused: UnsupportedType | None = None
+        with local.lock:
+            before = (local.passing, local.private, local.closed)
+            local.passing, local.private, local.closed = False, False, 0
+            try:
+                self._check_type(local)
+                self._promises.upload(local)
+            except UnsupportedType as error:
+                refused = error
+            except OSError:
+                local.passing, local.private, local.closed = before
+                raise
+        if refused is None:
+            self._flights.schedule_promised(local)
+        else:
+            self._report(local.name, refused)
+        self.end_use(local)
+
+    def closed(self, local: LocalFile) -> None:
+        """Take in that a writer has closed a file; `end_use` is called next. The lock must be held."""
+        self._temporaries.closed(local)
 
     def end_use(self, local: LocalFile) -> None:
         """Put a file's bytes where they belong once nobody has it open; the lock must be held."""
         if local.handles:
             return
-        broken = local.committed is not None and local.committed is not local.spool and not local.stays_local
+        broken = local.committed is not None and local.committed is not local.spool
+        broken = broken and (local.refused is not None or not local.stays_local)
         if broken and not local.unlinked and not local.clean:
             # Its writer was told that the newest bytes failed: what was acknowledged before shows again.
             local.revert()
@@ -173,6 +265,7 @@ class Versions:
                     local.discard()
             local.rest()
         elif local.committed is not None:
+            local.refused = None  # by a write that changed nothing
             local.rest()
         elif not local.kept:
             # Its writer was told: the close failed. The version before it shows again.
@@ -180,6 +273,7 @@ class Versions:
             if local.spool is not None:
                 self._journal.forget(local.spool.name)
             local.discard()
+        self._temporaries.watch(local)
 
     def supersede(self, local: LocalFile, inherited: frozenset[str]) -> None:
         """End a local file whose name another one took; its open handles go on with its bytes; lock held.
@@ -204,7 +298,7 @@ class Versions:
         """
         with local.lock:
             attempt, flying = local.attempt, local.lent is not None
-            spools = {file.name for file in (local.spool, local.committed) if file is not None}
+            spools = {file.name for file in (local.spool, local.committed, local.growing) if file is not None}
             # Should this process end before the upload does, its copy is to be deleted at the next start.
             in_doubt = attempt is not None and (flying or attempt.unanswered)
             left = [self._disowned.left_of(attempt)] if attempt is not None and in_doubt else []
@@ -255,7 +349,7 @@ class Versions:
             MoonfsError: the service did not take it, or is known to refuse it (N7); both files stay as they were.
             OSError: the local disk refuses, or refused an earlier write.
         """
-        here = self._settings.write_back or local.size == 0 or names.is_temporary(name)
+        here = self._settings.write_back or local.stays_as(name)
         if not here:
             try:
                 self._flights.rename(local, name, purpose, replaced(), over, patient=patient)
@@ -265,6 +359,9 @@ class Versions:
                 here = True
         if here:
             self._rename_here(local, name, purpose, replaced)
+        elif local.growing is not None:
+            with local.lock:
+                self._promises.hold(local)  # under its new name
 
     def _rename_here(self, local: LocalFile, name: str, purpose: str, replaced: Callable[[], frozenset[str]]) -> None:
         """Give a file another name without waiting for the service: one that stays here, or in write-back any (W9).
@@ -275,9 +372,9 @@ class Versions:
             UnsupportedType: a name that the service is known to refuse (N7).
             OSError: the local disk refuses, or refused an earlier write.
         """
-        stays = local.size == 0 or names.is_temporary(name)
+        stays = local.stays_as(name)
         if not stays:
-            _check_extension(name)
+            self._check_target(local, name)
         self.prepare(local, alone=name == local.name)
         with self._lock:
             with local.lock:
@@ -285,12 +382,16 @@ class Versions:
                     raise local.refused
                 local.materialise()
                 old = local.name
-                before = (local.stored, local.failure, local.private, local.replaces, local.purpose)
+                before = _names_of(local)
                 if name == old and local.lent is not None:
                     # An upload under way would store these bytes with their old purpose.
                     local.materialise_alone()
                     local.generation += 1
                 local.purpose = purpose
+                if not stays:
+                    local.settle_down()
+                else:
+                    self._hold(local, name, replaced(), self._space.local.get(name))
                 if local.clean:
                     # Under its new name the service does not have it.
                     local.stored = NEVER
@@ -307,7 +408,8 @@ class Versions:
                         self._promises.upload(local)
             except OSError:
                 with local.lock:
-                    local.stored, local.failure, local.private, local.replaces, local.purpose = before
+                    for attribute, value in before.items():
+                        setattr(local, attribute, value)
                 self._space.move(local, old)
                 if superseded is not None:
                     self._space.put(superseded)
@@ -315,11 +417,44 @@ class Versions:
             if superseded is not None:
                 self.supersede(superseded, local.replaces)
             if stays:
-                # The bytes are safe here, and the name they had on the service is given up.
-                self.delete_later(local.replaces)
-                local.replaces = frozenset()
+                self._temporaries.watch(local)
         if not stays:
             self._flights.schedule_promised(local)
+
+    @staticmethod
+    def _hold(local: LocalFile, name: str, replaced: frozenset[str], over: LocalFile | None) -> None:
+        """Have a file that is to stay here as `name` hold what it replaces, for some minutes (W9); both locks held.
+
+        `replaced` are the stored files that have `name` now, which the local file `over` may hold or replace.
+        """
+        before = {} if over is None or over is local else over.held
+        mine = dict.fromkeys(local.replaces, local.name)
+        local.held = {**dict.fromkeys(replaced, name), **before, **mine, **local.held}
+        if local.clean:
+            local.seal = local.sha256
+        if name != local.name:
+            local.passing = not names.is_temporary(name) and names.stays_renamed(local.name, name)
+        local.closed = time.time_ns() if local.held or local.passing else 0
+
+    @staticmethod
+    def _check_target(local: LocalFile, name: str) -> None:
+        """Refuse a name that the service is known to refuse (N7), with advice for these bytes."""
+        try:
+            _check_extension(name)
+        except UnsupportedType as error:
+            with local.lock, contextlib.suppress(OSError, MoonfsError):
+                head = local.materialise().head(advice.HEAD)
+                advice.about(error, head, name=local.name, wanted=name)
+            raise
+
+    @property
+    def settled(self) -> int:
+        """How many uploads have come to an end: the service has the bytes, or refuses them for good."""
+        return self._flights.settled
+
+    def unsettled(self) -> list[LocalFile]:
+        """Return the files that are pending, or that somebody closes just now and waits for the upload; lock held."""
+        return [local for local in self._space.local.values() if (local.committed or local.lent) and not local.failed]
 
     def pending(self) -> list[LocalFile]:
         """Return the files that are acknowledged and not on the service yet, failed ones left out; lock held."""
@@ -339,9 +474,19 @@ class _Service:
         self.now = account.now
         self.hold = account.traffic.hold
 
+    def make_room(self, intent: Intent) -> frozenset[str]:
+        """Give up what other files hold under the name of `intent`."""
+        return self._versions.make_room(intent.name, intent.inode)
+
     def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
         """Take the uploader's success over, for a waiting writer or from the background."""
         return self._versions.stored(intent, file)
+
+
+def _names_of(local: LocalFile) -> dict[str, object]:
+    """Return what of a file changes with its name."""
+    attributes = ("stored", "failure", "private", "replaces", "purpose", "passing", "held", "closed", "seal")
+    return {attribute: getattr(local, attribute) for attribute in attributes}
 
 
 def _check_extension(name: str) -> None:

@@ -146,6 +146,18 @@ class FileObject:
         )
 
 
+def is_text(body: bytes) -> bool:
+    """Say whether the body of `/content` is what the service answers for an extracted file: an object with `content`.
+
+    LIVE: `{"content":"…","file_type":…}`. Half of one is no JSON, so whatever passes is whole.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and isinstance(document.get("content"), str)
+
+
 def text_in(body: bytes) -> bytes:
     """Return the text in the body of `/content` (LIVE), as UTF-8; a body of another form comes back as it is (R1)."""
     try:

@@ -42,6 +42,7 @@ from moonfs.errors import (
 from moonfs.journal import Intent, Journal
 from moonfs.spool import SpoolFile
 from moonfs.wire import FileObject
+from moonfs.wording import count
 from moonfs.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,9 @@ class Service(Protocol):
 
     def hold(self) -> float:
         """Seconds for which background work had better not start; asked with a lock held, so it waits for nothing."""
+
+    def make_room(self, intent: Intent) -> frozenset[str]:
+        """Give up the ids that others hold under the name of `intent`; return those to delete, which is journaled."""
 
     def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
         """Record that `intent` is on the service; return what must be deleted now, which is journaled."""
@@ -233,16 +237,17 @@ class Uploader:
             return self._put_once(intent, spool, purpose, limit)
         except QuotaExceeded as error:
             # Only a full account (400) can be helped by the old versions' room, a suspended one (429) cannot.
-            if not intent.replaces or error.status != 400:
+            if not (intent.replaces or intent.borrowed) or error.status != 400:
                 raise
             log.info("The account is full: %s makes room for its new version first.", intent.name)
         spool.sync()
         intent.state = journal_states.PENDING
         if not self._journal.attempt(intent):
             raise Overtaken(f"{intent.name} has got another name or other bytes.")
-        for file_id in intent.replaces:
+        borrowed = self._service.make_room(intent) if intent.borrowed else frozenset()
+        for file_id in intent.replaces | borrowed:
             self.delete(file_id)
-        intent.replaces = frozenset()
+        intent.replaces = intent.borrowed = frozenset()
         self._journal.attempt(intent)
         return self._put_once(intent, spool, purpose, limit)
 
@@ -273,13 +278,13 @@ class Uploader:
                 self._journal.delete_later(file.id)
                 self.delete_queued(file.id)
                 raise ServiceError(
-                    f"The service stored {file.bytes} of {intent.size} bytes of {intent.name}; that copy is "
+                    f"The service stored {file.bytes:,} of {count(intent.size, 'byte')} of {intent.name}; that copy is "
                     "gone, copy the file once more."
                 )
             if intent.unanswered:
                 self._drop_twins(intent, file)
                 self.workers.submit(functools.partial(self._drop_twins, replace(intent), file), TWIN_CHECK)
-            log.info("Uploaded %s: %d bytes, for %s, as %s.", intent.name, file.bytes, purpose, file.id)
+            log.info("Uploaded %s: %s, for %s, as %s.", intent.name, count(file.bytes, "byte"), purpose, file.id)
             return file
         raise AssertionError("unreachable")
 

@@ -1,6 +1,6 @@
-"""The promises of the README, each run by the tests that it names: `scripts/promises [BEGINNING …]`.
+"""The clauses of the contract, each run by the tests that it names: `scripts/promises [BEGINNING …]`.
 
-The table is read from the README itself, so that what people read is what is run.
+They are read from the page itself, `tests/semantics/README.md`, so that what people read is what is run.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "tests" / "semantics" / "README.md"
 
 
 @dataclass(frozen=True)
 class Promise:
-    """One row: its number, its text, and the tests that show it, as `path::name`."""
+    """One clause: its number, its title, and the tests that show it, as `path::name` below the root."""
 
     number: str
     text: str
@@ -25,15 +26,15 @@ class Promise:
 
 
 def promises() -> list[Promise]:
-    """Return the table of the README."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = re.search(r"^## What the drive promises\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
-    assert section is not None
-    rows = re.findall(r"^\| ([A-Z][0-9]+) \| (.*) \| (.*) \|$", section[1], re.MULTILINE)
-    return [
-        Promise(number, told, tuple("::".join(link) for link in re.findall(r"\]\(([^)#]+)#([^)]+)\)", tests)))
-        for number, told, tests in rows
-    ]
+    """Return the clauses of the contract, in its order."""
+    found = re.findall(r"^### ([A-Z][0-9]+) · ([^\n]*)\n(.*?)(?=^##|\Z)", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    return [Promise(number, title, _tests(body)) for number, title, body in found]
+
+
+def _tests(body: str) -> tuple[str, ...]:
+    shown = body.partition("\nShown by: ")[2]
+    links = re.findall(r"\]\(([^)#]+)#([^)]+)\)", shown)
+    return tuple(f"{(PAGE.parent / path).resolve().relative_to(ROOT)}::{name}" for path, name in links)
 
 
 class Outcomes:
@@ -59,7 +60,7 @@ def main(begins: list[str]) -> int:
     """Run the tests of the promises that begin so, all without any, and print each promise; return the exit status."""
     chosen = [each for each in promises() if not begins or each.number.startswith(tuple(begins))]
     if not chosen:
-        print(f"No promise begins with {' or '.join(begins)}; see README.md.", file=sys.stderr)
+        print(f"No promise begins with {' or '.join(begins)}; see {PAGE.relative_to(ROOT)}.", file=sys.stderr)
         return 2
     outcomes = Outcomes()
     tests = sorted({str(ROOT / test) for each in chosen for test in each.tests})

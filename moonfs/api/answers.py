@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Entries of a list; a hundred times what an account may hold.
 MAX_ENTRIES: Final = 100_000
+#: How an HTML page begins, whatever it is said to be.
+_PAGES: Final = (b"<!doctype html", b"<html", b"<head")
 
 
 def path_of(file_id: str) -> str:
@@ -97,7 +99,8 @@ def text_of(answer: Answer, file_id: str) -> bytes:
     Raises:
         ProtocolError: an HTML page (extracted HTML comes as JSON), nothing at all, or an error object.
     """
-    page = answer.content_type == "text/html" and answer.body.lstrip()[:1] == b"<"
+    start = answer.body[:1000].lstrip().lower()
+    page = start.startswith(_PAGES) or (answer.content_type == "text/html" and start[:1] == b"<")
     if not answer.body or page or _is_error(answer.body):
         raise bad_answer(answer, f"the service answered with no text for {file_id}")
     return answer.body

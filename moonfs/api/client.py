@@ -25,6 +25,7 @@ from moonfs.api.multipart import FormBody
 from moonfs.api.retry import Retry, run
 from moonfs.errors import (
     ExtractionFailed,
+    ForeignAnswer,
     MoonfsError,
     NotFound,
     ProtocolError,
@@ -306,13 +307,14 @@ class Client:
 
 def _not_taken(error: MoonfsError) -> bool:
     """Say whether an upload may be sent again without a look at the list (W3)."""
-    return isinstance(error, RateLimited) or (
-        isinstance(error, Unreachable | TimedOut) and not error.maybe_stored and not translate.is_untrusted(error)
-    )
+    passing = isinstance(error, RateLimited | Unreachable | TimedOut)
+    return passing and not error.maybe_stored and not translate.is_untrusted(error)
 
 
 def _repeatable(error: MoonfsError) -> bool:
     """Say whether a call that changes nothing, or deletes, may be sent again."""
+    if isinstance(error, ForeignAnswer):
+        return True
     if isinstance(error, ProtocolError | ExtractionFailed) or translate.is_untrusted(error):
         return False
     return isinstance(error, RateLimited | Unreachable | TimedOut | ServiceError)

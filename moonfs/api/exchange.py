@@ -1,8 +1,7 @@
-"""One request and its answer: time-outs that shrink with the deadline, a bounded body, one exception tree.
+"""One request and its answer: time-outs within the deadline of the call, a bounded body, one exception tree.
 
 It tries once and does not judge what the answer means; `client` does both. httpx's time-outs hold for each
-wait on the socket, so a service that drips could keep a call for ever: the deadline is checked at each phase
-and each chunk in either direction besides (E2).
+wait; `connection` ends them all with the call, below the HTTP parser (E2).
 
 **Threading:** one `Exchange` is shared by all threads; what changes is one attribute written at once.
 """
@@ -20,7 +19,7 @@ import httpx
 
 from moonfs import wire
 from moonfs.api import body as bodies
-from moonfs.api import retry, translate
+from moonfs.api import connection, retry, translate
 from moonfs.api.multipart import FormBody
 from moonfs.errors import MoonfsError, ProtocolError, TimedOut, Unreachable
 
@@ -124,7 +123,8 @@ class Exchange:
                 may have taken it (W3): a byte of the body was sent and no refusal came back.
         """
         try:
-            return self._send(operation, method, path, ends=ends, limit=limit, form=form)
+            with connection.until(ends, self._clock):
+                return self._send(operation, method, path, ends=ends, limit=limit, form=form)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
             doubtful = form is not None and form.started
             raise translate.transport_error(exc, origin=self._base_url, maybe_stored=doubtful) from exc
@@ -143,7 +143,7 @@ class Exchange:
             self._base_url + path,
             content=None if form is None else self._until(form.chunks(), ends, maybe_stored=True),
             headers=None if form is None else form.headers,
-            extensions=self._shrinking_timeouts(ends, upload=form is not None),
+            extensions={"timeout": self._limits(ends, upload=form is not None)},
         ) as response:
             headers = response.headers
             request_id = translate.clean(self._scrub(headers.get(wire.REQUEST_ID_HEADER, "")), 100) or None
@@ -152,7 +152,10 @@ class Exchange:
                 self._on_response(operation, response.status_code, request_id)
             encoding = headers.get("content-encoding", "")
             if not 200 <= response.status_code < 300:
-                raise self._refusal(operation, response, request_id, ends)
+                error = self._refusal(operation, response, request_id, ends)
+                if error.foreign and form is not None and not form.finished:
+                    error.maybe_stored = False  # nobody behind the one that answered can have had the whole body
+                raise error
             chunks = self._until(response.iter_raw(), ends, maybe_stored=form is not None)
             body = bodies.read_bounded(chunks, encoding=encoding, limit=limit)
             if form is not None and not form.finished:
@@ -186,23 +189,14 @@ class Exchange:
         error.retry_after = max((seconds for seconds in asked if seconds is not None), default=None)
         return error
 
-    def _shrinking_timeouts(self, ends: float, *, upload: bool) -> dict[str, Any]:
-        """Return httpx extensions that cut each phase's time-out down to what is left of the deadline."""
-        limits = {
+    def _limits(self, ends: float, *, upload: bool) -> dict[str, float]:
+        """Return httpx's time-outs; `connection` cuts all but that for a free connection, which waits on no socket."""
+        return {
             "connect": self._timeouts.connect,
             "read": self._timeouts.upload_read if upload else self._timeouts.read,
             "write": self._timeouts.write,
-            "pool": self._timeouts.pool,
+            "pool": min(self._timeouts.pool, max(ends - self._clock(), 0.001)),
         }
-        current: dict[str, float] = {}
-
-        def shrink(event: str, _info: dict[str, Any]) -> None:
-            if event.endswith(".started"):
-                left = max(ends - self._clock(), 0.001)
-                current.update((name, min(seconds, left)) for name, seconds in limits.items())
-
-        shrink(".started", {})
-        return {"timeout": current, "trace": shrink}
 
     def _until(self, chunks: Any, ends: float, *, maybe_stored: bool) -> Any:
         """Yield `chunks` until the deadline.

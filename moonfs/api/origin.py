@@ -19,6 +19,7 @@ from typing import Final
 import httpx
 
 from moonfs.api.body import ACCEPT_ENCODING
+from moonfs.api.connection import bound
 from moonfs.errors import UsageError
 
 #: Seconds a connection stays open unused. uvicorn hangs up after 5 and others later: an upload that meets a
@@ -111,7 +112,7 @@ def connect(base_url: str, key: str, *, socket: str | os.PathLike[str] | None, m
             # Plain HTTP needs no trust store, which costs 60 ms to load; an empty one trusts nobody.
             verify = True if url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             transport = httpx.HTTPTransport(uds=path, limits=limits, verify=verify, trust_env=False)
-        return httpx.Client(
+        client = httpx.Client(
             transport=transport,
             limits=limits,
             trust_env=not direct,
@@ -124,6 +125,7 @@ def connect(base_url: str, key: str, *, socket: str | os.PathLike[str] | None, m
             # No call depends on another: an answer's cookies are not kept.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
+        return bound(client)
     except (ImportError, ValueError, OSError, httpx.InvalidURL):
         # Not chained: the text of a bad proxy setting may hold a password.
         raise UsageError(

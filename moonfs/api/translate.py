@@ -18,6 +18,7 @@ from typing import Final
 import httpx
 
 from moonfs import errors, wire
+from moonfs.api.connection import SOMEBODY_ELSES
 from moonfs.errors import MoonfsError
 
 #: Characters of a service's message that are kept.
@@ -58,12 +59,15 @@ def status_error(
         scrub: takes the key out of a text.
 
     Returns:
-        With `status` and `service_message` filled, and `maybe_stored` for an upload that the service may have
-        taken all the same (W3): any 5xx, and a 408, which proxies send at any time.
+        With `status` and `service_message` filled. `foreign` where the body is no error object: then something
+        between has answered, which decides nothing. `maybe_stored` for an upload that the service may have taken all
+        the same (W3): any 5xx, a 408, which proxies send at any time, and whatever is foreign but a 413, by which the
+        service's own proxy keeps a file from it.
     """
     kind, message = errors.parse_error_body(body)
+    foreign = not (kind or message)
     said = clean(scrub(message)) if message else _page_title(body, scrub)
-    cls, what = _classify(operation, status, kind, message)
+    cls, what = _classify_foreign(operation, status) if foreign else _classify(operation, status, kind, message)
     if 300 <= status < 400 and location:
         what = f"{what} (not to {clean(scrub(location), 200)})"
     reply = f"HTTP {status}: {errors.plain_english(said)}" if said else f"HTTP {status}"
@@ -71,8 +75,19 @@ def status_error(
         f"{what} ({reply})",
         status=status,
         service_message=said,
-        maybe_stored=operation == "upload" and (status >= 500 or status == 408),
+        maybe_stored=operation == "upload" and (status >= 500 or status == 408 or (foreign and status != 413)),
+        foreign=foreign,
     )
+
+
+def _classify_foreign(operation: str, status: int) -> tuple[type[MoonfsError], str]:
+    """Return the class and the sentence for a status whose body is not the service's own; no refusal is believed."""
+    if status in (408, 413, 429) or not 400 <= status < 500:
+        return _classify(operation, status, "", "")
+    if status == 404 and operation in ("list", "upload"):
+        return errors.ForeignAnswer, "there is no Files API at this address: check the base URL"
+    what = "something between here and the service answered in its place, such as a proxy or a sign-in page"
+    return errors.ForeignAnswer, f"{what}: check the base URL and the key" if status in (401, 403) else what
 
 
 def _classify(operation: str, status: int, kind: str, message: str) -> tuple[type[MoonfsError], str]:
@@ -141,6 +156,11 @@ def _classify_exception(exc: Exception, origin: str) -> tuple[type[MoonfsError],
     if isinstance(exc, httpx.ProxyError):
         return errors.Unreachable, f"the proxy did not connect to {origin}: check HTTPS_PROXY"
     if isinstance(exc, httpx.ConnectError):
+        if SOMEBODY_ELSES in str(exc):
+            return errors.Unreachable, (
+                "another user serves the socket of the local Files API, so the key was not sent: "
+                "set XDG_RUNTIME_DIR to a directory of your own"
+            )
         if any(isinstance(cause, socket.gaierror) for cause in causes(exc)):
             return (
                 errors.Unreachable,

@@ -4,7 +4,9 @@
     configuring   config, key
     doctoring     doctor
     options       the flags of a drive
+    groups        in which order commands are shown
     drives        refresh, prefetch
+    syncing       sync
     showing       status, and its screen in `screen`
     reading       logs
     serving       serve
@@ -33,19 +35,21 @@ from moonfs.cli.configuring import configure, key
 from moonfs.cli.desktop import desktop
 from moonfs.cli.doctoring import doctor
 from moonfs.cli.drives import prefetch, refresh
+from moonfs.cli.groups import ByKind
 from moonfs.cli.manual import manual
 from moonfs.cli.mounting import for_fstab, mount, umount
 from moonfs.cli.reading import logs
 from moonfs.cli.services import services
 from moonfs.cli.serving import serve
 from moonfs.cli.showing import status
+from moonfs.cli.syncing import sync
 from moonfs.cli.words import printable
 from moonfs.errors import UsageError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=_CONTEXT)
+@click.group(cls=ByKind, context_settings=_CONTEXT)
 @click.version_option(moonfs.__version__, prog_name="moonfs", message="%(prog)s %(version)s")
 def cli() -> None:
     """Mount a Moonshot (Kimi) Files account as a drive.
@@ -57,6 +61,7 @@ def cli() -> None:
       cp paper.pdf ~/moon/             upload
       cat ~/moon/paper.pdf.content     read the text the service extracted
       moonfs prefetch ~/moon           fetch all texts at once
+      moonfs sync ~/moon               wait until everything is uploaded
       rm ~/moon/paper.pdf              delete
       df -h ~/moon                     the quota
       moonfs status                    uploads, what failed and what to do about it
@@ -70,6 +75,7 @@ for _command in (
     umount,
     refresh,
     prefetch,
+    sync,
     status,
     logs,
     configure,

@@ -12,6 +12,7 @@ import sys
 import click
 
 from moonfs import config, keys, profiles
+from moonfs.cli.groups import InOrder
 from moonfs.cli.options import Asked, drive_options, profile_names, settings_shown
 from moonfs.config import Directories
 from moonfs.errors import UsageError
@@ -20,7 +21,7 @@ from moonfs.settings import OPTIONS
 
 
 @click.command("config", short_help="Show every setting and where it comes from.")
-@drive_options
+@drive_options(listed=False)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for scripts.")
 @click.option("--example", is_flag=True, help="Print a config.toml with every setting, to begin with.")
 def configure(asked: Asked, as_json: bool, example: bool) -> None:
@@ -93,7 +94,7 @@ _of_profile = click.option(
 )
 
 
-@click.group("key", short_help="Keep an API key, for mounts to come.")
+@click.group("key", cls=InOrder, short_help="Keep an API key, for mounts to come.")
 def key() -> None:
     """Keep the API key of the hosted service in a file of mode 0600, or in the desktop's keyring."""
 

@@ -8,20 +8,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from moonfs import keys
+from moonfs import keys, mountpoints
+from moonfs.cli import offers
 from moonfs.cli.options import Asked, drive_options, settings_shown
 from moonfs.cli.words import printable
-from moonfs.config import Directories
+from moonfs.config import Directories, hosted_account
 from moonfs.errors import UsageError
-from moonfs.profiles import Configuration, variables
+from moonfs.profiles import ACCOUNT_OPTIONS, Configuration, variables
 
 if TYPE_CHECKING:
     from moonfs.doctor import Finding
@@ -30,7 +35,8 @@ _COLOURS = {"ok": "green", "note": "blue", "warning": "yellow", "failed": "red"}
 
 
 @click.command(short_help="Look for what keeps a drive from working.")
-@drive_options
+@click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.drives)
+@drive_options(listed=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, for scripts.")
 @click.option(
     "--bundle",
@@ -42,23 +48,21 @@ _COLOURS = {"ok": "green", "note": "blue", "warning": "yellow", "failed": "red"}
     help="Write a report for others to FILE (default: a new file here; - prints it): findings, versions, settings and "
     "logs. No keys; names of files are in it.",
 )
-def doctor(asked: Asked, as_json: bool, bundle: str | None) -> None:
-    """Look at everything that a drive needs: FUSE, mounts that are stale, directories, disk, the key and its region
-    (both of the vendor's addresses are tried), clock and quota. Each finding comes with the line that mends it.
+def doctor(directory: str | None, asked: Asked, as_json: bool, bundle: str | None) -> None:
+    """Look at everything that your drives need: FUSE, the drives that are mounted, directories, disk, the key and its
+    region (both of the vendor's addresses are tried), clock and quota. With DIR, look at the drive there, or at what
+    keeps one from being mounted there. Each finding comes with the line that mends it.
 
-    It takes the flags of `moonfs mount` and changes nothing. Exit status 1 says that something failed.
+    It changes nothing. Exit status 1 says that something you use does not work.
     """
     directories = Directories.from_environment(os.environ)
-    configuration, problem = None, ""
-    try:
-        configuration = asked.resolve(directories)
-        configuration.settings()
-    except UsageError as error:
-        configuration, problem = None, str(error)
+    directory = asked.directory(directory)
     quiet = as_json or bundle == "-"
     found = []
     secrets: list[str] = []
-    for finding in _look(configuration, problem, directories, secrets):
+    visit = _Visit(directory, asked, directories, secrets)
+    for each in visit.findings():
+        finding = replace(each, fix=_as_called(each.fix))
         found.append(finding)
         if not quiet:
             _show(finding)
@@ -66,32 +70,120 @@ def doctor(asked: Asked, as_json: bool, bundle: str | None) -> None:
         click.echo(json.dumps([asdict(each) for each in found], ensure_ascii=False, indent=2))
     failed = [each for each in found if each.state == "failed"]
     if not quiet:
-        lines = "the lines with → mend them" if any(each.fix for each in failed) else "see above"
+        lines = "see above"
+        if all(each.fix for each in failed):
+            lines = "the line with → mends it" if len(failed) == 1 else "the lines with → mend them"
         click.echo(f"\n{len(failed)} of {len(found)} failed; {lines}." if failed else "\nNothing is in the way.")
     if bundle is not None:
-        _write(bundle, found, configuration, directories, secrets)
+        _write(bundle, found, visit.configuration, directories, secrets)
     sys.exit(1 if failed else 0)
 
 
-def _look(
-    configuration: Configuration | None, problem: str, directories: Directories, secrets: list[str]
-) -> Iterator[Finding]:
-    """Yield what is found; the key that was used goes to `secrets`."""
-    # FUSE and HTTP load only for the commands that need them.
-    from moonfs import operations  # noqa: PLC0415
-    from moonfs.doctor import Finding, State, account, machine, storage  # noqa: PLC0415
+def _as_called(line: str) -> str:
+    """Return a line with `moonfs` as this was called, where the shell does not find it by its name alone."""
+    called = sys.argv[0]
+    if os.path.basename(called) != "moonfs" or not os.access(called, os.X_OK):
+        return line
+    found = shutil.which("moonfs")
+    if found is not None and os.path.samefile(found, called):
+        return line
+    commands = "|".join(click.get_current_context().find_root().command.commands)  # type: ignore[attr-defined]
+    return re.sub(rf"(?<!\S)moonfs(?= ({commands})\b)", lambda _: quote(called), line)
 
-    allow_other = configuration is not None and configuration.settings().allow_other
-    yield from machine.look(allow_other=allow_other, missing_library=operations.MISSING)
-    yield from storage.look(directories)
-    if configuration is None:
-        yield Finding("configuration", State.FAILED, problem, "moonfs config --example")
-    else:
-        yield from account.look(configuration, directories, secret=secrets.append)
+
+class _Visit:
+    """One run of the doctor.
+
+    Attributes:
+        configuration: what holds for the drive in question; None where that cannot be found out.
+    """
+
+    def __init__(self, directory: str | None, asked: Asked, directories: Directories, secrets: list[str]) -> None:
+        """`secrets` gets the key that was used."""
+        self._point = None if directory is None else mountpoints.absolute(directory)
+        self._asked = asked
+        self._directories = directories
+        self._secrets = secrets
+        self.configuration: Configuration | None = None
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what is found."""
+        # FUSE and HTTP load only for the commands that need them.
+        from moonfs import operations  # noqa: PLC0415
+        from moonfs.doctor import Finding, State, account, drives, machine, mending, storage  # noqa: PLC0415
+
+        asked, directories, problem = self._asked, self._directories, ""
+        try:
+            self.configuration = asked.resolve(directories)
+            allow_other = self.configuration.settings().allow_other
+        except UsageError as error:
+            self.configuration, problem, allow_other = None, str(error), False
+        yield from machine.look(allow_other=allow_other, missing_library=operations.MISSING)
+        mounted, last = mountpoints.ours(), drives.remembered(directories)
+        here = self._point in mounted
+        points = mounted if self._point is None else [self._point] if here else []
+        # Of drives with a state elsewhere only what they say of themselves is known: they are not asked for files.
+        own = set(mounted) & {self._point, *(each.point for each in last)}
+        statuses = []
+        for finding, status in drives.look(points, last, own):
+            yield finding
+            statuses += [status] if status is not None and status.get("mountpoint") in own else []
+        if self._point is not None and not here:
+            yield drives.place(self._point)
+            if self.configuration is not None and not self._names_an_account():
+                identity = next((each.identity for each in last if each.point == self._point), "")
+                self.configuration = account.usual_at(
+                    self._point,
+                    self.configuration,
+                    directories,
+                    identity,
+                    lambda name: asked.resolve(directories, name),
+                )
+        elif not mounted:
+            yield Finding("drives", State.OK, "none is mounted, and none is stale")
+        local = self._local(statuses)
+        yield from storage.look(directories, local[0] if local else None)
+        if self.configuration is None:
+            fix = mending.settings(problem, os.environ, directories, asked.file)
+            yield Finding("configuration", State.FAILED, problem, fix)
+        elif not here or self._is_of(statuses):
+            needed = self._names_an_account() or self._point is not None or not (own or local)
+            yield from account.look(self.configuration, directories, secret=self._secrets.append, needed=needed)
+        if self.configuration is None or self.configuration.hosted or here:
+            yield from map(account.local, local)
+
+    def _names_an_account(self) -> bool:
+        """Say whether a flag, the environment or config.toml says which account is meant."""
+        assert self.configuration is not None
+        names = {option.name for option in ACCOUNT_OPTIONS} | {"api_key"}
+        return bool(self.configuration.profile or names & set(self.configuration.values))
+
+    def _local(self, statuses: Sequence[dict[str, Any]]) -> list[Path]:
+        """Return where the local Files API keeps the files of what is looked at."""
+        found = {Path(status["data"]) for status in statuses if status.get("data")}
+        if self._point is None or not statuses:
+            if self.configuration is not None and not self.configuration.hosted:
+                found.add(self.configuration.local(self._directories) or Path())
+            usual = self._directories.data / "local"
+            if self._point is None and os.path.exists(usual / "files.sqlite"):
+                found.add(usual)
+        return sorted(found)
+
+    def _is_of(self, statuses: Sequence[dict[str, Any]]) -> bool:
+        """Say whether the drive that was named is of the account that would be mounted now; then the key is known."""
+        if self.configuration is None or not statuses or statuses[0].get("backend") != "hosted":
+            return False
+        try:
+            account = hosted_account(self.configuration.base_url(), keys.find(self.configuration, self._directories))
+        except UsageError:
+            return False
+        return Path(str(statuses[0].get("log"))).parent.name == account.identity
 
 
 def _show(finding: Finding) -> None:
-    state = click.style(f"{finding.state:8}", fg=_COLOURS[finding.state])
+    state = f"{finding.state:8}"
+    if not os.environ.get("NO_COLOR"):  # no-color.org
+        state = click.style(state, fg=_COLOURS[finding.state])
     click.echo(f"{state} {printable(f'{finding.about}: {finding.found}')}")
     if finding.fix:
         click.echo(f"         → {printable(finding.fix)}")

@@ -19,6 +19,8 @@ from typing import Final
 import click
 
 import moonfs
+from moonfs.cli.groups import ByKind
+from moonfs.cli.words import plain
 from moonfs.profiles import ACCOUNT_OPTIONS, variables
 from moonfs.settings import OPTIONS
 
@@ -60,16 +62,17 @@ _EXIT_STATUS: Final = (
     ("130", "It was ended by Ctrl-C."),
     ("141", "Nobody read its output to the end."),
 )
+#: Characters that groff takes for others, by the names of those that are meant (groff_char(7)).
+_NAMED: Final = (("-", "\\-"), ("'", "\\(aq"), ("`", "\\(ga"), ("^", "\\(ha"), ("~", "\\(ti"))
 _SEE_ALSO: Final = (("fusermount", 1), ("fuse", 4), ("fstab", 5), ("mount.fuse", 8), ("umount", 8))
 
 
-def page(cli: click.Group) -> str:
+def page(cli: ByKind) -> str:
     """Return moonfs(1) in man(7); its date is SOURCE_DATE_EPOCH (reproducible-builds.org), or else today."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     day = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC) if epoch.isdigit() else datetime.datetime.now()
     context = click.Context(cli, info_name="moonfs")
     commands = list(_commands(context))
-    shared = _options(next(each for each in commands if each.info_name == "mount"))
     summary, *blocks = _blocks(cli)
     lines = [
         "." + " ".join(["TH", "MOONFS", "1", f"{day:%Y-%m-%d}", f'"moonfs {moonfs.__version__}"', '"User Commands"']),
@@ -85,15 +88,11 @@ def page(cli: click.Group) -> str:
         ".SH OPTIONS",
         *_definitions(_options(context)),
         ".SH COMMANDS",
+        *_definitions((title, ", ".join(str(each.name) for each in found) + ".") for title, found in cli.kinds()),
     ]
     for each in commands:
         lines += [f'.SS "{_escaped(each.command_path)}"', *_paragraphs(_blocks(each.command))]
-        options = _options(each)
-        own = [option for option in options if option not in shared]
-        if options != shared and len(own) + 5 < len(options):
-            lines += [".PP", "It takes the options of \\fBmoonfs mount\\fR", "that say what is mounted, and how; and:"]
-            options = own
-        lines += _definitions([option for option in options if "--help" not in option[0]])
+        lines += _definitions([option for option in _options(each) if "--help" not in option[0]])
     lines += [".SH EXAMPLES", *_paragraphs(blocks)]
     for title, entries in (("EXIT STATUS", _EXIT_STATUS), ("ENVIRONMENT", _ENVIRONMENT), ("FILES", _FILES)):
         lines += [f'.SH "{title}"', *_definitions(entries)]
@@ -150,20 +149,35 @@ def _definitions(entries: Iterable[tuple[str, str]]) -> Iterator[str]:
     for term, meaning in entries:
         yield ".TP"
         if term.startswith("-"):  # flags in bold, what stands for values in italics
-            yield _FLAG.sub(lambda flag: f"\\fB{flag[1]}\\fR", term).replace("-", "\\-")
+            yield _FLAG.sub(lambda flag: f"\\fB{flag[1]}\\fR", plain(term)).replace("-", "\\-")
         else:
             yield f"\\fB{_escaped(term)}\\fR"
         yield from _filled(meaning)
 
 
 def _filled(text: str) -> list[str]:
-    return [_escaped(line) for line in textwrap.wrap(text, 76, break_long_words=False, break_on_hyphens=False)]
+    return [_guarded(line) for line in textwrap.wrap(_named(text), 78, break_long_words=False, break_on_hyphens=False)]
 
 
 def _escaped(text: str) -> str:
-    """Return a line that groff and mandoc print as it is: groff_man(7), "Portability"; ASCII dashes can be copied."""
-    text = text.replace("\\", "\\e").replace("-", "\\-")
-    return f"\\&{text}" if text.startswith((".", "'")) else text
+    """Return a line that groff and mandoc print as it is."""
+    return _guarded(_named(text))
+
+
+def _named(text: str) -> str:
+    """Return a text whose signs are printed as they are, in any locale, so that commands can be copied.
+
+    groff_man(7), "Portability": where the locale has them, plain dashes, quotes, carets and tildes become others; where
+    it has none, what is not ASCII is left out.
+    """
+    text = plain(text).replace("\\", "\\e")
+    for char, name in _NAMED:
+        text = text.replace(char, name)
+    return text
+
+
+def _guarded(line: str) -> str:
+    return f"\\&{line}" if line.startswith((".", "'")) else line
 
 
 @click.command(short_help="Print the manual page.")
@@ -171,5 +185,5 @@ def _escaped(text: str) -> str:
 def manual(context: click.Context) -> None:
     """Print moonfs(1) for man: moonfs manual | man -l -"""
     cli = context.find_root().command
-    assert isinstance(cli, click.Group)
+    assert isinstance(cli, ByKind)
     click.echo(page(cli), nl=False)

@@ -5,28 +5,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from shlex import quote
+from typing import Any, Final
 
 import click
 
-from moonfs import config, keys, mountpoints
+from moonfs import config, ending, keys, mountpoints
 from moonfs.cli import offers
 from moonfs.cli.desktop import offer
 from moonfs.cli.options import Asked, drive_options
-from moonfs.cli.progress import Waiting, show_drain
+from moonfs.cli.progress import Waiting, passing_names, show_drain
+from moonfs.cli.words import count, printable
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 
 #: What is no name of a profile in the first field of fstab.
 _NO_PROFILE = ("", "none", "moonfs")
+#: Files that are named.
+_FEW: Final = 5
 
 
 @click.command(short_help="Mount an account on a directory.")
 @click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.directories)
-@drive_options
+@drive_options(listed=True)
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to the terminal.")
 def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
     """Mount an account on DIR, an empty directory (made if it is missing).
@@ -56,7 +63,8 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
 
     if data is None and not keys.origin(configuration, directories):
         keys.find(configuration, directories)  # says what is missing, before anything is made
-    mounting.check(directory, data, allow_other=settings.allow_other)  # before a command asks for a passphrase
+    with _told_apart(asked, data, directory):
+        mounting.check(directory, data, allow_other=settings.allow_other)  # before a command asks for a passphrase
     hosted = None
     if data is None:
         if configuration.overridden:
@@ -81,6 +89,29 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
         with Waiting() as waiting:
             mounting.start(request, waiting)
         offer(directories, os.environ)
+
+
+@contextlib.contextmanager
+def _told_apart(asked: Asked, data: Path | None, directory: str) -> Iterator[None]:
+    """Say which directory is which in `--local DATA DIR`: where DIR cannot be used, and where DATA is new."""
+    given = asked.flags.get("local")
+    if data is None or given is None or given.text in ("yes", "no"):
+        yield
+        return
+    try:
+        yield
+    except UsageError as error:
+        if directory not in str(error):
+            raise
+        raise UsageError(
+            f"{error} In --local {quote(given.text)} {quote(directory)} the first directory is where the local Files "
+            "API keeps its files, and the second where the drive is mounted."
+        ) from error
+    if not os.path.exists(data / "files.sqlite") and sys.stderr.isatty():
+        click.echo(
+            f"{given.text} is where the local Files API keeps its files from now on; the drive is {directory}.",
+            err=True,
+        )
 
 
 def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) -> list[str] | None:
@@ -120,7 +151,7 @@ def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) ->
 
 
 @click.command(short_help="Unmount a drive, after its pending uploads.")
-@click.argument("directory", metavar="DIR", shell_complete=offers.drives)
+@click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.drives)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),
@@ -128,23 +159,128 @@ def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) ->
     show_default=True,
     help="Seconds to wait for pending uploads; what is left then is uploaded after the next mount.",
 )
+@click.option(
+    "--lazy",
+    is_flag=True,
+    help="Wait for nothing, and end the drive whoever holds it; what is pending or being written is kept for the next "
+    "mount.",
+)
 @click.option("--stale", is_flag=True, help="Only clear a stale mount; a drive that works stays.")
-def umount(directory: str, timeout: float, stale: bool) -> None:
-    """Wait for what is still to be uploaded or deleted, unmount the drive on DIR, and wait until its daemon has ended.
+@click.option("--all", "every", is_flag=True, help="Unmount all drives that you have mounted.")
+def umount(directory: str | None, timeout: float, lazy: bool, stale: bool, every: bool) -> None:  # fmt: skip
+    """Wait for what is still to be uploaded or deleted, unmount the drive on DIR (or the only one that you have
+    mounted), and wait until its daemon has ended.
+
+    A drive that a program has open stays mounted; one that another mount namespace holds (a container, a service) is
+    unmounted here, and lives on there. The command says who it is, and fails. --lazy ends such a drive.
 
     Also clears a stale mount, left by a daemon that died.
+    """
+    state = state_of_accounts()
+    if directory is not None and every:
+        raise click.UsageError("Give a directory or --all, not both.")
+    if directory is not None:
+        _umount(directory, state, timeout=timeout, lazy=lazy, stale=stale)
+        return
+    points = _points(state, every=every)
+    failed = False
+    for point in points:
+        try:
+            _umount(point, state, timeout=timeout, lazy=lazy, stale=stale)
+        except UsageError as error:
+            if not every:
+                raise
+            click.echo(f"moonfs: {printable(str(error))}", err=True)
+            failed = True
+    if failed:
+        sys.exit(1)
+
+
+def state_of_accounts() -> Path:
+    """Return where this user's accounts have their state; a drive can be unmounted by whoever has no home too."""
+    try:
+        return Directories.from_environment(os.environ).state
+    except UsageError:
+        return Path(os.devnull)
+
+
+def _points(state: Path, *, every: bool) -> list[str]:
+    """Return the drives of this user that are meant where none is named.
+
+    Raises:
+        UsageError: there is none, or more than one without `every`.
+    """
+    points = mountpoints.own()
+    if every or not points:
+        points += [daemon.point for daemon, _ in ending.detached(state) if daemon.point not in points]
+    if not points:
+        raise UsageError("You have no drive mounted; moonfs status lists the ones there are.")
+    if len(points) > 1 and not every:
+        raise UsageError(
+            f"You have {len(points)} drives mounted: {', '.join(map(quote, points))}; name one, or unmount all of them "
+            "with: moonfs umount --all"
+        )
+    return points
+
+
+def _umount(directory: str, state: Path, *, timeout: float, lazy: bool, stale: bool) -> None:
+    """Unmount one drive, and say what is left.
+
+    Raises:
+        UsageError: there is none, or it does not end.
     """
     if stale and not mountpoints.is_stale(directory):
         raise UsageError(
             f"{directory} is no stale mount; moonfs umount {quote(directory)} unmounts a drive that works."
         )
-    ends = time.monotonic() + timeout
-    show_drain(directory, ends)
-    cleared = mountpoints.unmount(
-        directory,
-        timeout=max(60.0, ends - time.monotonic()),
-        hurry=time.monotonic() >= ends,
-        waiting=lambda text: click.echo(f"{text} …", err=True),
-    )
-    if cleared:
+    drive = ending.find(directory, state)
+    ends = time.monotonic() + (0.0 if lazy else timeout)
+    try:
+        left = show_drain(drive.status, ends)
+        passing = passing_names(drive.status)
+        kept = ending.unmount(
+            drive,
+            # With nothing left to wait for, a daemon that lives on has another reason.
+            timeout=max(60.0, ends - time.monotonic()) if left else 60.0,
+            hurry=time.monotonic() >= ends,
+            lazy=lazy,
+            waiting=lambda text: click.echo(f"{text} …", err=True),
+        )
+    except KeyboardInterrupt:
+        click.echo(_interrupted(drive), err=True)
+        raise
+    if passing:
+        click.echo(passing, err=True)
+    if drive.stale:
         click.echo(f"{directory} was stale (its daemon had died) and is cleared.", err=True)
+    _say_kept(kept)
+
+
+def _interrupted(drive: ending.Drive) -> str:
+    """Return what a Ctrl-C leaves."""
+    if mountpoints.at(drive.point) is not None:
+        return f"\n{drive.asked} is still mounted, and its uploads go on."
+    return f"\n{drive.asked} is unmounted; its daemon goes on with its uploads, and ends by itself."
+
+
+def _say_kept(kept: dict[str, Any] | None) -> None:
+    """Say what a daemon that was told to end has kept of files that were being written."""
+    if kept and (names := kept.get("kept")):
+        click.echo(
+            f"{_count(names)} being written: the bytes that came are kept here and go up after the next mount: "
+            f"{printable(_few(names))}",
+            err=True,
+        )
+    if kept and (names := kept.get("lost")):
+        click.echo(
+            f"{_count(names)} being written and cannot be kept; write them once more: {printable(_few(names))}",
+            err=True,
+        )
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"{count(len(names), 'file')} {'was' if len(names) == 1 else 'were'}"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_FEW]) + (", …" if len(names) > _FEW else "")

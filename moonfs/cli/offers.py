@@ -41,6 +41,12 @@ def drives(_context: click.Context, _param: click.Parameter, begun: str) -> list
     return found
 
 
+def drives_and_files(context: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Offer the mounted drives, and what is on one of them once its path is written."""
+    found = drives(context, param, begun)
+    return found or ([CompletionItem(begun, type="file")] if "/" in begun and mountpoints.holding(begun) else [])
+
+
 def files_of(argument: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
     """Return what offers the names on the drive that the command's `argument` names, once each."""
 

@@ -56,14 +56,32 @@ class Asked:
             return local.text
         return given
 
-    def resolve(self, directories: Directories) -> Configuration:
-        """Return what holds: this, then the environment, then config.toml. Raises UsageError."""
-        return profiles.resolve(self.flags, os.environ, directories, profile=self.profile, file=self.file)
+    def resolve(self, directories: Directories, profile: str = "") -> Configuration:
+        """Return what holds: this, then the environment, then config.toml; `profile` goes before the one of `-p`.
+
+        Raises:
+            UsageError: something of it is wrong.
+        """
+        return profiles.resolve(self.flags, os.environ, directories, profile=profile or self.profile, file=self.file)
 
 
-def drive_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the flags of a drive; it gets them as `asked`."""
+class _Unlisted(click.Option):
+    """A flag that works, and that the Tab key offers, and that another command's help describes."""
 
+    def get_help_record(self, ctx: click.Context) -> None:
+        """Return nothing for --help to show."""
+
+
+def drive_options(*, listed: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of a drive; it gets them as `asked`.
+
+    Args:
+        listed: whether its help describes all of them, or only those that say which drive is meant.
+    """
+    return functools.partial(_drive_options, listed=listed)
+
+
+def _drive_options(command: Callable[..., None], *, listed: bool) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, options: Sequence[str], profile: str | None, config_file: str | None, **kwargs: Any) -> None:
         flags: dict[str, Value] = {}
@@ -83,7 +101,7 @@ def drive_options(command: Callable[..., None]) -> Callable[..., None]:
 
     made: Callable[..., None] = run
     for option in reversed((*ACCOUNT_OPTIONS, *OPTIONS)):
-        made = _flag(option)(made)
+        made = _flag(option, click.Option if listed or option.name == "local" else _Unlisted)(made)
     made = click.option("--hosted", is_flag=True, help="Mount the hosted service, whatever the profile says.")(made)
     made = click.option(
         "--config-file", metavar="FILE", type=click.Path(), help="Another config.toml (see moonfs config --example)."
@@ -93,7 +111,8 @@ def drive_options(command: Callable[..., None]) -> Callable[..., None]:
     )(made)
     made = click.option(
         "-o", "options", metavar="NAME=VALUE[,…]", multiple=True, shell_complete=_names,
-        help="Any setting below by its name, as in fstab: -o listing_ttl=30,write_back",
+        help=f"Any setting{' below' * listed} by its name, as in fstab: -o listing_ttl=30,write_back"
+        + " (moonfs mount --help lists them, each of them a flag here too)" * (not listed),
     )(made)  # fmt: skip
     for name in ("--key", "--api-key", "--token"):
         made = click.option(
@@ -109,10 +128,10 @@ def _not_empty(given: str, flag: str) -> str:
     return given
 
 
-def _flag(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _flag(option: Option, kind: type[click.Option]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     shown = option.help if option.shown in ("no", "none") else f"{option.help} [{option.shown}]"
     if option.switch:
-        return click.option(f"{option.flag}/--no-{option.flag[2:]}", option.name, default=None, help=shown)
+        return click.option(f"{option.flag}/--no-{option.flag[2:]}", option.name, cls=kind, default=None, help=shown)
     if option.name == "local":
         return click.option(
             "--local",
@@ -121,12 +140,14 @@ def _flag(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]
             is_flag=False,
             flag_value="yes",
             default=None,
-            help="Mount the local Files API that keeps its files in DATA (default: moonfs/local in the XDG data "
-            "directory), started when it is not running. No account, no network.",
+            help="Mount the local Files API, started when it is not running. No account, no network. In "
+            "--local DATA DIR its files are kept in DATA (default: moonfs/local in the XDG data directory), and DIR "
+            "shows them.",
         )
     return click.option(
         option.flag,
         option.name,
+        cls=kind,
         metavar=option.metavar,
         default=None,
         help=shown,

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from moonfs import mountpoints
 from moonfs.cli import words
-from moonfs.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+#: Names that are told; the rest is counted.
+_FEW: Final = 5
 
 
 def bar_of_texts() -> Progress:
@@ -37,78 +40,131 @@ def follow_prefetch(point: str, bar: Progress) -> dict[str, Any]:
         while True:
             found = mountpoints.read_prefetch(point)
             done = found["done"] + found["failures"]
-            progress.update(task, total=found["total"], completed=done, description=found["trouble"])
+            uploads = f"{words.count(found['uploads'], 'upload')} to go" if found["uploads"] else ""
+            progress.update(task, total=found["total"], completed=done, description=found["trouble"] or uploads)
             if not found["running"]:
                 return found
             time.sleep(0.2)
 
 
-def show_drain(directory: str, ends: float) -> None:
-    """Show how the pending uploads of a drive go on until there are none or the time is up (L2).
+def show_drain(status: Callable[[], dict[str, Any] | None], ends: float) -> int:
+    """Show how the pending uploads of a drive go on until there are none or the time is up (L2); return what is left.
 
     Args:
-        directory: any spelling of the mount point.
+        status: returns what the drive says of itself, None where it does not answer.
         ends: when the time is up, on the clock of `time.monotonic`.
     """
-    mounted = mountpoints.at(directory)
-    if mounted is None or mounted.fstype != mountpoints.FSTYPE:
-        return
-    uploads = _uploads(mounted.point)
+    uploads = _uploads(status)
     files, size = (0, 0) if uploads is None else (_left(uploads), uploads["pending_bytes"])
     if uploads is None or not files:
-        return
-    from rich.console import Console, Group  # noqa: PLC0415 - rich is large, and other commands do without
-    from rich.live import Live  # noqa: PLC0415
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-    from rich.progress import TransferSpeedColumn as SpeedColumn  # noqa: PLC0415
-
-    from moonfs.cli.screen import uploads_table  # noqa: PLC0415
-
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), SpeedColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=console)
-    task = bar.add_task(f"{files} of {files} files to go", total=size)
-    if not console.is_terminal:
-        click.echo(f"Waiting for {files:,} upload{'' if files == 1 else 's'} ({words.size(size)}) …", err=True)
-    with Live(bar, console=console, auto_refresh=False) as live:
+        return 0
+    with Uploading(size, files) as bar:
         while _left(uploads) and time.monotonic() < ends:
-            under_way = uploads.get("under_way", [])
-            sent = sum(each["sent"] for each in under_way)
-            bar.update(task, description=f"{_left(uploads)} of {files} files to go")
-            bar.update(task, completed=max(0, min(size, size - uploads["pending_bytes"] + sent)))
-            if console.is_terminal:
-                live.update(Group(bar, uploads_table(under_way)) if under_way else bar, refresh=True)
+            bar.show(files=_left(uploads), size=uploads["pending_bytes"], under_way=uploads.get("under_way", []))
             time.sleep(0.2)
-            found = _uploads(mounted.point)
+            found = _uploads(status)
             if found is None:
-                return
+                return _left(uploads)
             uploads = found
-        if console.is_terminal and not _left(uploads):
-            bar.update(task, description=f"0 of {files} files to go", completed=size)
-            live.update(bar, refresh=True)
+        if not _left(uploads):
+            bar.show(files=0, size=0)
     if left := _left(uploads):
         why = "".join(
             f" The last try with {each['name']}: {each['error']}. {each['next']}" for each in uploads["waiting"][:1]
         )
         click.echo(
-            f"{left} file{'s are' if left > 1 else ' is'} not uploaded yet; what is left stays here and goes on "
-            f"after the next mount.{why}",
+            f"{words.count(left, 'file')} {'is' if left == 1 else 'are'} not uploaded yet; what is left stays here and "
+            f"goes on after the next mount.{why}",
             err=True,
         )
+    return left
 
 
-def _uploads(point: str) -> dict[str, Any] | None:
+def passing_names(status: Callable[[], dict[str, Any] | None]) -> str:
+    """Return what to say of the files that an unmount leaves here under their temporary names; empty without any (N6).
+
+    Args:
+        status: returns what the drive says of itself, None where it does not answer.
+    """
+    uploads = _uploads(status)
+    found = [] if uploads is None else [words.printable(str(name)) for name in uploads.get("temporary", [])]
+    if not found:
+        return ""
+    few = ", ".join(found[:_FEW]) + (f" and {len(found) - _FEW:,} more" if len(found) > _FEW else "")
+    one = len(found) == 1
+    return (
+        f"Only on this machine, under {'a temporary name' if one else 'temporary names'}: {few}. After the next mount "
+        f"{'it is' if one else 'they are'} uploaded once renamed, or ten minutes after the last close."
+    )
+
+
+def _uploads(status: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
     """Return what the drive says of its uploads, or None where it does not answer."""
     try:
-        uploads = mountpoints.read_status(point)["uploads"]
+        uploads = (status() or {})["uploads"]
         _left(uploads)
         return dict(uploads)
-    except (UsageError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None
+
+
+def _to_go(left: int, files: int) -> str:
+    return f"{left:,} of {words.count(files, 'file')} to go"
 
 
 def _left(uploads: dict[str, Any]) -> int:
     return len(uploads["pending"]) + int(uploads["deletions"])
+
+
+class Uploading:
+    """A bar of uploads that are waited for, with a line for each that is under way; a context manager.
+
+    Where there is no terminal it says once how many there are.
+    """
+
+    def __init__(self, size: int, files: int) -> None:
+        """`size` is in bytes, `files` counts deletions too."""
+        from rich.console import Console  # noqa: PLC0415 - rich is large, and other commands do without
+        from rich.live import Live  # noqa: PLC0415
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+        from rich.progress import TransferSpeedColumn as SpeedColumn  # noqa: PLC0415
+
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), SpeedColumn())
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=console)
+        self._task = self._bar.add_task(f"{files} of {files} files to go", total=size)
+        self._live = Live(self._bar, console=console, auto_refresh=False) if console.is_terminal else None
+        self._size, self._files = size, files
+        if self._live is None:
+            click.echo(f"Waiting for {words.count(files, 'upload')} ({words.size(size)}) …", err=True)
+
+    def __enter__(self) -> Uploading:
+        if self._live is not None:
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.__exit__(None, None, None)
+
+    def show(self, *, files: int, size: int, under_way: Sequence[Mapping[str, Any]] = (), trouble: str = "") -> None:
+        """Show what is left to go, what is under way, and what keeps an upload from being done."""
+        if self._live is None:
+            return
+        from rich.console import Group, RenderableType  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        from moonfs.cli.screen import uploads_table  # noqa: PLC0415
+
+        sent = sum(each["sent"] for each in under_way)
+        done = max(0, min(self._size, self._size - size + sent))
+        self._bar.update(self._task, description=f"{files} of {self._files} files to go", completed=done)
+        parts: list[RenderableType] = [self._bar]
+        if under_way:
+            parts.append(uploads_table(under_way))
+        if trouble:
+            parts.append(Text(words.printable(trouble), style="yellow", no_wrap=True, overflow="ellipsis"))
+        self._live.update(Group(*parts), refresh=True)
 
 
 class Waiting:

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import time
-from calendar import timegm
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,10 @@ from typing import BinaryIO, Final
 
 import click
 
-from moonfs import mountpoints
+from moonfs import mountpoints, wording
 from moonfs.cli import offers
-from moonfs.cli.words import printable
-from moonfs.config import Directories
+from moonfs.cli.words import count, printable
+from moonfs.config import Directories, matching
 from moonfs.errors import UsageError
 
 #: Seconds between two looks of `--follow`.
@@ -60,14 +60,25 @@ class _Kept:
 @click.option("--errors", "what", flag_value="errors", help="The failures: what, which file, why, and what to do.")
 @click.option("--server", "what", flag_value="server", help="The log of the local Files API that the drive started.")
 @click.option("--path", "only_path", is_flag=True, help="Print where the file is, and nothing else.")
-def logs(directory: str | None, follow: bool, lines: int, what: str | None, only_path: bool) -> None:
+@click.option(
+    "--clear",
+    is_flag=True,
+    help="Forget the failures: of the drive on DIR, or of all drives. Those of files that still fail stay.",
+)
+def logs(directory: str | None, follow: bool, lines: int, what: str | None, *, only_path: bool, clear: bool) -> None:
     """Show the log of the drive on DIR, or of the one that was mounted last; it need not be mounted any more.
 
     \b
       moonfs logs --errors             what has failed, and what to do
+      moonfs logs --clear              forget it; moonfs status shows it no more
       moonfs logs -f ~/moon            watch a drive at work
       less $(moonfs logs --path)
     """
+    if clear:
+        if follow or only_path or what == "server":
+            raise UsageError("--clear forgets failures and shows nothing; leave the other flags out.")
+        _clear(directory)
+        return
     kept, others = _find(directory)
     name, older = _FILES[what or "log"]
     path = kept.folder / name
@@ -86,7 +97,7 @@ def logs(directory: str | None, follow: bool, lines: int, what: str | None, only
     if only_path:
         click.echo(path)
         return
-    show = _show_failure if what == "errors" else _show_line
+    show = _show_failures if what == "errors" else _show_lines
     tail = _Tail(path)
     with contextlib.suppress(KeyboardInterrupt) if follow else contextlib.nullcontext():
         _show(([*_Tail(kept.folder / older).read()] if older else []) + tail.read(), lines, show)
@@ -121,7 +132,7 @@ def _find(directory: str | None) -> tuple[_Kept, list[str]]:
 def _all(directories: Directories) -> list[_Kept]:
     """Return the state of every account; its lock says where it was mounted last, and when."""
     found = []
-    for lock in directories.state.glob("accounts/*/lock"):
+    for lock in matching(directories.state / "accounts", "*/lock"):
         with contextlib.suppress(OSError):
             _, _, point = lock.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n").partition(" ")
             found.append(_Kept(lock.parent, point or "an unknown directory", lock.stat().st_mtime))
@@ -174,26 +185,77 @@ class _Tail:
         return [line.decode("utf-8", "backslashreplace") for line in whole]
 
 
-def _show(lines: list[str], count: int | None, show: Callable[[str], None]) -> None:
-    for line in lines if count is None else lines[max(0, len(lines) - count) :]:
-        show(line)
+def _clear(directory: str | None) -> None:
+    """Have what has failed forgotten, by the daemons that run and where none does; says what was done."""
+    if directory is None:
+        found = list(_all(Directories.from_environment(os.environ)))
+        if not found:
+            raise UsageError("No drive has been mounted yet, so nothing has failed.")
+    else:
+        found = [_find(directory)[0]]
+    wrong = ""
+    for kept in found:
+        try:
+            left = _cleared(kept)
+        except UsageError as error:  # of one drive, which keeps no other from being done
+            click.echo(f"moonfs: {printable(wrong)}", err=True) if wrong else None
+            wrong = str(error)
+            continue
+        still = f"; {count(left, 'file')} still {'fails' if left == 1 else 'fail'}: moonfs status says why" * (left > 0)
+        click.echo(printable(f"The failures of the drive of {kept.point} are cleared{still}."))
+    if wrong:
+        raise UsageError(wrong)
 
 
-def _show_line(line: str) -> None:
-    click.echo(printable(line))
+def _cleared(kept: _Kept) -> int:
+    """Forget the failures of one account, and return of how many files they stay."""
+    import sqlite3  # noqa: PLC0415 - only where it is needed
+
+    from moonfs.errorlog import ErrorLog  # noqa: PLC0415
+    from moonfs.journal import unfinished  # noqa: PLC0415
+
+    path = kept.folder / "errors.ndjson"
+    with open(kept.folder / "lock", "rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # a daemon has it
+            mountpoints.clear_errors(kept.point)
+            return len(ErrorLog(path).text().splitlines())
+        try:
+            return ErrorLog(path).clear(unfinished(kept.folder / "journal.db"))
+        except sqlite3.Error as error:
+            raise UsageError(
+                f"The state of the drive of {kept.point} cannot be read: {error}; moonfs doctor looks at its disk."
+            ) from error
 
 
-def _show_failure(line: str) -> None:
-    """Show one line of errors.ndjson; what is none, since a crash cut it off, is passed over."""
+def _show(lines: list[str], most: int | None, show: Callable[[list[str]], None]) -> None:
+    show(lines if most is None else lines[max(0, len(lines) - most) :])
+
+
+def _show_lines(lines: list[str]) -> None:
+    """Show lines of a log, whose moments have their offset from UTC, in the time of whoever reads them."""
+    for line in lines:
+        moment, space, rest = line.partition(" ")
+        click.echo(printable(f"{wording.shown(moment)}{space}{rest}"))
+
+
+def _show_failures(lines: list[str]) -> None:
+    """Show lines of errors.ndjson; what several in a row have for advice is said once, after the last of them."""
+    told = [each for line in lines if (each := _failure(line)) is not None]
+    for (shown, advice), (_, following) in zip(told, [*told[1:], ("", "")], strict=True):
+        click.echo(printable(shown))
+        if advice and advice != following:
+            click.echo(printable(f"    → {advice}"))
+
+
+def _failure(line: str) -> tuple[str, str] | None:
+    """Return what a line of errors.ndjson says, and its advice; None for one that a crash has cut off."""
     try:
         failure = json.loads(line)
         when, name = str(failure["time"]), str(failure["name"])
         about = f"{failure['operation']} {name or '(the whole account)'}: {failure['message']} ({failure['errno']})"
         next_ = str(failure.get("next", ""))  # lines of an earlier version have none
     except (ValueError, KeyError, TypeError, RecursionError):
-        return
-    with contextlib.suppress(ValueError):
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timegm(time.strptime(when, "%Y-%m-%dT%H:%M:%SZ"))))
-    click.echo(printable(f"{when} {about}"))
-    if next_:
-        click.echo(printable(f"    → {next_}"))
+        return None
+    return f"{wording.shown(when)} {about}", next_

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from shlex import quote
 from typing import Any, Final
 
@@ -21,7 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 import moonfs
-from moonfs.cli.words import duration, printable, size
+from moonfs import wording
+from moonfs.cli.words import by_advice, count, duration, printable, size
 
 #: Lines of one kind that are shown; the rest is counted.
 _FEW: Final = 5
@@ -45,6 +46,8 @@ def screen(drive: Drive, server: Drive | None = None, *, now: float | None = Non
     if "problem" in drive:
         return Text(str(drive["problem"]), style="red")
     parts: list[RenderableType] = [_head(drive, now)]
+    if "detached" in drive:
+        parts.append(Text(str(drive["detached"]), style="yellow"))
     if drive.get("version") != moonfs.__version__:
         text = f"This drive is served by moonfs {drive.get('version')}, and this is {moonfs.__version__}: "
         parts.append(
@@ -140,10 +143,7 @@ def _trouble(drive: Drive) -> RenderableType:
     ):
         if entries:
             parts.append(Text(title, style=f"bold {style}"))
-        for each in entries[:_FEW]:
-            parts.append(_indented(Text(f"{each['name']}: {each['error']}")))
-            if each.get("next"):
-                parts.append(_indented(Text(f"→ {each['next']}", style="dim"), 4))
+        parts += _advised((f"{each['name']}: {each['error']}", each.get("next", "")) for each in entries[:_FEW])
         if len(entries) > _FEW:
             parts.append(_indented(Text(f"… and {len(entries) - _FEW:,} more", style="dim")))
     if uploads["local"]:
@@ -161,11 +161,19 @@ def _trouble(drive: Drive) -> RenderableType:
     errors = [each for each in last.values() if each.get("name") not in named][-_FEW:]
     if errors:
         parts.append(Text("Last errors", style="bold"))
-    for each in errors:
-        parts.append(_indented(Text(f"{each['time']} {each['operation']} {each['name']}: {each['message']}")))
-        if each.get("next"):
-            parts.append(_indented(Text(f"→ {each['next']}", style="dim"), 4))
+    parts += _advised(
+        (f"{wording.shown(each['time'])} {each['operation']} {each['name']}: {each['message']}", each.get("next", ""))
+        for each in errors
+    )
     return Group(*parts)
+
+
+def _advised(entries: Iterable[tuple[str, str]]) -> Iterator[RenderableType]:
+    """Yield a line for each entry, and the advice for those that have the same once, after the last of them."""
+    for texts, advice in by_advice(entries):
+        yield from (_indented(Text(text)) for text in texts)
+        if advice:
+            yield _indented(Text(f"→ {advice}", style="dim"), 4)
 
 
 def _rest(drive: Drive, *, server: Drive | None) -> RenderableType:
@@ -177,7 +185,7 @@ def _rest(drive: Drive, *, server: Drive | None) -> RenderableType:
         _row("Texts", Text(f"{size(content['disk_bytes'])} on disk, {size(content['bytes'])} in memory{here}")),
         _row(
             "Originals",
-            Text(f"{originals['files']:,} files, {size(originals['bytes'])} of {size(originals['max_bytes'])}"),
+            Text(f"{count(originals['files'], 'file')}, {size(originals['bytes'])} of {size(originals['max_bytes'])}"),
         ),
     ]
     if "traffic" in drive:

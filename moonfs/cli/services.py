@@ -17,8 +17,9 @@ import click
 
 from moonfs import keys, mountpoints, service
 from moonfs.cli import offers
+from moonfs.cli.groups import InOrder
 from moonfs.cli.options import Asked, drive_options
-from moonfs.config import Directories
+from moonfs.config import Directories, exists, matching
 from moonfs.errors import UsageError
 from moonfs.profiles import Configuration, variables
 
@@ -26,7 +27,7 @@ _XDG = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
 _SECONDS = 180.0
 
 
-@click.group("service", short_help="Mount a drive at login, by systemd.")
+@click.group("service", cls=InOrder, short_help="Mount a drive at login, by systemd.")
 def services() -> None:
     """Have systemd mount a drive whenever you log in, and unmount it, uploads first, when you log out.
 
@@ -43,7 +44,7 @@ def services() -> None:
 
 @services.command("install", short_help="Install and start a unit for a drive.")
 @click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.directories)
-@drive_options
+@drive_options(listed=False)
 @click.option("--no-start", is_flag=True, help="Only write the unit.")
 @click.option("--print", "only_print", is_flag=True, help="Print the unit, and do nothing.")
 def install(directory: str | None, asked: Asked, no_start: bool, only_print: bool) -> None:
@@ -93,7 +94,7 @@ def remove(directory: str) -> None:
     """Unmount the drive on DIR, uploads first, and have it mounted at login no more."""
     name = service.unit_name(mountpoints.absolute(directory))
     path = _folder() / name
-    if not path.exists():
+    if not exists(path):
         raise UsageError(f"There is no service for {directory}: moonfs service list shows the ones there are.")
     _systemctl("disable", "--now", name)
     path.unlink()
@@ -104,7 +105,7 @@ def remove(directory: str) -> None:
 @services.command("list", short_help="List the drives that are mounted at login.")
 def listing() -> None:
     """List the units that are installed, and whether they run."""
-    names = sorted(path.name for path in _folder().glob(f"{service.PREFIX}*.service"))
+    names = [path.name for path in matching(_folder(), f"{service.PREFIX}*.service")]
     for name in names:
         text = (_folder() / name).read_text(encoding="utf-8", errors="replace")
         about = next((line for line in text.splitlines() if line.startswith("Description=")), name)
@@ -120,7 +121,7 @@ def _check_key(configuration: Configuration, directories: Directories) -> None:
     source = configuration.key_source()
     if source is not None and source[1].origin in variables("api_key"):
         profile = f" --profile {configuration.profile}" if configuration.profile else ""
-        if not keys.usual_file(configuration, directories).exists() and not configuration.overridden:
+        if not exists(keys.usual_file(configuration, directories)) and not configuration.overridden:
             raise UsageError(
                 f"A service does not see the {source[1].origin} of this shell; keep the key for it with: "
                 f"moonfs key set{profile}"

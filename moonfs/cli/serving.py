@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from moonfs.cli import offers
-from moonfs.config import Directories
+from moonfs.config import Directories, close_to_others, make_private
 from moonfs.errors import UsageError
 from moonfs.server.behaviour import SWITCHES, Behaviour
 
@@ -56,8 +56,18 @@ def _switches(command: Callable[..., None]) -> Callable[..., None]:
     multiple=True,
     help="Serve one more account, with a key and files of its own; it stays.",
 )
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    metavar="NAME",
+    multiple=True,
+    help="Answer requests for this host name too, as from a proxy or a container; on loopback only localhost and "
+    "addresses are answered.",
+)
 @_switches
-def serve(host: str, port: int, data: str | None, accounts: tuple[str, ...], **switches: Any) -> None:
+def serve(
+    host: str, port: int, data: str | None, accounts: tuple[str, ...], allowed_hosts: tuple[str, ...], **switches: Any
+) -> None:
     """Run the local Files API: the service's endpoints, text extraction and OCR on this machine.
 
     Any client of the hosted service works against it with its base URL and key; so does moonfs mount --local DIR.
@@ -80,4 +90,8 @@ def serve(host: str, port: int, data: str | None, accounts: tuple[str, ...], **s
         behaviour = Behaviour.of(switches)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    sys.exit(serve_command(host, port, data, str(directories.runtime), behaviour=behaviour, accounts=accounts))
+    close_to_others(directories)
+    runtime = str(make_private(directories.runtime))
+    sys.exit(
+        serve_command(host, port, data, runtime, behaviour=behaviour, accounts=accounts, allowed_hosts=allowed_hosts)
+    )

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from moonfs import mountpoints
+from moonfs import ending, mountpoints
 from moonfs.cli import offers
+from moonfs.cli.mounting import state_of_accounts
 from moonfs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def status(directory: str | None, watch: bool, interval: float, as_json: bool) -
         raise UsageError(f"--interval is a number of seconds up to {_LONGEST_INTERVAL}.")
     if directory is not None:
         mounted = mountpoints.at(directory)
-        if mounted is None or mounted.fstype != mountpoints.FSTYPE:
+        if (mounted is None or mounted.fstype != mountpoints.FSTYPE) and not _all(directory):
             raise UsageError(
                 f"No moonfs drive is mounted on {directory}; mount one with: moonfs mount {quote(directory)}"
             )
@@ -59,18 +60,31 @@ def status(directory: str | None, watch: bool, interval: float, as_json: bool) -
         return
     if as_json:
         # A drive that was asked for and does not answer is a failure, not an object.
-        found: Any = mountpoints.read_status(mountpoints.absolute(directory)) if directory is not None else _all(None)
+        found: Any = _one(directory) if directory is not None else _all(None)
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
-    if directory is not None:
-        mountpoints.read_status(mountpoints.absolute(directory))
-    drives = _all(directory)
+    drives = [_one(directory)] if directory is not None else _all(None)
     console = _console()
     console.print(_page(drives) if drives else _NONE)
 
 
+def _one(directory: str) -> dict[str, Any]:
+    """Return what the drive on a directory says of itself.
+
+    Raises:
+        UsageError: it does not answer, or has ended by now.
+    """
+    (drive,) = _all(directory) or [{"problem": f"{directory} is no longer mounted."}]
+    if "problem" in drive:
+        raise UsageError(drive["problem"])
+    return drive
+
+
 def _all(directory: str | None) -> list[dict[str, Any]]:
-    """Return what the drives say of themselves; of one that does not answer, the reason. Empty for none."""
+    """Return what the drives say of themselves; of one that does not answer, the reason. Empty for none.
+
+    Of one that is not mounted any more and has not ended, `detached` says why.
+    """
     points = mountpoints.ours()
     if directory is not None:
         points = [mountpoints.absolute(directory)] if mountpoints.absolute(directory) in points else []
@@ -80,6 +94,10 @@ def _all(directory: str | None) -> list[dict[str, Any]]:
             drives.append(mountpoints.read_status(point))
         except UsageError as error:
             drives.append({"mountpoint": point, "problem": str(error)})
+    if directory is None or not points:
+        wanted = "" if directory is None else mountpoints.absolute(directory)
+        for daemon, said in ending.detached(state_of_accounts(), wanted):
+            drives.append(said | {"detached": ending.why(daemon, said)})
     return drives
 
 

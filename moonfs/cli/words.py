@@ -5,6 +5,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from moonfs.wording import count
+
+__all__ = ["by_advice", "count", "duration", "failures", "plain", "printable", "size"]
+
+#: Failures that are named, of one kind.
+_MANY: Final = 20
+
+
+def failures(failed: Sequence[Mapping[str, Any]], counts: Mapping[str, int] | None = None) -> list[str]:
+    """Return the lines that name what failed and why, those of one kind together, with what to do about them.
+
+    Args:
+        failed: each with `name`, `error` and `next`.
+        counts: how many there are by `next`, where not all of them are given.
+    """
+    kinds: dict[str, list[str]] = {}
+    for each in failed:
+        kinds.setdefault(str(each["next"]), []).append(printable(f"{each['name']}: {each['error']}"))
+    lines = []
+    for step, named in kinds.items():
+        lines += named[:_MANY]
+        more = (counts or {}).get(step, len(named)) - len(named[:_MANY])
+        lines += [f"… and {more:,} more"] if more else []
+        lines.append(f"    → {printable(step)}")
+    return lines
+
 
 def size(count: float) -> str:
     """Return bytes as people read them, in powers of 1024.
@@ -33,6 +62,18 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{rest} s"
 
 
+def by_advice(entries: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
+    """Return what has the same advice together, in the order of the first of each, so that it is said once.
+
+    >>> by_advice([("a", "Wait."), ("b", "Look."), ("c", "Wait.")])
+    [(['a', 'c'], 'Wait.'), (['b'], 'Look.')]
+    """
+    found: dict[str, list[str]] = {}
+    for text, advice in entries:
+        found.setdefault(advice, []).append(text)
+    return [(texts, advice) for advice, texts in found.items()]
+
+
 def printable(text: str) -> str:
     r"""Return a line that does nothing to a terminal: names of files and words of services are in it.
 
@@ -42,3 +83,14 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text)
+
+
+def plain(text: str) -> str:
+    r"""Return a text in ASCII: its signs by those of a typewriter, anything else by its number.
+
+    >>> plain("[NAME]… → mount — or not")
+    '[NAME]... -> mount -- or not'
+    """
+    for sign, instead in (("…", "..."), ("→", "->"), ("—", "--"), ("×", "x"), ("·", "*")):
+        text = text.replace(sign, instead)
+    return text.encode("ascii", "backslashreplace").decode()

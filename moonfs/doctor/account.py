@@ -5,18 +5,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from moonfs import keys, wire
+from moonfs import keys, mountpoints, profiles, wire
 from moonfs.api import Client, Timeouts
-from moonfs.config import Directories
+from moonfs.config import Directories, local_identity
+from moonfs.doctor import mending
 from moonfs.doctor.findings import Finding, State
-from moonfs.errors import AuthenticationFailed, MoonfsError, RateLimited, TimedOut, Unreachable, UsageError
+from moonfs.errors import (
+    AuthenticationFailed,
+    MoonfsError,
+    NotFound,
+    ProtocolError,
+    RateLimited,
+    TimedOut,
+    Unreachable,
+    UsageError,
+)
 from moonfs.profiles import Configuration
 from moonfs.wire import FileObject
 
@@ -35,6 +47,7 @@ def look(
     *,
     regions: Sequence[str] = REGIONS,
     secret: Callable[[str], None] = lambda _key: None,
+    needed: bool = True,
 ) -> Iterator[Finding]:
     """Look at the account that would be mounted.
 
@@ -43,24 +56,33 @@ def look(
         directories: where keys are kept.
         regions: addresses of one vendor; a key that one of them refuses is tried at the others.
         secret: told the key, as what is to be taken out of a report.
+        needed: whether a key has to be there; where nothing but other accounts is used, none is missed.
     """
     where = str(configuration.file) if configuration.found else f"no {configuration.file}, nor is one needed"
     profile = f", profile {configuration.profile}" if configuration.profile else ""
     yield Finding("configuration", State.OK, f"{where}{profile}")
     if not configuration.hosted:
-        yield from _local(configuration.local(directories) or Path())
+        yield local(configuration.local(directories) or Path())
+        return
+    origin = keys.origin(configuration, directories)
+    if not origin and not needed:
+        fix = f"moonfs key set{mending.profile(configuration)}"
+        yield Finding("key", State.NOTE, "none; only needed for the hosted service", fix)
         return
     try:
         key = keys.find(configuration, directories)
     except UsageError as error:
-        yield Finding("key", State.FAILED, str(error), "moonfs key set  # or: moonfs mount --local DIR")
+        yield Finding("key", State.FAILED, str(error), mending.key(configuration, directories))
         return
     secret(key)
-    yield Finding("key", State.OK, f"from {keys.origin(configuration, directories)}")
-    yield from _service(configuration.base_url().rstrip("/"), key, regions)
+    yield Finding("key", State.OK, f"from {origin}")
+    yield from _service(configuration, directories, key, regions)
 
 
-def _service(base_url: str, key: str, regions: Sequence[str]) -> Iterator[Finding]:
+def _service(
+    configuration: Configuration, directories: Directories, key: str, regions: Sequence[str]
+) -> Iterator[Finding]:
+    base_url = configuration.base_url().rstrip("/")
     about = f"service {base_url}"
     try:
         files, offset, seconds = _ask(base_url, key)
@@ -75,21 +97,28 @@ def _service(base_url: str, key: str, regions: Sequence[str]) -> Iterator[Findin
                 "region",
                 State.FAILED,
                 f"{base_url} refuses the key, and {other} takes it",
-                f'export MOONSHOT_BASE_URL={other}  # or base_url = "{other}" in config.toml',
+                mending.base_url(configuration, other),
             )
             yield from _numbers(files, offset)
             return
         tried = f", and so does {' and '.join(others)}" if others else ""
-        yield Finding("key", State.FAILED, f"{about} refuses it{tried}: {error}", "moonfs key set  # with a new key")
+        fix = mending.another_key(configuration, directories)
+        yield Finding("key", State.FAILED, f"{about} refuses it{tried}: {error}", fix)
         return
     except RateLimited as error:
-        yield Finding(about, State.WARNING, f"knows the key, and is asked too often: {error}", "wait a minute")
+        found = f"knows the key, and is asked too often: {error}"
+        yield Finding(about, State.WARNING, found, "sleep 60; moonfs doctor")
         return
     except (Unreachable, TimedOut) as error:
-        yield Finding(about, State.FAILED, str(error), "check the network, HTTPS_PROXY and the base URL")
+        found, fix = mending.way(configuration, str(error))
+        yield Finding(about, State.FAILED, found, fix)
+        return
+    except (NotFound, ProtocolError, UsageError) as error:
+        found, fix = mending.address(configuration, str(error))
+        yield Finding(about, State.FAILED, found, fix)
         return
     except MoonfsError as error:
-        yield Finding(about, State.FAILED, str(error), "check the base URL; try again in a minute")
+        yield Finding(about, State.FAILED, str(error), "sleep 60; moonfs doctor")
         return
     yield Finding(about, State.OK, f"takes the key and answers in {seconds * 1000:.0f} ms")
     yield from _numbers(files, offset)
@@ -110,33 +139,70 @@ def _ask(base_url: str, key: str) -> tuple[list[FileObject], float | None, float
 def _numbers(files: Sequence[FileObject], offset: float | None) -> Iterator[Finding]:
     if offset is not None and abs(offset) > _CLOCK:
         found = f"is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} the service's"
-        yield Finding("clock", State.WARNING, found, "sudo timedatectl set-ntp true")
+        yield Finding("clock", State.WARNING, found, mending.clock(offset))
     elif offset is not None:
         yield Finding("clock", State.OK, f"differs from the service's by {abs(offset):.0f} s")
-    size = sum(file.bytes for file in files)
-    found = (
-        f"{len(files):,} of {wire.MAX_FILES:,} files, {size / 1024**3:.1f} of {wire.MAX_TOTAL_BYTES / 1024**3:.0f} GB"
-    )
-    full = max(len(files) / wire.MAX_FILES, size / wire.MAX_TOTAL_BYTES)
+    yield quota("quota", len(files), sum(file.bytes for file in files), "DIR")
+
+
+def quota(about: str, files: int, size: int, point: str) -> Finding:
+    """Return how full an account is.
+
+    Args:
+        about: what the finding is about.
+        files: how many there are.
+        size: their bytes.
+        point: where it is mounted, as a word of a shell.
+    """
+    found = f"{files:,} of {wire.MAX_FILES:,} files, {size / 1024**3:.1f} of {wire.MAX_TOTAL_BYTES / 1024**3:.0f} GB"
+    full = max(files / wire.MAX_FILES, size / wire.MAX_TOTAL_BYTES)
+    fix = f"ls -ltr {point} | head -n 30  # the oldest first: rm what you need no more"
     if full >= 1:
-        yield Finding("quota", State.FAILED, f"is used up: {found}", "delete files: an overwrite of one works still")
-    elif full >= _NEAR:
-        yield Finding("quota", State.WARNING, f"is nearly used up: {found}", "delete what is no longer needed")
-    else:
-        yield Finding("quota", State.OK, found)
+        return Finding(about, State.FAILED, f"is used up: {found}", fix)
+    if full >= _NEAR:
+        return Finding(about, State.WARNING, f"is nearly used up: {found}", fix)
+    return Finding(about, State.OK, found)
 
 
-def _local(data: Path) -> Iterator[Finding]:
+def local(data: Path) -> Finding:
+    """Return whether the local Files API that keeps its files in `data` can be started."""
     missing = sorted(_missing())
     if missing:
-        yield Finding(
+        return Finding(
             "local Files API",
             State.FAILED,
             f"the extra `local` is not installed: {', '.join(missing)}",
             "pip install 'moonfs[local]'  # pipx install --force 'moonfs[local]'",
         )
-        return
-    yield Finding("local Files API", State.OK, f"everything it needs is installed; its files are in {data}")
+    return Finding("local Files API", State.OK, f"everything it needs is installed; its files are in {data}")
+
+
+def usual_at(
+    point: str,
+    configuration: Configuration,
+    directories: Directories,
+    identity: str,
+    of: Callable[[str], Configuration],
+) -> Configuration:
+    """Return what would be mounted on a directory where nobody says what: as last time, or as a profile says.
+
+    Args:
+        point: the directory, as `mountpoints.absolute` has it.
+        configuration: what holds if neither says anything.
+        directories: where the local Files API keeps its files by default.
+        identity: the account that was mounted there last; empty for none.
+        of: returns what holds for a profile. Raises UsageError.
+    """
+    for name in (profiles.LOCAL, *configuration.profiles):
+        with contextlib.suppress(UsageError):
+            other = of(name)
+            named = other.text("directory")
+            if named and mountpoints.absolute(os.path.expanduser(named)) == point:
+                return other
+            data = None if other.hosted else other.local(directories)
+            if data is not None and local_identity(data) == identity:
+                return other
+    return configuration
 
 
 def _missing() -> Iterator[str]:

@@ -12,13 +12,12 @@ import json
 import os
 import platform
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import moonfs
-from moonfs import mountpoints
+from moonfs import mountpoints, wording
 from moonfs.config import Directories
 from moonfs.doctor.findings import Finding
 from moonfs.errors import UsageError
@@ -58,7 +57,7 @@ def report(
         for each in findings
     ]
     parts = {
-        "moonfs doctor": "\n".join([time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), *found]),
+        "moonfs doctor": "\n".join([wording.stamp(), *found]),
         "versions": _versions(),
         "settings": json.dumps(settings, ensure_ascii=False, indent=1),
         "environment": "\n".join(_environment(environ)),
@@ -81,7 +80,11 @@ def scrub(text: str, secrets: Iterable[str], home: str = "") -> str:
 
 def _versions() -> str:
     lines = [f"moonfs {moonfs.__version__}", f"Python {platform.python_version()}", platform.platform()]
-    for line in sorted(importlib.metadata.requires("moonfs") or []):
+    try:
+        needed = sorted(importlib.metadata.requires("moonfs") or [])
+    except importlib.metadata.PackageNotFoundError:  # not installed, or where this user may not look
+        needed = []
+    for line in needed:
         name = re.split(r"[\s<>=!~;\[(]", line)[0]
         try:
             lines.append(f"{name} {importlib.metadata.version(name)}")

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+#: This user's name, in a line for a shell; USER is not set everywhere, and sudo sets it anew.
+ME: Final = '"$(id -un)"'
 
 
 class State(StrEnum):
@@ -26,7 +30,7 @@ class Finding:
         about: what was looked at, in a word or two.
         state: how bad it is.
         found: what was seen.
-        fix: what to do about it; empty where there is nothing to do.
+        fix: the line of a shell that mends it, with what only a person can choose in capitals; empty where none does.
     """
 
     about: str

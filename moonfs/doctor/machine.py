@@ -1,12 +1,13 @@
-"""What this machine has: FUSE, mount(8)'s helper, and the drives that are mounted.
+"""What this machine has: FUSE, and mount(8)'s helper.
 
-**Threading:** called by one thread; drives are asked by other processes, since one that hangs would stop this one.
+**Threading:** called by one thread.
 """
 
 from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import errno
 import os
 import re
 import shutil
@@ -20,10 +21,13 @@ from typing import Final
 import moonfs
 from moonfs import mountpoints
 from moonfs.doctor.findings import Finding, State
-from moonfs.errors import UsageError
 
 _FUSE: Final = "/dev/fuse"
-_LOAD: Final = "sudo modprobe fuse  # a container is started with --device /dev/fuse --cap-add SYS_ADMIN"
+_LOAD: Final = "sudo modprobe fuse"
+#: What a container has to be started with; podman takes the same.
+_CONTAINER: Final = (
+    "docker run --device /dev/fuse --cap-add SYS_ADMIN --security-opt apparmor=unconfined IMAGE  # a new container"
+)
 #: CAP_SYS_ADMIN of linux/capability.h, without which root cannot mount.
 _SYS_ADMIN: Final = 21
 #: Where mount(8) looks for a command that it is to run: it drops PATH.
@@ -46,22 +50,27 @@ def look(*, allow_other: bool, missing_library: str | None, etc: Path = Path("/e
     yield from _mounting()
     yield _others(allow_other, etc / "fuse.conf")
     yield from _fstab(etc / "fstab")
-    yield from _drives()
 
 
 def _device() -> Finding:
+    fix = _CONTAINER if _in_container() else _LOAD
     try:
         fd = os.open(_FUSE, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return Finding(_FUSE, State.FAILED, "is missing: the kernel's module is not loaded", _LOAD)
+        return Finding(_FUSE, State.FAILED, "is missing: the kernel's module is not loaded, or not let in here", fix)
     except PermissionError as error:
-        if os.geteuid() == 0:
-            return Finding(_FUSE, State.FAILED, f"cannot be opened, though by root: {error.strerror}", _LOAD)
+        if error.errno == errno.EPERM:  # that is what a cgroup says; modes say EACCES
+            return Finding(_FUSE, State.FAILED, "may not be opened by anybody in here", _CONTAINER)
         return Finding(_FUSE, State.FAILED, "may not be opened by you", f"sudo chmod 666 {_FUSE}")
     except OSError as error:
-        return Finding(_FUSE, State.FAILED, f"cannot be opened: {error.strerror}", _LOAD)
+        return Finding(_FUSE, State.FAILED, f"cannot be opened: {error.strerror}", fix)
     os.close(fd)
     return Finding(_FUSE, State.OK, "can be opened")
+
+
+def _in_container() -> bool:
+    """Say whether this is the inside of a container: docker, podman and systemd-nspawn each leave a file."""
+    return any(map(os.path.exists, ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")))
 
 
 def _library(missing: str | None) -> Finding:
@@ -83,14 +92,13 @@ def _library(missing: str | None) -> Finding:
 def _mounting() -> Iterator[Finding]:
     """Yield what mounts: the mount(2) of root, fusermount for everybody else."""
     if os.geteuid() == 0:
-        able = _capabilities() >> _SYS_ADMIN & 1
+        able = _of_this_process("CapEff", 16) >> _SYS_ADMIN & 1
         if not able:
             yield Finding(
                 "mounting",
                 State.FAILED,
                 "root has no CAP_SYS_ADMIN here and cannot mount",
-                "start the container with --cap-add SYS_ADMIN --device /dev/fuse "
-                "(and --security-opt apparmor:unconfined where AppArmor is)",
+                _CONTAINER if _in_container() else "sudo -s  # as the root of this machine, outside of namespaces",
             )
         else:
             yield Finding("mounting", State.OK, "root may mount")
@@ -103,22 +111,29 @@ def _mounting() -> Iterator[Finding]:
     if status.st_uid != 0 or not status.st_mode & stat.S_ISUID:
         yield Finding("fusermount", State.FAILED, f"{found} is not setuid root", f"sudo chmod u+s {quote(found)}")
         return
+    if os.statvfs(found).f_flag & os.ST_NOSUID or _of_this_process("NoNewPrivs", 10) == 1:
+        found += " gets no rights here, for programs may gain none (no_new_privs, nosuid)"
+        fix = _CONTAINER if _in_container() else "systemd-run --user --pty moonfs mount DIR"
+        yield Finding("fusermount", State.FAILED, found, fix)
+        return
     yield Finding("fusermount", State.OK, found)
 
 
-def _capabilities() -> int:
+def _of_this_process(name: str, base: int) -> int:
+    """Return a number of proc_pid_status(5), or -1 where there is none: nothing is known against it."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        return int(re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)[1], 16)  # type: ignore[index]
+        return int(re.search(rf"^{name}:\s*([0-9a-f]+)", status, re.MULTILINE)[1], base)  # type: ignore[index]
     except (OSError, TypeError, ValueError):
-        return -1  # not Linux: nothing is known against it
+        return -1
 
 
 def _others(wanted: bool, path: Path) -> Finding:
     about = "user_allow_other"
     if mountpoints.lets_others_in(path):
         return Finding(about, State.OK, "-o allow_other can be used" + ("" if os.geteuid() else " by root"))
-    fix = f"echo user_allow_other | sudo tee -a {quote(str(path))}"
+    # The last line of the file may lack its end.
+    fix = f"printf '\\nuser_allow_other\\n' | sudo tee -a {quote(str(path))}"
     if wanted:
         return Finding(about, State.FAILED, f"allow_other is asked for, and {path} does not allow it", fix)
     return Finding(about, State.NOTE, f"not in {path}: only needed for -o allow_other", fix)
@@ -144,38 +159,7 @@ def _fstab(path: Path) -> Iterator[Finding]:
     elif not shutil.which("mount.fuse", path="/sbin:/usr/sbin"):
         yield Finding("fstab", State.FAILED, "/sbin/mount.fuse is missing", "sudo apt install fuse3")
     else:
-        command = shutil.which("moonfs") or os.path.abspath(sys.argv[0])
-        fix = f"sudo ln -s {quote(command)} /usr/local/bin/moonfs"
+        beside = os.path.join(os.path.dirname(sys.executable), "moonfs")
+        command = shutil.which("moonfs") or (beside if os.path.exists(beside) else os.path.abspath(sys.argv[0]))
+        fix = f"sudo ln -sfn {quote(command)} /usr/local/bin/moonfs"
         yield Finding("fstab", State.FAILED, "mount does not find moonfs: it looks in /usr/local/bin", fix)
-
-
-def _drives() -> Iterator[Finding]:
-    mounted = mountpoints.ours()
-    if not mounted:
-        yield Finding("drives", State.OK, "none is mounted, and none is stale")
-    lazily = "umount -l" if os.geteuid() == 0 else "fusermount -uz"
-    for point in mounted:
-        about = f"drive {point}"
-        clear = f"moonfs umount {quote(point)}"
-        if mountpoints.is_stale(point):
-            yield Finding(about, State.FAILED, "is stale: its daemon has died", clear)
-            continue
-        try:
-            status = mountpoints.read_status(point)
-        except UsageError:
-            yield Finding(
-                about, State.FAILED, "does not answer", f"{clear}  # or, if that fails: {lazily} {quote(point)}"
-            )
-            continue
-        failed = status.get("uploads", {}).get("failed", [])
-        outage = status.get("traffic", {}).get("outage")
-        if status.get("version") != moonfs.__version__:
-            found = f"is served by moonfs {status.get('version')}, and this is {moonfs.__version__}"
-            yield Finding(about, State.WARNING, found, f"{clear}  # then mount it again")
-        elif failed:
-            found = f"{len(failed)} not uploaded, such as {failed[0]['name']}: {failed[0]['error']}"
-            yield Finding(about, State.WARNING, found, f"moonfs status {quote(point)}")
-        elif outage:
-            yield Finding(about, State.WARNING, f"the service has not answered: {outage.get('reason')}")
-        else:
-            yield Finding(about, State.OK, f"answers ({status.get('account')})")

@@ -17,10 +17,11 @@ below its own:
     staged · directory         an upload on its way in  ·  the data directory, locked and swept
     embed                      the client's side: attach to the server of a data directory, or start it
     behaviour · openapi        switches for what is unknown of the service  ·  what can be asked
+    marker                     whether a directory is a data directory of ours
     address · xid              where a server is found and its key  ·  ids
     refusal · media            the table of errors  ·  media types by the first bytes
 
-`embed`, `command`, `behaviour` and `address` need the standard library only; the rest needs the extra `local`.
+`embed`, `command`, `behaviour`, `marker` and `address` need the standard library only; the rest the extra `local`.
 
 **Threading:** the server is one asyncio loop; `store` does its disk work in threads, under its own lock.
 """

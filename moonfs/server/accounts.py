@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from moonfs.server.address import ACCOUNTS, create_key
+from moonfs.server.address import ACCOUNTS, create_key, make_private
 from moonfs.server.behaviour import Behaviour
 from moonfs.server.directory import DataDirectory, DirectoryError
 from moonfs.server.store import Store
@@ -79,7 +79,7 @@ def open_accounts(directory: DataDirectory, names: Iterable[str], behaviour: Beh
                 "beginning with a letter or a digit"
             )
         path = os.path.join(parent, name)
-        os.makedirs(parent, mode=0o700, exist_ok=True)
+        make_private(parent)
         own = DataDirectory(path)
         stack.callback(own.close)
         accounts.append(_open(name, own, behaviour, stack))

@@ -1,4 +1,4 @@
-"""Where the server of a data directory is found: its key, its `server.json`, the name of its socket.
+"""Where the server of a data directory is found: its key, its `server.json`, the name of its socket; all of it private.
 
 The one place that knows these names, for the server and for its clients. It opens no connection.
 Standard library only.
@@ -8,7 +8,10 @@ Standard library only.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import ipaddress
 import json
 import os
 import secrets
@@ -92,6 +95,28 @@ def socket_path(data: str | os.PathLike[str], runtime_dir: str | os.PathLike[str
     """Return the path of the UNIX socket for `data`: a short hashed name, as 107 bytes are the limit."""
     digest = hashlib.sha256(os.fsencode(os.path.realpath(data))).hexdigest()
     return os.path.join(runtime_dir, f"files-{digest[:12]}.sock")
+
+
+def make_private(path: str | os.PathLike[str]) -> None:
+    """Make a directory and the parents that are missing, each of them 0700; what is there stays as it is.
+
+    `os.makedirs` gives its mode to the last of them alone.
+    """
+    path = os.path.abspath(path)
+    if not os.path.isdir(path):
+        make_private(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, mode=0o700)
+        if not os.path.isdir(path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether `host`, an address or a name, is this machine alone; nothing is looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _write_private(path: str, text: str) -> None:

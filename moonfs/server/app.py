@@ -57,13 +57,16 @@ class Extractor(Protocol):
         """Return what is being read, and what waits."""
 
 
-def make_app(accounts: Accounts, extractor: Extractor, behaviour: Behaviour) -> ASGIApp:
+def make_app(
+    accounts: Accounts, extractor: Extractor, behaviour: Behaviour, hosts: frozenset[str] | None = None
+) -> ASGIApp:
     """Return the ASGI application.
 
     Args:
         accounts: whose files are served.
         extractor: gets the text out of `file-extract` uploads.
         behaviour: how it answers where the service's answer is unknown.
+        hosts: the host names that requests over TCP may be for; None for any.
     """
     files = _Files(extractor, behaviour)
     health = _Health(accounts, extractor)
@@ -113,7 +116,7 @@ def make_app(accounts: Accounts, extractor: Extractor, behaviour: Behaviour) -> 
         inner = Throttle(inner, behaviour)
     if behaviour.latency or behaviour.upload_latency:
         inner = Latency(inner, behaviour.latency / 1000, behaviour.upload_latency / 1000)
-    return Edge(inner, accounts)
+    return Edge(inner, accounts, hosts)
 
 
 class _Health:

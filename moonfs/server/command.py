@@ -8,14 +8,13 @@ the hosted service works without it.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from moonfs.server.address import ACCOUNTS, KEY, Address, socket_path
+from moonfs.server.address import ACCOUNTS, KEY, Address, is_loopback, make_private, socket_path
 from moonfs.server.behaviour import Behaviour
 
 
@@ -27,6 +26,7 @@ def serve_command(
     *,
     behaviour: Behaviour | None = None,
     accounts: Sequence[str] = (),
+    allowed_hosts: Sequence[str] = (),
 ) -> int:
     """Serve TCP, and a UNIX socket for mounts of this machine, until stopped; returns the exit code.
 
@@ -37,6 +37,7 @@ def serve_command(
         runtime_dir: where the socket goes; by default `$XDG_RUNTIME_DIR/moonfs`, or a private one in `/tmp`.
         behaviour: how it answers where the service's answer is unknown.
         accounts: names of further accounts, made when they are not there.
+        allowed_hosts: names that a proxy or a container reaches a server on loopback by, besides `localhost`.
     """
 
     def on_ready(address: Address) -> None:
@@ -46,7 +47,7 @@ def serve_command(
         for name in accounts:
             print(f"The API key of {name} is in {os.path.join(directory, ACCOUNTS, name, KEY)}", flush=True)
 
-    if not _is_loopback(host):
+    if not is_loopback(host):
         print(
             f"Warning: {host} can be reached from other machines, and the key and all files travel"
             " unencrypted (there is no TLS).",
@@ -54,7 +55,10 @@ def serve_command(
         )
     directory = runtime_dir or _runtime_dir()
     path = socket_path(data, directory)
-    return start(data, host=host, port=port, path=path, on_ready=on_ready, behaviour=behaviour, accounts=accounts)
+    return start(
+        data, host=host, port=port, path=path, on_ready=on_ready, behaviour=behaviour, accounts=accounts,
+        allowed_hosts=allowed_hosts,
+    )  # fmt: skip
 
 
 def start(
@@ -68,9 +72,12 @@ def start(
     extraction: bool = True,
     behaviour: Behaviour | None = None,
     accounts: Sequence[str] = (),
+    allowed_hosts: Sequence[str] = (),
 ) -> int:
     """Run a server to its end; returns the exit code, 1 after one sentence on stderr when it cannot."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # At a terminal the time is that of whoever reads it; in the log of a server that outlives them it has its offset.
+    datefmt = "%Y-%m-%dT%H:%M:%S%z" if exit_with_clients else None
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt=datefmt)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     if exit_with_clients:  # its log is appended to for ever, and its only clients keep logs of their own
@@ -84,7 +91,7 @@ def start(
                      "pip install 'moonfs[local]' (with pipx: pipx install --force 'moonfs[local]')")  # fmt: skip
     try:
         if path is not None:
-            os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+            make_private(os.path.dirname(os.path.abspath(path)))
         run(
             data,
             host=host,
@@ -95,6 +102,7 @@ def start(
             make_extractor=Extraction if extraction else NoExtraction,
             behaviour=behaviour,
             accounts=accounts,
+            allowed_hosts=allowed_hosts,
         )
     except (DirectoryError, ServeError) as error:
         return _fail(str(error))
@@ -106,13 +114,6 @@ def start(
 def _fail(sentence: str) -> int:
     print(f"moonfs: {sentence}", file=sys.stderr, flush=True)
     return 1
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _runtime_dir() -> str:

@@ -1,4 +1,7 @@
-"""Around every request: the request id, the key, its line in the log, and refusals that clients can read.
+"""Around every request: the request id, the host, the key, its line in the log, refusals that clients can read.
+
+Of a server on loopback a page in a browser may ask what its own origin can: a name of the page's that has been rebound
+to 127.0.0.1. Such a request bears that name in its Host header, and is refused.
 
 Which account a key opens, `accounts` knows; what comes further in finds it in the scope as `account`.
 
@@ -11,6 +14,7 @@ body is read, within bounds, before an early answer goes out. No endpoint is kno
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import time
 import uuid
@@ -56,11 +60,13 @@ class Edge:
     Args:
         app: what answers authorised requests.
         accounts: whose keys are let in.
+        hosts: names that a request over TCP may be for, besides addresses; None for any.
     """
 
-    def __init__(self, app: ASGIApp, accounts: Accounts) -> None:
+    def __init__(self, app: ASGIApp, accounts: Accounts, hosts: frozenset[str] | None = None) -> None:
         self._app = app
         self._accounts = accounts
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -70,6 +76,9 @@ class Edge:
         try:
             if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD_BYTES:
                 await refused(refusal.bad_request(431))(scope, exchange.receive, exchange.send)
+                return
+            if not self._is_for_us(scope):
+                await refused(refusal.misdirected())(scope, exchange.receive, exchange.send)
                 return
             given = [value for name, value in scope["headers"] if name == b"authorization"]
             scope["account"] = self._accounts.find(given[0].strip()) if len(given) == 1 else None
@@ -89,6 +98,26 @@ class Edge:
                 await refused(refusal.internal())(scope, exchange.receive, exchange.send)
         finally:
             exchange.log()
+
+    def _is_for_us(self, scope: Scope) -> bool:
+        if self._hosts is None or scope["server"][1] is None:  # a UNIX socket: no browser gets there
+            return True
+        given = [value for name, value in scope["headers"] if name == b"host"]
+        return len(given) == 1 and _is_allowed(given[0].decode("latin-1"), self._hosts)
+
+
+def _is_allowed(host: str, names: frozenset[str]) -> bool:
+    """Say whether a Host header has one of `names` or an address, with or without a port (RFC 9110, 7.2)."""
+    name = host.strip().lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0].rstrip(".")
+    return name in names or _is_address(name)  # an address cannot be rebound
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 class _Exchange:

@@ -11,11 +11,13 @@ orders them. An `Embedded` is closed once.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import http.client
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -24,7 +26,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from moonfs import wire
-from moonfs.server.address import CLIENTS, SPAWN, Address, read_address, read_key, socket_path
+from moonfs.server.address import CLIENTS, SPAWN, Address, make_private, read_address, read_key, socket_path
+from moonfs.server.marker import NotOurs, claim
 
 _PAUSE: Final = 0.02
 _PROBE_SECONDS: Final = 5.0
@@ -103,13 +106,17 @@ def attach(data: Path, runtime_dir: Path, log_path: Path, timeout: float = 30.0)
         timeout: seconds until it must answer.
 
     Raises:
-        EmbedError: it does not come up: the extra is missing, the disk full, the data held by another.
+        EmbedError: it does not come up: the extra is missing, the disk full, the data held by another; or `data` is a
+            directory with files of somebody's own.
     """
     deadline = time.monotonic() + timeout
     try:
-        for directory in (data, runtime_dir, os.path.dirname(os.path.abspath(log_path))):
-            os.makedirs(directory, mode=0o700, exist_ok=True)
+        claim(data)
+        for directory in (runtime_dir, os.path.dirname(os.path.abspath(log_path))):
+            make_private(directory)
         lock = _locked(os.path.join(data, CLIENTS), fcntl.LOCK_SH, deadline)
+    except NotOurs as error:
+        raise EmbedError(str(error)) from error
     except OSError as error:
         raise EmbedError(
             f"cannot use the data directory {os.fspath(data)}: {error.strerror}; mend that or choose another one"
@@ -220,6 +227,10 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(_PROBE_SECONDS)
         self.sock.connect(self._path)
+        credentials = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        if struct.unpack("3i", credentials)[1] not in (os.geteuid(), 0):  # unix(7): the user who listens
+            self.sock.close()
+            raise PermissionError(errno.EPERM, "another user serves this socket", self._path)
 
 
 @contextlib.contextmanager

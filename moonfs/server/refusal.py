@@ -88,9 +88,15 @@ def method() -> Refusal:
     return Refusal(405, "The method is not allowed for this resource")
 
 
+def misdirected() -> Refusal:
+    """The Host header names another machine than this server is reached by (ours; RFC 9110, 15.5.20)."""
+    return Refusal(421, "This server is not for that host name: start it with --allowed-host NAME to allow one")
+
+
 def rate_limited(per_minute: int) -> Refusal:
     """More requests a minute than the account may send (the type is LIVE)."""
-    return Refusal(429, f"The account has reached its limit of {per_minute} requests a minute, please try again later",
+    limit = f"{per_minute} request{'' if per_minute == 1 else 's'} a minute"
+    return Refusal(429, f"The account has reached its limit of {limit}, please try again later",
                    wire.RATE_LIMIT_REACHED)  # fmt: skip
 
 

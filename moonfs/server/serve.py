@@ -27,7 +27,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from moonfs.server.accounts import open_accounts
-from moonfs.server.address import CLIENTS, Address, publish, withdraw
+from moonfs.server.address import CLIENTS, Address, is_loopback, publish, withdraw
 from moonfs.server.app import make_app
 from moonfs.server.behaviour import Behaviour
 from moonfs.server.directory import DataDirectory
@@ -60,6 +60,7 @@ def run(
     make_extractor: Callable[[str], Extraction | NoExtraction] = Extraction,
     behaviour: Behaviour | None = None,
     accounts: Sequence[str] = (),
+    allowed_hosts: Sequence[str] = (),
     around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> None:
     """Serve `data` until SIGTERM, SIGINT or, with `exit_with_clients`, until its last client is gone.
@@ -73,6 +74,7 @@ def run(
         make_extractor: makes what gets text out of uploads, given a directory; `NoExtraction` for benchmarks.
         behaviour: how it answers where the service's answer is unknown.
         accounts: names of further accounts, made when they are not there.
+        allowed_hosts: names that a proxy or a container reaches a server on loopback by, besides `localhost`.
         around: returns what the requests meet before the application, such as a benchmark's counter.
 
     Raises:
@@ -99,9 +101,11 @@ def run(
                 stack.callback(_unlink, path)
             ready = _Ready(directory.path, Address(os.getpid(), base_url, path), on_ready)
             clients = directory.join(CLIENTS) if exit_with_clients else None
+            is_private = host is not None and is_loopback(host)
+            hosts = frozenset({"localhost", *(name.lower() for name in allowed_hosts)}) if is_private else None
 
             def make(extractor: Extraction | NoExtraction) -> ASGIApp:
-                return around(make_app(opened, extractor, behaviour))
+                return around(make_app(opened, extractor, behaviour, hosts))
 
             asyncio.run(_serve(make, partial(make_extractor, directory.workers), sockets, ready, clients))
     finally:

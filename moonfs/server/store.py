@@ -11,9 +11,9 @@ disk. A `Staged` belongs to one request.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
-import secrets
 import sqlite3
 import threading
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from moonfs.server import refusal
 from moonfs.server.behaviour import Behaviour
 from moonfs.server.directory import DataDirectory, DirectoryError, is_full, sync
 from moonfs.server.staged import Extracted, Staged, remove
-from moonfs.server.xid import XidSource, created_at, order
+from moonfs.server.xid import XidSource, created_at, is_id, order
 
 #: Text, and originals, up to this many bytes are kept in their row: three fsyncs less an upload.
 INLINE_BYTES: Final = 64 * 1024
@@ -73,15 +73,18 @@ class Store:
         self._reserved_files = self._reserved_bytes = 0
         self._listing: bytes | None = None
         self._batch = _Batch()
-        try:
-            self._writer = self._connect()
-            self._prepare()
-            self._reader = self._connect()
-            self._load()
-        except sqlite3.Error as error:
-            raise DirectoryError(
-                f"cannot use {directory.join('files.sqlite')}: {error}; restore it, or choose another data directory"
-            ) from error
+        with contextlib.ExitStack() as unusable:
+            try:
+                self._writer = unusable.enter_context(contextlib.closing(self._connect()))
+                self._prepare()
+                self._reader = unusable.enter_context(contextlib.closing(self._connect()))
+                self._load()
+            except sqlite3.Error as error:
+                path = directory.join("files.sqlite")
+                raise DirectoryError(
+                    f"cannot use {path}: {error}; restore it, or choose another data directory"
+                ) from error
+            unusable.pop_all()
         self._ids = XidSource(max(self._files, key=order, default=""), self._behaviour.id_prefix)
 
     def close(self) -> None:
@@ -173,7 +176,7 @@ class Store:
 
     def incoming(self) -> str:
         """Return a fresh path in `incoming/`."""
-        return os.path.join(self.directory.incoming, secrets.token_hex(12))
+        return self.directory.fresh()
 
     def stage(self) -> Staged:
         """Begin an upload."""
@@ -301,8 +304,12 @@ class Store:
         path = self.directory.join("files.sqlite")
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _prepare(self) -> None:
@@ -329,7 +336,8 @@ class Store:
             )
         self._total = sum(file.bytes for file in self._files.values())
         for folder in (self.directory.originals, self.directory.contents):
-            remove(*(os.path.join(folder, name) for name in os.listdir(folder) if name not in self._files))
+            orphans = (name for name in os.listdir(folder) if is_id(name) and name not in self._files)
+            remove(*(os.path.join(folder, name) for name in orphans))
 
 
 def _inline(literal: bytes | str) -> bytes | str:

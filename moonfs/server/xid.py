@@ -48,6 +48,12 @@ def order(file_id: str) -> str:
     return file_id[-_CHARACTERS:]
 
 
+def is_id(name: str) -> bool:
+    """Say whether `name` ends in an id of this form, whatever stands before it."""
+    last = order(name)
+    return len(last) == _CHARACTERS and set(last) <= set(_ALPHABET)
+
+
 def created_at(xid: str) -> int:
     """Return the unix time, in seconds, that `xid` was made at."""
     return _decode(xid) >> 64

@@ -14,7 +14,7 @@ A fault is a function of a `Turn`, so a test may write its own. Those here, by w
 
     nothing stored   rate_limited, refused, page, redirect, empty, reset_mid_body, early, stalled
     stored first     failed_after, answer_lost, answer_reset, stalled_after
-    odd answers      answered (any bytes), truncated, gzipped, giant, broken_off, dripping
+    odd answers      answered (any bytes), truncated, gzipped, giant, broken_off, dripping, endless
 
 The whole service may fail too: `suspend` refuses connections until `resume`, `swallow` takes every request and
 answers none until `answer`, and `allow` bounds the requests of any stretch of time, as the tiers of the real one do.
@@ -512,6 +512,19 @@ def dripping(pause: float = 0.05, *, head: bool = False) -> Fault:
             turn.connection.sendall(message[index : index + 1])
             if turn.server.ending.is_set():
                 break
+
+    return fault
+
+
+def endless(start: bytes, again: bytes, pause: float = 0.02) -> Fault:
+    """Read the request, send `start`, then `again` for ever: an answer that goes on and never comes."""
+
+    def fault(turn: Turn) -> None:
+        turn.read()
+        turn.connection.sendall(start)
+        while not turn.server.ending.is_set():
+            turn.connection.sendall(again)
+            turn.stall(pause)
 
     return fault
 

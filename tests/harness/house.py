@@ -7,6 +7,7 @@ again = house.next_run()        # what a new process finds after `kill -9`
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -34,6 +35,11 @@ from tests.harness import direct
 from tests.harness.rest import at_rest
 
 SELF = os.getpid
+
+
+def text_of(body: bytes) -> bytes:
+    """Return what the account answers as the text of a file with these bytes."""
+    return json.dumps({"content": "text of " + body.decode("latin-1")}).encode()
 
 
 class Account:
@@ -68,7 +74,7 @@ class Account:
         self.arrived.release()
         step = self.script.pop(0) if self.script else None
         if self.gate is not None:
-            assert self.gate.wait(10)
+            assert self.gate.wait(60)
         if step is not None:
             raise step
         data = source.read()
@@ -89,7 +95,7 @@ class Account:
     def content(self, file_id: str, *, ticket: Ticket | None = None) -> bytes:
         if self.content_error is not None:
             raise self.content_error
-        return b"text of " + self.bodies[file_id]
+        return text_of(self.bodies[file_id])
 
     def close(self) -> None:
         pass
@@ -204,7 +210,7 @@ def put_off(house: House, drive: Drive, name: str = "a.txt", data: bytes = b"one
     """Write a file and return once its upload is at the service, which keeps the answer until `let_go`."""
     house.account.gate = threading.Event()
     drive.write(name, data)
-    assert house.account.arrived.acquire(timeout=10)
+    assert house.account.arrived.acquire(timeout=60)
 
 
 def let_go(house: House, drive: Drive) -> None:

@@ -340,3 +340,20 @@ def test_the_home_of_whoever_mounts_by_fstab(monkeypatch: pytest.MonkeyPatch) ->
     assert for_fstab("moonfs", ["status", "/mnt", "-o", "rw"], {"status"}) is None and os.environ["HOME"] == "/root"
     assert for_fstab("moonfs", ["moonfs#local", "/mnt", "-o", "rw"], {"status"})
     assert "HOME" not in os.environ
+
+
+@pytest.mark.fuse
+def test_which_directory_of_local_is_which(drive: Drive, tmp_path: Path) -> None:
+    """`--local A B`: A is where files are kept: said where A holds something else, where B is of no use, in help."""
+    papers, point = tmp_path / "papers", drive.point
+    papers.mkdir()
+    (papers / "mine.txt").write_text("mine")
+    done = drive.command("mount", "--local", str(papers), str(papers))
+    assert (
+        done.returncode == 1 and f"In --local {papers} {papers} the first directory is where the local" in done.stderr
+    )
+    done = drive.command("mount", "--local", str(papers), str(point))
+    assert done.returncode == 1 and "(in --local DATA DIR, DATA is that one, DIR the drive)" in done.stderr, done
+    assert os.listdir(papers) == ["mine.txt"]
+    help_text = " ".join(drive.command("mount", "--help").stdout.split())
+    assert "In --local DATA DIR its files are kept in DATA" in help_text

@@ -48,6 +48,7 @@ def test_what_is_in_it(both: Faulty) -> None:
     assert both.drive.run('ls "$DIR"').split() == ["a.pdf", "a.pdf.content", "b.png"]
     assert both.drive.run('ls "$DIR/.moonfs"').split() == [
         "by-id",
+        "clear",
         "errors.ndjson",
         "prefetch",
         "purpose",
@@ -61,6 +62,7 @@ def test_what_is_in_it(both: Faulty) -> None:
         f"./by-id/{first}",
         f"./by-id/{first}.content",
         f"./by-id/{second}",
+        "./clear",
         "./errors.ndjson",
         "./prefetch",
         "./purpose",
@@ -269,7 +271,9 @@ def test_a_purpose_is_refused_as_anywhere(both: Faulty) -> None:
     with fails(errno.EINVAL):
         (of(both, "file-extract") / "a.png").write_bytes(b"picture")
     assert both.server.count("upload") == 1
-    assert os.listdir(of(both, "file-extract")) == ["a.png"]
+    assert os.listdir(of(both, "file-extract")) == ["a.png", "a.png.content"]
+    with fails(errno.EINVAL):
+        (of(both, "file-extract") / "a.png.content").read_bytes()
     both.drive.run('mv "$DIR/.moonfs/purpose/file-extract/a.png" "$DIR/.moonfs/purpose/image/a.png"')
     assert stored(both) == {"a.png": ("image", b"picture")}
 

@@ -98,7 +98,7 @@ def test_a_bad_configuration(tmp_path: Path) -> None:
         assert code == 1 and "did you mean drain" in found["configuration"]["found"] and found["disk"]["state"] == "ok"
 
 
-def test_the_local_files_api(tmp_path: Path) -> None:
+def test_the_local_files_api(fuse: None, tmp_path: Path) -> None:
     """`--local` asks for its extra instead of a key."""
     with Drive(tmp_path / "home") as drive:
         code, found = doctor(drive, "--local")
@@ -153,7 +153,7 @@ def test_an_address_of_ones_own_is_the_only_one(two: tuple[FaultServer, FaultSer
 def test_a_network_that_is_dead(directories: Directories) -> None:
     """No connection is told from a bad key."""
     found = of(iter(looked("http://127.0.0.1:9/v1", directories)), "service")
-    assert found.state == State.FAILED and "no connection" in found.found and "network" in found.fix
+    assert found.state == State.FAILED and "no connection" in found.found and "network" in found.found
 
 
 @pytest.mark.parametrize(("files", "state"), [(899, "ok"), (900, "warning"), (1000, "failed")])

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.faults.server import (
     early,
     empty,
     error,
+    failed_after,
     page,
     rate_limited,
     redirect,
@@ -57,7 +59,6 @@ UPLOAD: dict[str, tuple[Fault, int]] = {
         errno.EDQUOT,
     ),
     "plan": (refused(429, *PLAN), errno.EDQUOT),
-    "redirect": (redirect("https://elsewhere.example/v1/files"), errno.EIO),
     "418": (refused(418, "teapot"), errno.EINVAL),
 }
 
@@ -86,15 +87,100 @@ def test_an_upload_that_is_refused(both: Faulty, case: str) -> None:
         (both.drive / name).write_text("hello")
     assert both.server.files == {}
     assert both.server.count("upload") == 1
-    if case in ("401", "403", "redirect"):  # the account's trouble, or passing
+    if case in ("401", "403"):  # the account's trouble
         assert os.listdir(both.drive.point) == []
         return
-    assert os.listdir(both.drive.point) == [name] and (both.drive / name).read_text() == "hello"
+    text = f"{name}.content"
+    assert os.listdir(both.drive.point) == [name, text] and (both.drive / name).read_text() == "hello"
+    with fails(code):  # whoever looks for the text is told why there is none
+        (both.drive / text).read_bytes()
     assert os.getxattr(both.drive / name, "user.moonfs.state") == b"failed"
     (failed,) = both.drive.status()["uploads"]["failed"]
     assert (failed["name"], failed["errno"]) == (name, errno.errorcode[code].replace("EOPNOTSUPP", "ENOTSUP"))
     os.rename(both.drive / name, both.drive / f"good {name}")
     assert [stored.data for stored in both.server.files.values()] == [b"hello"]
+
+
+#: What is not the service's own answer, whatever its status says.
+FOREIGN: dict[str, Fault] = {
+    **{f"{status} page": page(status) for status in (400, 401, 403, 404, 409, 410, 422)},
+    "empty 400": empty(400),
+    "json of a gateway": answered(Reply(404, b'{"message":"no Route matched with those values"}')),
+    "redirect": redirect("https://elsewhere.example/v1/files"),
+}
+
+
+@pytest.mark.parametrize("case", list(FOREIGN))
+def test_an_upload_that_something_else_answers(both: Faulty, case: str) -> None:
+    """W3: it decides nothing. One such answer is got over; one after the other is EIO, with a line."""
+    (both.drive / "a.txt").write_text("before")
+    both.server.script("upload", FOREIGN[case])
+    (both.drive / "a.txt").write_text("hello")
+    assert [stored.data for stored in both.server.files.values()] == [b"hello"]
+    both.server.script("upload", *[FOREIGN[case]] * 9)
+    with fails(errno.EIO):
+        (both.drive / "a.txt").write_text("another")
+    line = both.drive.errors()[-1]
+    assert (line["name"], line["errno"], line["operation"]) == ("a.txt", "EIO", "flush")
+    assert [stored.data for stored in both.server.files.values()] == [b"hello"]
+    assert (both.drive / "a.txt").read_text() == "hello"
+
+
+def test_an_upload_that_was_stored_though_a_page_answers(both: Faulty) -> None:
+    """W3: a 404 in HTML from a proxy, after the service has the file: one copy, and the close succeeds."""
+    both.server.script("upload", failed_after(Reply(404, b"<html>", {"Content-Type": "text/html"})))
+    (both.drive / "a.txt").write_text("hello")
+    assert [stored.data for stored in both.server.files.values()] == [b"hello"]
+    assert both.server.count("upload") == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 413])
+def test_what_was_acknowledged_outlasts_pages(faulty: Callable[..., Faulty], service: FaultServer, status: int) -> None:
+    """W2, W3: in write-back no proxy's page gives up an upload: it is tried again, and arrives."""
+    drive = faulty("write_back").drive
+    service.script("upload", page(status), page(status))
+    (drive / "a.txt").write_text("hello")
+    wait_until(lambda: service.names() == ["a.txt"], "the upload arrives")
+    wait_until(lambda: drive.status()["uploads"]["failed"] == [], "the drive hears of it")
+
+
+def test_a_deletion_that_a_page_answers_is_not_done(both: Faulty) -> None:
+    """W8: a 404 in HTML is not the service's: the file is there, and shown."""
+    both.server.add("a.txt", b"theirs")
+    both.server.script("delete", *[page(404)] * 9)
+    with fails(errno.EIO):
+        (both.drive / "a.txt").unlink()
+    assert both.server.names() == ["a.txt"] and "a.txt" in os.listdir(both.drive.point)
+    both.server.unscript("delete")
+    (both.drive / "a.txt").unlink()
+    assert both.server.names() == [] and os.listdir(both.drive.point) == []
+
+
+def test_a_deletion_in_the_background_outlasts_pages(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """W8: in write-back it is tried until the service itself has answered."""
+    service.add("a.txt", b"theirs")
+    drive = faulty("write_back").drive
+    service.script("delete", *[page(404)] * 7)
+    (drive / "a.txt").unlink()
+    assert os.listdir(drive.point) == []
+    wait_until(lambda: service.names() == [], "the deletion is done")
+    wait_until(lambda: drive.status()["uploads"]["deletions"] == 0, "nothing is left to do")
+
+
+def test_a_404_of_the_service_has_its_line(both: Faulty) -> None:
+    """E1: 404 on an upload and on a text are failures for a remote reason, and stand in the record."""
+    gone = ("The requested resource was not found", "resource_not_found_error")
+    both.server.script("upload", refused(404, *gone))
+    with fails(errno.ENOENT):
+        (both.drive / "b.txt").write_text("hello")
+    line = both.drive.errors()[-1]
+    assert (line["operation"], line["errno"], line["http_status"]) == ("flush", "ENOENT", 404)
+    both.server.add("a.txt", b"theirs")
+    both.server.script("content", refused(404, *gone))
+    with fails(errno.ENOENT):
+        (both.drive / "a.txt.content").read_bytes()
+    line = both.drive.errors()[-1]
+    assert (line["operation"], line["errno"], line["http_status"]) == ("open", "ENOENT", 404)
 
 
 @pytest.mark.parametrize("case", list(CONTENT))
@@ -105,9 +191,8 @@ def test_a_text_that_cannot_be_had(both: Faulty, case: str) -> None:
     both.server.script("content", *[fault] * 6)
     with fails(code):
         (both.drive / "a.txt.content").read_bytes()
-    if code != errno.ENOENT:
-        line = both.drive.errors()[-1]
-        assert (line["errno"], line["operation"]) == (errno.errorcode[code], "open")
+    line = both.drive.errors()[-1]
+    assert (line["errno"], line["operation"]) == (errno.errorcode[code], "open")
     assert os.listdir(both.drive.point) == ["a.txt", "a.txt.content"], "the list has the file, whatever its text is"
 
 
@@ -204,7 +289,7 @@ def test_what_the_record_says(both: Faulty) -> None:
     with suppress(OSError):
         (both.drive / "a b.txt").write_text("hello")
     line = both.drive.errors()[-1]
-    assert line["time"].endswith("Z")
+    assert datetime.fromisoformat(line["time"]).tzinfo is not None
     assert (line["operation"], line["name"], line["errno"], line["http_status"]) == ("flush", "a b.txt", "ENOTSUP", 400)
     assert line["request_id"].startswith("request-")
     assert line["service_message"] == "text extract error: 不支持的文件类型"

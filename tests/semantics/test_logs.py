@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -232,3 +234,88 @@ def test_in_the_foreground_too(fuse: None, tmp_path: Path, service: FaultServer)
             finally:
                 process.kill()
         assert "Uploaded a.txt" in said and process.returncode == 0
+
+
+def test_what_is_over_is_forgotten(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """E1, N5: --clear empties errors.ndjson and the last errors of the status, but for files that still fail."""
+    service.add("theirs.pdf", b"theirs")
+    drive = faulty("write_back").drive
+    drive.shell('cat "$DIR/theirs.pdf"')
+    service.script("upload", REFUSED)
+    (drive / "scan.txt").write_text("x")
+    wait_until(lambda: drive.status()["uploads"]["failed"], "it is refused")
+    assert {line["name"] for line in drive.errors()} == {"theirs.pdf", "scan.txt"}
+    done = drive.command("logs", "--clear")
+    said = f"The failures of the drive of {drive.point} are cleared; 1 file still fails: moonfs status says why.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    assert [line["name"] for line in drive.errors()] == ["scan.txt"] == [e["name"] for e in drive.status()["errors"]]
+    assert "scan.txt" in drive.command("status").stdout
+    drive.shell('cat "$DIR/theirs.pdf"')
+    assert [line["name"] for line in drive.errors()] == ["scan.txt", "theirs.pdf"], "it goes on being recorded"
+    drive.umount()
+    assert logs(drive, "--clear", str(drive.point)) == said
+    drive.mount("write_back")
+    assert [line["name"] for line in drive.errors()] == ["scan.txt"]
+    (drive / "scan.txt").unlink()
+    assert logs(drive, "--clear") == f"The failures of the drive of {drive.point} are cleared.\n"
+    assert drive.errors() == [] == drive.status()["errors"]
+    drive.umount()
+    assert drive.command("logs", "--errors").stdout == ""
+
+
+def test_clearing_all_drives(fuse: None, tmp_path: Path, service: FaultServer) -> None:
+    """Without DIR it is every drive of this user, mounted or not; flags that show something have no place beside it."""
+    with Drive(tmp_path / "home", *hosted(service.base_url, service.key)) as drive:
+        assert "No drive has been mounted yet" in refuses(drive, "--clear")
+        drive.mount()
+        drive.shell('mkdir "$DIR/folder"')
+        drive.umount()
+        first = drive.point
+        drive.point = drive.home / "second"
+        drive._arguments, _ = local(tmp_path / "data")
+        drive.mount()
+        drive.shell('mkdir "$DIR/folder"')
+        assert len(drive.errors()) == 1
+        assert set(logs(drive, "--clear").splitlines()) == {
+            f"The failures of the drive of {point} are cleared." for point in (first, drive.point)
+        }
+        assert drive.errors() == []
+        assert {path.read_bytes() for path in drive.home.glob("state/moonfs/accounts/*/errors.ndjson")} == {b""}
+        for flag in ("--follow", "--path", "--server"):
+            assert "leave the other flags out" in refuses(drive, "--clear", flag)
+        drive.umount()
+        drive.mount("ro")
+        said = refuses(drive, "--clear", str(drive.point))
+        assert "read-only" in said and "unmount it, then clear them" in said
+
+
+def test_whose_clock_it_is(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """E1: files have the offset of their times from UTC, people are shown the time of where they are."""
+    drive = faulty().drive
+    drive.umount()
+    drive.environ["TZ"] = "CST-8"
+    drive.mount()
+    drive.shell('mkdir "$DIR/folder"')
+    (line,) = drive.errors()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+08:00", line["time"])
+    last = drive.log().splitlines()[-1]
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+08:00 WARNING ", last)
+    for zone, hours in (("CST-8", 0), ("UTC0", -8), ("NST3:30", -11.5)):
+        drive.environ["TZ"] = zone
+        when = datetime.fromisoformat(line["time"]).replace(tzinfo=None) + timedelta(hours=hours)
+        for shown in (logs(drive, "--errors"), drive.command("status").stdout):
+            assert f"{when:%Y-%m-%d %H:%M:%S} mkdir folder" in shown, (zone, shown)
+        logged = datetime.fromisoformat(last.split(" ")[0]).replace(tzinfo=None) + timedelta(hours=hours)
+        assert f"{logged:%Y-%m-%d %H:%M:%S}.{logged.microsecond // 1000:03}" in logs(drive, "-n", "1")
+
+
+def test_the_same_advice_is_said_once(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """Five files that fail alike are five lines with one advice after them."""
+    for number in range(5):
+        service.add(f"{number}.pdf", b"theirs")
+    drive = faulty().drive
+    drive.shell('for n in 0 1 2 3 4; do cat "$DIR/$n.pdf"; done; mkdir "$DIR/folder"')
+    shown = logs(drive, "--errors").splitlines()
+    assert [line.startswith("    →") for line in shown] == [False] * 5 + [True, False, True], shown
+    status = drive.command("status").stdout
+    assert status.count("→ Read NAME.content") == 1 and status.count("→ Put files into the drive itself") == 1

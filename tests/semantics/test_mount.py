@@ -327,12 +327,17 @@ def test_a_drive_that_hangs(drive: Drive, service: FaultServer) -> None:
     drive.environ |= hosted(service.base_url, service.key)[1]
     drive.mount()
     code = (
-        "import sys\nfrom moonfs import errors, mountpoints\nmountpoints._ANSWER_SECONDS = 0.5\npoint = sys.argv[1]\n"
+        "import os, sys\nfrom moonfs import config, daemons, ending, errors, mountpoints\npoint = sys.argv[1]\n"
+        "mountpoints._ANSWER_SECONDS = daemons._ANSWER_SECONDS = 0.5\n"
+        "state = config.Directories.from_environment(os.environ).state\n"
         "assert mountpoints.at(point).fstype == mountpoints.FSTYPE and not mountpoints.is_stale(point)\n"
         "for look in (mountpoints.prepare, mountpoints.read_status, mountpoints.refresh):\n"
         "    try: look(point)\n"
         "    except errors.UsageError as error: print(error)\n"
-        "print(mountpoints.unmount(point, timeout=1), mountpoints.at(point))\n"
+        "drive = ending.find(point, state)\n"
+        "try: ending.unmount(drive, timeout=4)\n"
+        "except errors.UsageError as error: print(error)\n"
+        "print(drive.daemon.pid, mountpoints.at(point))\n"
     )
     os.kill(drive.pid, signal.SIGSTOP)
     try:
@@ -342,7 +347,7 @@ def test_a_drive_that_hangs(drive: Drive, service: FaultServer) -> None:
         os.kill(drive.pid, signal.SIGCONT)
     said = done.stdout.splitlines()
     assert ["mounted" in said[0], *("does not answer" in line for line in said[1:3])] == [True] * 3, done
-    assert said[3:] == ["False None"]
+    assert "does not answer" in said[3] and said[4:] == [f"{drive.pid} None"], done
     wait_for_end(drive.pid)
 
 

@@ -64,10 +64,54 @@ def test_what_cannot_be_had_is_named(drive: Drive, service: FaultServer) -> None
     service.add("cat.png", b"x", purpose="image")
     drive.command("refresh", str(drive.point))
     done = drive.command("prefetch", str(drive.point), "00.txt", "bad.pdf", "cat.png", "none.txt")
-    assert (done.returncode, done.stdout) == (1, "1 of 4 texts here\n"), done
+    assert (done.returncode, done.stdout) == (1, "1 of 4 texts here, 3 cannot be had\n"), done
     said = dict(line.split(": ", 1) for line in done.stderr.splitlines() if line.startswith(("bad", "cat", "none")))
     assert "no text could be extracted" in said["bad.pdf.content"]
     assert set(said) == {"bad.pdf.content", "cat.png", "none.txt"}
+
+
+def test_pending_uploads_are_waited_for(drive: Drive, service: FaultServer) -> None:
+    """A2, R4: their texts count; when it has ended every text is here, and every size exact."""
+    gates = [Gate(), Gate()]
+    service.script("upload", *[gate.before for gate in gates])
+    drive.run('cd "$DIR"; echo one > new.txt; echo two > newer.txt; echo x > film.mp4; echo x > a.tmp')
+    command = [sys.executable, "-m", "moonfs", "prefetch", str(drive.point)]
+    with subprocess.Popen(command, env=drive.environ, stdout=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: progress(drive)["done"] == 40, "what is there is fetched meanwhile")
+        assert progress(drive)["total"] == 42 and progress(drive)["running"] and progress(drive)["uploads"] > 0
+        for gate in gates:
+            gate.opened.set()
+        said, _ = process.communicate(timeout=SECONDS)
+    assert (process.returncode, said) == (0, "42 of 42 texts here\n")
+    asked = service.count("content")
+    assert os.stat(drive / "new.txt.content").st_size == len((drive / "new.txt.content").read_bytes())
+    assert service.count("content") == asked
+
+
+def test_a_refused_upload_has_no_text(drive: Drive, service: FaultServer) -> None:
+    """A2, E1: it counts among those that cannot be had, with its reason; one kind of failure has one advice."""
+    service.script("upload", *[refused(400, "text extract error: 没有解析出内容")] * 2)
+    drive.run('cd "$DIR"; echo one > a.pdf; echo two > b.pdf')
+    done = drive.command("prefetch", str(drive.point))
+    assert (done.returncode, done.stdout) == (1, "40 of 42 texts here, 2 cannot be had\n"), done
+    first, second, advice = done.stderr.splitlines()
+    assert first.startswith("a.pdf.content: ") and second.startswith("b.pdf.content: ") and "→" in advice
+
+
+def test_what_goes_meanwhile_is_not_missed(drive: Drive, service: FaultServer) -> None:
+    """A2: a picture without words is no failure unless it was asked for, nor is what was deleted."""
+    gates = [Gate(), Gate(), Gate()]
+    service.script("upload", refused(400, "text extract error: 没有解析出内容"), *[gate.before for gate in gates])
+    drive.run('cd "$DIR"; echo x > p.png')
+    gates[0].wait()
+    drive.run('cd "$DIR"; echo x > gone.txt')
+    (drive / ".moonfs" / "prefetch").write_text("/all\n")
+    assert progress(drive)["uploads"] == 2
+    (drive / "gone.txt").unlink()
+    for gate in gates:
+        gate.opened.set()
+    wait_until(lambda: not progress(drive)["running"], "it ends")
+    assert (progress(drive)["total"], progress(drive)["done"], progress(drive)["failures"]) == (40, 40, 0)
 
 
 def test_rate_limits_are_waited_out(drive: Drive, service: FaultServer) -> None:
@@ -81,7 +125,7 @@ def test_a_refused_key_ends_it(drive: Drive, service: FaultServer) -> None:
     """A2: not a thousand times the same refusal."""
     service.script("content", *[refused(401, "Invalid Authentication", "invalid_authentication_error")] * 100)
     done = drive.command("prefetch", str(drive.point))
-    assert (done.returncode, done.stdout) == (1, "0 of 40 texts here\n"), done
+    assert (done.returncode, done.stdout) == (1, "0 of 40 texts here, 40 cannot be had\n"), done
     assert service.count("content") <= 40 and "and 20 more" in done.stderr
 
 
@@ -144,7 +188,8 @@ def test_it_is_a_file_of_the_drive(drive: Drive) -> None:
     assert os.stat(path).st_mode & 0o777 == 0o600
     path.touch()
     assert progress(drive) == {
-        "running": False, "total": 0, "done": 0, "failures": 0, "failed": [], "trouble": "", "stops": 0,
+        "running": False, "total": 0, "done": 0, "failures": 0, "failed": [], "reasons": [], "uploads": 0,
+        "trouble": "", "stops": 0,
     }  # fmt: skip
     with fails(errno.EFBIG):
         path.write_bytes(b"x" * (2 << 20))
@@ -167,3 +212,39 @@ def test_an_outage_is_waited_out(drive: Drive, service: FaultServer) -> None:
     service.resume()
     wait_until(lambda: progress(drive)["done"] == 40, "all are here")
     assert progress(drive)["failures"] == 0
+
+
+def test_a_file_by_its_path(drive: Drive, service: FaultServer) -> None:
+    """A2: DIR/NAME, as the shell completes it; also several, the name of the text, from within, and through a link."""
+
+    def fetched(*arguments: str, **options: Any) -> str:
+        before = service.count("content")
+        done = drive.command("prefetch", *arguments, **options)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return f"{done.stdout.strip()}, {service.count('content') - before} fetched"
+
+    assert fetched(str(drive / "00.txt")) == "1 text here, 1 fetched"
+    assert fetched(str(drive / "01.txt.content"), str(drive / "02.txt")) == "2 of 2 texts here, 2 fetched"
+    assert fetched("03.txt", "04.txt", cwd=drive.point) == "2 of 2 texts here, 2 fetched"
+    (drive.home / "link").symlink_to(drive.point)
+    assert fetched(f"{drive.home}/link/05.txt", "06.txt") == "2 of 2 texts here, 2 fetched"
+    assert fetched(str(drive / ".moonfs" / "purpose" / "file-extract" / "07.txt")) == "1 text here, 1 fetched"
+    assert fetched(f"{drive.home}/link") == "40 of 40 texts here, 32 fetched"
+    done = drive.command("prefetch", str(drive / "none.txt"))
+    assert (done.returncode, done.stdout) == (
+        1,
+        "0 texts here, 1 cannot be had\n",
+    ) and "none.txt: There is no such file" in done.stderr
+    done = drive.command("prefetch", str(drive / "00.txt"), "/etc/passwd")
+    assert done.returncode == 1 and f"/etc/passwd is not on the drive on {drive.point}" in done.stderr
+    done = drive.command("prefetch", str(drive.home / "work" / "00.txt"))
+    assert done.returncode == 1 and "No moonfs drive is mounted on" in done.stderr
+
+
+def test_the_same_advice_is_said_once(drive: Drive) -> None:
+    """E1: three names that there are not are three lines with one advice after them."""
+    done = drive.command("prefetch", str(drive.point), "x", "y", "z")
+    assert (done.returncode, done.stdout) == (1, "0 of 3 texts here, 3 cannot be had\n")
+    lines = done.stderr.splitlines()
+    assert [line.partition(":")[0] for line in lines[:3]] == ["x", "y", "z"] and lines[3].startswith("    → ")
+    assert len(lines) == 4

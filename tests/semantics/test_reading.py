@@ -17,7 +17,7 @@ from moonfs import remote
 from moonfs.errors import NotReady
 from moonfs.operations import errno_of
 from tests.conftest import Faulty, Pair
-from tests.faults.server import FaultServer, Reply, answered, refused
+from tests.faults.server import Fault, FaultServer, Reply, Turn, answered, refused, truncated
 from tests.harness.direct import filesystem
 from tests.harness.drive import SECONDS
 from tests.harness.expect import fails
@@ -43,8 +43,80 @@ def test_a_body_that_is_no_json_comes_as_it_is(both: Faulty) -> None:
     """R1: what a batch output file returns (JSONL), or anything else, is not touched."""
     both.server.add("out.jsonl", b"whatever", purpose="batch")
     body = b'{"id":1}\n{"id":2}\n\xff\xfe not even text'
-    both.server.script("content", answered(Reply(200, body, {"Content-Type": "application/octet-stream"})))
+    both.server.script("content", *[answered(Reply(200, body, {"Content-Type": "application/octet-stream"}))] * 2)
     assert (both.drive / "out.jsonl.content").read_bytes() == body
+
+
+#: Bodies that are no text of an extracted file, though their lengths are right.
+ODD = {
+    "junk": b"\x00\xff\x17junk",
+    "empty object": b"{}",
+    "content is no string": b'{"content":null}',
+    "plain": b"hello",
+}
+
+
+@pytest.mark.parametrize("case", list(ODD))
+def test_a_body_of_another_form_counts_when_it_comes_twice(both: Faulty, case: str) -> None:
+    """R2: it is asked for twice, shown if it is the same, and not kept; a text of the right form is kept as ever."""
+    both.server.add("a.txt", b"whatever")
+    both.server.script("content", *[answered(Reply(200, ODD[case]))] * 4)
+    for asked in (2, 4):
+        assert (both.drive / "a.txt.content").read_bytes() == ODD[case]
+        assert both.server.count("content") == asked
+    for _ in range(2):
+        assert b"whatever" in (both.drive / "a.txt.content").read_bytes()
+    assert both.server.count("content") == 5
+
+
+def test_no_page_of_a_doubtful_body_is_kept(both: Faulty) -> None:
+    """R2: not by the kernel either: the text that comes afterwards has the same length and the same id."""
+    both.server.add("a.txt", b"whatever")
+    both.server.add("b.txt", b"whatever")
+    length = len((both.drive / "b.txt.content").read_bytes())
+    both.server.script("content", *[answered(Reply(200, b"x" * length))] * 2)
+    assert (both.drive / "a.txt.content").read_bytes() == b"x" * length
+    text = (both.drive / "a.txt.content").read_bytes()
+    assert len(text) == length and json.loads(text)["content"] == "whatever"
+
+
+def test_a_text_that_is_cut_short_is_never_shown(both: Faulty) -> None:
+    """R2: half of a text, with a length that fits, is EIO; the whole one is there afterwards."""
+    both.server.add("a.txt", b"a text of some length")
+    both.server.script("content", truncated(20))
+    with fails(errno.EIO):
+        (both.drive / "a.txt.content").read_bytes()
+    assert "two different texts" in both.drive.errors()[-1]["message"]
+    assert b"a text of some length" in (both.drive / "a.txt.content").read_bytes()
+
+
+def test_a_text_without_a_length_is_whole_or_not_shown(both: Faulty) -> None:
+    """R2: an answer that ends where its connection does may have been cut; JSON that is whole was not."""
+    both.server.add("a.txt", b"a text of some length")
+
+    def until_closed(keep: int | None) -> Fault:
+        def fault(turn: Turn) -> None:
+            reply = turn.serve()
+            turn.send(Reply(200, reply.body[:keep], {"Content-Length": None, "Connection": "close"}))  # type: ignore[dict-item]
+            turn.hang_up()
+
+        return fault
+
+    both.server.script("content", until_closed(30))
+    with fails(errno.EIO):
+        (both.drive / "a.txt.content").read_bytes()
+    both.server.script("content", until_closed(None))
+    assert b"a text of some length" in (both.drive / "a.txt.content").read_bytes()
+    assert both.server.count("content") == 3
+
+
+def test_a_page_is_never_shown(both: Faulty) -> None:
+    """R2: an HTML page is EIO however often it comes, whatever it is said to be."""
+    both.server.add("a.txt", b"whatever")
+    body = b"<!DOCTYPE html><title>Sign in</title>"
+    both.server.script("content", *[answered(Reply(200, body, {"Content-Type": "text/plain"}))] * 2)
+    with fails(errno.EIO):
+        (both.drive / "a.txt.content").read_bytes()
 
 
 def test_the_text_is_what_the_service_extracted(pair: Pair) -> None:

@@ -114,6 +114,28 @@ def test_the_local_servers_files_too(fuse: None, tmp_path: Path) -> None:
     end_server(tmp_path / "files")
 
 
+def test_each_directory_is_closed_by_the_next_mount(fuse: None, tmp_path: Path) -> None:
+    """X2: all that are made are 0700, parents too; what was open is closed, a link of one's own stays one."""
+    with Drive(tmp_path / "home", ("--local",)) as drive:
+        runtime = Path(drive.environ["XDG_RUNTIME_DIR"]) / "moonfs"
+        assert drive.try_mount(umask=0).returncode == 0
+        ours = [*drive.home.glob("*/moonfs"), runtime]
+        assert too_open(*ours) == [] and {path.parent.name for path in ours} >= {"data", "state", "cache"}
+        drive.umount()
+        elsewhere = tmp_path / "large"
+        (drive.home / "cache" / "moonfs").rename(elsewhere)
+        (drive.home / "cache" / "moonfs").symlink_to(elsewhere)
+        (drive.home / "config" / "moonfs").mkdir(parents=True)
+        ours = [*drive.home.glob("*/moonfs"), runtime]
+        for path in ours:
+            path.chmod(0o755)
+        drive.mount()
+        assert {stat.S_IMODE(path.stat().st_mode) for path in ours} == {0o700}
+        assert (drive.home / "cache" / "moonfs").is_symlink()
+        drive.umount()
+    end_server(tmp_path / "home" / "data" / "moonfs" / "local")
+
+
 def test_others_are_not_let_in(both: Faulty) -> None:
     """X2: `allow_other` is off by default; another user sees nothing, root's own processes included in the test."""
     options = next(

@@ -43,6 +43,7 @@ def main() -> None:
         host=options.get("host"),
         behaviour=Behaviour(**options.get("behaviour", {}), limits=Limits(**options.get("limits", {}))),
         accounts=options.get("accounts", ()),
+        allowed_hosts=options.get("allowed_hosts", ()),
         make_extractor=make_extractor,
     )
 

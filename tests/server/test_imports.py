@@ -10,14 +10,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 SERVER = ROOT / "moonfs" / "server"
 #: What a mount of the hosted service may import, without the extra.
-WITHOUT_EXTRA = ("address", "embed", "command", "behaviour", "xid")
+WITHOUT_EXTRA = ("address", "marker", "embed", "command", "behaviour", "xid")
 
 
 #: The floor plan of `moonfs.server`, from the roof down.
 FLOORS = (
     {"__main__"}, {"command"}, {"serve"}, {"app"}, {"throttle"}, {"edge", "upload", "delivery", "latency", "protocol"},
     {"extraction"}, {"accounts"}, {"store"}, {"staged", "directory"}, {"embed"}, {"behaviour", "openapi"},
-    {"address", "xid", "refusal", "media"},
+    {"marker"}, {"address", "xid", "refusal", "media"},
 )  # fmt: skip
 
 

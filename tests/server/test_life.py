@@ -18,6 +18,7 @@ import pytest
 from moonfs.server import serve
 from moonfs.server.address import read_address, read_key
 from moonfs.server.embed import EmbedError, attach
+from moonfs.server.marker import claim
 
 ROOT = Path(__file__).parent.parent.parent
 #: What `moonfs serve` does.
@@ -222,7 +223,7 @@ def test_the_server_holds_no_lock_of_its_client(client_process):
 
 def test_attach_says_why_there_is_no_server(places, monkeypatch):
     data, run, log = places
-    data.mkdir()
+    claim(data)
     (data / "files.sqlite").mkdir()
     with pytest.raises(EmbedError, match=r"did not start: .*Is a directory|did not start: .*is a directory") as failed:
         attach(data, run, log)
@@ -260,7 +261,7 @@ def test_connections_are_not_delayed() -> None:
         assert listener.proto == socket.IPPROTO_TCP
 
 
-def test_no_data_directory_below_the_mount_point(tmp_path: Path) -> None:
+def test_no_data_directory_below_the_mount_point(fuse: None, tmp_path: Path) -> None:
     """The server's files would disappear under the drive that shows them: one sentence, and nothing is started."""
     command = [sys.executable, "-m", "moonfs", "mount", str(tmp_path / "m"), "--local", str(tmp_path / "m" / "data")]
     done = subprocess.run(

@@ -14,6 +14,7 @@ import time
 import pytest
 
 from moonfs.server import protocol
+from moonfs.server.address import read_address
 
 BOUNDARY = "----b0undary"
 PART = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'.encode()
@@ -302,3 +303,30 @@ def test_no_answer_and_no_log_tells_of_paths_keys_or_tracebacks(launch):
         for private in (str(server.data), server.key, "secret-name", "site-packages", ".py"):
             assert private not in text, text[:2000]
     assert not any("Traceback" in text for text in answers)
+
+
+def _asked(port: int, host: str | None) -> tuple[int, bytes]:
+    """Ask /healthz over TCP with a Host header of one's own."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as line:
+        header = "" if host is None else f"Host: {host}\r\n"
+        line.sendall(f"GET /healthz HTTP/1.1\r\n{header}Connection: close\r\n\r\n".encode())
+        answer = b""
+        while chunk := line.recv(65536):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+def test_a_rebound_name_is_refused(launch, until):
+    """A page whose name leads to 127.0.0.1 is in a browser's eyes its own origin: its name in Host is 421."""
+    server = launch(host="127.0.0.1", allowed_hosts=["files.example"])
+    address = until(lambda: read_address(server.data), "it says where it is")
+    port = int(address.base_url.rpartition(":")[2].partition("/")[0])
+    ours = ("localhost", f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}", "LOCALHOST.", "files.example")
+    for host in ours:
+        assert _asked(port, host)[0] == 200, host
+    for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", "", "localhost.evil.example"):
+        status, body = _asked(port, host)
+        assert status in (400, 421), host
+        assert b"status" not in body
+    assert server.client.get("/files").status_code == 200, "whoever has the socket may call it what he likes"

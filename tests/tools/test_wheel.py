@@ -174,7 +174,11 @@ def test_pip_install_is_light_and_runs(light: Home) -> None:
 
 
 @pytest.mark.parametrize("command", [("serve",), ("mount", "--local", "moon")])
-def test_without_the_extra_one_sentence_says_how_to_get_it(light: Home, command: tuple[str, ...]) -> None:
+def test_without_the_extra_one_sentence_says_how_to_get_it(
+    light: Home, command: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    if command[0] == "mount":
+        request.getfixturevalue("fuse")  # else that is what is missing first
     done = light.run("venv/bin/moonfs", *command, status=1)
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import ssl
 import subprocess
@@ -17,6 +18,7 @@ from moonfs.api import Client
 from moonfs.api.origin import is_loopback
 from moonfs.api.retry import Backoff, Retry
 from moonfs.errors import MoonfsError, ProtocolError, Unreachable, UsageError
+from moonfs.server.embed import health
 from tests.faults.server import FaultServer, Reply, answered, error, redirect
 from tests.harness.programs import needs
 
@@ -27,6 +29,50 @@ KEY = "sk-0123456789abcdefghij"
 def server() -> Iterator[FaultServer]:
     with FaultServer() as running:
         yield running
+
+
+@pytest.fixture
+def somebody_elses(tmp_path: Path) -> Iterator[tuple[Path, list[bytes]]]:
+    """A socket that another user serves, and what came to it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be another user, and so somebody else")
+    heard: list[bytes] = []
+    path = tmp_path / "s"
+    listening, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:  # listen(2) notes who listens, so it takes a process of that user's
+        try:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(str(path))
+            os.setresuid(65534, 65534, 65534)
+            listener.listen()
+            os.write(told, b"1")
+            connected, _ = listener.accept()
+            os.write(told, connected.recv(1000) or b"0")
+        finally:
+            os._exit(0)
+    os.close(told)
+    assert os.read(listening, 1) == b"1"
+    yield path, heard
+    heard.append(os.read(listening, 1000))
+    os.close(listening)
+    os.waitpid(pid, 0)
+    assert heard == [b"0"], "nothing was sent"
+
+
+def test_nothing_is_sent_to_a_socket_of_another_user(somebody_elses: tuple[Path, list[bytes]]) -> None:
+    """X1: whoever took the place of the socket first gets neither the key nor a document."""
+    with (
+        Client("http://localhost/v1", KEY, socket=somebody_elses[0], retry=Retry(Backoff(attempts=1))) as client,
+        pytest.raises(Unreachable, match="another user serves the socket"),
+    ):
+        client.list()
+
+
+def test_no_embedded_server_of_another_user_is_asked(somebody_elses: tuple[Path, list[bytes]]) -> None:
+    """The same for whoever attaches to the local Files API."""
+    with pytest.raises(PermissionError, match="another user"):
+        health(str(somebody_elses[0]))
 
 
 @pytest.mark.parametrize(

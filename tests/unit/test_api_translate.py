@@ -31,12 +31,18 @@ ROWS = [
     (400, body(wire.MSG_UNSUPPORTED), errors.UnsupportedType),
     (400, body(wire.MSG_EMPTY), errors.Rejected),
     (400, body("Invalid purpose: only 'file-extract' accepted"), errors.Rejected),
-    (400, b"", errors.Rejected),
+    (400, body("what", "of_a_new_kind"), errors.Rejected),
+    (400, b"", errors.ForeignAnswer),
+    (400, HTML % b"400 Bad Request", errors.ForeignAnswer),
     (401, body(wire.MSG_AUTHENTICATION, wire.INVALID_AUTHENTICATION), errors.AuthenticationFailed),
-    (401, b"", errors.AuthenticationFailed),
+    (401, b"", errors.ForeignAnswer),
+    (403, HTML % b"Attention Required", errors.ForeignAnswer),
     (403, body("no", wire.PERMISSION_DENIED), errors.AuthenticationFailed),
     (404, body(wire.MSG_NOT_FOUND, wire.RESOURCE_NOT_FOUND), errors.NotFound),
-    (405, b"", errors.Rejected),
+    (404, HTML % b"404 Not Found", errors.ForeignAnswer),
+    (405, b"", errors.ForeignAnswer),
+    (409, HTML % b"409 Conflict", errors.ForeignAnswer),
+    (413, body("too large", "request_too_large"), errors.FileTooLarge),
     (408, b"", errors.TimedOut),
     (413, HTML % b"413 Request Entity Too Large", errors.FileTooLarge),
     (429, body("slow down", wire.RATE_LIMIT_REACHED), errors.RateLimited),
@@ -65,8 +71,11 @@ def test_a_status_becomes_its_class(operation: str, status: int, answer: bytes, 
     assert str(status) in error.message
     assert "\n" not in error.message
     assert len(error.message) < 700
-    # W3: a refusal is a refusal; anything of the server's own leaves doubt.
-    assert error.maybe_stored is (operation == "upload" and (status >= 500 or status == 408))
+    # W3: a refusal in the service's own words is one; anything else leaves doubt.
+    assert error.foreign is not answer.startswith(b'{"error"')
+    in_doubt = status >= 500 or status == 408 or (error.foreign and status != 413)
+    assert error.maybe_stored is (operation == "upload" and in_doubt)
+    assert not (error.foreign and errors.is_final(error))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +97,7 @@ def test_a_status_becomes_its_class(operation: str, status: int, answer: bytes, 
     ],
 )
 def test_no_body_is_too_odd(answer: bytes) -> None:
-    assert type(status_error("upload", 400, answer)) is errors.Rejected
+    assert type(status_error("upload", 400, answer)) is errors.ForeignAnswer
     assert type(status_error("upload", 500, answer)) is errors.ServiceError
 
 
@@ -131,7 +140,9 @@ def test_a_redirect_is_named() -> None:
 
 def test_a_wrong_address_is_told_from_a_missing_file() -> None:
     assert "base URL" in status_error("list", 404, b"").message
-    assert "no such file" in status_error("retrieve", 404, b"").message
+    gone = body(wire.MSG_NOT_FOUND, wire.RESOURCE_NOT_FOUND)
+    assert "base URL" in status_error("list", 404, gone).message
+    assert "no such file" in status_error("retrieve", 404, gone).message
 
 
 def chained(outer: Exception, inner: Exception) -> Exception:

@@ -197,6 +197,12 @@ IN_DOUBT = [
     (failed_after(error(503, "busy", "server_unavailable")), errors.ServiceError, 1),
     (page(504), errors.ServiceError, 0),
     (answered(Reply(408)), errors.TimedOut, 0),
+    (page(400), errors.ForeignAnswer, 0),
+    (page(403), errors.ForeignAnswer, 0),
+    (page(404), errors.ForeignAnswer, 0),
+    (failed_after(Reply(409, b"<html>")), errors.ForeignAnswer, 1),
+    (page(429), errors.RateLimited, 0),
+    (redirect("https://x.example/"), errors.ProtocolError, 0),
     (empty(200), errors.ProtocolError, 0),
     (truncated(), errors.ProtocolError, 1),
     (answered(Reply(200, b"{}")), errors.ProtocolError, 0),
@@ -228,7 +234,6 @@ def test_what_is_in_doubt_is_not_sent_again(
         (refused(401, wire.MSG_AUTHENTICATION, wire.INVALID_AUTHENTICATION), errors.AuthenticationFailed),
         (refused(429, "suspended", wire.EXCEEDED_CURRENT_QUOTA), errors.QuotaExceeded),
         (page(413), errors.FileTooLarge),
-        (redirect("https://x.example/"), errors.ProtocolError),
     ],
 )
 def test_a_refusal_is_final_and_leaves_no_doubt(
@@ -255,6 +260,14 @@ def test_a_refusal_before_the_end_of_the_body_is_heard(
     assert server.seen[0].body_bytes < 20_000_000
 
 
+def test_a_page_before_the_end_of_the_body_leaves_no_doubt(server: FaultServer, client: Client) -> None:
+    """W3: a proxy that refuses before it has the whole body has handed nothing on."""
+    server.script("upload", early(Reply(403, b"<html>", {"Content-Type": "text/html"})))
+    with pytest.raises(errors.ForeignAnswer) as raised:
+        upload(client, bytes(20_000_000))
+    assert raised.value.foreign and raised.value.maybe_stored is False
+
+
 def test_a_confirmation_before_the_end_of_the_body_confirms_nothing(server: FaultServer, client: Client) -> None:
     size = 20_000_000
     confirmed = wire.dump(FileObject("abc", size, 1, "a.txt").to_wire())
@@ -273,8 +286,8 @@ def test_a_service_that_takes_no_more_bytes_is_a_time_out(server: FaultServer, c
 
 def test_the_deadline_ends_an_upload_that_moves_but_slowly(server: FaultServer) -> None:
     def sip(turn: Turn) -> None:
-        for _ in range(200):
-            turn.read(100_000)
+        for _ in range(1000):
+            turn.read(10_000)
             turn.stall(0.05)
 
     server.script("upload", sip)
@@ -284,14 +297,13 @@ def test_the_deadline_ends_an_upload_that_moves_but_slowly(server: FaultServer) 
         pytest.raises(errors.TimedOut) as raised,
     ):
         client.upload(io.BytesIO(bytes(50_000_000)), filename="a", size=50_000_000, purpose="image", deadline=0.5)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30
     assert raised.value.maybe_stored is True
 
 
-@pytest.mark.alone  # it may be half a second late, no more
 def test_time_spent_on_the_body_is_not_given_to_the_answer_again(server: FaultServer) -> None:
     def late(turn: Turn) -> None:
-        turn.stall(0.7)
+        turn.stall(2.5)
         turn.read()
         turn.stall()
 
@@ -302,8 +314,8 @@ def test_time_spent_on_the_body_is_not_given_to_the_answer_again(server: FaultSe
         Client(server.base_url, server.key, socket=server.socket) as client,
         pytest.raises(errors.TimedOut),
     ):
-        client.upload(io.BytesIO(bytes(size)), filename="a", size=size, purpose="image", deadline=1.0)
-    assert time.monotonic() - began < 1.5
+        client.upload(io.BytesIO(bytes(size)), filename="a", size=size, purpose="image", deadline=3.0)
+    assert time.monotonic() - began < 5.0  # else it takes 5.5
 
 
 def test_nobody_there_leaves_no_doubt_and_is_tried_again(tmp_path: Path) -> None:
@@ -338,7 +350,7 @@ def test_a_later_attempt_without_connection_is_not_in_doubt_for_an_earlier_one(t
 
         def limited(turn: Turn) -> None:
             turn.read()
-            turn.send(Reply(429, b"", {"Connection": "close"}))
+            turn.send(error(429, "slow down", "rate_limit_reached_error", Connection="close"))
             turn.hang_up()
 
         server.script("upload", limited)

@@ -13,7 +13,7 @@ import pytest
 
 from moonfs import errorlog
 from moonfs.errorlog import KEPT, ErrorLog
-from moonfs.errors import BytesNotHere, MoonfsError, NotSupported, UnsupportedType, next_step
+from moonfs.errors import BytesNotHere, MoonfsError, NotSupported, OnItsWay, Rejected, UnsupportedType, next_step
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_line_says_what_happened(path: Path) -> None:
     log.record("flush", "福州.xyz", "ENOTSUP", refused())
     (line,) = path.read_text().splitlines()
     shown = json.loads(line)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", shown.pop("time"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", shown.pop("time"))
     assert shown == {
         "operation": "flush",
         "name": "福州.xyz",
@@ -129,12 +129,17 @@ def test_what_the_drive_refuses_by_itself_is_recorded_once(path: Path) -> None:
     ]
 
 
-def test_who_goes_through_a_whole_drive_does_not_push_out_what_failed(path: Path) -> None:
-    """E1: `grep -r` is refused at a thousand originals; what the service refused before is still there."""
+@pytest.mark.parametrize(
+    "error",
+    [BytesNotHere("not here"), OnItsWay("not there yet"), Rejected("said before", status=400, unsent=True)],
+    ids=lambda error: type(error).__name__,
+)
+def test_who_goes_through_a_whole_drive_does_not_push_out_what_failed(path: Path, error: MoonfsError) -> None:
+    """E1: `grep -r` is refused at a thousand originals, or texts; what the service refused before is still there."""
     log = ErrorLog(path)
     log.record("flush", "mine.xyz", "ENOTSUP", refused())
     for number in range(KEPT + 1):
-        log.record("open", f"{number}.pdf", "EACCES", BytesNotHere("not here"))
+        log.record("open", f"{number}.pdf", "EACCES", error)
     assert log.last(10**6)[0]["name"] == "mine.xyz" and len(log.last(10**6)) == 1 + errorlog._REFUSALS
 
 
@@ -183,3 +188,33 @@ def test_many_threads_write_whole_lines(path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len([json.loads(line) for line in path.read_text().splitlines()]) == 100
+
+
+def test_what_is_over_can_be_cleared(path: Path) -> None:
+    """E1: of files that still fail the newest line stays, in the order it had; the next failure is recorded again."""
+    log = ErrorLog(path)
+    for name, message in (("a", "first"), ("b", "x"), ("a", "second"), ("c", "y")):
+        log.record("upload", name, "EIO", MoonfsError(message))
+    path.with_suffix(".old.ndjson").write_text("{}\n")
+    assert log.clear({"a", "c", "gone"}) == 2
+    assert [(line["name"], line["message"]) for line in log.last(9)] == [("a", "second"), ("c", "y")]
+    assert path.read_bytes() == log.text() and stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(path.parent) == [path.name], "neither the older file nor half of a new one"
+    log.record("upload", "b", "EIO", MoonfsError("again"))
+    assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == ["a", "c", "b"]
+    assert ErrorLog(path).clear() == 0 and path.read_bytes() == b""
+
+
+def test_clearing_nothing_makes_nothing(path: Path) -> None:
+    """A drive that never failed has no record, and keeps none."""
+    assert ErrorLog(path).clear() == 0 and not path.exists()
+
+
+def test_a_refusal_is_told_anew_after_it_was_cleared(path: Path) -> None:
+    """Refusals of one file are recorded once; forgotten, they are recorded once more."""
+    log = ErrorLog(path)
+    assert log.record("open", "a", "EACCES", BytesNotHere("x")) and not log.record(
+        "open", "a", "EACCES", BytesNotHere("x")
+    )
+    log.clear()
+    assert log.record("open", "a", "EACCES", BytesNotHere("x"))

@@ -18,12 +18,16 @@ LAYERS = """
     cli
     mount  doctor
     locks
+    ending
     operations  mountpoints
+    daemons  holders
     filesystem
+    closes
     overview  control
     renames  removals
     versions  overlay
-    flights  shown  lingering
+    flights  shown  lingering  awaiting
+    temporaries  adoption
     promises  recovery
     disowned
     writeback  remote  room
@@ -32,12 +36,14 @@ LAYERS = """
     api
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     places
+    advice
     texts  names  workers  traffic  groupcommit  dispatch  lookups  announcer
+    openers
     pace  breaker
     keys
     profiles  service  notify  logfile
     config  settings
-    errors  wire
+    errors  wire  wording
 """
 
 #: What may be imported all the same, and why.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +12,11 @@ from moonfs import errors, lingering, listing
 from moonfs.lingering import DRAIN, LINGER
 from tests.harness import direct
 from tests.harness.drive import wait_until
-from tests.harness.house import Drive, House, in_thread
+from tests.harness.house import Drive, House, in_thread, text_of
 from tests.harness.rest import at_rest
 
 TEXT = "/a.txt.content"
-OLD, NEW = b"text of old", b"text of a new one"
+OLD, NEW = text_of(b"old"), text_of(b"a new one")
 
 
 class Reading:
@@ -60,11 +59,6 @@ class Reading:
             self.close(handle)
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
-
-
 def test_a_path_that_is_read_shows_what_it_was_until_its_readers_are_done(house: House) -> None:
     """Tenet 3, L4: by `stat`, by an open, and after that open; then the new version, from the start."""
     reading = Reading(house)
@@ -101,7 +95,7 @@ def test_a_large_text_is_shared_too(house: House) -> None:
     reading.replace()
     second = reading.open()
     reading.close(first)
-    assert reading.read(second) == b"text of " + b"old" * 20_000
+    assert reading.read(second) == text_of(b"old" * 20_000)
     reading.close(second)
     assert reading.shown() == NEW
 
@@ -144,7 +138,7 @@ def test_in_the_end_it_gets_no_new_readers(house: House, monkeypatch: pytest.Mon
         wait_until(lambda: reading.drive.fs._lingering._released._waiters, "it waits")  # type: ignore[attr-defined]
         assert reading.size() == len(OLD) and not newer.done()
         reading.close(reading.first)
-    opened = newer.result(30)
+    opened = newer.result(60)
     assert reading.read(opened.handle) == NEW and opened.direct_io is not ends
 
 
@@ -153,7 +147,7 @@ def test_an_own_change_shows_at_once(house: House) -> None:
     reading = Reading(house)
     reading.drive.write("a.txt", b"mine")
     at_rest(reading.drive.uploader.workers)
-    assert reading.shown() == b"text of mine" and reading.size() == len(b"text of mine")
+    assert reading.shown() == text_of(b"mine") and reading.size() == len(text_of(b"mine"))
 
 
 def test_an_own_file_in_place_of_one_that_is_gone_elsewhere_shows_at_once(house: House) -> None:
@@ -163,7 +157,7 @@ def test_an_own_file_in_place_of_one_that_is_gone_elsewhere_shows_at_once(house:
     assert reading.drive.ls() == []
     reading.drive.write("a.txt", b"mine")
     at_rest(reading.drive.uploader.workers)
-    assert reading.shown() == b"text of mine"
+    assert reading.shown() == text_of(b"mine")
 
 
 def test_an_own_deletion_shows_at_once(house: House) -> None:
@@ -172,7 +166,7 @@ def test_an_own_deletion_shows_at_once(house: House) -> None:
     house.account.add("a.txt", b"an older one", created_at=1)
     assert reading.shown() == OLD
     reading.drive.fs.unlink("/a.txt", lambda: 1)
-    assert reading.shown() == b"text of an older one"
+    assert reading.shown() == text_of(b"an older one")
 
 
 def test_a_newer_file_of_the_same_name(house: House) -> None:
@@ -220,7 +214,7 @@ def test_of_three_versions_the_second_lingers(house: House) -> None:
     assert reading.shown() == NEW
     reading.close(newer)
     reading.now += LINGER
-    assert reading.shown() == b"text of the last one"
+    assert reading.shown() == text_of(b"the last one")
 
 
 def test_an_original_lingers_too(house: House) -> None:

@@ -216,7 +216,7 @@ def test_resting_bytes_are_read_and_written_again(spool: Spool) -> None:
 
 
 def test_a_write_past_the_limit_is_refused_for_good(spool: Spool) -> None:
-    """W7: EFBIG at that write; what is there is not what was written, so it stays refused until truncate(0)."""
+    """W7: EFBIG at that write; what is there is not what was written, so it stays refused until that is cut off."""
     local = fresh(spool)
     local.write(b"x", wire.MAX_FILE_BYTES - 1)
     assert local.size == wire.MAX_FILE_BYTES and local.refused is None
@@ -225,8 +225,14 @@ def test_a_write_past_the_limit_is_refused_for_good(spool: Spool) -> None:
     assert isinstance(local.refused, FileTooLarge) and local.size == wire.MAX_FILE_BYTES
     local.write(b"z", 0)
     assert isinstance(local.refused, FileTooLarge)
-    local.truncate(5)
+    with pytest.raises(FileTooLarge):
+        local.write(b"yy", wire.MAX_FILE_BYTES - 1)
+    local.truncate(wire.MAX_FILE_BYTES)
     assert isinstance(local.refused, FileTooLarge)
+    local.truncate(wire.MAX_FILE_BYTES - 1)
+    assert local.refused is None
+    with pytest.raises(FileTooLarge):
+        local.write(b"y", wire.MAX_FILE_BYTES)
     local.truncate(0)
     assert local.refused is None
     local.discard()
@@ -365,7 +371,7 @@ def test_writers_do_not_lose_each_others_bytes(spool: Spool) -> None:
     barrier = threading.Barrier(4)
 
     def work(number: int) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         for turn in range(100):
             local.write(bytes([number]), number * 100 + turn)
 

@@ -13,7 +13,7 @@ from moonfs.errors import NotFound
 from moonfs.journal import Intent
 from moonfs.listing import Snapshot
 from moonfs.localfile import LocalFile
-from moonfs.namespace import Namespace, Remote, Sidecar, inode_of, sidecar_inode
+from moonfs.namespace import ANYBODY, Awaited, Namespace, Remote, Sidecar, inode_of, sidecar_inode
 from moonfs.spool import Spool
 from moonfs.table import has_text
 from moonfs.wire import FileObject
@@ -358,3 +358,51 @@ def test_the_holder_of_an_id(drive: Drive) -> None:
     assert drive.space.holder("c1") is local and drive.space.holder("c2") is None
     local.truncate(0)
     assert drive.space.holder("c1") is None
+
+
+def test_a_text_that_is_to_come(drive: Drive) -> None:
+    """N1, N4: promised, or in the place of one that is stored; a real file of that name goes first."""
+    local = drive.local("a.txt")
+    local.truncate(0)
+    local.truncate(5)
+    assert drive.gone("a.txt.content"), "nobody has closed it yet"
+    local.commit(local.materialise())
+    assert drive.at("a.txt.content") == Awaited("a.txt.content", local)
+    assert drive.names() == ["a.txt", "a.txt.content"] and drive.names(sidecars=False) == ["a.txt"]
+    assert drive.space.is_sidecar(drive.snapshot, "a.txt.content")
+    assert drive.space.resolve(drive.snapshot, "a.txt.content", "file-extract") == drive.at("a.txt.content")
+    assert drive.space.entries(drive.snapshot, sidecars=True, purpose="image") == []
+    drive.remote(file("i2", "a.txt.content"))
+    assert isinstance(drive.at("a.txt.content"), Remote) and not drive.space.awaited(drive.snapshot)
+    local.discard()
+
+
+@pytest.mark.parametrize(
+    ("name", "purpose", "comes"),
+    [
+        ("a.txt", "", True),
+        ("a.png", "", True),
+        ("a.mp4", "", False),
+        ("a.tmp", "", False),
+        ("a.txt", "image", False),
+        ("a.txt", "batch", False),
+        ("a.mp4", "file-extract", True),
+    ],
+)
+def test_which_texts_are_to_come(drive: Drive, name: str, purpose: str, comes: bool) -> None:
+    """N1, N6, W11: by what the file is to be uploaded as."""
+    local = drive.local(name)
+    local.truncate(0)
+    local.truncate(5)
+    local.purpose = purpose
+    local.commit(local.materialise())
+    assert drive.space.awaits_text(local) is comes
+    local.truncate(0)
+    assert not drive.space.awaits_text(local), "it is empty"
+    local.discard()
+
+
+def test_a_ghost_for_anybody(drive: Drive) -> None:
+    """W10: it is nobody's in particular."""
+    drive.space.leave_ghost("p.png.content", ANYBODY)
+    assert drive.space.is_ghost("p.png.content", 1) and drive.space.is_ghost("p.png.content", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import stat
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from moonfs.handles import Attr, Opened
 from moonfs.operations import ERRNO, Operations, errno_of
 from moonfs.room import Quota
 
-#: SEMANTICS, "Errors", word for word; an error of ours that stands in no row is unforeseen: EIO.
+#: The table "Errors" of the contract, word for word; an error of ours that stands in no row is unforeseen: EIO.
 TABLE = {
     errors.MoonfsError: errno.EIO,
     errors.UsageError: errno.EIO,
@@ -40,12 +41,14 @@ TABLE = {
     errors.QuotaExceeded: errno.EDQUOT,
     errors.RateLimited: errno.EAGAIN,
     errors.NotReady: errno.EAGAIN,
+    errors.OnItsWay: errno.EAGAIN,
     errors.Overtaken: errno.EAGAIN,
     errors.TimedOut: errno.ETIMEDOUT,
     errors.Unreachable: errno.EHOSTUNREACH,
     errors.ServiceError: errno.EIO,
     errors.ExtractionFailed: errno.EIO,
     errors.ProtocolError: errno.EIO,
+    errors.ForeignAnswer: errno.EIO,
 }
 
 
@@ -90,6 +93,13 @@ class Stub:
         return method
 
 
+@pytest.fixture(autouse=True)
+def caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without libfuse 2 nobody can be asked who calls."""
+    if operations.MISSING is not None:
+        monkeypatch.setattr(operations, "_thread", lambda: 0)
+
+
 def adapter(outcome: Any = None, record: Record | None = None, **other: Any) -> Operations:
     quiet: dict[str, Any] = {"on_init": lambda: None, "on_destroy": lambda: None, "uid": 7, "gid": 8, "umask": 0o077}
     quiet["announcer"] = Announcer("/nowhere", list, able=False)
@@ -128,6 +138,22 @@ def test_a_derived_error_takes_the_nearest_row() -> None:
 
     assert errno_of(Later("x")) == errno.EINVAL
     assert errno_of(Both("x")) == errno.ETIMEDOUT
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_no_refusal_of_a_rename_is_einval(kind: type[errors.MoonfsError]) -> None:
+    """W9, errors: `mv` words it as "cannot move to a subdirectory of itself"; what is recorded is what is said."""
+    record = Record()
+    with pytest.raises(OSError) as caught:
+        adapter(kind("no"), record)("rename", "/a", "/b")
+    assert caught.value.errno == (errno.ENOTSUP if TABLE[kind] == errno.EINVAL else TABLE[kind])
+    assert all(line[2] == "ENOTSUP" for line in record.lines if TABLE[kind] == errno.EINVAL)
+
+
+def test_no_problem_of_the_disk_makes_a_rename_einval() -> None:
+    """W9, errors: the same of this machine's disk."""
+    assert fails_with(OSError(errno.EINVAL, "x"), "rename", "/a", "/b") == errno.EIO
+    assert fails_with(OSError(errno.EINVAL, "x")) == errno.EINVAL
 
 
 @pytest.mark.parametrize(
@@ -211,12 +237,17 @@ def test_rmdir_says_what_is_wrong(directory: bool, code: int) -> None:
     assert caught.value.errno == code
 
 
+#: Whether there is a `stat` as C has it.
+with_libfuse = pytest.mark.skipif(operations.MISSING is not None, reason=f"libfuse 2 is missing: {operations.MISSING}")
+
+
 def unpacked(packed: bytes) -> Any:
     """Return what `stat` shows by its fields."""
-    fuse = pytest.importorskip("fuse", reason="libfuse 2 is missing", exc_type=OSError)
+    fuse = importlib.import_module("fuse")
     return fuse.c_stat.from_buffer_copy(packed)
 
 
+@with_libfuse
 def test_stat_shows_owner_kind_and_mask() -> None:
     """A1: the mounting user's ids, the kind of file, the bits that the mount's umask leaves."""
     shown = unpacked(adapter(Attr(513, 5, 0o600, 42), umask=0o277)("getattr", "/a", None))
@@ -247,18 +278,20 @@ def test_access_tells_the_truth(mode: int, asked: int, allowed: bool) -> None:
     [
         (os.O_RDONLY, {"read"}),
         (os.O_RDONLY | os.O_NOATIME, {"read", "looks"}),
+        (os.O_RDONLY | os.O_NONBLOCK, {"read", "does not wait"}),
         (os.O_WRONLY | os.O_TRUNC, {"write", "truncate"}),
         (os.O_RDWR | os.O_APPEND, {"read", "write", "append"}),
     ],
 )
 def test_open_reads_the_flags(flags: int, expected: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """W5, R3: O_TRUNC, O_APPEND, O_NOATIME and who asks reach the filesystem; handle and cache bits the kernel."""
+    """W5, R3, R4: what is asked, by flags and by whom, reaches the filesystem; handle and cache bits the kernel."""
     monkeypatch.setattr(operations, "_thread", lambda: 4711)
     target = adapter(Opened(77, keep_cache=True, direct_io=True))
     fi = SimpleNamespace(flags=flags, fh=0, keep_cache=False, direct_io=False)
     assert target("open", "/a", fi) == 0
     asked: dict[str, int] = {name: name in expected for name in ("read", "write", "truncate", "append", "looks")}
-    assert target._filesystem.asked == [("open", ("/a",), {**asked, "reader": 4711})]  # type: ignore[attr-defined]
+    more = {"waits": "does not wait" not in expected, "reader": 4711, "ended": target._ended}
+    assert target._filesystem.asked == [("open", ("/a",), {**asked, **more})]  # type: ignore[attr-defined]
     assert (fi.fh, fi.keep_cache, fi.direct_io) == (77, True, True)
 
 
@@ -331,11 +364,13 @@ def listed(*names: str) -> list[tuple[bytes, int, int]]:
     return [(name, unpacked(packed).st_mode >> 12, unpacked(packed).st_ino) for name, packed in shown]
 
 
+@with_libfuse
 def test_readdir_says_what_each_name_is() -> None:
     """A1: kind and inode number of each, which spares grep and find a stat."""
     assert listed("a", "b") == [(b".", 4, 2), (b"..", 4, 2), (b"a", 8, 10), (b"b", 8, 11)]
 
 
+@with_libfuse
 def test_every_directory_has_a_handle_of_its_own() -> None:
     """N5: `readdir` is given a number, and no path; what is no directory is ENOENT."""
     target = adapter(Attr(0, 0, 0o700, 2, directory=True))
@@ -353,6 +388,7 @@ def test_every_directory_has_a_handle_of_its_own() -> None:
         assert caught.value.errno == errno.ENOENT
 
 
+@with_libfuse
 @pytest.mark.parametrize("name", ["\ud800.txt", "a/b", "a\0b", "", "x" * 256, "福" * 86], ids=ascii)
 def test_a_name_that_cannot_be_listed_hides_no_other(name: str) -> None:
     """N2: the kernel takes no listing with a `/` in it, and what cannot be encoded cannot be listed."""

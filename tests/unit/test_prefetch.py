@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from moonfs import errors
+from moonfs.errors import MoonfsError
 from moonfs.prefetch import Prefetch
 from moonfs.wire import FileObject
 from tests.harness.drive import wait_until
@@ -34,7 +35,7 @@ class Service:
             self.asked.append(file.id)
             step = self.script.pop(0) if self.script else None
         if self.gate is not None:
-            assert self.gate.acquire(timeout=10)
+            assert self.gate.acquire(timeout=60)
         if step is not None:
             raise step
         self.here.add(file.id)
@@ -74,6 +75,8 @@ def test_every_text_is_fetched_once(prefetch: Prefetch, service: Service) -> Non
         "done": 50,
         "failures": 0,
         "failed": [],
+        "reasons": [],
+        "uploads": 0,
         "trouble": "",
         "stops": 0,
     }
@@ -111,7 +114,8 @@ def test_it_says_what_it_waits_for(service: Service) -> None:
     prefetch.start(files(3))
     wait_until(lambda: prefetch.progress()["trouble"], "the reason shows")
     assert prefetch.progress() | {"trouble": ""} == {
-        "running": True, "total": 3, "done": 0, "failures": 0, "failed": [], "trouble": "", "stops": 0,
+        "running": True, "total": 3, "done": 0, "failures": 0, "failed": [], "reasons": [], "uploads": 0,
+        "trouble": "", "stops": 0,
     }  # fmt: skip
     prefetch.close()
 
@@ -290,3 +294,75 @@ def test_what_was_under_way_at_a_stop_is_not_tried_again(service: Service) -> No
     threading.Event().wait(0.1)
     assert len(service.asked) == 1 and prefetch.progress()["stops"] == 1
     prefetch.close()
+
+
+class Uploads:
+    """Files that are on their way, by their sidecars: None, or what came of them."""
+
+    def __init__(self, *names: str) -> None:
+        self.known: dict[str, FileObject | MoonfsError | None] = dict.fromkeys(names)
+
+    def arrived(self, name: str) -> FileObject | None:
+        found = self.known[name]
+        if isinstance(found, MoonfsError):
+            raise found
+        return found
+
+
+@pytest.fixture
+def uploads() -> Uploads:
+    return Uploads("new.txt.content", "newer.txt.content")
+
+
+@pytest.fixture
+def waiting(service: Service, uploads: Uploads) -> Iterator[Prefetch]:
+    made = Prefetch(
+        service.texts, service.here.__contains__, service.fetch,
+        most=4, first_wait=0.01, awaited=lambda: uploads.known, arrived=uploads.arrived,
+    )  # fmt: skip
+    yield made
+    made.close()
+
+
+def test_uploads_are_waited_for(waiting: Prefetch, service: Service, uploads: Uploads) -> None:
+    """A2, R4: what is there is fetched meanwhile, and the others when they are."""
+    waiting.ask(b"/all\n")
+    waiting.ask(b"/all\n")  # a second one waits for the same
+    wait_until(lambda: waiting.progress()["done"] == 20, "all the others are here")
+    assert (waiting.progress()["running"], waiting.progress()["uploads"]) == (True, 2)
+    uploads.known["new.txt.content"] = FileObject(id="n1", bytes=1, created_at=1, filename="new.txt")
+    wait_until(lambda: waiting.progress()["done"] == 21, "the first has arrived")
+    uploads.known["newer.txt.content"] = FileObject(id="n2", bytes=1, created_at=1, filename="newer.txt")
+    assert (ended(waiting)["done"], ended(waiting)["total"]) == (22, 22)
+    assert sorted(service.asked)[-2:] == ["n1", "n2"]
+
+
+@pytest.mark.parametrize("asked", [b"/all\n", b"new.txt\nnewer.txt.content\n"], ids=["all", "named"])
+def test_what_comes_of_uploads(waiting: Prefetch, uploads: Uploads, asked: bytes) -> None:
+    """A2: a refusal is a failure of that one alone, a full account's too; what has gone is one only if it was named."""
+    waiting.ask(asked)
+    uploads.known["new.txt.content"] = errors.QuotaExceeded("full")
+    uploads.known["newer.txt.content"] = errors.NotFound("gone")
+    progress = ended(waiting)
+    assert progress["failures"] == (1 if asked == b"/all\n" else 2)
+    assert progress["done"] == (20 if asked == b"/all\n" else 0)
+    assert {reason["count"] for reason in progress["reasons"]} == {1}
+
+
+def test_a_stop_ends_the_wait_for_uploads(waiting: Prefetch) -> None:
+    """A2: nothing is left to do then."""
+    waiting.ask(b"new.txt\n")
+    assert waiting.progress()["running"]
+    waiting.ask(b"/stop\n")
+    assert ended(waiting)["total"] == 0
+
+
+def test_failures_are_counted_by_kind(service: Service) -> None:
+    """A2: all of them, though only the first are named; the most frequent first."""
+    missing = "".join(f"none{number}\n" for number in range(150)).encode()
+    prefetch = Prefetch(service.texts, service.here.__contains__, service.fetch, most=1)
+    service.script = [errors.ExtractionFailed("no text")]
+    prefetch.ask(missing + b"1.txt\n")
+    progress = ended(prefetch)
+    prefetch.close()
+    assert [reason["count"] for reason in progress["reasons"]] == [150, 1] and len(progress["failed"]) == 100

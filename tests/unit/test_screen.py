@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import time
 import unicodedata
 from typing import Any
 
@@ -151,3 +152,21 @@ def test_nothing_reaches_the_terminal_but_text() -> None:
     text = drawn(changed(mountpoint=evil, account=evil, profile=evil, log=evil, uploads__local=[evil]), width=300)
     assert "\x1b" not in text and "\x07" not in text and "a\\x1b]0;owned" in text
     assert "\x1b" not in drawn({"mountpoint": evil, "problem": f"The drive on {evil} does not answer"})
+
+
+def test_the_same_advice_once_and_the_time_of_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five files that fail alike have one advice after them; people read their own clock; 1 is not several."""
+    monkeypatch.setenv("TZ", "CST-8")
+    time.tzset()
+    try:
+        failed = [
+            {"name": f"{n}.rs", "error": "no such type", "errno": "ENOTSUP", "next": "Rename it."} for n in range(5)
+        ]
+        text = drawn(changed(uploads__failed=failed, caches__originals__files=1))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert text.count("→ Rename it.") == 1
+    assert text.index("4.rs") < text.index("→ Rename it.") < text.index("Tried again")
+    assert "2026-01-02 11:04:05 open x.txt: gone" in text
+    assert "1 file, 4.0 KB" in text

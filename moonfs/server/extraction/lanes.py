@@ -207,7 +207,7 @@ class _Worker:
 
     @classmethod
     async def spawn(cls, homes: str, settings: LaneSettings) -> _Worker:
-        home = tempfile.mkdtemp(dir=homes)
+        home = tempfile.mkdtemp(prefix="worker-", dir=homes)
         command = [sys.executable, "-P", "-m", "moonfs.server.extraction.worker"]
         command += [f"--memory={settings.memory_bytes}", f"--parent={os.getpid()}", f"--nice={settings.nice}"]
         command += ["--ocr"] if settings.with_ocr else []
