@@ -75,6 +75,8 @@ class Announcer:
         self._lock = threading.Lock()
         self._told: set[str] | None = None
         self._listed: set[str] = set()
+        #: What the kernel has told of since the names were looked at last.
+        self._touched: set[str] = set()
         self._sign = ""
         self._failures = 0
         self._poked = threading.Event()
@@ -95,6 +97,7 @@ class Announcer:
     def came(self, name: str) -> None:
         """Note that the kernel tells watchers of a new name."""
         with self._lock:
+            self._touched.add(name)
             if self._told is not None:
                 self._told.add(name)
         self._poke()
@@ -102,6 +105,7 @@ class Announcer:
     def went(self, name: str) -> None:
         """Note that the kernel tells watchers that a name is gone."""
         with self._lock:
+            self._touched.add(name)
             self._listed.discard(name)
             if self._told is not None:
                 self._told.discard(name)
@@ -154,13 +158,15 @@ class Announcer:
         with self._lock:
             self._told = None  # nobody knows anything
             self._listed.clear()
+            self._touched.clear()
 
     def _compare(self) -> None:
         """Tell of what has come and gone since watchers were told last, or listed the root."""
-        names = set(self._names())
+        names = self._looked_at()
         with self._lock:
             told = self._told = set(names) if self._told is None else self._told
-            come, gone = names - told, (told | self._listed) - names
+            come = names - told - self._touched
+            gone = (told | self._listed) - names - self._touched
             told |= gone  # who began to watch meanwhile has listed it
             self._listed.clear()
         if not come and not gone:
@@ -172,10 +178,16 @@ class Announcer:
                 "File managers cannot be told of names that come and go: the drive does not know who tells them"
             )
             self._able = False
-        names = set(self._names())
+        names = self._looked_at()
         with self._lock:  # what could not be told is not tried again each second
-            told -= gone - names
-            told |= come & names
+            told -= gone - names - self._touched
+            told |= (come & names) - self._touched
+
+    def _looked_at(self) -> set[str]:
+        """Return the names in the root; what the kernel tells of while they are looked at is `_touched` afterwards."""
+        with self._lock:
+            self._touched.clear()
+        return set(self._names())
 
     def _tell(self, lines: list[bytes]) -> bool:
         """Have a process tell these; return whether the drive has recognized it."""

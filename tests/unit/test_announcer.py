@@ -51,6 +51,36 @@ def test_what_cannot_be_told_is_not_tried_for_ever(
     lost.close()
 
 
+@pytest.mark.parametrize("moment", ["first look", "second look"])
+def test_what_the_kernel_tells_meanwhile_is_not_taken_back(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """L4: a file that is made, or goes, while the names are looked at has its event from the kernel, and no other."""
+    names, said = {"kept", "goes"}, []
+
+    def look() -> set[str]:
+        seen = set(names)
+        if moments.pop(0):
+            names.add("made")
+            busy.came("made")
+            names.discard("goes")
+            busy.went("goes")
+        return seen
+
+    busy = Announcer("/nowhere", look, able=False)
+
+    def tell(lines: list[bytes]) -> bool:
+        said.extend(lines)
+        return True
+
+    monkeypatch.setattr(busy, "_tell", tell)
+    busy.listed([])
+    busy._told = set(names)
+    names.add("a text")
+    moments = [moment == "first look", moment == "second look", False, False]
+    busy._compare()
+    busy._compare()
+    assert said == [b"+a text"]
+
+
 def test_a_name_that_cannot_be_said_is_left_out() -> None:
     """N2: as no listing shows it; it keeps no other from being told."""
     said = announcer._lines(b"+", ["b", "\ud800", "\udce9.txt", "a/b", "a\0b", "\u798f"])
