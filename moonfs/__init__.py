@@ -14,7 +14,8 @@ A module imports only from lines below its own; modules on one line do not know 
     renames · removals                        how names change hands, and purposes with them · how they go
     versions · overlay                        the life of a written file · local files laid over remote ones
     flights · shown · lingering · awaiting    versions on their way to the service · what `stat` shows · old ones ·
-                                              waits for texts that are to come
+                                               waits for texts that are to come
+    temporaries · adoption                    passing names and what is held · bytes that become originals
     promises · recovery                       bytes and intents made durable here · what an earlier run left of them
     disowned                                  uploads that nobody wants any more, and their copies
     writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits
@@ -25,9 +26,11 @@ A module imports only from lines below its own; modules on one line do not know 
     readahead · prefetch                      the next texts of whoever reads in order · all that were asked for
     journal · spool · attributes · errorlog   what is on disk: intents · writers' bytes · times, hashes · failures
     places                                    where a path leads: the root, `.moonfs` and its views of the same files
+    advice                                    what to do with a file whose type is refused
     names · texts                             untrusted names to names here · texts on disk
     workers · traffic · groupcommit           background tasks · whose request goes first · shared fsyncs
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
+    announcer                                 who watches is told of names that come and go without a call of theirs
     openers                                   who opened a file, and whether they have it open still
     pace · breaker                            how much the service takes · whether it is there
     keys                                      where the API key comes from

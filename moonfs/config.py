@@ -140,6 +140,34 @@ def _runtime(given: str, state: Path) -> Path:
     return usual if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() else state / "run"
 
 
+def exists(path: Path) -> bool:
+    """Say whether there is anything at `path`, also by a link.
+
+    Since Python 3.14 `Path.exists` says no of what lies in a directory where one may not look.
+
+    Raises:
+        OSError: it cannot be known.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches in `folder`; nothing where there is no such directory.
+
+    Raises:
+        OSError: one may not look there, which `Path.glob` passes over, from Python 3.13 on in every case.
+    """
+    try:
+        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return []
+    return sorted(folder.glob(pattern))
+
+
 def make_private(directory: Path) -> Path:
     """Create `directory` as 0700, with the parents that are missing, and return it (X2).
 

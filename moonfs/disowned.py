@@ -62,6 +62,8 @@ class Disowned:
             started=attempt.started or self._account.now(),
             known=attempt.known if attempt.started else frozenset(self._account.known()),
             replaces=frozenset(),
+            held={},
+            closed=0,
         )
 
     def look_for(self, left: Intent) -> None:

@@ -54,6 +54,9 @@ class MoonfsError(Exception):
         retry_after: seconds the service asked to wait, where it did.
         unsent: True when the request was kept back here and the service has heard nothing of it.
         foreign: True when the answer had not the form of the service's own: it may be another one the next time.
+
+    Attributes:
+        step: what a person can do about it, where that depends on the file: one sentence; else empty.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class MoonfsError(Exception):
         self.retry_after = retry_after
         self.unsent = unsent
         self.foreign = foreign
+        self.step = ""
 
 
 class UsageError(MoonfsError):
@@ -238,7 +242,7 @@ NEXT_STEPS: Final[dict[type[MoonfsError], str]] = {
     InvalidName: "Give the file a name in UTF-8 without control characters.",
     Rejected: "Put right what the service says of the file, then copy it once more.",
     NoText: "If it is a picture, put it into .moonfs/purpose/image/; otherwise copy a version with text in it.",
-    UnsupportedType: "Rename it with an extension that the service reads, such as: mv Makefile Makefile.txt",
+    UnsupportedType: "Copy it in a format that the service reads, or under the right name: a text as NAME.txt.",
     NotSupported: "Copy the file under its new name from where you have it, then delete the old one.",
     FileTooLarge: "Split the file into parts of 100 MB at most, or make it smaller.",
     QuotaExceeded: "Delete what you need no more (df -h, df -i show the room); for the plan, see the vendor's console.",
@@ -259,6 +263,8 @@ def next_step(error: Exception) -> str:
     """Return what a person can do about `error` on a drive: one sentence."""
     if not isinstance(error, MoonfsError):
         return "Look with moonfs doctor at the disk and the directories of this machine."
+    if error.step:
+        return error.step
     return next(NEXT_STEPS[kind] for kind in type(error).__mro__ if kind in NEXT_STEPS)
 
 

@@ -221,7 +221,7 @@ class Filesystem:
             raise NotFound("An open file that is not known any more.")
         place = locate(path)
         if not place.name:
-            return self._control.directory(place, self._space.changed_ns)
+            return self._control.directory(place, self._space.changed_at(self._account.listing.peek()))
         if not place.is_file:
             return self._control.file(place)
         self._account.listing.current()
@@ -263,6 +263,15 @@ class Filesystem:
             if place.directory == places.BY_ID:
                 return self._space.ids(snapshot, sidecars=sidecars)
             return self._space.entries(snapshot, sidecars=sidecars, purpose=place.purpose)
+
+    def known(self) -> list[str]:
+        """Return the names in the root as they are known, without a request (L4)."""
+        with self._lock:
+            return self._space.entries(self._account.listing.peek(), sidecars=self._settings.sidecars == "show")
+
+    def announced(self) -> None:
+        """Note that who watches the root is told of a change in it, which its time shows too (A1)."""
+        self._space.changed_ns = time.time_ns()
 
     def scan(self, path: str) -> list[tuple[str, Attr]]:
         """Return the names in `path`, each with what `stat` shows of it; at most one listing is fetched for all.
@@ -413,6 +422,8 @@ class Filesystem:
             return opened
         if isinstance(entry, Remote) and not write:
             fd = self._overlay.open_original(entry.file)
+            if fd is None and self._resolve(place) != entry:  # replaced since, and its bytes went with it
+                return self.open(path, read=read, write=write, append=append, looks=looks, reader=reader)
             if fd is None:
                 raise not_here(name)
             attr = self._shown.original(entry.file)
@@ -440,8 +451,10 @@ class Filesystem:
                 raise
         return opened
 
-    def create(self, path: str, mode: int, creator: int = 0) -> Opened:
-        """Make a new file and open it for reading and writing; `creator` is the asking thread, 0 where nobody knows.
+    def create(self, path: str, mode: int, flags: int = os.O_RDWR | os.O_EXCL, *, creator: int = 0) -> Opened:
+        """Make a new file and open it for reading and writing; `mode` and `flags` are those of open(2).
+
+        `creator` is the asking thread, 0 where nobody knows.
 
         Raises:
             NameTooLong, InvalidName, ReadOnly: a name that the drive does not keep (N4, N6, N7).
@@ -459,8 +472,9 @@ class Filesystem:
                 self._find(place)
                 raise AlreadyExists(f"{name} exists.")
             elsewhere = place.purpose and self._is_taken(name)
-            private = mode & 0o777 == 0o600 and not names.is_temporary(name)
-            stays = names.is_temporary(name) or (private and names.is_known_refused(name))
+            private = _as_mkstemp(mode, flags) and not names.is_temporary(name)
+            passing = names.is_passing(name) and not elsewhere
+            stays = names.is_temporary(name) or passing or (private and names.is_known_refused(name))
             if not stays and not elsewhere:
                 self._room.check_one_more()
             local = LocalFile(
@@ -473,6 +487,7 @@ class Filesystem:
                 purpose=place.purpose,
             )
             local.handles = 1
+            local.passing = passing
             if elsewhere:
                 self._space.stage(place.purpose, name, local)
             else:
@@ -751,6 +766,14 @@ class Filesystem:
         if growth > 0:
             self._room.check_growth(growth)
         local.truncate(length, purpose)
+
+
+def _as_mkstemp(mode: int, flags: int) -> bool:
+    """Say whether a file is made as mkstemp(3) makes one (N6).
+
+    The mode alone is no sign: `cp` gives a copy the mode of its source, less the umask, and opens it to write only.
+    """
+    return mode & 0o777 == 0o600 and flags & os.O_ACCMODE == os.O_RDWR and bool(flags & os.O_EXCL)
 
 
 def not_read(name: str) -> OnlyLooked:

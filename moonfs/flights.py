@@ -18,8 +18,9 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from moonfs import advice, names
 from moonfs import journal as journal_states
-from moonfs import names
+from moonfs.adoption import Adoption
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
 from moonfs.errors import FileTooLarge, MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
@@ -32,6 +33,7 @@ from moonfs.remote import Remote as Account
 from moonfs.room import Room
 from moonfs.spool import SpoolFile
 from moonfs.table import has_text
+from moonfs.temporaries import Temporaries
 from moonfs.wire import FileObject
 from moonfs.writeback import LINGER, Uploader
 
@@ -100,6 +102,7 @@ class Flights:
         uploader: Uploader,
         disowned: Disowned,
         promises: Promises,
+        temporaries: Temporaries,
         report: Report,
         patience: float,
     ) -> None:
@@ -110,16 +113,16 @@ class Flights:
         self._space = space
         self._room = room
         self._journal = journal
-        self._originals = originals
+        self._adoption = Adoption(originals)
+        self.adopt = self._adoption.adopt
         self._attributes = attributes
         self._uploader = uploader
         self._disowned = disowned
         self._promises = promises
+        self._temporaries = temporaries
         self._report = report
         self._patience = patience
         self._under_way: dict[str, _Flight] = {}
-        #: What is to be adopted once the journal's change that drops its row is durable, by file.
-        self._recording: dict[LocalFile, list[tuple[SpoolFile, str]]] = {}
         self._renames: list[threading.Thread] = []
         self.settled = 0
 
@@ -243,7 +246,7 @@ class Flights:
                     return False
                 older = local.committed
                 intent.state, intent.acknowledged = journal_states.PENDING, time.time_ns()
-                intent.local_name, intent.private = "", False
+                intent.local_name, intent.private, intent.held, intent.closed = "", False, {}, 0
                 try:
                     data = spool.small()
                     if data is None:
@@ -260,6 +263,7 @@ class Flights:
                 local.commit(spool, flight.generation)
                 local.journaled = local.failure = local.trouble = None
                 local.private = False
+                local.settle_down()
                 if local.clean:
                     local.stored = NEVER  # under its new name, or for its new purpose, the service does not have it
                 local.replaces |= intent.replaces
@@ -282,9 +286,10 @@ class Flights:
         assert intent is not None
         try:
             intent.sha256 = intent.sha256 or spool.sha256()
-            if (same := self._same_bytes(intent)) is not None:
-                for file_id in self._arrived(flight, intent, same):
-                    self._uploader.delete_queued(file_id)
+            with self._lock:
+                intent.borrowed = self._space.held_under(intent.name, local)
+                same = self._same_bytes(intent)
+            if same is not None and self._take_back(flight, intent):
                 return
             if not intent.replaces and not flight.background:
                 self._room.check_one_more(beside=local)
@@ -343,9 +348,9 @@ class Flights:
         return spool
 
     def _same_bytes(self, intent: Intent) -> FileObject | None:
-        """Return the file that has exactly these bytes under this name already, as was asked (W4)."""
+        """Return the file that has exactly these bytes under this name already, as was asked (W4); lock held."""
         files = self._account.known()
-        for file_id in intent.replaces:
+        for file_id in intent.replaces | intent.borrowed:
             file = files.get(file_id)
             if (
                 file is not None
@@ -356,6 +361,20 @@ class Flights:
             ):
                 return file
         return None
+
+    def _take_back(self, flight: _Flight, intent: Intent) -> bool:
+        """Take up that the service has these bytes already; False when that copy was given up just now."""
+        if flight.background:
+            self._adoption.outlast_the_journal(flight.local)
+        with self._lock:
+            intent.borrowed = self._space.held_under(intent.name, flight.local)
+            same = self._same_bytes(intent)
+            if same is None:
+                return False
+            surplus = self._arrived(flight, intent, same)
+        for file_id in surplus:
+            self._uploader.delete_queued(file_id)
+        return True
 
     # There
 
@@ -369,38 +388,36 @@ class Flights:
         Returns the ids to delete now; the journal has them.
         """
         local = flight.local
-        waiting: list[tuple[SpoolFile, str]] = []
         if flight.background:
-            self._outlast_the_journal(flight)
+            self._adoption.outlast_the_journal(local)
         with self._lock:
-            surplus = intent.replaces - {file.id}
             here = flight.moves or intent.name == local.name
-            if here:
-                # It may have been renamed over others and back to this name while it was on its way.
-                surplus |= local.replaces - {file.id}
-            if local.unlinked or (not here and local.stays_local):
-                surplus |= {file.id}
-            if flight.over is not None:
-                # What it takes the place of may have been stored meanwhile.
-                surplus |= flight.over.replaces - {file.id}
+            holds = not here and not local.unlinked and local.stays_local
+            surplus = self._surplus(flight, intent, file)
             self._settle(flight, intent, file)
             self._space.own(intent.name, file.id)
             self._space.doom(surplus)
+            self._space.let_go(surplus | {file.id}, beside=local)
             # Before the next flight of this file can begin: what is known by then, that one has not made (W3).
             self._account.listing.add(file)
             with local.lock:
                 self._attributes.set(file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None)
                 sent, local.lent = local.lent, None
                 local.replaces = (local.replaces - intent.replaces - surplus) | ({file.id} - surplus)
+                local.held = {} if here else {each: had for each, had in local.held.items() if each in local.replaces}
+                if holds:
+                    # It was renamed to a name that stays here while its bytes were on their way: as any stored version.
+                    local.held, local.closed = {**local.held, file.id: intent.name}, time.time_ns()
                 local.attempt = None
                 older = ""
                 if here:
                     older = self._is_stored(flight, intent, file, sent)
                 # The original first: without its row nothing keeps the spool file through a kill (R5).
-                self._share(sent, intent.sha256)
+                self._adoption.share(sent, intent.sha256)
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
-                recorded = self._journal.stored(intent, file.id, surplus, older)
-                self._recording[local] = waiting
+                since = local.closed if holds else 0
+                recorded = self._journal.stored(intent, file.id, surplus, older, since)
+                waiting = self._adoption.begin(local)
                 local.lock.notify_all()
             if sent is not None and sent is not local.spool and sent is not local.committed:
                 sent.rest()
@@ -418,11 +435,22 @@ class Flights:
             recorded.wait()
         finally:
             with self._lock:
-                if self._recording.get(local) is waiting:
-                    del self._recording[local]
-                for spool, sha256 in waiting:
-                    self._adopt(spool, sha256)
+                self._adoption.end(local, waiting)
         return surplus
+
+    def _surplus(self, flight: _Flight, intent: Intent, file: FileObject) -> frozenset[str]:
+        """Return the ids that go now that the service has `file`; the lock must be held."""
+        local, surplus = flight.local, intent.replaces
+        if flight.moves or intent.name == local.name:
+            # It may have been renamed over others and back to this name while it was on its way.
+            surplus |= local.replaces
+            if not local.unlinked:
+                surplus |= self._space.held_under(intent.name, local)
+        if flight.over is not None:
+            # What it takes the place of may have been stored meanwhile.
+            surplus |= flight.over.replaces
+        surplus -= {file.id}
+        return surplus | {file.id} if local.unlinked else surplus
 
     def _settle(self, flight: _Flight, intent: Intent, file: FileObject) -> None:
         """Note that a flight has come to its end; the lock is held."""
@@ -444,6 +472,7 @@ class Flights:
             local.purpose = flight.purpose
         local.failure = local.trouble = None
         local.private = False
+        local.settle_down()
         older = ""
         if local.committed is not None and flight.generation >= local.acknowledged:
             if local.committed is not sent:
@@ -457,43 +486,6 @@ class Flights:
             # must not outlive what the rename is told.
             older = sent.name
         return older
-
-    @staticmethod
-    def _outlast_the_journal(flight: _Flight) -> None:
-        """Make bytes durable that only the journal's row was sure to keep: the row goes, the original stays (R5)."""
-        try:
-            if flight.local.lent is not None:
-                flight.local.lent.sync(name=False)  # which changes when it becomes an original
-        except OSError as error:
-            log.warning("The original of %s may not survive a power cut: %s", flight.local.name, error.strerror)
-
-    def _share(self, spool: SpoolFile | None, sha256: str) -> None:
-        try:
-            if spool is not None and sha256:
-                spool.shared = self._originals.share(spool.file(), sha256, spool.size)
-        except OSError as error:
-            log.warning("Cannot keep an original: %s", error.strerror)
-
-    def adopt(self, local: LocalFile, spool: SpoolFile, sha256: str) -> None:
-        """Move bytes of `local` that the service has to the originals; the filesystem's lock must be held.
-
-        Those that are an original already keep their place in the spool until their row is gone for sure: a crash
-        between the two would find a promise without its bytes, and cannot always tell that it was kept (W2).
-        """
-        waiting = self._recording.get(local)
-        if waiting is not None and spool.shared:
-            waiting.append((spool, sha256))
-        else:
-            self._adopt(spool, sha256)
-
-    def _adopt(self, spool: SpoolFile, sha256: str) -> None:
-        """Move bytes to the originals; a disk that refuses costs the original only."""
-        try:
-            path = spool.file()
-            spool.rest()
-            self._originals.adopt(path, sha256, spool.size)
-        except OSError as error:
-            log.warning("Cannot keep an original: %s", error.strerror)
 
     # Not there
 
@@ -509,6 +501,7 @@ class Flights:
                 local.replaces = (local.replaces - (flight.replaces - intent.replaces)) | (
                     intent.replaces - flight.replaces
                 )
+                local.held = {each: had for each, had in local.held.items() if each in local.replaces}
                 irreplaceable = not flight.background and intent.state == journal_states.PENDING
                 made_room = irreplaceable and not local.unlinked and local.committed in (None, sent)
                 if made_room and sent is not None:
@@ -527,6 +520,9 @@ class Flights:
                     local.failure = (local.generation if sent is local.spool else flight.generation, error)
                     if promised:
                         local.refusal = error
+                if sent is not None:
+                    kept = promised or local.kept or flight.moves
+                    advice.about(error, sent.head(advice.HEAD), name=local.name, wanted=intent.name, kept=kept)
                 local.lock.notify_all()
             if moved and (superseded := self._space.move(local, intent.name)):
                 self._life.supersede(superseded, intent.replaces)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import EllipsisType
@@ -33,7 +33,7 @@ from moonfs.groupcommit import Change, GroupCommit
 from moonfs.wire import FileObject
 
 LOCAL: Final = "local"
-"""Stays on this machine: empty, or under a temporary name (W6, N6)."""
+"""Stays on this machine: empty, or under a temporary name, perhaps for some minutes only (W6, N6)."""
 UPLOADING: Final = "uploading"
 """An upload may have been sent; not acknowledged to the writer yet."""
 PENDING: Final = "pending"
@@ -46,7 +46,7 @@ FAILED: Final = "failed"
 #: Seconds that a file's `created_at` may lie before the start of the attempt that made it (clock granularity).
 CLOCK_SLACK: Final = 5.0
 #: Counts the layouts of the file; a journal of another one is never guessed at.
-_LAYOUT: Final = 4
+_LAYOUT: Final = 5
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS intents (
     spool TEXT PRIMARY KEY,
@@ -64,16 +64,28 @@ CREATE TABLE IF NOT EXISTS intents (
     local_name BLOB NOT NULL,
     acknowledged INTEGER NOT NULL,
     private INTEGER NOT NULL,
+    held TEXT NOT NULL DEFAULT '{}',
+    closed INTEGER NOT NULL DEFAULT 0,
     data BLOB
 ) STRICT;
+CREATE INDEX IF NOT EXISTS holders ON intents (spool) WHERE held != '{}';
 CREATE TABLE IF NOT EXISTS deletions (id TEXT PRIMARY KEY) STRICT;
 """
+
+#: What makes each layout that is brought up the next one.
+_STEPS: Final = {
+    3: ("ALTER TABLE intents ADD COLUMN data BLOB",),
+    4: (
+        "ALTER TABLE intents ADD COLUMN held TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE intents ADD COLUMN closed INTEGER NOT NULL DEFAULT 0",
+    ),
+}
 
 _COLUMNS: Final = [line.split()[0] for line in _SCHEMA.partition(" STRICT")[0].splitlines()[2:-1]]
 #: A row keeps its place when it is replaced, so that the oldest intent stays the first; and the bytes it carries.
 _PUT: Final = (
-    f"INSERT INTO intents VALUES ({','.join('?' * len(_COLUMNS))}) ON CONFLICT (spool) DO UPDATE SET "  # noqa: S608
-    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[1:-1])
+    f"INSERT INTO intents ({', '.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))}) "  # noqa: S608
+    "ON CONFLICT (spool) DO UPDATE SET " + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[1:-1])
 )
 _PUT_WITH_DATA: Final = f"{_PUT}, data = excluded.data"
 
@@ -96,7 +108,13 @@ class Intent:
         local_name: the name under which the bytes were kept on this machine before this rename to `name`.
         acknowledged: when these bytes were promised to last, in nanoseconds since 1970; of two rows of one file
             (equal inodes) the later one counts. 0 when they were not.
-        private: created with mode 0600 (N6).
+        private: created as mkstemp(3) does (N6).
+        held: those of `replaces` that had another name when this file got its own, with that name: they go once there
+            is a new version under it, or their time is up (W9).
+        closed: when a file that stays here for some minutes was closed last, in nanoseconds since 1970; 0 for one that
+            stays, or goes at once (N6).
+        borrowed: ids that other files hold under this name: they go with this upload, or before it where it needs
+            their room. Not recorded: the rows of those files have them.
         unanswered: how many attempts ended without an answer, so that the service may have the bytes (W3). Not
             recorded: after a crash every attempt that was started is one.
         cancelled: its name is gone; not to be tried again (W8). Not recorded: the row goes with the name.
@@ -117,6 +135,9 @@ class Intent:
     local_name: str = ""
     acknowledged: int = 0
     private: bool = False
+    held: Mapping[str, str] = field(default_factory=dict)
+    closed: int = 0
+    borrowed: frozenset[str] = frozenset()
     cancelled: bool = False
     unanswered: int = 0
 
@@ -163,7 +184,7 @@ class Journal:
     """The journal of one account on one machine; its file is owned by one mount (L3)."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the journal at `path` (0600); one of the layout before is brought up to this one.
+        """Open or create the journal at `path` (0600); one of a layout before is brought up to this one.
 
         Raises:
             OSError: it is damaged, or cannot be written.
@@ -212,6 +233,15 @@ class Journal:
 
         self._group.queue(change).wait()
 
+    def let_go(self, ids: Collection[str]) -> None:
+        """Queue the deletion of `ids`, which files hold, in one step; from then on none holds them (W9)."""
+
+        def change(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", [(file_id,) for file_id in ids])
+            _let_go(db, ids)
+
+        self._group.queue(change).wait()
+
     def attempt(self, intent: Intent) -> bool:
         """Record how far the upload of `intent` is; False when its name or its bytes have changed meanwhile.
 
@@ -242,12 +272,15 @@ class Journal:
 
         return self._group.queue(change).wait()
 
-    def stored(self, intent: Intent, file_id: str, delete: frozenset[str], older: str = "") -> Change[None]:
+    def stored(
+        self, intent: Intent, file_id: str, delete: frozenset[str], older: str = "", held_since: int = 0
+    ) -> Change[None]:
         """Record that `intent` is on the service as `file_id`, in one transaction (W4); durable once it is waited for.
 
         Its row goes, with that of the spool file `older`, and `delete` is queued. Where the file has moved on meanwhile
-        (another name, newer bytes), the row of that replaces `file_id` from now on; a cancelled upload of this name
-        does not own it. A disk that refuses loses nothing of it: the row stays until it goes.
+        (another name, newer bytes), the row of that replaces `file_id` from now on, or holds it since `held_since`; a
+        cancelled upload of this name does not own it, and nobody else holds it or what is deleted. A disk that refuses
+        loses nothing of it: the row stays until it goes.
         """
         name = names.as_bytes(intent.name)
 
@@ -265,9 +298,14 @@ class Journal:
             for spool, known in cancelled:
                 ids = json.dumps(sorted({*json.loads(known), file_id}))
                 db.execute("UPDATE intents SET known = ? WHERE spool = ?", (ids, spool))
+            _let_go(db, {*delete, file_id})
             for spool, replaces in newer:
                 ids = json.dumps(sorted({*json.loads(replaces), file_id} - delete))
                 db.execute("UPDATE intents SET replaces = ? WHERE spool = ?", (ids, spool))
+                if held_since:
+                    (held,) = db.execute("SELECT held FROM intents WHERE spool = ?", (spool,)).fetchone()
+                    held = json.dumps({**json.loads(held), file_id: intent.name})
+                    db.execute("UPDATE intents SET held = ?, closed = ? WHERE spool = ?", (held, held_since, spool))
 
         return self._group.queue(change, keep=True)
 
@@ -306,17 +344,28 @@ class Journal:
     def _prepare(self, path: Path) -> None:
         def change(db: sqlite3.Connection) -> None:
             (layout,) = db.execute("PRAGMA user_version").fetchone()
-            if layout == _LAYOUT - 1:
-                db.execute("ALTER TABLE intents ADD COLUMN data BLOB")
-            elif layout not in (0, _LAYOUT):
+            if layout not in (0, *_STEPS, _LAYOUT):
                 raise sqlite3.ProgrammingError(
                     f"{path} was written by another version of moonfs (layout {layout}); mount with that one"
                 )
+            for step in range(layout or _LAYOUT, _LAYOUT):
+                for statement in _STEPS[step]:
+                    db.execute(statement)
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {_LAYOUT}")
 
         self._group.queue(change).wait()
+
+
+def _let_go(db: sqlite3.Connection, ids: Collection[str]) -> None:
+    """Let no file hold `ids` any more."""
+    for spool, replaces, held in db.execute("SELECT spool, replaces, held FROM intents WHERE held != '{}'").fetchall():
+        before: dict[str, str] = json.loads(held)
+        if gone := before.keys() & ids:
+            after = json.dumps({file_id: name for file_id, name in before.items() if file_id not in gone})
+            left = json.dumps(sorted(set(json.loads(replaces)) - gone))
+            db.execute("UPDATE intents SET replaces = ?, held = ? WHERE spool = ?", (left, after, spool))
 
 
 def _statement(statement: str, value: str) -> Callable[[sqlite3.Connection], None]:
@@ -336,6 +385,7 @@ def _intent(row: tuple[Any, ...]) -> Intent:
             "replaces": frozenset(json.loads(fields["replaces"])),
             "known": frozenset(json.loads(fields["known"])),
             "private": bool(fields["private"]),
+            "held": json.loads(fields["held"]),
             "unanswered": int(fields["started"] > 0),
         }
     )
@@ -358,5 +408,7 @@ def _row(intent: Intent) -> tuple[object, ...]:
         names.as_bytes(intent.local_name),
         intent.acknowledged,
         int(intent.private),
+        json.dumps(dict(intent.held), sort_keys=True),
+        intent.closed,
         None,
     )

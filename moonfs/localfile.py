@@ -13,6 +13,7 @@ import itertools
 import os
 import threading
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from moonfs import names, wire
@@ -47,16 +48,20 @@ class LocalFile:
             all files.
         refusal: why the service refuses `committed`, where it does.
         growing: the spool file that the journal promises as it is, though it is written to still: what one of several
-            writers has closed, at the generation `held`. As on any disk, a write goes on in it.
+            writers has closed, at the generation `grown`. As on any disk, a write goes on in it.
         told: the newest generation whose fate a close or an fsync has told.
         attempt: the last unfinished upload of `committed`, whose outcome may be open (W3).
         lent: the spool file that an upload is reading; a write leaves it alone and goes on with a copy.
         unlinked: its name is gone; its bytes end with the last handle (W8).
-        private: created with mode 0600 (N6).
+        private: created as mkstemp(3) does (N6).
+        passing: it stays here, but not for long: a program is about to rename it (N6).
+        held: those of `replaces` that had another name when this file got its own, with that name (W9).
+        closed: when its minutes began, in nanoseconds since 1970; 0 while none are counted (N6, W9).
+        seal: hash of the bytes with which it got its name, until they change; empty where it is not known.
         kept: the bytes are acknowledged and may not be dropped with the last handle.
         refused: why the bytes here, from `broken_at` on, are not what was written (ENOSPC, EFBIG); nothing of them is
             uploaded.
-        journaled: name, purpose, generation and mtime_ns that the journal has of a file that stays local.
+        journaled: what the journal has of a file that stays local: name, purpose, generation, times, what it holds.
         failure: (generation, error) of an upload that the service refused.
         trouble: why the last try to upload it in the background came to nothing.
     """
@@ -97,17 +102,21 @@ class LocalFile:
         self.oldest = self.newest = 0
         self.refusal: MoonfsError | None = None
         self.growing: SpoolFile | None = None
-        self.held = NEVER
+        self.grown = NEVER
         self.told = 0
         self.attempt: Intent | None = None
         self.unlinked = False
         self.private = private
+        self.passing = False
+        self.held: Mapping[str, str] = {}
+        self.closed = 0
+        self.seal = ""
         self.kept = False
         self.refused: OSError | MoonfsError | None = None
         self.broken_at = 0
         self.failure: tuple[int, MoonfsError] | None = None
         self.trouble: Exception | None = None
-        self.journaled: tuple[str, str, int, int] | None = None
+        self.journaled: tuple[object, ...] | None = None
         self.spool = file
         self.hollow = file is None and source is None
         self._spool = spool
@@ -144,7 +153,17 @@ class LocalFile:
     def stays_local(self) -> bool:
         """Whether these bytes are for this machine only: empty, temporary or private (W6, N6)."""
         private = self.private and names.is_known_refused(self.name)
-        return self.size == 0 or private or names.is_temporary(self.name)
+        return self.size == 0 or private or self.passing or names.is_temporary(self.name)
+
+    def stays_as(self, name: str) -> bool:
+        """Say whether it stays on this machine once it is renamed to `name` (W6, N6)."""
+        if name == self.name:
+            return self.size == 0 or self.passing or names.is_temporary(name)
+        return self.size == 0 or names.stays_renamed(self.name, name)
+
+    def settle_down(self) -> None:
+        """Count no minutes any more: it is on its way to the service, or there; the lock must be held."""
+        self.passing, self.closed, self.held, self.seal = False, 0, {}, ""
 
     def has_news(self) -> bool:
         """Say whether there is something for the service; the lock must be held.
@@ -356,6 +375,7 @@ class LocalFile:
 
     def _changed(self, purpose: str, mtime_ns: int | None = None) -> None:
         self.generation += 1
+        self.seal = ""
         self.purpose = purpose
         self.mtime_ns = time.time_ns() if mtime_ns is None else mtime_ns
 

@@ -27,9 +27,7 @@ def to_terminal(*, debug: bool) -> None:
 def to_file(path: Path, *, debug: bool, alone: bool) -> None:
     """Log to `path` (0600, 2 × 1 MiB); `alone`, send there too what libfuse and Python print."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=1024**2, backupCount=1, encoding="utf-8", errors="backslashreplace"
-    )
+    handler = _Rotating(path, maxBytes=1024**2, backupCount=1, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     if not alone:
         logging.getLogger().addHandler(handler)
@@ -40,6 +38,16 @@ def to_file(path: Path, *, debug: bool, alone: bool) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
+
+
+class _Rotating(logging.handlers.RotatingFileHandler):
+    """Puts the file aside when it is full, of whosever words: since Python 3.13 the handler counts its own alone."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> int:  # noqa: N802 - logging's name
+        if self.stream is None:  # it could not be opened again
+            self.stream = self._open()
+        size = os.fstat(self.stream.fileno()).st_size
+        return size > 0 and size + len(self.format(record)) >= self.maxBytes
 
 
 class _Lines(logging.Formatter):

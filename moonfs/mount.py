@@ -31,6 +31,7 @@ from typing import Any, Final, NoReturn
 
 import moonfs
 from moonfs import (
+    advice,
     config,
     daemons,
     disk,
@@ -44,6 +45,7 @@ from moonfs import (
     packages,
     prerequisites,
 )
+from moonfs.announcer import Announcer
 from moonfs.api import Client, Timeouts
 from moonfs.attributes import Attributes
 from moonfs.config import Account, Directories, close_to_others, make_private, make_roomy
@@ -298,6 +300,7 @@ class _Drive:
         _allow_many_descriptors()
         request, settings = self._request, self._request.settings
         names.choose(temporary=settings.temporary, junk=settings.junk)
+        advice.mounted_on(self._point)
         hosted = request.hosted
         identity = hosted.identity if hosted is not None else config.local_identity(request.local or Path())
         close_to_others(request.directories)
@@ -444,12 +447,15 @@ class _Drive:
             ready()
             self._notifier.ready(f"{self._account.label} on {self._point}")
 
+        announcer = Announcer(self._point, self._filesystem.known, able=not settings.read_only)
+        self._stack.callback(announcer.close)
         adapter = operations.Operations(
             self._filesystem,
             self._error_log,
             uid=os.getuid() if settings.uid < 0 else settings.uid,
             gid=os.getgid() if settings.gid < 0 else settings.gid,
             umask=settings.umask,
+            announcer=announcer,
             on_init=started,
             on_destroy=lambda: None,
         )

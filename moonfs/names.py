@@ -8,9 +8,12 @@ gives the same names on every machine (N3). It does not know which bytes are her
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import fnmatch
 import functools
 import hashlib
+import mimetypes
 import os
 import re
 import unicodedata
@@ -68,6 +71,17 @@ LITTER: Final = (
     ".directory",
 )
 
+#: Extensions of what people keep beside a file, under its name with more behind: no temporary names (N6). Beside these
+#: are all that Python's own tables know.
+_KEPT: Final = frozenset(
+    ".content .gz .bz2 .xz .zst .zip .7z .asc .sig .gpg .map .j2 .orig .bak .erb .odt .ods .odp .rs .scss .sql "
+    ".template .example".split()
+)
+#: Those of them that backups have, and the numbers that log files get; renamed to one, a file stays here (N6).
+_BACKUPS: Final = frozenset((".orig", ".bak"))
+_NUMBER: Final = re.compile(r".[0-9]{1,3}", re.DOTALL)
+_HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f]{8}")
+
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
@@ -115,6 +129,73 @@ def is_known_refused(name: str) -> bool:
     """Say whether the service is known to refuse `name` for its type: no extension at all (N6, N7)."""
     known = wire.EXTRACTABLE | wire.IMAGE_EXTENSIONS | wire.VIDEO_EXTENSIONS
     return extension(name) not in known
+
+
+def base(name: str) -> str:
+    """Return the longest name that the service takes and that `name` adds more to; empty where there is none.
+
+    What is added begins with a character that is neither letter nor digit.
+
+    >>> base("a.txt.lock"), base("data.tsv"), base("a.txt")
+    ('a.txt', '', '')
+    """
+    for end in range(len(name) - 2, 0, -1):
+        if not name[end].isalnum() and not is_known_refused(name[:end]):
+            return name[:end]
+    return ""
+
+
+def is_passing(name: str) -> bool:
+    """Say whether a file that is made under `name` is one that a program is about to rename (N6).
+
+    Its type is refused, and it is a name that is taken with more behind (`a.txt.lock`), but not with what people keep
+    beside a file (`a.txt.gz`, `a.txt.1`, `a.txt (copy)`); or eight hexadecimal digits, as Excel has them, but no date.
+    """
+    if not is_known_refused(name) or is_temporary(name):
+        return False
+    if _HEXADECIMAL.fullmatch(name):
+        return not _is_date(name)
+    stem = base(name)
+    added = name[len(stem) :]
+    return bool(stem) and not (added[0] == " " or _NUMBER.fullmatch(added) or extension(name) in _kept())
+
+
+def is_backup(name: str, of: str) -> bool:
+    """Say whether `name` is what a program renames the file `of` to before it writes a new one (N6).
+
+    That is `of` with `.bak`, `.orig` or a number behind, or another such name of the same file: log files move on.
+    """
+    stem = base(name)
+    added = name[len(stem) :]
+    if not is_known_refused(name) or stem != (base(of) or of):
+        return False
+    return added in _BACKUPS or _NUMBER.fullmatch(added) is not None
+
+
+def stays_renamed(old: str, new: str) -> bool:
+    """Say whether a file called `old` stays on this machine when it is renamed to `new` (N6)."""
+    return is_temporary(new) or is_passing(new) or is_backup(new, old)
+
+
+def may_pass(name: str) -> bool:
+    """Say whether a file that stays here as `name`, with its minutes counted, may do so for no longer than these."""
+    return is_known_refused(name) and not is_temporary(name) and (is_passing(name) or bool(base(name)))
+
+
+@functools.cache
+def _kept() -> frozenset[str]:
+    known = mimetypes.MimeTypes(())  # without the tables of this machine
+    tables = (*known.types_map, known.suffix_map, known.encodings_map)
+    return _KEPT.union(*({each.lower() for each in table} for table in tables))
+
+
+def _is_date(digits: str) -> bool:
+    """Say whether eight characters are a day as people write it, the year first or last."""
+    for form in ("%Y%m%d", "%d%m%Y", "%m%d%Y"):
+        with contextlib.suppress(ValueError):
+            if 1000 <= datetime.datetime.strptime(digits, form).year < 3000:
+                return True
+    return False
 
 
 def purposes(name: str, purpose: str) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ deleted; sidecars (N1), which a real file of that name hides (N4), those of file
 There is one set of names. A purpose's directory shows those of its files, and what is `staged`: a file that is being
 written there under the name of one with another purpose, and takes that one's place when its bytes are safe.
 
-**Threading:** every method needs the filesystem's lock, except `purpose_of`; the functions are pure, some
-with a memo.
+**Threading:** every method needs the filesystem's lock, except `purpose_of` and `changed_at`; the functions are pure,
+some with a memo.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ class Namespace:
         self._doomed: set[str] = set()
         self._changes = 0
         self.changed_ns = time.time_ns()
+        self._version = 0
         self._key: tuple[int, int] | None = None
         self._table = Table()
         self._ghosts: dict[str, tuple[int, float]] = {}
@@ -279,6 +280,19 @@ class Namespace:
             self._doomed |= ids
             self.changed()
 
+    def held_under(self, name: str, beside: LocalFile | None) -> frozenset[str]:
+        """Return the stored files that others than `beside` hold, and that had `name` before (W9)."""
+        others = (other for other in self.local.values() if other.held and other is not beside)
+        return frozenset(file_id for other in others for file_id, had in other.held.items() if had == name)
+
+    def let_go(self, ids: frozenset[str], beside: LocalFile | None = None) -> None:
+        """Let no file but `beside` hold `ids` any more (W9)."""
+        for other in self.local.values():
+            if other is not beside and not ids.isdisjoint(other.held):
+                other.held = {file_id: name for file_id, name in other.held.items() if file_id not in ids}
+                other.replaces -= ids
+                self.changed()
+
     def own(self, name: str, file_id: str) -> None:
         """Say that `file_id` was stored under `name` on purpose: no disowned upload has made it, so it shows again."""
         self._doomed.discard(file_id)
@@ -296,6 +310,13 @@ class Namespace:
         self._changes += 1
         self.changed_ns = time.time_ns()
         self.on_change()
+
+    def changed_at(self, snapshot: Snapshot) -> int:
+        """Return when names changed last, in nanoseconds since 1970; what others did, when it was first seen (A1)."""
+        if snapshot.version != self._version:
+            self._version = snapshot.version
+            self.changed_ns = time.time_ns()
+        return self.changed_ns
 
     def leave_ghost(self, name: str, group: int) -> None:
         """Let the process `group`, which has deleted the file, delete its sidecar `name` too (W10); or `ANYBODY`."""

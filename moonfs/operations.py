@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from moonfs import errors, names, places, wire
+from moonfs.announcer import Announcer
 from moonfs.dispatch import MISSING, Dispatch, pack
 from moonfs.errorlog import ErrorLog
 from moonfs.filesystem import Filesystem
@@ -76,6 +77,11 @@ _BLOCK: Final = 4096
 _UTIME_NOW: Final = 0x3FFFFFFF
 _UTIME_OMIT: Final = 0x3FFFFFFE
 _ENCODING: Final = "utf8-drive"
+#: Programs whose main thread opens files to see of what type they are, without O_NOATIME, and reads in other threads:
+#: Qt 5 opens a file before it looks at the name (qtbase/src/corelib/mimetypes/qmimedatabase.cpp).
+_LOOKERS: Final = (b"dolphin\n",)
+#: The inode number that a name has for the moment in which it is announced.
+_ANNOUNCED: Final = 2**31
 
 
 def _find_codec(name: str) -> codecs.CodecInfo | None:
@@ -111,6 +117,7 @@ class Operations:
         uid: int,
         gid: int,
         umask: int,
+        announcer: Announcer,
         on_init: Callable[[], None],
         on_destroy: Callable[[], None],
     ) -> None:
@@ -123,6 +130,7 @@ class Operations:
         self.on_init = on_init
         self._on_destroy = on_destroy
         self._lookups = Lookups(_thread)
+        self._announcer = announcer
         self._running: int | None = None
 
     def _shown(self, mode: int) -> int:
@@ -136,6 +144,8 @@ class Operations:
         Raises:
             OSError: with a positive errno, always, whatever went wrong.
         """
+        if self._announcer.voice and self._announcer.voice == _thread():
+            return self._announced(operation, *args)
         try:
             return getattr(self, operation)(*args)
         except errors.MoonfsError as error:
@@ -143,6 +153,8 @@ class Operations:
         except OSError as error:
             # What the kernel does not know as an errno it takes for no answer at all.
             code = error.errno if isinstance(error.errno, int) and error.errno in errno.errorcode else errno.EIO
+            if code == errno.EINVAL and operation == "rename":
+                code = errno.EIO
             if code not in (errno.ENOENT, errno.ENODATA, errno.ENOTSUP, errno.ESTALE):
                 log.warning("%s %s: %s", operation, self._name(args), error)
         except BaseException as error:
@@ -152,18 +164,33 @@ class Operations:
             code = self._code(operation, args, errors.MoonfsError(f"moonfs failed in an unforeseen way: {said}"))
         raise OSError(code, os.strerror(code))
 
+    def _announced(self, operation: str, path: str = "", *_: Any) -> Any:
+        """Answer the process that tells who watches of a name; it never reaches a file (see `announcer`)."""
+        name = path.removeprefix("/")
+        if operation == "create":  # libfuse asks again by mknod
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        if operation in ("mknod", "unlink"):
+            (self._announcer.came if operation == "mknod" else self._announcer.went)(name)
+            self._filesystem.announced()
+            return 0
+        if operation == "getattr" and not name:
+            return self._stat(self._filesystem.getattr("/"))
+        if operation == "getattr" and self._announcer.finds(name):
+            return self._stat(Attr(0, time.time_ns(), 0o600, _ANNOUNCED))
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
     def _code(self, operation: str, args: tuple[Any, ...], error: errors.MoonfsError) -> int:
-        code = errno_of(error)
+        code = errno_of(error, operation)
         asked_here = error.status is None  # what the service says has its line, a 404 too (E1)
         if asked_here and (isinstance(error, _COMMON) or type(error) is errors.AccessDenied):  # access(2): just a look
             return code
         name, new = self._name(args), True
         try:
-            new = self._error_log.record(operation, name, errno_name(error), error)
+            new = self._error_log.record(operation, name, errno_name(error, operation), error)
         except BaseException:
             log.exception("The failure could not be recorded")
         if new:
-            log.warning("%s %s: %s (%s)", operation, name, error, errno_name(error))
+            log.warning("%s %s: %s (%s) %s", operation, name, error, errno_name(error, operation), error.step)
         return code
 
     def _name(self, args: tuple[Any, ...]) -> str:
@@ -232,7 +259,10 @@ class Operations:
         directory = places.DIRECTORIES[handle]
         parent = directory.rpartition("/")[0]
         around = [(b".", self._filesystem.getattr(f"/{directory}")), (b"..", self._filesystem.getattr(f"/{parent}"))]
-        below = [(_listable(name), attr) for name, attr in self._filesystem.scan(f"/{directory}")]
+        shown = self._filesystem.scan(f"/{directory}")
+        if directory == places.ROOT:
+            self._announcer.listed(name for name, _ in shown)
+        below = [(_listable(name), attr) for name, attr in shown]
         return [(name, self._stat(attr)) for name, attr in around + below if name is not None]
 
     def releasedir(self, _path: str | None, _handle: int) -> int:
@@ -315,7 +345,7 @@ class Operations:
                 append=bool(fi.flags & os.O_APPEND),
                 # So file managers open what they only want to know the type of, and indexers (open(2); GLib's
                 # gio/glocalfileinfo.c, get_content_type). On EPERM they would open it again without the flag.
-                looks=bool(fi.flags & os.O_NOATIME),
+                looks=bool(fi.flags & os.O_NOATIME) or (path.endswith(names.SIDECAR) and _only_looks()),
                 waits=not fi.flags & os.O_NONBLOCK,
                 reader=_thread(),
                 ended=self._ended,
@@ -330,12 +360,14 @@ class Operations:
     def create(self, path: str, mode: int, fi: Any) -> int:
         """open(2) with O_CREAT of a new file."""
         try:
-            return self._opened(fi, self._filesystem.create(path, mode, creator=_thread()))
+            opened = self._opened(fi, self._filesystem.create(path, mode, fi.flags, creator=_thread()))
         except errors.AlreadyExists:
             # It has appeared since the kernel looked, which matters to O_EXCL only.
             if fi.flags & os.O_EXCL:
                 raise
-            return self.open(path, fi)
+            opened = self.open(path, fi)
+        self._announce(came=path)
+        return opened
 
     def read(self, _path: str | None, buffer: memoryview, offset: int, fi: Any) -> int:
         """pread(2), into `buffer`; returns how much."""
@@ -370,12 +402,14 @@ class Operations:
     def unlink(self, path: str) -> int:
         """unlink(2)."""
         self._filesystem.unlink(path, _process)
+        self._announce(went=path)
         return 0
 
     def rename(self, old: str, new: str) -> int:
         """rename(2)."""
         with self._lookups.replacing(new):
             self._filesystem.rename(old, new)
+        self._announce(went=old, came=new)
         return 0
 
     def mkdir(self, path: str, _mode: int) -> int:
@@ -403,6 +437,13 @@ class Operations:
 
     # Shapes
 
+    def _announce(self, *, went: str = "", came: str = "") -> None:
+        """Note what the kernel tells who watches the root of a call that has succeeded."""
+        if went.count("/") == 1:
+            self._announcer.went(went[1:])
+        if came.count("/") == 1:
+            self._announcer.came(came[1:])
+
     @staticmethod
     def _opened(fi: Any, opened: Opened) -> int:
         fi.fh = opened.handle
@@ -423,18 +464,21 @@ class Operations:
         )
 
 
-def errno_of(error: errors.MoonfsError) -> int:
-    """Return the errno of an error: that of its most derived class in the table."""
+def errno_of(error: errors.MoonfsError, operation: str = "") -> int:
+    """Return the errno of an error: that of its most derived class in the table.
+
+    From a rename EINVAL is not for refusals: `mv` words it as "cannot move to a subdirectory of itself" (rename(2)).
+    """
     for kind in type(error).__mro__:
         code = ERRNO.get(kind)
         if code is not None:
-            return code
+            return errno.ENOTSUP if operation == "rename" and code == errno.EINVAL else code
     return errno.EIO
 
 
-def errno_name(error: errors.MoonfsError) -> str:
+def errno_name(error: errors.MoonfsError, operation: str = "") -> str:
     """Return the name of an error's errno, such as `ENOTSUP`."""
-    code = errno_of(error)
+    code = errno_of(error, operation)
     # ENOTSUP and EOPNOTSUPP are one number on Linux; the table says the former.
     return "ENOTSUP" if code == errno.ENOTSUP else errno.errorcode[code]
 
@@ -520,6 +564,15 @@ def _process() -> int:
     """Return the thread-group id of the asking process: FUSE hands on a thread's id."""
     thread = _thread()
     return group_of(thread) or thread
+
+
+def _only_looks() -> bool:
+    """Say whether the asking thread opens files to see what they are, rather than to read them (proc_pid_comm(5))."""
+    try:
+        with open(f"/proc/{_thread()}/comm", "rb") as file:
+            return file.read() in _LOOKERS and _process() == _thread()
+    except OSError:
+        return False
 
 
 def _listable(name: str) -> bytes | None:

@@ -71,6 +71,7 @@ def overview(
             "deletions": len(deletions),
             "deleting": deletions,
             "local": sorted(file.name for file in locals_ if file.stays_local and not file.handles),
+            "temporary": sorted(file.name for file in locals_ if file.passing and file.size),
             "failed": [
                 {
                     "name": file.name,

@@ -84,7 +84,7 @@ class Promises:
         spool = local.materialise_alone()
         self._record(local, self.intent(local, spool), spool)
         local.committed = local.refusal = local.journaled = None
-        local.growing, local.held, local.kept = spool, local.generation, True
+        local.growing, local.grown, local.kept = spool, local.generation, True
 
     def keep_refused(self, local: LocalFile, spool: SpoolFile, generation: int, error: MoonfsError) -> None:
         """Keep bytes that the service refuses, so that they can be read and put right; the file's lock must be held.
@@ -121,12 +121,19 @@ class Promises:
             OSError: the local disk refuses.
         """
         with local.lock:
-            state = (local.name, local.purpose, local.generation, local.mtime_ns)
+            if local.passing and not local.closed:
+                local.closed = time.time_ns()
+            state = (
+                *(local.name, local.purpose, local.generation, local.mtime_ns, local.closed),
+                tuple(sorted(local.held.items())),
+            )
             if local.journaled == state:
                 return
             # An upload that is under way, under another name, moves its bytes to the originals when it ends.
             spool = local.materialise_alone()
-            intent = replace(self.intent(local, spool), state=journal_states.LOCAL, purpose=local.purpose)
+            intent = replace(
+                self.intent(local, spool), state=journal_states.LOCAL, purpose=local.purpose, sha256=local.seal
+            )
             self._record(local, intent, spool)
             local.committed = local.growing = local.refusal = None
             local.kept = True
@@ -162,6 +169,8 @@ class Promises:
             replaces=local.replaces,
             acknowledged=time.time_ns(),
             private=local.private,
+            held=dict(local.held),
+            closed=local.closed,
         )
 
     def _record(self, local: LocalFile, intent: Intent, spool: SpoolFile) -> None:

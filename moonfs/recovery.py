@@ -12,8 +12,8 @@ import logging
 import secrets
 from dataclasses import replace
 
+from moonfs import advice, names
 from moonfs import journal as journal_states
-from moonfs import names
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
 from moonfs.journal import Intent, Journal, failure_of
@@ -50,6 +50,7 @@ class Recovery:
         self._attributes = attributes
         self._uploader = uploader
         self._disowned = disowned
+        self._live: list[Intent] = []
 
     def run(self) -> tuple[list[LocalFile], list[str]]:
         """Return the local files, which are shown from now on, and the ids still to delete.
@@ -63,6 +64,7 @@ class Recovery:
             self._spool.restore(spool, data)
         self._spool.clean({intent.spool for intent in intents})
         live = [intent for intent in intents if intent.state != journal_states.CANCELLED]
+        self._live = live
         newest = {intent.inode: intent for intent in sorted(live, key=lambda intent: intent.acknowledged)}
         for intent in intents:
             if intent.state == journal_states.CANCELLED:
@@ -129,14 +131,14 @@ class Recovery:
         """Give the bytes of an upload that has not arrived back the name that they had on this machine."""
         known = self._account.known()
         before = {i for i in intent.replaces if i in known and names.safe(known[i].filename) == intent.local_name}
-        stays = names.is_temporary(intent.local_name) or not file.size or intent.private
+        stays = names.is_temporary(intent.local_name) or not file.size or intent.private or bool(intent.closed)
         undone = replace(
             intent,
             name=intent.local_name,
             state=journal_states.LOCAL if stays else journal_states.PENDING,
             size=file.size,
             sha256="",
-            replaces=frozenset(before),
+            replaces=frozenset(before).union(intent.held),
             started=0.0,
             unanswered=0,
         )
@@ -163,6 +165,8 @@ class Recovery:
             taken = latest.get(intent.name)
             if taken is not None:
                 intent.replaces |= taken.replaces
+                if intent.state == journal_states.LOCAL:
+                    intent.held = {**taken.held, **intent.held}
                 left = [replace(self._disowned.left_of(taken), inode=0)] if taken.started else []
                 self._journal.give_up([taken.spool], [intent, *left])
                 for one in left:
@@ -174,6 +178,8 @@ class Recovery:
         """Drop a version that a newer one has overtaken; if it had arrived, the newer one replaces it."""
         copies = copies_of(intent, self._account.known().values()) if intent.started else []
         newest.replaces |= intent.replaces | {file.id for file in copies}
+        if newest.state == journal_states.LOCAL:
+            newest.held = {**intent.held, **newest.held}
         self._journal.put(newest, instead_of=intent.spool)
 
     def _recover_newest(self, intent: Intent) -> LocalFile | None:
@@ -198,15 +204,27 @@ class Recovery:
             private=intent.private,
             purpose="" if intent.purpose == names.AUTO else intent.purpose,
         )
+        if intent.held and intent.state != journal_states.LOCAL:
+            # Its minutes were over, and what it holds was about to go.
+            self._journal.let_go(intent.held.keys())
+            intent.replaces -= intent.held.keys()
+            self._space.doom(frozenset(intent.held))
+            intent.held = {}
         local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
+        if intent.state == journal_states.LOCAL:
+            local.held = {each: had for each, had in intent.held.items() if not self._space.is_doomed(each)}
+            local.closed, local.seal = intent.closed, intent.sha256
+            local.passing = bool(intent.closed) and names.may_pass(intent.name)
         if intent.state == journal_states.PENDING:
             if not intent.started:
                 intent.size = file.size  # it may have been written to after the promise
             local.committed, local.acknowledged, local.attempt = file, local.generation, intent
         elif intent.state == journal_states.FAILED:
             local.committed, local.acknowledged = file, local.generation
-            local.refusal = failure_of(intent)
-            local.failure = (local.generation, local.refusal)
+            failure = failure_of(intent)
+            advice.about(failure, file.head(advice.HEAD), name=intent.name, wanted=intent.name)
+            local.refusal = failure
+            local.failure = (local.generation, failure)
         return local
 
     def _has_arrived(self, intent: Intent, file: SpoolFile | None, over: Intent | None = None) -> bool:
@@ -228,7 +246,9 @@ class Recovery:
         if stored is None:
             return False
         self._attributes.set(stored.id, mtime_ns=intent.mtime_ns, inode=intent.inode, sha256=intent.sha256 or None)
-        surplus = intent.replaces - {stored.id}
+        others = [other for other in self._live if other.inode != intent.inode]
+        held = {each for other in others for each, had in other.held.items() if had == intent.name}
+        surplus = (intent.replaces | held) - {stored.id}
         older = ""
         if over is not None:
             surplus |= over.replaces - {stored.id}
@@ -236,11 +256,20 @@ class Recovery:
         self._journal.stored(intent, stored.id, surplus, older).wait()
         self._space.own(intent.name, stored.id)
         self._space.doom(surplus)
+        self._let_go(surplus | {stored.id}, others)
         if file is not None:
             file.rest()
         if file is not None and intent.sha256:
             self._adopt(file, intent.sha256)
         return True
+
+    def _let_go(self, ids: frozenset[str], others: list[Intent]) -> None:
+        """Let none of the other files hold `ids` any more, as in the journal (W9)."""
+        self._space.let_go(ids)
+        for other in others:
+            if not ids.isdisjoint(other.held):
+                other.held = {each: had for each, had in other.held.items() if each not in ids}
+                other.replaces -= ids
 
     def _take_over(self, over: Intent) -> str:
         """Return the row that goes with a name that was taken; an upload in doubt leaves one, by which it is found."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from moonfs import names, places
+from moonfs import places
 from moonfs.errors import MoonfsError, NotFound, NotSupported, ReadOnly, is_final
 from moonfs.handles import Handles
 from moonfs.listing import Listing
@@ -88,7 +88,7 @@ class Renames:
                 stored = local.current if local.clean else None
                 purpose = local.purpose or ("" if stored is None else self._space.chosen_purpose(stored))
         try:
-            if not names.is_temporary(target.name) and not replaced | local.replaces and over is None:
+            if not local.stays_as(target.name) and not replaced | local.replaces and over is None:
                 self._room.check_one_more(beside=local)
             self._versions.rename(local, target.name, purpose, over, lambda: self._replaced(target.name))
             with self._lock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from moonfs.attributes import Attributes
+from moonfs.errors import next_step
 from moonfs.handles import Attr
 from moonfs.localfile import LocalFile
 from moonfs.namespace import Awaited, Entry, Sidecar, inode_of, sidecar_inode
@@ -62,13 +63,13 @@ class Shown:
         if isinstance(entry, LocalFile):
             file = entry.current if entry.clean else None
             state = "open" if entry.handles else "local" if entry.stays_local else "pending"
-            error = "" if entry.refusal is None else str(entry.refusal)
+            error, step = ("", "") if entry.refusal is None else (str(entry.refusal), next_step(entry.refusal))
             sha256 = entry.sha256 if entry.clean else ""
             state = "failed" if error else state
         else:
-            file, state, error = entry.file, "stored", ""
+            file, state, error, step = entry.file, "stored", "", ""
             sha256 = self._attributes.get(file.id).sha256 or ""
-        shown = {"state": state, "error": error, "sha256": sha256, "purpose": purpose}
+        shown = {"state": state, "error": error, "next": step, "sha256": sha256, "purpose": purpose}
         if file is not None:
             shown |= {
                 "id": file.id,

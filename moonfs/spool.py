@@ -96,6 +96,17 @@ class SpoolFile:
             return bytes(held[offset : offset + length])
         return os.pread(self._open(), length, offset)
 
+    def head(self, length: int) -> bytes:
+        """Return up to `length` bytes of the beginning, or nothing where the disk refuses; no descriptor is kept."""
+        held = self._held
+        if held is not None:
+            return bytes(held[:length])
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                return file.read(length)
+        except OSError:
+            return b""
+
     def write(self, data: bytes, offset: int) -> int:
         """Write all of `data` at `offset` and return its length.
 

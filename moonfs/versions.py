@@ -11,11 +11,13 @@ held during a request. Lock order: that lock, then `LocalFile.lock`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 
-from moonfs import names
+from moonfs import advice, names
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
 from moonfs.errors import MoonfsError, Overtaken, UnsupportedType
@@ -30,6 +32,7 @@ from moonfs.remote import Remote as Account
 from moonfs.room import Room
 from moonfs.settings import Settings
 from moonfs.spool import Spool
+from moonfs.temporaries import Temporaries
 from moonfs.wire import FileObject
 from moonfs.writeback import Uploader
 
@@ -68,6 +71,9 @@ class Versions:
             account=account, space=space, journal=journal, attributes=attributes, uploader=self.uploader, lock=lock
         )
         self._promises = Promises(journal, self._disowned, self.uploader, purpose=settings.purpose)
+        self._temporaries = Temporaries(
+            self._bring, lock, space=space, journal=journal, promises=self._promises, uploader=self.uploader
+        )
         self._flights = Flights(
             self,
             lock,
@@ -80,6 +86,7 @@ class Versions:
             uploader=self.uploader,
             disowned=self._disowned,
             promises=self._promises,
+            temporaries=self._temporaries,
             report=report,
             patience=settings.upload_timeout,
         )
@@ -96,6 +103,7 @@ class Versions:
         self.prepare = self._promises.prepare
         self.keep_local = self._promises.keep_local
         self.remember_time = self._promises.remember_time
+        self.make_room = self._temporaries.make_room
         self.stored = self._flights.stored
 
     def recover(self) -> None:
@@ -111,6 +119,9 @@ class Versions:
         for local in recovered:
             if local.pending and not local.refused_for_good:
                 self._flights.schedule(local)
+        with self._lock:
+            for local in recovered:
+                self._temporaries.watch(local)
         for intent in list(self._space.disowned.values()):
             self._disowned.look_for(intent)
 
@@ -155,7 +166,7 @@ class Versions:
             OSError: the local disk refuses, or refused an earlier write.
         """
         with local.lock:
-            if not local.has_news() or local.pending or (local.growing is not None and local.held == local.generation):
+            if not local.has_news() or local.pending or (local.growing is not None and local.grown == local.generation):
                 return
             self._check_type(local)
             self._promises.hold(local)
@@ -190,9 +201,39 @@ class Versions:
         try:
             _check_extension(local.name)
         except UnsupportedType as error:
-            self._promises.keep_refused(local, local.materialise(), local.generation, error)
+            spool = local.materialise()
+            advice.about(error, spool.head(advice.HEAD), name=local.name, wanted=local.name)
+            self._promises.keep_refused(local, spool, local.generation, error)
             local.failure = (local.generation, error)
             raise
+
+    def _bring(self, local: LocalFile) -> None:
+        """Promise a file that was here for its minutes to the service, or mark it as refused (N6, N7); lock held.
+
+        Raises:
+            OSError: the local disk refuses; it stays as it was.
+        """
+        refused: UnsupportedType | None = None
+        with local.lock:
+            before = (local.passing, local.private, local.closed)
+            local.passing, local.private, local.closed = False, False, 0
+            try:
+                self._check_type(local)
+                self._promises.upload(local)
+            except UnsupportedType as error:
+                refused = error
+            except OSError:
+                local.passing, local.private, local.closed = before
+                raise
+        if refused is None:
+            self._flights.schedule_promised(local)
+        else:
+            self._report(local.name, refused)
+        self.end_use(local)
+
+    def closed(self, local: LocalFile) -> None:
+        """Take in that a writer has closed a file; `end_use` is called next. The lock must be held."""
+        self._temporaries.closed(local)
 
     def end_use(self, local: LocalFile) -> None:
         """Put a file's bytes where they belong once nobody has it open; the lock must be held."""
@@ -232,6 +273,7 @@ class Versions:
             if local.spool is not None:
                 self._journal.forget(local.spool.name)
             local.discard()
+        self._temporaries.watch(local)
 
     def supersede(self, local: LocalFile, inherited: frozenset[str]) -> None:
         """End a local file whose name another one took; its open handles go on with its bytes; lock held.
@@ -307,7 +349,7 @@ class Versions:
             MoonfsError: the service did not take it, or is known to refuse it (N7); both files stay as they were.
             OSError: the local disk refuses, or refused an earlier write.
         """
-        here = self._settings.write_back or local.size == 0 or names.is_temporary(name)
+        here = self._settings.write_back or local.stays_as(name)
         if not here:
             try:
                 self._flights.rename(local, name, purpose, replaced(), over, patient=patient)
@@ -330,9 +372,9 @@ class Versions:
             UnsupportedType: a name that the service is known to refuse (N7).
             OSError: the local disk refuses, or refused an earlier write.
         """
-        stays = local.size == 0 or names.is_temporary(name)
+        stays = local.stays_as(name)
         if not stays:
-            _check_extension(name)
+            self._check_target(local, name)
         self.prepare(local, alone=name == local.name)
         with self._lock:
             with local.lock:
@@ -340,12 +382,16 @@ class Versions:
                     raise local.refused
                 local.materialise()
                 old = local.name
-                before = (local.stored, local.failure, local.private, local.replaces, local.purpose)
+                before = _names_of(local)
                 if name == old and local.lent is not None:
                     # An upload under way would store these bytes with their old purpose.
                     local.materialise_alone()
                     local.generation += 1
                 local.purpose = purpose
+                if not stays:
+                    local.settle_down()
+                else:
+                    self._hold(local, name, replaced(), self._space.local.get(name))
                 if local.clean:
                     # Under its new name the service does not have it.
                     local.stored = NEVER
@@ -362,7 +408,8 @@ class Versions:
                         self._promises.upload(local)
             except OSError:
                 with local.lock:
-                    local.stored, local.failure, local.private, local.replaces, local.purpose = before
+                    for attribute, value in before.items():
+                        setattr(local, attribute, value)
                 self._space.move(local, old)
                 if superseded is not None:
                     self._space.put(superseded)
@@ -370,11 +417,35 @@ class Versions:
             if superseded is not None:
                 self.supersede(superseded, local.replaces)
             if stays:
-                # The bytes are safe here, and the name they had on the service is given up.
-                self.delete_later(local.replaces)
-                local.replaces = frozenset()
+                self._temporaries.watch(local)
         if not stays:
             self._flights.schedule_promised(local)
+
+    @staticmethod
+    def _hold(local: LocalFile, name: str, replaced: frozenset[str], over: LocalFile | None) -> None:
+        """Have a file that is to stay here as `name` hold what it replaces, for some minutes (W9); both locks held.
+
+        `replaced` are the stored files that have `name` now, which the local file `over` may hold or replace.
+        """
+        before = {} if over is None or over is local else over.held
+        mine = dict.fromkeys(local.replaces, local.name)
+        local.held = {**dict.fromkeys(replaced, name), **before, **mine, **local.held}
+        if local.clean:
+            local.seal = local.sha256
+        if name != local.name:
+            local.passing = not names.is_temporary(name) and names.stays_renamed(local.name, name)
+        local.closed = time.time_ns() if local.held or local.passing else 0
+
+    @staticmethod
+    def _check_target(local: LocalFile, name: str) -> None:
+        """Refuse a name that the service is known to refuse (N7), with advice for these bytes."""
+        try:
+            _check_extension(name)
+        except UnsupportedType as error:
+            with local.lock, contextlib.suppress(OSError, MoonfsError):
+                head = local.materialise().head(advice.HEAD)
+                advice.about(error, head, name=local.name, wanted=name)
+            raise
 
     @property
     def settled(self) -> int:
@@ -403,9 +474,19 @@ class _Service:
         self.now = account.now
         self.hold = account.traffic.hold
 
+    def make_room(self, intent: Intent) -> frozenset[str]:
+        """Give up what other files hold under the name of `intent`."""
+        return self._versions.make_room(intent.name, intent.inode)
+
     def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
         """Take the uploader's success over, for a waiting writer or from the background."""
         return self._versions.stored(intent, file)
+
+
+def _names_of(local: LocalFile) -> dict[str, object]:
+    """Return what of a file changes with its name."""
+    attributes = ("stored", "failure", "private", "replaces", "purpose", "passing", "held", "closed", "seal")
+    return {attribute: getattr(local, attribute) for attribute in attributes}
 
 
 def _check_extension(name: str) -> None:

@@ -88,6 +88,9 @@ class Service(Protocol):
     def hold(self) -> float:
         """Seconds for which background work had better not start; asked with a lock held, so it waits for nothing."""
 
+    def make_room(self, intent: Intent) -> frozenset[str]:
+        """Give up the ids that others hold under the name of `intent`; return those to delete, which is journaled."""
+
     def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
         """Record that `intent` is on the service; return what must be deleted now, which is journaled."""
 
@@ -234,16 +237,17 @@ class Uploader:
             return self._put_once(intent, spool, purpose, limit)
         except QuotaExceeded as error:
             # Only a full account (400) can be helped by the old versions' room, a suspended one (429) cannot.
-            if not intent.replaces or error.status != 400:
+            if not (intent.replaces or intent.borrowed) or error.status != 400:
                 raise
             log.info("The account is full: %s makes room for its new version first.", intent.name)
         spool.sync()
         intent.state = journal_states.PENDING
         if not self._journal.attempt(intent):
             raise Overtaken(f"{intent.name} has got another name or other bytes.")
-        for file_id in intent.replaces:
+        borrowed = self._service.make_room(intent) if intent.borrowed else frozenset()
+        for file_id in intent.replaces | borrowed:
             self.delete(file_id)
-        intent.replaces = frozenset()
+        intent.replaces = intent.borrowed = frozenset()
         self._journal.attempt(intent)
         return self._put_once(intent, spool, purpose, limit)
 

@@ -23,7 +23,11 @@ test_programs=(
     "Xvfb xvfb" # a display for the file managers, and what they are driven with
     "curl curl"
     "dbus-daemon dbus-daemon dbus"
+    "dolphin dolphin"                                     # with all of KDE that it needs: 76 MB to fetch, 300 MB of disk
+    "exiftool libimage-exiftool-perl"                     # it and qpdf: how they save a file
+    "file file"
     "fish fish"                                           # fish and zsh: their Tab keys
+    "gdbus libglib2.0-bin"
     "gio libglib2.0-bin"
     "git git"
     "less less"
@@ -31,15 +35,18 @@ test_programs=(
     "mandoc mandoc"                                       # reads the man page as strictly as BSD does
     "mc mc"
     "nano nano"
+    "nautilus nautilus"                                   # GNOME Files: 28 MB to fetch, 100 MB of disk
     "openbox openbox"
     "openssl openssl"
     "patch patch"
     "pcmanfm pcmanfm"
     "perl perl-base"
     "python3 python3"
+    "qpdf qpdf"
     "rsync rsync"
     "setfattr attr"
-    "soffice libreoffice-writer-nogui libreoffice-writer" # by far the largest: about 90 MB to fetch
+    "setpriv util-linux"
+    "soffice libreoffice-writer-nogui libreoffice-writer" # the largest: about 90 MB to fetch
     "strace strace"
     "systemctl systemd"
     "thunar thunar"
@@ -123,7 +130,7 @@ can_run() { command -v -- "$1" >/dev/null 2>&1; }
 # tomorrow). `find_python ensurepip` wants one that can also fill a venv.
 find_python() {
     local name
-    for name in python3.13 python3.12 python3.11 python3; do
+    for name in python3.14 python3.13 python3.12 python3.11 python3; do
         "$name" - "$@" 2>/dev/null <<'PYTHON' && return
 import importlib, sys
 if sys.version_info < (3, 11):
@@ -217,12 +224,30 @@ pick_package() {
     printf '%s\n' "$package"
 }
 
+# Whether apt has no package of an entry, though it knows the others: no list that is fetched anew changes that.
+is_nowhere() {
+    local package
+    can_run apt-get && apt_knows fuse3 || return 1
+    for package in ${1#* }; do
+        if apt_knows "$package"; then return 1; fi
+    done
+}
+
+# Takes from `missing` the libraries that are nowhere to be had: `no_fuse` says it, and what needs no mount works.
+drop_nowhere() {
+    local entry still=()
+    for entry in "${missing[@]}"; do
+        [[ $entry = lib*.so.* ]] && is_nowhere "$entry" || still+=("$entry")
+    done
+    missing=("${still[@]}")
+}
+
 # Fills `wanted` with the packages that are missing.
 list_wanted() {
     local entry version
     wanted=()
     if [ -z "$python" ]; then
-        version=$(pick_package python3.13 python3.12 python3.11 python3)
+        version=$(pick_package python3.14 python3.13 python3.12 python3.11 python3)
         wanted+=("$version" "$version-venv")
     elif [ -z "$venv_python" ]; then
         wanted+=("$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')")
@@ -255,10 +280,12 @@ install_packages() {
         if ! apt_knows "$package"; then
             say "Fetching the list of packages …"
             quietly "apt-get update failed" "${apt[@]}" update
+            drop_nowhere
             list_wanted
             break
         fi
     done
+    [ "${#wanted[@]}" -gt 0 ] || return 0
     say "Installing ${wanted[*]} …"
     quietly "apt-get install ${wanted[*]} failed" "${apt[@]}" install -y --no-install-recommends "${wanted[@]}"
 }
@@ -274,6 +301,7 @@ look_around() {
     missing=()
     if [ "${2:-}" = drive ]; then
         mapfile -t missing < <(missing_libraries && missing_programs "$1")
+        drop_nowhere
     fi
 }
 
@@ -299,8 +327,29 @@ set_up() {
     ) 9<"$project/scripts"
 }
 
-# Says in one sentence why this machine cannot mount, or nothing when it can.
+# Says that libfuse 2 is missing and apt has none, or nothing.
+no_libfuse() {
+    local python=$venv/bin/python entry system
+    system=$(. /etc/os-release 2>/dev/null && printf %s "${PRETTY_NAME:-}") || true
+    system=${system:-this system}
+    [ -x "$python" ] || python=
+    while IFS= read -r entry; do
+        if is_nowhere "$entry"; then
+            # As moonfs words it; it cannot be asked before it is installed.
+            echo "libfuse 2 is missing, and $system has no package of it; moonfs mounts on Debian 13 or Ubuntu 24.04," \
+                "whose libfuse2t64 may be installed by hand here."
+        fi
+    done < <(missing_libraries)
+}
+
+# Says in one sentence why this machine cannot mount, or nothing when it can; what cannot be mended comes first.
 no_fuse() {
+    local reason
+    reason=$(no_libfuse)
+    if [ -n "$reason" ]; then
+        echo "$reason"
+        return
+    fi
     if [ ! -e /dev/fuse ] && [ "$(id -u)" = 0 ]; then
         modprobe fuse 2>/dev/null || true
     fi
@@ -322,12 +371,13 @@ private_home() {
     mkdir -m 700 -- "$work/home" "$work/run" "$work/tests"
 }
 
-# Runs tests in that home. What pip has downloaded once is no secret, and 150 MB.
+# Runs tests in that home. What pip has downloaded once is no secret, and 150 MB. What Python compiles is kept, or each
+# process would compile all the tests for itself, which takes a processor seven seconds.
 in_private() {
     local pip_cache
     pip_cache=$("$venv/bin/python" -m pip cache dir)
     cd -- "$project" || exit
-    env HOME="$work/home" XDG_CONFIG_HOME="$work/config" XDG_DATA_HOME="$work/data" XDG_STATE_HOME="$work/state" \
+    env -u PYTHONDONTWRITEBYTECODE HOME="$work/home" XDG_CONFIG_HOME="$work/config" XDG_DATA_HOME="$work/data" XDG_STATE_HOME="$work/state" \
         XDG_CACHE_HOME="$work/cache" XDG_RUNTIME_DIR="$work/run" PIP_CACHE_DIR="$pip_cache" \
         PYTEST_DEBUG_TEMPROOT="$work/tests" "$@"
 }

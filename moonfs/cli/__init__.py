@@ -11,6 +11,7 @@
     reading       logs
     serving       serve
     services      service: drives that systemd mounts
+    desktop       desktop: what file managers are told
     manual        manual: the man page
     completion    completion; what the Tab key offers is in `offers`
     progress      bars of what takes long; `words` for sizes and times
@@ -34,6 +35,7 @@ import click
 import moonfs
 from moonfs.cli.completion import VARIABLE, completion
 from moonfs.cli.configuring import configure, key
+from moonfs.cli.desktop import desktop
 from moonfs.cli.doctoring import doctor
 from moonfs.cli.drives import prefetch, refresh
 from moonfs.cli.groups import ByKind
@@ -83,6 +85,7 @@ for _command in (
     key,
     doctor,
     services,
+    desktop,
     serve,
     completion,
     manual,

@@ -18,8 +18,9 @@ import click
 
 from moonfs import config, ending, keys, mountpoints
 from moonfs.cli import offers
+from moonfs.cli.desktop import offer
 from moonfs.cli.options import Asked, drive_options
-from moonfs.cli.progress import Waiting, show_drain
+from moonfs.cli.progress import Waiting, passing_names, show_drain
 from moonfs.cli.words import count, printable
 from moonfs.config import Directories
 from moonfs.errors import UsageError
@@ -87,6 +88,7 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
     else:
         with Waiting() as waiting:
             mounting.start(request, waiting)
+        offer(directories, os.environ)
 
 
 @contextlib.contextmanager
@@ -241,6 +243,7 @@ def _umount(directory: str, state: Path, *, timeout: float, lazy: bool, stale: b
 
     try:
         left = show_drain(drive.asked, drive.status, ends)
+        passing = passing_names(drive.status)
         kept = ending.unmount(
             drive,
             # With nothing left to wait for, a daemon that lives on has another reason.
@@ -252,6 +255,8 @@ def _umount(directory: str, state: Path, *, timeout: float, lazy: bool, stale: b
     except KeyboardInterrupt:
         click.echo(_interrupted(drive), err=True)
         raise
+    if passing:
+        click.echo(passing, err=True)
     if told:
         click.echo(f"{directory} is unmounted.", err=True)
     if drive.stale:

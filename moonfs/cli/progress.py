@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -18,6 +18,9 @@ from moonfs.cli import words
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+#: Names that are told; the rest is counted.
+_FEW: Final = 5
 
 
 def bar_of_texts() -> Progress:
@@ -83,6 +86,24 @@ def show_drain(directory: str, status: Callable[[], dict[str, Any] | None], ends
     elif not bar.on_terminal:
         click.echo("Nothing is left to upload.", err=True)
     return left
+
+
+def passing_names(status: Callable[[], dict[str, Any] | None]) -> str:
+    """Return what to say of the files that an unmount leaves here under their temporary names; empty without any (N6).
+
+    Args:
+        status: returns what the drive says of itself, None where it does not answer.
+    """
+    uploads = _uploads(status)
+    found = [] if uploads is None else [words.printable(str(name)) for name in uploads.get("temporary", [])]
+    if not found:
+        return ""
+    few = ", ".join(found[:_FEW]) + (f" and {len(found) - _FEW:,} more" if len(found) > _FEW else "")
+    one = len(found) == 1
+    return (
+        f"Only on this machine, under {'a temporary name' if one else 'temporary names'}: {few}. After the next mount "
+        f"{'it is' if one else 'they are'} uploaded once renamed, or ten minutes after the last close."
+    )
 
 
 def _uploads(status: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:

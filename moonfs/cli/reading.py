@@ -20,7 +20,7 @@ import click
 from moonfs import mountpoints, wording
 from moonfs.cli import offers
 from moonfs.cli.words import count, printable
-from moonfs.config import Directories
+from moonfs.config import Directories, matching
 from moonfs.errors import UsageError
 
 #: Seconds between two looks of `--follow`.
@@ -132,7 +132,7 @@ def _find(directory: str | None) -> tuple[_Kept, list[str]]:
 def _all(directories: Directories) -> list[_Kept]:
     """Return the state of every account; its lock says where it was mounted last, and when."""
     found = []
-    for lock in directories.state.glob("accounts/*/lock"):
+    for lock in matching(directories.state / "accounts", "*/lock"):
         with contextlib.suppress(OSError):
             _, _, point = lock.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n").partition(" ")
             found.append(_Kept(lock.parent, point or "an unknown directory", lock.stat().st_mtime))

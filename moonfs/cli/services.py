@@ -19,7 +19,7 @@ from moonfs import keys, mountpoints, service
 from moonfs.cli import offers
 from moonfs.cli.groups import InOrder
 from moonfs.cli.options import Asked, drive_options
-from moonfs.config import Directories
+from moonfs.config import Directories, exists, matching
 from moonfs.errors import UsageError
 from moonfs.profiles import Configuration, variables
 
@@ -98,7 +98,7 @@ def remove(directory: str) -> None:
     """Unmount the drive on DIR, uploads first, and have it mounted at login no more."""
     name = service.unit_name(mountpoints.absolute(directory))
     path = _folder() / name
-    if not path.exists():
+    if not exists(path):
         raise UsageError(f"There is no service for {directory}: moonfs service list shows the ones there are.")
     _systemctl("disable", "--now", name)
     path.unlink()
@@ -109,7 +109,7 @@ def remove(directory: str) -> None:
 @services.command("list", short_help="List the drives that are mounted at login.")
 def listing() -> None:
     """List the units that are installed, and whether they run."""
-    names = sorted(path.name for path in _folder().glob(f"{service.PREFIX}*.service"))
+    names = [path.name for path in matching(_folder(), f"{service.PREFIX}*.service")]
     for name in names:
         text = (_folder() / name).read_text(encoding="utf-8", errors="replace")
         about = next((line for line in text.splitlines() if line.startswith("Description=")), name)
@@ -125,7 +125,7 @@ def _check_key(configuration: Configuration, directories: Directories) -> None:
     source = configuration.key_source()
     if source is not None and source[1].origin in variables("api_key"):
         profile = f" --profile {configuration.profile}" if configuration.profile else ""
-        if not keys.usual_file(configuration, directories).exists() and not configuration.overridden:
+        if not exists(keys.usual_file(configuration, directories)) and not configuration.overridden:
             raise UsageError(
                 f"A service does not see the {source[1].origin} of this shell; keep the key for it with: "
                 f"moonfs key set{profile}"

@@ -80,7 +80,11 @@ def scrub(text: str, secrets: Iterable[str], home: str = "") -> str:
 
 def _versions() -> str:
     lines = [f"moonfs {moonfs.__version__}", f"Python {platform.python_version()}", platform.platform()]
-    for line in sorted(importlib.metadata.requires("moonfs") or []):
+    try:
+        needed = sorted(importlib.metadata.requires("moonfs") or [])
+    except importlib.metadata.PackageNotFoundError:  # not installed, or where this user may not look
+        needed = []
+    for line in needed:
         name = re.split(r"[\s<>=!~;\[(]", line)[0]
         try:
             lines.append(f"{name} {importlib.metadata.version(name)}")

@@ -11,6 +11,7 @@ disk. A `Staged` belongs to one request.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sqlite3
@@ -72,14 +73,16 @@ class Store:
         self._reserved_files = self._reserved_bytes = 0
         self._listing: bytes | None = None
         self._batch = _Batch()
-        try:
-            self._writer = self._connect()
-            self._prepare()
-            self._reader = self._connect()
-            self._load()
-        except sqlite3.Error as error:
-            path = directory.join("files.sqlite")
-            raise DirectoryError(f"cannot use {path}: {disk.reason(error, path)}") from error
+        with contextlib.ExitStack() as unusable:
+            try:
+                self._writer = unusable.enter_context(contextlib.closing(self._connect()))
+                self._prepare()
+                self._reader = unusable.enter_context(contextlib.closing(self._connect()))
+                self._load()
+            except sqlite3.Error as error:
+                path = directory.join("files.sqlite")
+                raise DirectoryError(f"cannot use {path}: {disk.reason(error, path)}") from error
+            unusable.pop_all()
         self._ids = XidSource(max(self._files, key=order, default=""), self._behaviour.id_prefix)
 
     def close(self) -> None:
@@ -300,8 +303,12 @@ class Store:
         path = self.directory.join("files.sqlite")
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _prepare(self) -> None:

@@ -29,7 +29,10 @@ SIZES = (20, 20, 20, 4000, 80_000)
 #: What a writer does, and how often by comparison.
 KINDS = {
     "write": 6,
-    "save": 4,
+    "save": 3,
+    "save_by_lock": 2,
+    "back_up": 3,
+    "restore": 2,
     "append": 2,
     "edit": 2,
     "cut": 1,
@@ -41,6 +44,9 @@ KINDS = {
 }
 #: The purpose of what is written in the root (W11).
 FILE_EXTRACT = "file-extract"
+#: What is behind a file's name while a new version of it is written, and behind that of a version before (N6).
+LOCK = ".lock"
+BACKUPS = ("~", ".bak", ".1", "_original")
 #: Where files are given purposes (N5); both of these have texts.
 PURPOSES = (".moonfs/purpose/batch", ".moonfs/purpose/file-extract")
 #: How what was refused is counted besides, as it had to be: of files that are not there, or only elsewhere.
@@ -156,7 +162,7 @@ class Writer:
     def wrong_purposes(self, stored: Mapping[str, str]) -> list[str]:
         """Return the names that the service has for something else than is certain."""
         certain = self.promises.purposes
-        return [name for name in certain if not names.is_temporary(name) and stored.get(name) != certain[name]]
+        return [name for name in certain if not _is_temporary(name) and stored.get(name) != certain[name]]
 
     def tidy(self) -> None:
         """Delete what stays on this machine."""
@@ -183,6 +189,37 @@ class Writer:
         name = self._chance.choice(self._files)
         self._replace(_temporary(name), self._fresh())
         self._move(_temporary(name), name)
+
+    def _save_by_lock(self) -> None:
+        """As `git config` does: a name that was never there before, which passes."""
+        name = self._chance.choice(self._files)
+        if f"{name}{LOCK}" in self.promises.now:
+            self._unlink(f"{name}{LOCK}")
+        self._replace(f"{name}{LOCK}", self._fresh())
+        self._move(f"{name}{LOCK}", name)
+
+    def _back_up(self) -> None:
+        """As `sed -i.bak` and others do: the version before gets another name, then there is a new one, or not yet."""
+        name = self._chance.choice(self._files)
+        kept = f"{name}{self._chance.choice(BACKUPS)}"
+        way = self._chance.randrange(4)
+        if way == 1:
+            self._replace(_temporary(name), self._fresh())
+        if name in self.promises.now:
+            self._move(name, kept)
+        if way == 0:
+            self._replace(name, self._fresh())
+        elif way == 1:
+            self._move(_temporary(name), name)
+        if way < 2 and self._chance.random() < 0.5 and kept in self.promises.now:
+            self._unlink(kept)
+
+    def _restore(self) -> None:
+        """Give a version before its name back."""
+        kept = [name for name in sorted(self.promises.now) if name.endswith(BACKUPS)]
+        if kept:
+            name = self._chance.choice(kept)
+            self._move(name, name[: -len(next(end for end in BACKUPS if name.endswith(end)))])
 
     def _append(self) -> None:
         name = self._any()
@@ -318,7 +355,7 @@ class Writer:
 
     def _any(self) -> str:
         """Return the name of a file; seldom one that is not there."""
-        there = sorted(self.promises.now)
+        there = sorted(self.promises.now.keys() & {*self._names})
         return self._chance.choice(there if there and self._chance.random() < 0.95 else self._names)
 
     def _fresh(self) -> bytes:
@@ -388,4 +425,9 @@ def _is_mixed(found: bytes | None, new: bytes, old: bytes) -> bool:
 
 def _stays_here(name: str, data: bytes) -> bool:
     """Say whether a file stays on this machine (W6, N6)."""
-    return not data or names.is_temporary(name)
+    return not data or _is_temporary(name)
+
+
+def _is_temporary(name: str) -> bool:
+    """Say whether a name is one that stays on this machine, for some minutes at least (N6)."""
+    return names.is_temporary(name) or names.may_pass(name)

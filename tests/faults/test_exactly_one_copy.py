@@ -421,7 +421,7 @@ class Held:
 def crash_during(bench: Bench, work: Callable[[], Any], held: Held) -> Drive:
     """Run `work` until the service holds its answer back, then go on as the next process."""
     writing = in_thread(work)
-    assert held.reached.wait(10)
+    assert held.reached.wait(60)
     drive = bench.after_crash()
     held.go.set()
     assert writing.exception(10) is not None, "a dead process acknowledges nothing"
@@ -460,13 +460,13 @@ def test_a_crash_before_the_old_version_is_deleted(bench: Bench) -> None:
 
 def crash_during_success(bench: Bench, drive: Drive, held: Held) -> Drive:
     writing = in_thread(lambda: drive.write("a.txt", V1))
-    assert held.reached.wait(10)
+    assert held.reached.wait(60)
     assert sorted(bench.copies()) == sorted([V0, V1])
     after = bench.after_crash()
     assert after.ls() == ["a.txt"], "the old version is hidden from the start"
     held.go.set()
     with suppress(MoonfsError):
-        writing.result(10)
+        writing.result(60)
     after.idle()
     return after
 
@@ -585,5 +585,5 @@ def test_many_writers_in_bad_weather(bench: Bench) -> None:
     bodies = {f"f{number}.txt": f"body {number:03}".encode() for number in range(12)}
     writers = [in_thread(lambda n=name, b=body: drive.write(n, b)) for name, body in bodies.items()]
     for writer in writers:
-        writer.result(20)
+        writer.result(60)
     assert {name: bench.copies(name) for name in bodies} == {name: [body] for name, body in bodies.items()}

@@ -30,8 +30,22 @@ from tests.harness.programs import needs
 
 #: What a test needs beside the program that it drives.
 PROGRAMS: Final = ("Xvfb", "dbus-daemon", "openbox", "xclip", "xdotool")
-#: What GTK file managers put into the clipboard for files that are copied: `copy`, then a URL a line.
+#: What GTK file managers put into the clipboard for files that are copied: `copy`, then a URL a line. Those of KDE put
+#: URLs there alone.
 _COPIED: Final = "x-special/gnome-copied-files"
+#: A session bus that starts nothing (dbus-daemon(1)); in braces its directory.
+_BUS: Final = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:dir={}</listen>
+  <policy context="default">
+    <allow send_destination="*"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
 
 
 class Desktop:
@@ -41,14 +55,21 @@ class Desktop:
         environ: that of `Drive.shell`, with the display and the bus.
     """
 
-    def __init__(self, drive: Drive, *, prefix: Sequence[str] = (), size: str = "1280x800") -> None:
-        """`prefix` is put before each command but the display's; `size` is the screen's, in pixels."""
+    def __init__(
+        self, drive: Drive, *, prefix: Sequence[str] = (), size: str = "1280x800", services: bool = True
+    ) -> None:
+        """Prepare it.
+
+        `prefix` is put before each command but the display's; `size` is the screen's, in pixels; without `services` the
+        bus starts none of those that are installed, such as indexers, which would write to the home for longer.
+        """
         needs(*PROGRAMS)
         # A socket's path holds 107 bytes, fewer than pytest's directories.
         self._home = Path(tempfile.mkdtemp(prefix="mfs-"))
         self._work = drive.work()
         self._prefix = prefix
         self._size = size
+        self._services = services
         self._ends = contextlib.ExitStack()
         self.environ = {
             **drive.shell_environ(),
@@ -68,7 +89,9 @@ class Desktop:
             # starts anew when its only client ends, and whoever comes just then is turned away.
             screen = ("-r", "-noreset", "-nolisten", "tcp", "-screen", "0", f"{self._size}x24")
             self.environ["DISPLAY"] = ":" + self._announced("Xvfb", *screen, "-displayfd", "{}")
-            bus = ("--session", "--nofork", "--nopidfile", "--print-address={}")
+            (self._home / "bus.conf").write_text(_BUS.format(self._home))
+            session = "--session" if self._services else f"--config-file={self._home}/bus.conf"
+            bus = (session, "--nofork", "--nopidfile", "--print-address={}")
             self.environ["DBUS_SESSION_BUS_ADDRESS"] = self._announced(*self._prefix, "dbus-daemon", *bus)
             self.start("openbox")
             wait_until(lambda: self._asked("get_num_desktops") not in ("", "0"), "openbox manages the windows")
@@ -125,8 +148,10 @@ class Desktop:
 
     def focuses(self, title: str) -> None:
         """Bring a window to the front, and return when it has the focus."""
-        self._xdotool("search", "--onlyvisible", "--name", f"^{title}$", "windowactivate")
-        self.focused(title)
+        for window, shown in self.windows().items():
+            if shown == title:
+                self._xdotool("windowactivate", window)
+        self.focused(re.escape(title))
 
     def presses(self, *keys: str) -> None:
         """Press keys by their xdotool names: `F2`, `ctrl+a`, `Return`."""
@@ -140,7 +165,13 @@ class Desktop:
         """Return the files in the clipboard."""
         done = self._run("xclip", "-selection", "clipboard", "-out", "-target", _COPIED)
         first, *urls = done.stdout.rstrip("\0").splitlines() or [""]  # it fails when there are none
-        return [Path(unquote(urlsplit(url).path)) for url in urls] if first == "copy" else []
+        if first != "copy":
+            urls = self._run("xclip", "-selection", "clipboard", "-out", "-target", "text/uri-list").stdout.split()
+        return [Path(unquote(urlsplit(url).path)) for url in urls]
+
+    def tells(self, *command: str) -> str:
+        """Return what a program prints, on this display and bus; nothing when it fails."""
+        return self._run(*command).stdout.strip()
 
     def forgets(self) -> None:
         """Have no files in the clipboard."""
@@ -201,7 +232,7 @@ class Desktop:
 
     def _asked(self, *arguments: str) -> str:
         """Return what xdotool answers; nothing when it fails, as for a window that has just gone."""
-        return self._run("xdotool", *arguments).stdout.strip()
+        return self.tells("xdotool", *arguments)
 
     def _xdotool(self, *arguments: str) -> None:
         done = self._run("xdotool", *arguments)

@@ -74,7 +74,7 @@ class Account:
         self.arrived.release()
         step = self.script.pop(0) if self.script else None
         if self.gate is not None:
-            assert self.gate.wait(10)
+            assert self.gate.wait(60)
         if step is not None:
             raise step
         data = source.read()
@@ -210,7 +210,7 @@ def put_off(house: House, drive: Drive, name: str = "a.txt", data: bytes = b"one
     """Write a file and return once its upload is at the service, which keeps the answer until `let_go`."""
     house.account.gate = threading.Event()
     drive.write(name, data)
-    assert house.account.arrived.acquire(timeout=10)
+    assert house.account.arrived.acquire(timeout=60)
 
 
 def let_go(house: House, drive: Drive) -> None:

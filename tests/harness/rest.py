@@ -8,7 +8,7 @@ import time
 from moonfs.workers import Workers
 
 
-def at_rest(workers: Workers, limit: float = 10.0) -> None:
+def at_rest(workers: Workers, limit: float = 60.0) -> None:
     """Wait until nothing runs and nothing is due but what comes much later."""
     end = time.monotonic() + limit
     while time.monotonic() < end:

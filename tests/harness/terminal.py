@@ -60,7 +60,7 @@ class Terminal:
             return condition(shown)
 
         try:
-            wait_until(there, what, SECONDS / 3)
+            wait_until(there, what, SECONDS)
         except AssertionError as error:
             raise AssertionError(f"{error}, but:\n{shown}") from None
 
@@ -75,7 +75,7 @@ class Terminal:
     def status(self) -> int:
         """Return the program's exit status, when it has ended."""
         status = self._home / "status"
-        wait_until(status.exists, "the program ends", SECONDS / 3)
+        wait_until(status.exists, "the program ends", SECONDS)
         return int(status.read_text())
 
     def _tmux(self, *arguments: str, check: bool = True) -> str:

@@ -53,6 +53,27 @@ def test_looking_fetches_nothing(both: Faulty) -> None:
     assert {seen.operation for seen in both.server.seen} == {"list"}
 
 
+def test_the_root_has_the_time_of_its_last_change(both: Faulty) -> None:
+    """A1: whoever does it; KDE lists a folder anew only when its time has changed."""
+    seen = [os.stat(both.drive.point).st_mtime_ns]
+
+    def changed() -> None:
+        os.listdir(both.drive.point)
+        seen.append(os.stat(both.drive.point).st_mtime_ns)
+        assert seen[-2] < seen[-1]
+        assert os.stat(both.drive.point).st_mtime_ns == seen[-1]
+
+    (both.drive / "a.txt").write_bytes(b"one")
+    changed()
+    os.unlink(both.drive / "a.txt")
+    changed()
+    file = both.server.add("b.txt", b"two")
+    changed()
+    with both.server.lock:
+        del both.server.files[file.id]
+    changed()
+
+
 def test_who_opens_a_text_only_to_look(both: Faulty) -> None:
     """Tenet 4: with O_NOATIME, as file managers open to see of what type a file is, a text is read if it is here."""
     both.server.add("a.txt", b"text")
@@ -66,6 +87,34 @@ def test_who_opens_a_text_only_to_look(both: Faulty) -> None:
     looked = os.open(path, os.O_RDONLY | os.O_NOATIME)
     assert os.read(looked, 2**20) == text
     os.close(looked)
+    assert both.server.count("content") == 1
+
+
+#: Opens a file as Dolphin does: by name in the main thread, then in another one.
+DOLPHIN = """
+import sys, threading
+with open("/proc/self/comm", "w") as name:
+    name.write("dolphin")
+def read():
+    with open(sys.argv[1]) as file:
+        print(file.read())
+try:
+    read()
+except PermissionError:
+    print("refused")
+thread = threading.Thread(target=read)
+thread.start()
+thread.join()
+read()
+"""
+
+
+def test_dolphin_looks_in_its_main_thread(both: Faulty) -> None:
+    """A2, tenet 4: with Qt 5 it opens files by names that it knows, which would fetch all texts; it copies in threads."""
+    both.server.add("a.txt", b"text")
+    path = both.drive / "a.txt.content"
+    said = both.drive.python(DOLPHIN, str(path))
+    assert said == f"refused\n{path.read_text()}\n{path.read_text()}\n"
     assert both.server.count("content") == 1
 
 

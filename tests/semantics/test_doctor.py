@@ -98,7 +98,7 @@ def test_a_bad_configuration(tmp_path: Path) -> None:
         assert code == 1 and "did you mean drain" in found["configuration"]["found"] and found["disk"]["state"] == "ok"
 
 
-def test_the_local_files_api(tmp_path: Path) -> None:
+def test_the_local_files_api(fuse: None, tmp_path: Path) -> None:
     """`--local` asks for its extra instead of a key."""
     with Drive(tmp_path / "home") as drive:
         code, found = doctor(drive, "--local")

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from moonfs import wire
 from tests.conftest import Faulty
+from tests.faults.server import refused
 from tests.harness.drive import wait_until
 
 pytestmark = pytest.mark.fuse
@@ -34,12 +36,45 @@ def test_a_temporary_name_is_not_uploaded(both: Faulty, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["tmpab12cd34", "no extension"])
 def test_private_files_of_a_type_that_is_refused(both: Faulty, name: str) -> None:
-    """N6: a name whose type the service refuses stays local when it is created private, as `mkstemp` does."""
-    descriptor = os.open(both.drive / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """N6: a name whose type the service refuses stays local when it is made as `mkstemp` makes it."""
+    descriptor = os.open(both.drive / name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     os.write(descriptor, b"private")
     os.close(descriptor)
     assert both.server.count("upload") == 0
     assert (both.drive / name).read_bytes() == b"private"
+
+
+@pytest.mark.parametrize("make", [
+    'perl -MFile::Temp=tempfile -e \'($f, $n) = tempfile("tmpXXXXXXXX", DIR => $ENV{DIR}); print $f "new"; close $f\'',
+    'python3 -c "import os, tempfile; f = tempfile.mkstemp(dir=os.environ[\'DIR\']); os.write(f[0], b\'new\')"',
+    'printf new > "$(mktemp "$DIR/tmpXXXXXXXX")"',
+], ids=["perl", "python", "mktemp"])  # fmt: skip
+def test_the_temporary_files_of_programs(both: Faulty, make: str) -> None:
+    """N6: what mkstemp of C, Perl and Python makes in the drive stays on this machine."""
+    both.drive.run(make)
+    assert both.server.count("upload") == 0
+    assert [(both.drive / name).read_bytes() for name in os.listdir(both.drive.point)] == [b"new"]
+
+
+@pytest.mark.parametrize("copy", [
+    "umask 077; cp Makefile.am $DIR/",
+    "chmod 600 Makefile.am; cp Makefile.am $DIR/",
+    "chmod 600 Makefile.am; cp -p Makefile.am $DIR/",
+    "chmod 600 Makefile.am; mv Makefile.am $DIR/",
+    "install -m 600 Makefile.am $DIR/",
+    "umask 077; dd if=Makefile.am of=$DIR/Makefile.am status=none",
+    "umask 077; cat Makefile.am | tee $DIR/Makefile.am > /dev/null",
+    "chmod 600 Makefile.am; tar -cf a.tar Makefile.am; cd $DIR; tar -xf ../work/a.tar",
+], ids=lambda copy: copy.replace("Makefile.am ", ""))  # fmt: skip
+def test_a_copy_of_mode_0600_does_not_stay_in_silence(both: Faulty, copy: str) -> None:
+    """N6, N7: `cp` and its like say what the service refuses, whatever the mode; or it arrives."""
+    both.server.script("upload", refused(400, wire.MSG_UNSUPPORTED))
+    (both.drive.work() / "Makefile.am").write_text("all:\n")
+    done = both.drive.shell(copy)
+    assert "not supported" in done.stderr, done
+    assert done.returncode != 0
+    assert [each["name"] for each in both.drive.status()["uploads"]["failed"]] == ["Makefile.am"]
+    assert both.drive.status()["uploads"]["local"] == []
 
 
 def test_a_private_file_of_a_type_that_is_taken(both: Faulty) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -143,32 +142,6 @@ def test_a_close_whose_service_vanishes(faulty: Callable[..., Faulty], service: 
     wait_until(lambda: os.listdir(drive.point) == ["a.txt", "a.txt.content"], "the listing is fresh again")
     (drive / "a.txt").write_text("hello")
     assert service.names() == ["a.txt"]
-
-
-def test_three_requests_a_minute(faulty: Callable[..., Faulty], service: FaultServer) -> None:
-    """E2, R6: `ls` and `stat` do not wait for what a reader waits for; the reader's turn comes."""
-    for number in range(4):
-        service.add(f"{number}.txt", b"theirs")
-    drive = faulty("listing_ttl=1", "timeout=100").drive
-    service.allow(3, 60)
-    names = os.listdir(drive.point)
-    with subprocess.Popen(["grep", "-r", "theirs", drive.point], stdout=subprocess.PIPE, text=True) as grep:
-        try:
-            wait_until(lambda: drive.status()["traffic"]["per_minute"] == 3, "the rate is learned")
-            for _ in range(5):
-                with at_once():
-                    assert os.listdir(drive.point) == names
-                for name in names:
-                    with at_once():
-                        os.stat(drive / name)
-            assert "3 a minute" in drive.command("status", str(drive.point)).stdout
-            assert grep.poll() is None
-            refused = drive.status()["traffic"]["refusals"]
-            taken = sum(not seen.refused for seen in service.seen)
-            wait_until(lambda: sum(not seen.refused for seen in service.seen) > taken, "the next turn", 90)
-            assert drive.status()["traffic"]["refusals"] == refused
-        finally:
-            grep.kill()
 
 
 def test_a_local_files_api_that_is_killed_comes_back(fresh: Callable[..., Pair]) -> None:

@@ -261,7 +261,7 @@ def test_connections_are_not_delayed() -> None:
         assert listener.proto == socket.IPPROTO_TCP
 
 
-def test_no_data_directory_below_the_mount_point(tmp_path: Path) -> None:
+def test_no_data_directory_below_the_mount_point(fuse: None, tmp_path: Path) -> None:
     """The server's files would disappear under the drive that shows them: one sentence, and nothing is started."""
     command = [sys.executable, "-m", "moonfs", "mount", str(tmp_path / "m"), "--local", str(tmp_path / "m" / "data")]
     done = subprocess.run(

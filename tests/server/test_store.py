@@ -155,12 +155,19 @@ def test_a_row_without_its_original_is_dropped(directory):
     store.close()
 
 
+def is_closed(directory):
+    """Say whether this process has the database open no more, though what was raised still holds the store."""
+    opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    return os.path.realpath(directory.join("files.sqlite")) not in opened
+
+
 def test_the_data_of_a_newer_moonfs_is_left_alone(directory, monkeypatch):
     monkeypatch.setattr(store_module, "_SCHEMA", 3)
     Store(directory).close()
     monkeypatch.undo()
-    with pytest.raises(DirectoryError, match="newer moonfs"):
+    with pytest.raises(DirectoryError, match="newer moonfs") as refused:
         Store(directory)
+    assert is_closed(directory), refused
 
 
 def test_the_data_of_an_earlier_moonfs_is_brought_up_to_date(directory):
@@ -219,8 +226,9 @@ def test_all_that_are_written_together_fail_together(directory, store):
 def test_a_damaged_database_is_one_sentence(directory):
     with open(directory.join("files.sqlite"), "wb") as stream:
         stream.write(b"this is no database" * 1000)
-    with pytest.raises(DirectoryError, match=r"cannot use .*files\.sqlite"):
+    with pytest.raises(DirectoryError, match=r"cannot use .*files\.sqlite") as refused:
         Store(directory)
+    assert is_closed(directory), refused
 
 
 def test_limits_hold_for_commits_under_way(directory):

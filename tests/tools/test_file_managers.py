@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from tests.conftest import Faulty, local_account
 from tests.harness.desktop import Desktop
 from tests.harness.drive import ROOT, Drive, end_server, local, wait_until
 from tests.harness.programs import needs
+from tests.harness.windows import Windows, new_home, tell_types, works
 
 pytestmark = pytest.mark.fuse
 
@@ -23,98 +23,10 @@ pytestmark = pytest.mark.fuse
 NAMES = ("a.txt", "b.pdf", "c.docx", "d.png")
 
 
-class Windows:
-    """Windows of one file manager, on the drive and on the directory `src` beside it."""
-
-    def __init__(self, drive: Drive, desktop: Desktop, title: str, *command: str) -> None:
-        """`command` opens one more window, which is called `title`, in braces the folder's name."""
-        self.desktop, self.source, self.point = desktop, drive.work() / "src", drive.point
-        self._title, self._command = title, command
-
-    def open(self, folder: Path) -> None:
-        """Open one."""
-        self.desktop.start(*self._command, str(folder))
-        self.desktop.focused(self.title(folder))
-
-    def title(self, folder: Path) -> str:
-        """Return the title of the window of a folder."""
-        return self._title.format(folder.name)
-
-    def turn_to(self, folder: Path) -> None:
-        """Go on in the other one."""
-        self.desktop.focuses(self.title(folder))
-
-    def copy_all(self, folder: Path) -> None:
-        """Select all of a folder and copy it."""
-        self._copies(lambda: self.desktop.presses("ctrl+a"), [folder / name for name in os.listdir(folder)])
-
-    def select(self, file: Path) -> None:
-        """Select a file by its name, and copy it, which shows that it is selected."""
-        self._copies(lambda: self.select_by(file.name[:-1] + "?"), [file])
-
-    def select_by(self, pattern: str) -> None:
-        """Select what fits a pattern, as Thunar can; without a wildcard, it would be looked for within the names."""
-        window = self.desktop.focused(self._title.format(".*"))
-        self.desktop.presses("ctrl+s")
-        self.desktop.focused("Select by Pattern")
-        self.desktop.types(pattern)
-        self.desktop.answers("Select by Pattern", "Return")
-        wait_until(lambda: self.desktop.focused(".*") == window, "the folder has the focus again")
-
-    def _copies(self, select: Callable[[], None], files: list[Path]) -> None:
-        """Select and copy until the clipboard has these files: a window need not have noticed yet what is there."""
-        copied: list[Path] = []
-        tries = itertools.count(1)
-        self.desktop.forgets()
-
-        def there() -> bool:
-            nonlocal copied
-            if next(tries) % 10 == 0:  # now and then only, since it begins with an empty window
-                self.desktop.presses("F5")
-            select()
-            self.desktop.presses("ctrl+c")
-            copied = self.desktop.copied()
-            return sorted(copied) == sorted(files)
-
-        try:
-            wait_until(there, f"copied: {files}", 20)
-        except AssertionError as error:
-            raise AssertionError(f"{error}, but {copied}; {self.desktop.windows()} show") from None
-
-    def end_at(self, each: Faulty, bodies: dict[str, bytes], **counted: int) -> None:
-        """Return when service and drive hold these files and nothing else, and the file manager says no more."""
-        server = each.server
-
-        def there() -> bool:
-            with server.lock:
-                return sorted((file.filename, file.data) for file in server.files.values()) == sorted(bodies.items())
-
-        try:
-            wait_until(there, f"the service has {sorted(bodies)}", 20)
-        except AssertionError as error:
-            raise AssertionError(f"{error}, but {server.names()}; {self.desktop.windows()} show") from None
-        # What takes a second shows in a window of its own, which is gone when that is done.
-        self.desktop.shows_only(self.title(self.source), self.title(self.point))
-        each.holds(bodies, **counted)
-
-
 @pytest.fixture
 def home(either: Faulty) -> Path:
-    """The directory of somebody who has never used a desktop, but turned animations off; with an empty `src`."""
-    work = either.drive.work()
-    shutil.rmtree(work)
-    (work / "src").mkdir(parents=True)
-    (work / ".config" / "gtk-3.0").mkdir(parents=True)
-    (work / ".config" / "gtk-3.0" / "settings.ini").write_text("[Settings]\ngtk-enable-animations=0\n")
-    return work
-
-
-def tell_types(drive: Drive) -> None:
-    """Tell the desktop programs of whoever has this drive of what type texts are, as the README says."""
-    drive.run(
-        f'install -D -m 644 -t ~/.local/share/mime/packages "{ROOT}/moonfs/moonfs.xml"'
-        " && update-mime-database ~/.local/share/mime"
-    )
+    """The directory of somebody who has never used a desktop."""
+    return new_home(either.drive)
 
 
 @pytest.fixture
@@ -135,56 +47,8 @@ def pcmanfm(either: Faulty, home: Path) -> Iterator[Windows]:
 
 
 def test_thunar(thunar: Windows, either: Faulty) -> None:
-    """W1, W4, W8, W9, W10: copy in, overwrite, rename, delete one, none, a text, all."""
-    source, point, desktop = thunar.source, thunar.point, thunar.desktop
-    bodies = {name: os.urandom(size) for name, size in (("a.txt", 12_345), ("b.txt", 345_678), ("c.txt", 1))}
-    for name, body in bodies.items():
-        (source / name).write_bytes(body)
-    thunar.open(source)
-    thunar.copy_all(source)
-    thunar.open(point)
-    desktop.presses("ctrl+v")
-    thunar.end_at(either, bodies, uploads=3)
-
-    bodies["a.txt"] = os.urandom(23_456)
-    (source / "a.txt").write_bytes(bodies["a.txt"])
-    thunar.turn_to(source)
-    thunar.select(source / "a.txt")
-    thunar.turn_to(point)
-    desktop.presses("ctrl+v")
-    desktop.answers("Confirm to replace files", "alt+r")
-    thunar.end_at(either, bodies, uploads=4)
-
-    thunar.select(point / "a.txt")
-    desktop.presses("F2")
-    desktop.focused('Rename "a.txt"')
-    desktop.presses("ctrl+a")
-    desktop.types("d.txt")
-    desktop.answers('Rename "a.txt"', "Return")
-    bodies["d.txt"] = bodies.pop("a.txt")
-    thunar.end_at(either, bodies, uploads=5)
-
-    thunar.select(point / "b.txt")
-    desktop.presses("shift+Delete")
-    desktop.answers("Attention", "Return")
-    del bodies["b.txt"]
-    thunar.end_at(either, bodies)
-
-    thunar.select(point / "c.txt")
-    desktop.presses("Delete")
-    desktop.answers("Attention", "Escape")
-    thunar.end_at(either, bodies)
-
-    thunar.select(point / "d.txt.content")
-    desktop.presses("shift+Delete")
-    desktop.answers("Attention", "Return")
-    thunar.end_at(either, bodies)
-
-    thunar.copy_all(point)
-    desktop.presses("shift+Delete")
-    desktop.answers("Attention", "Return")
-    thunar.end_at(either, {})
-    assert either.server.count("upload") <= 5
+    """W1, W4, W8, W9, W10, L4: copy in, overwrite, rename, delete one, none, a text, all; texts show without F5."""
+    works(thunar, either)
 
 
 def test_looking_with_thunar(thunar: Windows, either: Faulty) -> None:

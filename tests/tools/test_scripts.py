@@ -30,9 +30,9 @@ def setup(commands: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("script", ["quickstart", "check", "release"])
+@pytest.mark.parametrize("script", ["quickstart", "check", "release", "test --in"])
 def test_help_shows_the_usage(script: str) -> None:
-    done = run(script, "--help")
+    done = run(*script.split(), "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Usage: scripts/{script}")
 
@@ -45,6 +45,9 @@ def test_help_shows_the_usage(script: str) -> None:
         ("quickstart", ["--check", "directory"]),
         ("check", ["--bogus"]),
         ("release", ["--uplaod"]),
+        ("test", ["--in"]),
+        ("test", ["--in", "../trixie"]),
+        ("test", ["--in", "--user"]),
     ],
 )
 def test_misuse_is_one_sentence_and_exit_2(script: str, arguments: list[str]) -> None:
@@ -125,6 +128,40 @@ def test_what_the_tests_need_is_installed_for_them() -> None:
     assert not asked & {
         entry.split()[0] for entry in setup("can_run() { false; }; missing_programs local").stdout.splitlines()
     }
+
+
+def test_some_tests_are_run_where_a_socket_has_room(tmp_path: Path) -> None:
+    """unix(7): its path holds 107 bytes; `scripts/test FILE` makes directories as short as the whole run does."""
+    (tmp_path / "test_it.py").write_text(
+        "import socket\n"
+        f"def test_{'x' * 40}(tmp_path):\n"
+        "    with socket.socket(socket.AF_UNIX) as ear:\n"
+        "        ear.bind(str(tmp_path / ('s' * 40)))\n"
+    )
+    done = run("test", "-q", str(tmp_path / "test_it.py"))
+    assert done.returncode == 0, done
+
+
+#: A system that has everything but libfuse 2.
+LACKS = """
+    can_run() { true; }
+    missing_libraries() { echo "libfuse.so.2 libfuse2t64 libfuse2"; }
+    missing_programs() { :; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("known", "missing", "says"),
+    [("fuse3", "", "has no package of it"), ("fuse3 libfuse2", "libfuse.so.2", ""), ("", "libfuse.so.2", "")],
+    ids=["no package has it", "a package has it", "apt has no list yet"],
+)
+def test_a_library_that_no_package_has_is_a_reason(known: str, missing: str, says: str) -> None:
+    """Debian testing has no libfuse 2: nothing is installed in vain, and what needs no mount goes on."""
+    knows = f'{LACKS}\napt_knows() {{ [[ " {known} " = *" $1 "* ]]; }}\n'
+    found = setup(knows + 'look_around dev drive; echo "${missing[*]%% *}"')
+    assert (found.stdout.strip(), found.returncode) == (missing, 0), found
+    told = setup(knows + "no_libfuse")
+    assert (says in told.stdout, bool(told.stdout)) == (True, bool(says)), told
 
 
 def test_who_may_not_install_is_told_the_one_command() -> None:

@@ -286,8 +286,8 @@ def test_a_service_that_takes_no_more_bytes_is_a_time_out(server: FaultServer, c
 
 def test_the_deadline_ends_an_upload_that_moves_but_slowly(server: FaultServer) -> None:
     def sip(turn: Turn) -> None:
-        for _ in range(200):
-            turn.read(100_000)
+        for _ in range(1000):
+            turn.read(10_000)
             turn.stall(0.05)
 
     server.script("upload", sip)
@@ -297,14 +297,13 @@ def test_the_deadline_ends_an_upload_that_moves_but_slowly(server: FaultServer) 
         pytest.raises(errors.TimedOut) as raised,
     ):
         client.upload(io.BytesIO(bytes(50_000_000)), filename="a", size=50_000_000, purpose="image", deadline=0.5)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30
     assert raised.value.maybe_stored is True
 
 
-@pytest.mark.alone  # it may be half a second late, no more
 def test_time_spent_on_the_body_is_not_given_to_the_answer_again(server: FaultServer) -> None:
     def late(turn: Turn) -> None:
-        turn.stall(0.7)
+        turn.stall(2.5)
         turn.read()
         turn.stall()
 
@@ -315,8 +314,8 @@ def test_time_spent_on_the_body_is_not_given_to_the_answer_again(server: FaultSe
         Client(server.base_url, server.key, socket=server.socket) as client,
         pytest.raises(errors.TimedOut),
     ):
-        client.upload(io.BytesIO(bytes(size)), filename="a", size=size, purpose="image", deadline=1.0)
-    assert time.monotonic() - began < 1.5
+        client.upload(io.BytesIO(bytes(size)), filename="a", size=size, purpose="image", deadline=3.0)
+    assert time.monotonic() - began < 5.0  # else it takes 5.5
 
 
 def test_nobody_there_leaves_no_doubt_and_is_tried_again(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Bench:
 
     def quiet(self) -> None:
         """Wait until no probe is under way."""
-        limit = time.monotonic() + 5
+        limit = time.monotonic() + 60
         while self.breaker._probing is not None:
             assert time.monotonic() < limit
             time.sleep(0.001)
@@ -150,7 +150,7 @@ def test_who_asks_at_the_end_of_an_outage_goes_on() -> None:
     asked = threading.Barrier(4)
 
     def back() -> None:
-        asked.wait(5)
+        asked.wait(60)
         time.sleep(0.02)
         bench.breaker.answered()
 
@@ -158,7 +158,7 @@ def test_who_asks_at_the_end_of_an_outage_goes_on() -> None:
     passed = []
 
     def ask() -> None:
-        asked.wait(5)
+        asked.wait(60)
         bench.breaker.check()
         passed.append(True)
 
@@ -170,7 +170,7 @@ def test_who_asks_at_the_end_of_an_outage_goes_on() -> None:
     for thread in others:
         thread.start()
     for thread in [first, *others]:
-        thread.join(5)
+        thread.join(60)
     assert passed == [True] * 4 and bench.probes == 2
 
 
@@ -180,13 +180,13 @@ def test_a_probe_that_hangs_holds_up_nobody() -> None:
     bench.open()
     bench.now += 1
     hanging = threading.Event()
-    bench.outcome = lambda: hanging.wait(10) and None  # type: ignore[func-returns-value]
+    bench.outcome = lambda: hanging.wait(60) and None  # type: ignore[func-returns-value]
     began = time.monotonic()
     assert bench.breaker.outage() is not None
     bench.now += 0.3
     for _ in range(100):
         assert bench.breaker.outage() is not None
-    assert time.monotonic() - began < 3 and bench.probes == 2
+    assert time.monotonic() - began < 30 and bench.probes == 2
     hanging.set()
 
 

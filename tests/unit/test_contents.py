@@ -47,7 +47,7 @@ class Fetch:
         self.arrived.release()
         error = self.error
         if self.gate is not None:
-            assert self.gate.acquire(timeout=10)
+            assert self.gate.acquire(timeout=60)
         if error is not None:
             raise error
         return Fetched(self.texts[file_id], file_id not in self.doubtful)
@@ -111,14 +111,14 @@ def test_concurrent_readers_share_one_request(make: Make) -> None:
     barrier = threading.Barrier(20)
 
     def read() -> bytes:
-        barrier.wait(10)
+        barrier.wait(60)
         return contents.get("a")
 
     with ThreadPoolExecutor(20) as pool:
         results = [pool.submit(read) for _ in range(20)]
-        assert fetch.arrived.acquire(timeout=10)
+        assert fetch.arrived.acquire(timeout=60)
         fetch.gate.release()
-        assert [result.result(10) for result in results] == [b"text"] * 20
+        assert [result.result(60) for result in results] == [b"text"] * 20
     assert fetch.calls == ["a"]
 
 
@@ -130,12 +130,12 @@ def test_other_texts_do_not_wait_for_a_slow_one(make: Make) -> None:
     fetch.gate = threading.Semaphore(0)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(contents.get, "slow")
-        assert fetch.arrived.acquire(timeout=10)
-        assert fetch.arrived.acquire(timeout=10)
+        assert fetch.arrived.acquire(timeout=60)
+        assert fetch.arrived.acquire(timeout=60)
         assert contents.get("fast") == b"fast"
         contents.forget("fast")
         fetch.gate.release()
-        assert slow.result(10) == b"slow"
+        assert slow.result(60) == b"slow"
 
 
 @pytest.mark.parametrize("error", [errors.Unreachable("down"), ValueError("x"), KeyboardInterrupt()], ids=repr)
@@ -154,15 +154,15 @@ def test_a_failure_reaches_everybody_and_is_not_kept(make: Make, error: BaseExce
 
     leader = threading.Thread(target=read)
     leader.start()
-    assert fetch.arrived.acquire(timeout=10)
+    assert fetch.arrived.acquire(timeout=60)
     flight = contents._flights["a"]
     follower = threading.Thread(target=read)
     follower.start()
     while not flight.done._condition._waiters:  # type: ignore[attr-defined]
         pass
     fetch.gate.release()
-    leader.join(10)
-    follower.join(10)
+    leader.join(60)
+    follower.join(60)
     assert outcomes == [error, error] and fetch.calls == ["a"]
     fetch.error = None
     fetch.gate.release()
@@ -233,10 +233,10 @@ def test_a_text_whose_file_is_deleted_meanwhile_is_not_kept(make: Make) -> None:
     contents = make(fetch, 10**6, disk=10**6)
     with ThreadPoolExecutor(1) as pool:
         reader = pool.submit(contents.get, "a")
-        assert fetch.arrived.acquire(timeout=10)
+        assert fetch.arrived.acquire(timeout=60)
         contents.forget("a")
         fetch.gate.release()
-        assert reader.result(10) == b"text"
+        assert reader.result(60) == b"text"
     assert "a" not in contents and (contents.used, contents.used_on_disk) == (0, 0)
 
 
@@ -258,12 +258,12 @@ def test_a_reader_hurries_what_is_read_ahead(make: Make) -> None:
     contents = make(fetch, 100)
     with ThreadPoolExecutor(2) as pool:
         ahead = pool.submit(contents.ahead, "a")
-        assert fetch.arrived.acquire(timeout=10)
+        assert fetch.arrived.acquire(timeout=60)
         reader = pool.submit(contents.get, "a")
         while not fetch.hurried:
             pass
         fetch.gate.release()
-        assert reader.result(10) == b"text" and ahead.result(10) is None
+        assert reader.result(60) == b"text" and ahead.result(60) is None
     assert fetch.calls == ["a"] and fetch.hurried == fetch.tickets
 
 
@@ -274,12 +274,12 @@ def test_a_reader_does_not_fail_with_the_read_ahead(make: Make) -> None:
     contents = make(fetch, 100)
     with ThreadPoolExecutor(2) as pool:
         ahead = pool.submit(contents.ahead, "a")
-        assert fetch.arrived.acquire(timeout=10)
+        assert fetch.arrived.acquire(timeout=60)
         fetch.error = None
         reader = pool.submit(contents.get, "a")
         while not fetch.hurried:
             pass
         fetch.gate.release(2)
-        assert reader.result(10) == b"text"
+        assert reader.result(60) == b"text"
         assert isinstance(ahead.exception(10), errors.RateLimited)
     assert [ticket.urgency for ticket in fetch.tickets] == [Urgency.AHEAD, Urgency.READER]

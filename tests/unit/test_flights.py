@@ -44,7 +44,7 @@ def slow_rename(house: House, drive: Drive, over: bytes = b"") -> None:
     drive.write(".new", b"one")
     house.account.gate = threading.Event()
     drive.fs.rename("/.new", "/a.txt")
-    assert house.account.arrived.acquire(timeout=10) and drive.ls() == ["a.txt"] and drive.read("a.txt") == b"one"
+    assert house.account.arrived.acquire(timeout=60) and drive.ls() == ["a.txt"] and drive.read("a.txt") == b"one"
 
 
 def land(house: House, drive: Drive) -> None:
@@ -122,7 +122,7 @@ def test_a_rename_behind_a_stuck_upload_of_the_same_file(house: House) -> None:
     handle = drive.create("a.txt", b"one")
     house.account.gate = threading.Event()
     closing = in_thread(lambda: drive.end(handle))
-    assert house.account.arrived.acquire(timeout=10)
+    assert house.account.arrived.acquire(timeout=60)
     drive.fs.rename("/a.txt", "/b.txt")
     assert drive.ls() == ["b.txt"] and drive.read("b.txt") == b"one"
     let_go(house, drive)
@@ -187,7 +187,7 @@ def test_a_new_file_of_a_waiting_writer_is_in_the_journal_while_it_is_sent(house
     handle = drive.create("a.txt", b"one")
     house.account.gate = threading.Event()
     closing = in_thread(lambda: drive.fs.flush(handle))
-    assert house.account.arrived.acquire(timeout=10)
+    assert house.account.arrived.acquire(timeout=60)
     again = house.next_run()  # the service is not done yet
     assert again.ls() == [] and again.spooled() == 0
     let_go(house, drive)
@@ -259,7 +259,7 @@ def test_a_copy_that_comes_after_a_kill_takes_nobodys_place(
     cut_off = in_thread(
         (lambda: drive.fs.rename("/a.txt", "/b.txt")) if rename else (lambda: drive.write("a.txt", b"two, longer"))
     )
-    assert house.account.arrived.acquire(timeout=10)
+    assert house.account.arrived.acquire(timeout=60)
     drive.uploader.delete_queued = lambda *_: None  # type: ignore[method-assign] # a killed process deletes nothing
     again = house.next_run(start=False)
     house.account.gate = None
@@ -305,10 +305,10 @@ def test_a_promise_outlives_a_newer_version_that_fails(house: House) -> None:
     house.account.script = [errors.Unreachable("no")]
     drive.uploader.backoff = lambda _attempt: 0.05  # type: ignore[method-assign]
     drive.start()
-    assert house.account.arrived.acquire(timeout=10)
+    assert house.account.arrived.acquire(timeout=60)
     house.account.gate, house.account.script = threading.Event(), [errors.TimedOut("no answer")]
     newer = in_thread(lambda: drive.write("a.txt", b"newer"))
-    assert house.account.arrived.acquire(timeout=10)
+    assert house.account.arrived.acquire(timeout=60)
     time.sleep(0.2)  # the turn of the promised one comes and goes
     house.account.gate.set()
     try:

@@ -27,6 +27,7 @@ LAYERS = """
     renames  removals
     versions  overlay
     flights  shown  lingering  awaiting
+    temporaries  adoption
     promises  recovery
     disowned
     writeback  remote  room
@@ -35,7 +36,8 @@ LAYERS = """
     api
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     places
-    texts  names  workers  traffic  groupcommit  dispatch  lookups
+    advice
+    texts  names  workers  traffic  groupcommit  dispatch  lookups  announcer
     openers
     pace  breaker
     keys

@@ -19,6 +19,7 @@ from moonfs import disk
 from moonfs import journal as states
 from moonfs.journal import Intent, Journal, unfinished
 from moonfs.wire import FileObject
+from tests.harness import former
 
 
 def intent(spool: str = "s1", **other: object) -> Intent:
@@ -70,6 +71,7 @@ def test_the_journal_is_private(path: Path) -> None:
         intent(name="quote'\";--", state=states.FAILED, error="不支持的文件类型", size=0, mtime_ns=-1),
         intent(name="a.txt", state=states.CANCELLED, started=0.5, inode=0, acknowledged=2**62, private=True),
         intent(name="b.txt", state=states.LOCAL, local_name="latin-\udce9.part", acknowledged=1),
+        intent(name="c.txt~", state=states.LOCAL, held={"x": "latin-\udce9.txt", "y": "福.txt"}, closed=2**62),
     ],
     ids=lambda entry: f"{entry.state} {entry.name!a}",
 )
@@ -256,17 +258,68 @@ def test_bytes_that_the_journal_carries(path: Path, tmp_path: Path) -> None:
     journal.close()
 
 
-def test_a_journal_of_the_layout_before_is_brought_up(path: Path) -> None:
-    """Tenet 1: what an earlier moonfs left pending is taken over."""
+@pytest.mark.parametrize("layout", [3, 4])
+def test_a_journal_of_a_layout_before_is_brought_up(path: Path, layout: int) -> None:
+    """Tenet 1: what an earlier moonfs left pending is taken over, and all that this one records has its place."""
+    row = former.row("s1", "a.txt", states.PENDING, b"bytes" if layout == 4 else None, replaces=["old"], private=1)
+    former.journal(path, layout, [row], ["gone"])
+    for _ in range(2):
+        journal = Journal(path)
+        (found,) = journal.intents()
+        assert (found.spool, found.name, found.state, found.private) == ("s1", "a.txt", states.PENDING, True)
+        assert (found.replaces, found.held, found.closed) == (frozenset({"old"}), {}, 0)
+        assert list(journal.carried()) == ([("s1", b"bytes")] if layout == 4 else [])
+        assert journal.deletions() == ["gone"]
+        journal.close()
     journal = Journal(path)
-    journal.put(intent())
-    journal._group._db.execute("ALTER TABLE intents DROP COLUMN data")
-    journal._group._db.execute("PRAGMA user_version = 3")
+    newer = intent("s2", replaces=frozenset({"x"}), held={"x": "b.txt"}, closed=7)
+    journal.put(newer, data=b"more")
+    assert journal.intents()[1] == newer and ("s2", b"more") in list(journal.carried())
     journal.close()
+
+
+@pytest.mark.parametrize("layout", [2, 6])
+def test_a_journal_of_another_layout_is_never_guessed_at(path: Path, layout: int) -> None:
+    """Tenet 1: one that is older, or of a later moonfs, is left as it is."""
+    former.journal(path, 4, [], ["x"])
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {layout}")
+    with pytest.raises(sqlite3.ProgrammingError, match=f"layout {layout}"):
+        Journal(path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (layout,)
+
+
+def test_what_is_given_up_is_held_by_nobody(path: Path, tmp_path: Path) -> None:
+    """W9: with the deletion, in one step; what else it holds stays."""
     journal = Journal(path)
-    assert journal.intents() == [intent()]
-    journal.put(intent("s2"), data=b"bytes")
-    assert list(journal.carried()) == [("s2", b"bytes")]
+    held = {"x": "a.txt", "y": "b.txt"}
+    journal.put(intent("s1", replaces=frozenset({"x", "y", "z"}), held=held))
+    journal.put(intent("s2", replaces=frozenset({"x"})))
+    cut(journal, "UPDATE ON intents")
+    with pytest.raises(sqlite3.Error):
+        journal.let_go(frozenset({"x"}))
+    assert journal.deletions() == []
+    journal._group._db.execute("DROP TRIGGER cut")
+    journal.let_go(frozenset({"x"}))
+    one, other = journal.intents()
+    assert (one.held, one.replaces) == ({"y": "b.txt"}, frozenset({"y", "z"})) and journal.deletions() == ["x"]
+    assert other.replaces == frozenset({"x"}), "a version that is to replace it still does"
+    journal.close()
+
+
+def test_what_is_stored_is_held_by_nobody(path: Path) -> None:
+    """W9: neither the new version nor those that it replaces; but the file itself may, since it was renamed."""
+    journal = Journal(path)
+    journal.put(intent("other", inode=5, replaces=frozenset({"x"}), held={"x": "a.txt"}))
+    journal.put(intent("new", state=states.PENDING))
+    journal.stored(intent("new", state=states.PENDING), "id", frozenset({"x"})).wait()
+    (other,) = journal.intents()
+    assert (other.held, other.replaces) == ({}, frozenset()) and journal.deletions() == ["x"]
+    journal.put(intent("moved", name="a.txt~"))
+    journal.stored(intent("sent"), "late", frozenset(), "", 77).wait()
+    moved = journal.intents()[1]
+    assert (moved.held, moved.replaces, moved.closed) == ({"late": "a.txt"}, frozenset({"late"}), 77)
     journal.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,11 +57,6 @@ class Reading:
             return self.read(handle)
         finally:
             self.close(handle)
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
 
 
 def test_a_path_that_is_read_shows_what_it_was_until_its_readers_are_done(house: House) -> None:
@@ -144,7 +138,7 @@ def test_in_the_end_it_gets_no_new_readers(house: House, monkeypatch: pytest.Mon
         wait_until(lambda: reading.drive.fs._lingering._released._waiters, "it waits")  # type: ignore[attr-defined]
         assert reading.size() == len(OLD) and not newer.done()
         reading.close(reading.first)
-    opened = newer.result(30)
+    opened = newer.result(60)
     assert reading.read(opened.handle) == NEW and opened.direct_io is not ends
 
 

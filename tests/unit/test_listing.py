@@ -34,7 +34,7 @@ class Service:
         answer, error = list(self.files), self.error
         self.arrived.release()
         if self.gate is not None:
-            assert self.gate.acquire(timeout=10)
+            assert self.gate.acquire(timeout=60)
         if error is not None:
             raise error
         return answer
@@ -99,14 +99,14 @@ def test_twenty_callers_share_one_request() -> None:
     barrier = threading.Barrier(20)
 
     def ask() -> set[str]:
-        barrier.wait(10)
+        barrier.wait(60)
         return ids(listing)
 
     with ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(ask) for _ in range(20)]
-        assert service.arrived.acquire(timeout=10)
+        assert service.arrived.acquire(timeout=60)
         service.gate.release()
-        assert [result.result(10) for result in asked] == [{"a"}] * 20
+        assert [result.result(60) for result in asked] == [{"a"}] * 20
     assert service.requests == 1
 
 
@@ -117,12 +117,12 @@ def test_waiting_callers_get_the_error_and_the_next_one_asks_again() -> None:
     service.error = errors.AuthenticationFailed("no")
     listing = service.listing()
     first = in_thread(listing.current)
-    assert service.arrived.acquire(timeout=10)
+    assert service.arrived.acquire(timeout=60)
     second = in_thread(listing.current)
     service.error = None
     service.gate.release(2)
     with pytest.raises(errors.AuthenticationFailed):
-        first.result(10)
+        first.result(60)
     outcome = second.exception(10)
     assert outcome is None or isinstance(outcome, errors.AuthenticationFailed)
     assert ids(listing) == {"a"}
@@ -136,13 +136,13 @@ def test_an_own_upload_is_laid_over_an_answer_that_was_on_its_way() -> None:
     service.now += 11
     service.gate = threading.Semaphore(0)
     late = in_thread(listing.current)
-    assert service.arrived.acquire(timeout=10)
-    assert service.arrived.acquire(timeout=10)
+    assert service.arrived.acquire(timeout=60)
+    assert service.arrived.acquire(timeout=60)
     listing.add(file("mine"))
     listing.remove("a")
     assert set(listing.peek().files) == {"mine"}
     service.gate.release()
-    assert set(late.result(10).files) == {"mine"}
+    assert set(late.result(60).files) == {"mine"}
     assert set(listing.peek().files) == {"mine"}
 
 
@@ -256,12 +256,12 @@ def test_refresh_is_sent_after_the_call() -> None:
     service.gate = threading.Semaphore(0)
     listing = service.listing()
     early = in_thread(listing.current)
-    assert service.arrived.acquire(timeout=10)
+    assert service.arrived.acquire(timeout=60)
     fresh = in_thread(listing.refresh)
     service.files.append(file("arrived"))
     service.gate.release(2)
-    assert "arrived" in fresh.result(10).files
-    early.result(10)
+    assert "arrived" in fresh.result(60).files
+    early.result(60)
     assert service.requests == 2
 
 
@@ -272,12 +272,12 @@ def test_refresh_after_a_failed_flight_asks_for_itself() -> None:
     service.error = errors.Unreachable("down")
     listing = service.listing()
     early = in_thread(listing.current)
-    assert service.arrived.acquire(timeout=10)
+    assert service.arrived.acquire(timeout=60)
     fresh = in_thread(listing.refresh)
     service.error = None
     service.gate.release(2)
     assert isinstance(early.exception(10), errors.Unreachable)
-    assert set(fresh.result(10).files) == {"a"}
+    assert set(fresh.result(60).files) == {"a"}
 
 
 def test_refresh_raises_where_current_would_serve_an_old_listing() -> None:
@@ -314,10 +314,10 @@ def test_expire_outlasts_a_request_that_was_on_its_way() -> None:
     service.gate = threading.Semaphore(0)
     listing = service.listing(ttl=1000)
     early = in_thread(listing.current)
-    assert service.arrived.acquire(timeout=10)
+    assert service.arrived.acquire(timeout=60)
     listing.expire()
     service.gate.release(2)
-    early.result(10)
+    early.result(60)
     listing.current()
     assert service.requests == 2
 
@@ -427,18 +427,18 @@ def test_a_look_after_expire_does_not_take_the_answer_of_a_request_sent_before(f
     service = Service("a")
     listing = service.listing(ttl=0)
     listing.current()
-    assert service.arrived.acquire(timeout=10)
+    assert service.arrived.acquire(timeout=60)
     service.gate = threading.Semaphore(0)
     service.error = errors.Unreachable("down") if fails else None
     early = in_thread(listing.current)
-    assert service.arrived.acquire(timeout=10)
+    assert service.arrived.acquire(timeout=60)
     service.files.append(file("arrived"))
     service.error = None
     listing.expire()
     late = in_thread(listing.current)
     service.gate.release(2)
-    assert set(late.result(10).files) == {"a", "arrived"}
-    early.result(10)
+    assert set(late.result(60).files) == {"a", "arrived"}
+    early.result(60)
     assert service.requests == 3
 
 
@@ -447,16 +447,16 @@ def test_an_older_failure_does_not_hold_off_what_expired_since() -> None:
     service = Service("a")
     listing = service.listing(ttl=1000)
     listing.current()
-    assert service.arrived.acquire(timeout=10)
+    assert service.arrived.acquire(timeout=60)
     listing.expire()
     service.gate = threading.Semaphore(0)
     service.error = errors.Unreachable("down")
     early = in_thread(listing.current)
-    assert service.arrived.acquire(timeout=10)
+    assert service.arrived.acquire(timeout=60)
     listing.expire()
     service.error = None
     service.gate.release(2)
-    assert early.result(10).stale_because is not None
+    assert early.result(60).stale_because is not None
     assert listing.current().stale_because is None
 
 
@@ -467,10 +467,10 @@ def test_an_own_newer_state_is_laid_over_an_older_answer() -> None:
     service.gate = threading.Semaphore(0)
     listing = service.listing()
     early = in_thread(listing.current)
-    assert service.arrived.acquire(timeout=10)
+    assert service.arrived.acquire(timeout=60)
     listing.add(file("a", status="ok"))
     service.gate.release()
-    early.result(10)
+    early.result(60)
     assert listing.peek().files["a"].status == "ok"
     service.files = [file("a", status="error")]
     service.gate.release()
@@ -525,10 +525,10 @@ def test_an_older_answer_does_not_take_the_place_of_a_newer_one() -> None:
     listing.current()
     service.gate = threading.Semaphore(0)
     hanging = in_thread(listing.current)
-    assert service.arrived.acquire(timeout=10) and service.arrived.acquire(timeout=10)
+    assert service.arrived.acquire(timeout=60) and service.arrived.acquire(timeout=60)
     listing.take(lambda: [file("a"), file("b")])
     service.gate.release()
-    hanging.result(10)
+    hanging.result(60)
     assert set(listing.peek().files) == {"a", "b"}
 
 

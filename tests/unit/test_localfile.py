@@ -371,7 +371,7 @@ def test_writers_do_not_lose_each_others_bytes(spool: Spool) -> None:
     barrier = threading.Barrier(4)
 
     def work(number: int) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         for turn in range(100):
             local.write(bytes([number]), number * 100 + turn)
 

@@ -25,13 +25,14 @@ LINES = b"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount
 
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that makes bytes the kernel's mount table."""
+    """Return a function that makes bytes the kernel's mount table, as root sees it: with everybody's drives."""
     file = tmp_path / "mountinfo"
 
     def opened(path: object, *args: Any, **kwargs: Any) -> Any:
         return builtins.open(file if path == "/proc/self/mountinfo" else path, *args, **kwargs)  # type: ignore[call-overload]
 
     monkeypatch.setattr(mountpoints, "open", opened, raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     return file.write_bytes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mimetypes
 import os
 import random
 import re
@@ -289,6 +290,109 @@ def test_real_names_go_to_the_service(name: str) -> None:
 def test_a_document_that_looks_like_a_temporary_name(name: str) -> None:
     """W1: `cp sedan.txt` says success, so the service must get it; sed -i makes sedXXXXXX of [A-Za-z0-9]."""
     assert not names.is_temporary(name)
+
+
+#: What programs write to and then rename, by the program.
+PASSING = {
+    "GLib": "a.txt.AB12CD",
+    "QSaveFile": "report.docx.kXyZab",
+    "JetBrains": "notes.md___jb_tmp___",
+    "JetBrains' backup": "notes.md___jb_old___",
+    "git config": "app.ini.lock",
+    "write-file-atomic": "package.json.3456789012",
+    "ExifTool": "photo.jpg_exiftool_tmp",
+    "ExifTool's backup": "photo.jpg_original",
+    "qpdf": "scan.pdf.~qpdf-temp#",
+    "Excel": "5F3A1B20",
+    "Excel in lower case": "5f3a1b2c",
+    "Excel in decimal digits": "12345678",
+    "aria2": "film.mp4.aria2",
+    "yt-dlp": "talk.mp4.ytdl",
+    "yt-dlp's fragment": "talk.f137.mp4.part-Frag12",
+    "qBittorrent": "film.mp4.!qB",
+    "dpkg": "sshd.conf.dpkg-new",
+    "rpm": "sshd.conf.rpmsave",
+    "ucf": "sshd.conf.ucf-dist",
+    ".new": "a.csv.new",
+    ".old": "a.csv.old",
+    ".save": "a.csv.save",
+    "a UUID": "a.html.3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+    "a UUID behind a dash": "a.html-3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+    "macOS": "a.html.sb-1a2b3c4d-AbCdEf",
+    "logrotate's dateext": "app.log-20240101",
+    "a process number": "a.txt.1234",
+    "SQLite": "a.txt-journal",
+    "Chinese": "计划.txt.新",
+    "two names": "a.txt.md.lock",
+    "a name that itself has more": "a.txt.1.md.lock",
+    "capitals": "A.TXT.LOCK",
+    "a video": "a.mp4.tmp2",
+}
+#: What a person may have meant: it is refused at its close.
+MEANT = [
+    "data.tsv", "x.hpp", "page.mdx", "app.csproj", "book.xlsm", "a.rs", "Makefile", "Dockerfile.x", "a.xyz", "a",
+    "a.txt.content", "a.txt.gz", "a.md.bz2", "a.md.xz", "a.csv.zst", "a.pdf.zip", "a.pdf.7z", "a.pdf.asc", "a.pdf.sig",
+    "a.pdf.gpg", "a.js.map", "a.html.j2", "a.c.orig", "a.txt.bak", "a.html.erb", "a.doc.odt", "a.xls.ods", "a.ppt.odp",
+    "a.c.rs", "a.css.scss", "a.csv.sql", "a.ini.template", "a.json.example", "a.txt.xml", "a.pdf.tar", "a.pdf.tar.gz",
+    "a.txt.TSV", "a.txt.Z", "a.py.pyc", "a.txt.1", "a.log.12", "a.log.123", "a.txt-2", "a.txt_3", "a.pdf (1)",
+    "a.txt copy", "a.txt - Kopie", "a.txt ", "20240101", "19991231", "31122024", "12312024", "5F3A1B2", "5F3A1B201",
+    "5F3A1B2G", "a.txt.", "a.txtx.lock", "a.txt2.lock",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PASSING.values(), ids=PASSING)
+def test_a_name_that_a_program_is_about_to_give_up(name: str) -> None:
+    """N6: a name that is taken with more behind, or eight hexadecimal digits."""
+    assert names.is_passing(name) and names.is_known_refused(name) and not names.is_temporary(name)
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_a_name_that_a_person_may_have_meant(name: str) -> None:
+    """N6, N7: what only begins like a name that is taken, or has behind it what people keep beside a file."""
+    assert not names.is_passing(name)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.md", "a.part.pdf", "A.PNG", "a.mp4", "a.txt~", "a.txt.tmp", ".a.txt"])
+def test_the_rule_is_about_neither_documents_nor_the_list(name: str) -> None:
+    """N6, W11: what is taken is uploaded; what the list has stays here for as long as it has that name."""
+    assert not names.is_passing(name)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "stays"),
+    [
+        ("a.txt", "a.txt~", True),
+        ("a.txt", "a.txt.bak", True),
+        ("a.txt", "a.txt.orig", True),
+        ("a.txt", "a.txt.old", True),
+        ("app.log", "app.log.1", True),
+        ("app.log.1", "app.log.2", True),
+        ("app.log", "app.log-20240101", True),
+        ("photo.jpg", "photo.jpg_original", True),
+        ("a.txt", "b.txt.bak", False),
+        ("a.txt", "a.bak", False),
+        ("a.txt", "a.txt.gz", False),
+        ("a.txt", "a.txt (1)", False),
+        ("a.txt", "a.rs", False),
+        ("a.txt", "Makefile", False),
+        ("a.tmp", "a.txt.bak", False),
+        ("a.txt", "b.txt", False),
+        ("a.txt.bak", "a.txt", False),
+    ],
+)
+def test_what_stays_here_under_a_new_name(old: str, new: str, stays: bool) -> None:
+    """N6, W9: a backup of a file under its own name is one, though a file made under that name is not."""
+    assert names.stays_renamed(old, new) is stays
+
+
+def test_the_rule_does_not_depend_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """N6: Python's tables as they are built in, whatever /etc/mime.types has."""
+    mimetypes.init()
+    monkeypatch.setitem(mimetypes.types_map, ".lock", "application/x-lock")
+    monkeypatch.setitem(mimetypes._db.types_map[1], ".lock", "application/x-lock")  # type: ignore[attr-defined]
+    assert mimetypes.guess_type("a.lock")[0] == "application/x-lock"
+    names._kept.cache_clear()
+    assert names.is_passing("a.txt.lock")
 
 
 @pytest.mark.parametrize(

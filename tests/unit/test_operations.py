@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import stat
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from moonfs import errors, operations, places
+from moonfs.announcer import Announcer
 from moonfs.handles import Attr, Opened
 from moonfs.operations import ERRNO, Operations, errno_of
 from moonfs.room import Quota
@@ -91,8 +93,16 @@ class Stub:
         return method
 
 
+@pytest.fixture(autouse=True)
+def caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without libfuse 2 nobody can be asked who calls."""
+    if operations.MISSING is not None:
+        monkeypatch.setattr(operations, "_thread", lambda: 0)
+
+
 def adapter(outcome: Any = None, record: Record | None = None, **other: Any) -> Operations:
     quiet: dict[str, Any] = {"on_init": lambda: None, "on_destroy": lambda: None, "uid": 7, "gid": 8, "umask": 0o077}
+    quiet["announcer"] = Announcer("/nowhere", list, able=False)
     return Operations(Stub(outcome), record or Record(), **{**quiet, **other})  # type: ignore[arg-type]
 
 
@@ -128,6 +138,22 @@ def test_a_derived_error_takes_the_nearest_row() -> None:
 
     assert errno_of(Later("x")) == errno.EINVAL
     assert errno_of(Both("x")) == errno.ETIMEDOUT
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_no_refusal_of_a_rename_is_einval(kind: type[errors.MoonfsError]) -> None:
+    """W9, errors: `mv` words it as "cannot move to a subdirectory of itself"; what is recorded is what is said."""
+    record = Record()
+    with pytest.raises(OSError) as caught:
+        adapter(kind("no"), record)("rename", "/a", "/b")
+    assert caught.value.errno == (errno.ENOTSUP if TABLE[kind] == errno.EINVAL else TABLE[kind])
+    assert all(line[2] == "ENOTSUP" for line in record.lines if TABLE[kind] == errno.EINVAL)
+
+
+def test_no_problem_of_the_disk_makes_a_rename_einval() -> None:
+    """W9, errors: the same of this machine's disk."""
+    assert fails_with(OSError(errno.EINVAL, "x"), "rename", "/a", "/b") == errno.EIO
+    assert fails_with(OSError(errno.EINVAL, "x")) == errno.EINVAL
 
 
 @pytest.mark.parametrize(
@@ -221,12 +247,17 @@ def test_rmdir_says_what_is_wrong(directory: bool, code: int) -> None:
     assert caught.value.errno == code
 
 
+#: Whether there is a `stat` as C has it.
+with_libfuse = pytest.mark.skipif(operations.MISSING is not None, reason=f"libfuse 2 is missing: {operations.MISSING}")
+
+
 def unpacked(packed: bytes) -> Any:
     """Return what `stat` shows by its fields."""
-    fuse = pytest.importorskip("fuse", reason="libfuse 2 is missing", exc_type=OSError)
+    fuse = importlib.import_module("fuse")
     return fuse.c_stat.from_buffer_copy(packed)
 
 
+@with_libfuse
 def test_stat_shows_owner_kind_and_mask() -> None:
     """A1: the mounting user's ids, the kind of file, the bits that the mount's umask leaves."""
     shown = unpacked(adapter(Attr(513, 5, 0o600, 42), umask=0o277)("getattr", "/a", None))
@@ -343,11 +374,13 @@ def listed(*names: str) -> list[tuple[bytes, int, int]]:
     return [(name, unpacked(packed).st_mode >> 12, unpacked(packed).st_ino) for name, packed in shown]
 
 
+@with_libfuse
 def test_readdir_says_what_each_name_is() -> None:
     """A1: kind and inode number of each, which spares grep and find a stat."""
     assert listed("a", "b") == [(b".", 4, 2), (b"..", 4, 2), (b"a", 8, 10), (b"b", 8, 11)]
 
 
+@with_libfuse
 def test_every_directory_has_a_handle_of_its_own() -> None:
     """N5: `readdir` is given a number, and no path; what is no directory is ENOENT."""
     target = adapter(Attr(0, 0, 0o700, 2, directory=True))
@@ -365,9 +398,40 @@ def test_every_directory_has_a_handle_of_its_own() -> None:
         assert caught.value.errno == errno.ENOENT
 
 
+@with_libfuse
 @pytest.mark.parametrize("name", ["\ud800.txt", "a/b", "a\0b", "", "x" * 256, "福" * 86], ids=ascii)
 def test_a_name_that_cannot_be_listed_hides_no_other(name: str) -> None:
     """N2: the kernel takes no listing with a `/` in it, and what cannot be encoded cannot be listed."""
     good = ["a", "\udce9.txt", "福.txt", "x" * 255]
     shown = [name for name, _, _ in listed(*good[:2], name, *good[2:])]
     assert shown == [b".", b"..", *(one.encode(operations._ENCODING) for one in good)]
+
+
+def test_who_tells_of_names_reaches_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """W8: its mknod(2) and unlink(2) change what watchers have been told, and nothing else; nobody else's do that."""
+    announcer = Announcer("/nowhere", list, able=False)
+    target = adapter(Attr(0, 0, 0o700, 2, directory=True), announcer=announcer)
+    announcer._told = {"old"}
+    announcer.voice, caller = 5, 5
+    monkeypatch.setattr(operations, "_thread", lambda: caller)
+
+    def refused(operation: str, *args: Any) -> int:
+        with pytest.raises(OSError) as caught:
+            target(operation, *args)
+        return int(caught.value.errno or 0)
+
+    assert refused("getattr", "/new") == errno.ENOENT
+    assert refused("create", "/new", 0o600, SimpleNamespace()) == errno.ENOSYS
+    assert target("mknod", "/new", 0o600, 0) == 0
+    assert target("getattr", "/new") and target("getattr", "/old")
+    assert target("unlink", "/old") == 0
+    assert refused("getattr", "/old") == errno.ENOENT
+    for operation, args in (("rename", ("/new", "/b")), ("open", ("/new", None)), ("truncate", ("/new", 0))):
+        assert refused(operation, *args) == errno.ENOENT
+    assert {asked[0] for asked in target._filesystem.asked} == {"announced"}  # type: ignore[attr-defined]
+
+    target._filesystem.asked.clear()  # type: ignore[attr-defined]
+    caller = 6
+    target("unlink", "/new")
+    assert [asked[0] for asked in target._filesystem.asked] == ["unlink"]  # type: ignore[attr-defined]
+    assert not announcer.finds("new")

@@ -35,7 +35,7 @@ class Service:
             self.asked.append(file.id)
             step = self.script.pop(0) if self.script else None
         if self.gate is not None:
-            assert self.gate.acquire(timeout=10)
+            assert self.gate.acquire(timeout=60)
         if step is not None:
             raise step
         self.here.add(file.id)

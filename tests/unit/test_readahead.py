@@ -34,7 +34,7 @@ class Library:
     def ahead(self, file_id: str) -> None:
         self.asked.append(file_id.removeprefix("id of "))
         if self.gate is not None:
-            assert self.gate.acquire(timeout=10)
+            assert self.gate.acquire(timeout=60)
         if self.error is not None:
             raise self.error
         self.here.add(file_id)

@@ -113,12 +113,12 @@ class Crowd:
         for gate in self.gates.values():
             gate.set()
         for thread in self.threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 
 def until(condition: Callable[[], object]) -> None:
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < limit, "it does not come"
         time.sleep(0.001)

@@ -55,7 +55,7 @@ class Service:
         with self.lock:
             step = self.script.pop(0) if self.script else None
         if self.gate is not None:
-            assert self.gate.wait(10)
+            assert self.gate.wait(60)
         if isinstance(step, MoonfsError):
             raise step
         file = self.add(filename, spool.read(10_000, 0), purpose)
@@ -637,7 +637,7 @@ def test_few_uploads_are_begun_before_the_last_close(desk: Desk, monkeypatch: py
 
     def upload() -> None:
         begun.release()
-        assert gate.acquire(timeout=10)
+        assert gate.acquire(timeout=60)
 
     for _ in range(writeback.EARLY + 4):
         uploader.promised()
@@ -648,7 +648,7 @@ def test_few_uploads_are_begun_before_the_last_close(desk: Desk, monkeypatch: py
         early += begun.acquire(timeout=0.02)
     assert early == writeback.EARLY
     for _ in range(4):
-        assert begun.acquire(timeout=10), "all of them when the last promise is long ago"
+        assert begun.acquire(timeout=60), "all of them when the last promise is long ago"
     gate.release(100)
 
 
@@ -657,8 +657,8 @@ def test_work_beside_the_requests_has_threads_of_its_own(desk: Desk) -> None:
     uploader = desk.make(workers=8)
     gate, begun = threading.Semaphore(0), threading.Semaphore(0)
     for _ in range(20):
-        uploader.workers.submit(lambda: (begun.release(), gate.acquire(timeout=10))[0])
+        uploader.workers.submit(lambda: (begun.release(), gate.acquire(timeout=60))[0])
     for _ in range(10):
-        assert begun.acquire(timeout=10)
+        assert begun.acquire(timeout=60)
     assert not begun.acquire(timeout=0.05)
     gate.release(100)

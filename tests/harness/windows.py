@@ -1,0 +1,220 @@
+"""Windows of file managers on a drive and on a directory beside it: what a person does with them, by keys.
+
+`Windows` does it with Thunar, and is the base of those for others. `work` is what each of them is tried with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Faulty
+from tests.harness.desktop import Desktop
+from tests.harness.drive import SECONDS, Drive, wait_until
+
+
+class Windows:
+    """Windows of one file manager, on the drive and on the directory `src` beside it."""
+
+    def __init__(self, drive: Drive, desktop: Desktop, title: str, *command: str) -> None:
+        """`command` opens one more window, which is called `title`, in braces the folder's name."""
+        self.desktop, self.source, self.point = desktop, drive.work() / "src", drive.point
+        self._title, self._command = title, command
+
+    def open(self, folder: Path) -> None:
+        """Open one."""
+        self.desktop.start(*self._command, str(folder))
+        self.desktop.focused(self.title(folder))
+
+    def title(self, folder: Path) -> str:
+        """Return the title of the window of a folder."""
+        return self._title.format(folder.name)
+
+    def turn_to(self, folder: Path) -> None:
+        """Go on in the other one."""
+        self.desktop.focuses(self.title(folder))
+
+    def copy_all(self, folder: Path) -> None:
+        """Select all of a folder and copy it."""
+        self._copies(self.select_all, [folder / name for name in os.listdir(folder)])
+
+    def show(self, folder: Path, names: Iterable[str]) -> None:
+        """Return when the window of a folder shows these names; nobody asks it to look again (F5)."""
+        self.turn_to(folder)
+        self._copies(self.select_all, [folder / name for name in names])
+
+    def select_all(self) -> None:
+        """Select all that the window shows."""
+        self.desktop.presses("ctrl+a")
+
+    def select(self, file: Path) -> None:
+        """Select a file by its name, and copy it, which shows that it is selected."""
+        self._copies(lambda: self.select_by(file.name[:-1] + "?"), [file])
+
+    def select_by(self, pattern: str) -> None:
+        """Select what fits a pattern, as Thunar can; without a wildcard, it would be looked for within the names."""
+        window = self.desktop.focused(self._title.format(".*"))
+        self.desktop.presses("ctrl+s")
+        self.desktop.focused("Select by Pattern")
+        self.desktop.types(pattern)
+        self.desktop.answers("Select by Pattern", "Return")
+        wait_until(lambda: self.desktop.focused(".*") == window, "the folder has the focus again")
+
+    def pastes(self) -> None:
+        """Paste what is in the clipboard."""
+        self.desktop.presses("ctrl+v")
+
+    def replaces(self) -> None:
+        """Answer the question whether what is there is to be replaced."""
+        self.desktop.answers("Confirm to replace files", "alt+r")
+
+    def renames(self, file: Path, name: str) -> None:
+        """Give the file that is selected another name."""
+        self.desktop.presses("F2")
+        self.desktop.focused(f'Rename "{re.escape(file.name)}"')
+        self.desktop.presses("ctrl+a")
+        self.desktop.types(name)
+        self.desktop.answers(f'Rename "{re.escape(file.name)}"', "Return")
+
+    def deletes(self, *, sure: bool = True) -> None:
+        """Delete what is selected, or answer that it is not to be."""
+        self.desktop.presses("shift+Delete" if sure else "Delete")
+        self.desktop.answers("Attention", "Return" if sure else "Escape")
+
+    def _copies(self, select: Callable[[], None], files: list[Path]) -> None:
+        """Select and copy until the clipboard has these files: a window need not have noticed yet what is there."""
+        copied: list[Path] = []
+        self.desktop.forgets()
+
+        def told() -> bool:
+            nonlocal copied
+            copied = self.desktop.copied()
+            return sorted(copied) == sorted(files)
+
+        def there() -> bool:
+            select()
+            self.desktop.presses("ctrl+c")
+            # Keys wait for who is busy; more of them would make it no quicker.
+            with contextlib.suppress(AssertionError):
+                wait_until(told, "copied", 1)
+            return told()
+
+        try:
+            wait_until(there, f"copied: {files}", SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}, but {copied}; {self.desktop.windows()} show") from None
+
+    def end_at(self, each: Faulty, bodies: dict[str, bytes], **counted: int) -> None:
+        """Return when service and drive hold these files and nothing else, and the file manager says no more."""
+        server = each.server
+
+        def there() -> bool:
+            with server.lock:
+                return sorted((file.filename, file.data) for file in server.files.values()) == sorted(bodies.items())
+
+        try:
+            wait_until(there, f"the service has {sorted(bodies)}", SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}, but {server.names()}; {self.desktop.windows()} show") from None
+        # What takes a second shows in a window of its own, which is gone when that is done.
+        self.desktop.shows_only(self.title(self.source), self.title(self.point))
+        each.holds(bodies, **counted)
+
+
+def needs_version(desktop: Desktop, program: str, version: str) -> None:
+    """Skip where a file manager is not of the version whose keys and questions the test knows."""
+    said = desktop.tells(program, "--version").splitlines()[-1:]
+    if not re.search(rf"\b{version}\.", "".join(said)):
+        pytest.skip(f"{program} is driven as its version {version} wants it, and this says {said}")
+
+
+def new_home(drive: Drive) -> Path:
+    """Make the directory of somebody who has never used a desktop, but turned animations off; with an empty `src`."""
+    work = drive.work()
+    shutil.rmtree(work)
+    (work / "src").mkdir(parents=True)
+    (work / ".config" / "gtk-3.0").mkdir(parents=True)
+    (work / ".config" / "gtk-3.0" / "settings.ini").write_text("[Settings]\ngtk-enable-animations=0\n")
+    return work
+
+
+def tell_types(drive: Drive) -> None:
+    """Tell the desktop programs of whoever has this drive of what type texts are, as the README says."""
+    done = drive.command(
+        "desktop", "install", env={**drive.environ, "XDG_DATA_HOME": str(drive.work() / ".local/share")}
+    )
+    assert done.returncode == 0, done
+
+
+def opens_in(drive: Drive) -> Path:
+    """Make an editor for plain text, and return the file that it copies to what it is given."""
+    applications = drive.work() / ".local" / "share" / "applications"
+    applications.mkdir(parents=True, exist_ok=True)
+    opened = drive.work() / "opened"
+    program = drive.work() / "editor"
+    program.write_text(f'#!/bin/sh\ncat "$1" > {opened}.new && mv {opened}.new {opened}\n')
+    program.chmod(0o755)
+    (applications / "editor.desktop").write_text(
+        f"[Desktop Entry]\nType=Application\nName=Editor\nExec={program} %f\nMimeType=text/plain;\n"
+    )
+    (drive.work() / ".config" / "mimeapps.list").write_text("[Default Applications]\ntext/plain=editor.desktop\n")
+    return opened
+
+
+def works(windows: Windows, each: Faulty) -> None:
+    """Copy in, overwrite, rename, delete one, none, a text, all; see that texts come and go without F5."""
+    source, point = windows.source, windows.point
+    bodies = {name: os.urandom(size) for name, size in (("a.txt", 12_345), ("b.txt", 345_678), ("c.txt", 1))}
+    for name, body in bodies.items():
+        (source / name).write_bytes(body)
+
+    def shown() -> None:
+        windows.show(point, [name + end for name in bodies for end in ("", ".content")])
+
+    windows.open(source)
+    windows.copy_all(source)
+    windows.open(point)
+    windows.pastes()
+    windows.end_at(each, bodies, uploads=3)
+    shown()
+
+    bodies["a.txt"] = os.urandom(23_456)
+    (source / "a.txt").write_bytes(bodies["a.txt"])
+    windows.turn_to(source)
+    windows.select(source / "a.txt")
+    windows.turn_to(point)
+    windows.pastes()
+    windows.replaces()
+    windows.end_at(each, bodies, uploads=4)
+
+    windows.select(point / "a.txt")
+    windows.renames(point / "a.txt", "d.txt")
+    bodies["d.txt"] = bodies.pop("a.txt")
+    windows.end_at(each, bodies, uploads=5)
+    shown()
+
+    windows.select(point / "b.txt")
+    windows.deletes()
+    del bodies["b.txt"]
+    windows.end_at(each, bodies)
+    shown()
+
+    windows.select(point / "c.txt")
+    windows.deletes(sure=False)
+    windows.end_at(each, bodies)
+
+    windows.select(point / "d.txt.content")
+    windows.deletes()
+    windows.end_at(each, bodies)
+    shown()
+
+    windows.copy_all(point)
+    windows.deletes()
+    windows.end_at(each, {})
+    assert each.server.count("upload") <= 5

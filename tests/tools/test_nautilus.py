@@ -1,0 +1,98 @@
+"""GNOME Files on a display that shows nowhere, driven by keys: it works on the service, and its looks fetch nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import Faulty
+from tests.harness.desktop import Desktop
+from tests.harness.drive import wait_until
+from tests.harness.programs import needs
+from tests.harness.windows import Windows, needs_version, new_home, opens_in, tell_types, works
+
+pytestmark = pytest.mark.fuse
+
+#: Files of somebody else.
+NAMES = ("a.txt", "b.pdf", "c.docx", "d.png")
+
+
+class Nautilus(Windows):
+    """Windows of GNOME Files; its questions have no title."""
+
+    def select_all(self) -> None:
+        self.select_by("*")  # which gives the files the keys, as nothing else does before one is selected
+
+    def select_by(self, pattern: str) -> None:
+        window = self.desktop.focused(self._title.format(".*"))
+        self.desktop.presses("ctrl+s")
+        self.desktop.focused("Select Items Matching")
+        self.desktop.types(pattern)
+        self.desktop.answers("Select Items Matching", "Return")
+        wait_until(lambda: self.desktop.focused(".*") == window, "the folder has the focus again")
+
+    def replaces(self) -> None:
+        self.desktop.answers("File conflict", "alt+p")
+
+    def renames(self, file: Path, name: str) -> None:
+        self.desktop.presses("F2")
+        wait_until(self._asks_name, "it asks for the new name")
+        self.desktop.presses("ctrl+a")
+        self.desktop.types(name)
+        self.desktop.presses("Return")
+        wait_until(lambda: not self._asks_name(), "it has the new name")
+
+    def _asks_name(self) -> bool:
+        return "org.gnome.Nautilus" in self.desktop.windows().values()  # a bubble, below the file
+
+    def deletes(self, *, sure: bool = True) -> None:
+        window = self.desktop.focused(self._title.format(".+"))
+        # In the trash it cannot be put, and it is asked whether to delete it instead.
+        self.desktop.presses("shift+Delete" if sure else "Delete")
+        self.desktop.focused("")
+        self.desktop.presses("alt+d" if sure else "Escape")
+        wait_until(lambda: self.desktop.focused(".*") == window, "the folder has the focus again")
+
+
+@pytest.fixture
+def nautilus(either: Faulty) -> Iterator[Nautilus]:
+    """GNOME Files, without a window."""
+    needs("nautilus", "update-mime-database")
+    new_home(either.drive)
+    tell_types(either.drive)
+    with Desktop(either.drive, services=False) as desktop:
+        needs_version(desktop, "nautilus", "43")
+        yield Nautilus(either.drive, desktop, "{}", "nautilus", "--new-window")
+
+
+def test_nautilus(nautilus: Nautilus, either: Faulty) -> None:
+    """W1, W4, W8, W9, W10, L4: copy in, overwrite, rename, delete one, none, a text, all; texts show without F5."""
+    works(nautilus, either)
+
+
+def test_looking_with_nautilus(nautilus: Nautilus, either: Faulty) -> None:
+    """Tenet 4: neither a window on texts, nor their properties, nor thumbnails fetch one; a text opens in an editor."""
+    point, desktop = nautilus.point, nautilus.desktop
+    opened = opens_in(either.drive)
+    for name in NAMES:
+        either.server.add(name, name.encode() * 10_000)
+    Image.new("RGB", (64, 64), "red").save(either.drive / "ours.png")
+    either.arrived()
+    nautilus.open(point)
+    nautilus.copy_all(point)
+    nautilus.select(point / "b.pdf.content")
+    desktop.presses("alt+Return")
+    desktop.answers("Properties", "Escape")
+    desktop.focused(nautilus.title(point))
+    thumbnails = either.drive.work() / ".cache" / "thumbnails"
+    wait_until(lambda: any(thumbnails.rglob("*.png")), "our picture has a thumbnail")
+    assert {seen.operation for seen in either.server.seen} == {"list", "upload"}
+
+    nautilus.select(point / "b.pdf.content")
+    desktop.presses("Return")
+    wait_until(opened.exists, "it is opened")
+    assert opened.read_bytes() == (point / "b.pdf.content").read_bytes()
+    assert either.server.count("content") == 1

@@ -1,0 +1,87 @@
+"""Who watches is told of names by a process, and nobody is told anything where nobody watches."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moonfs import announcer
+from moonfs.announcer import Announcer, Watch
+from tests.harness.drive import wait_until
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_SETTLE", "_TICK", "_BEGUN", "_PAUSE"):
+        monkeypatch.setattr(announcer, name, 0.001)
+
+
+def test_where_nobody_watches_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L4: no name is compared and no process started; without a listing or a change, nobody even looks."""
+    looked = threading.Semaphore(0)
+    monkeypatch.setattr(announcer, "find_watch", lambda _point: looked.release())
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    quiet = Announcer("/nowhere", lambda: pytest.fail("the names were asked for"))
+    assert quiet._thread is None
+    for note in (lambda: quiet.listed(["a"]), lambda: quiet.came("b"), lambda: quiet.went("a")):
+        note()
+        assert looked.acquire(timeout=60)
+    assert not looked.acquire(timeout=0.05)
+    quiet.close()
+    assert quiet._thread is not None
+    wait_until(lambda: not quiet._thread.is_alive(), "the thread has ended")  # type: ignore[union-attr]
+
+
+def test_what_cannot_be_told_is_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """E1: a directory that is no drive does not know who tells; then nobody tells any more, and the log says so."""
+    names = {"kept"}
+    monkeypatch.setattr(announcer, "find_watch", lambda _point: Watch("/proc/self/fdinfo/0", "pos:"))
+    asked: list[Any] = []
+    lost = Announcer(str(tmp_path), lambda: asked.append(0) or {*names, f"{len(asked)}.txt"})
+    lost.listed(names)
+    wait_until(lambda: not lost._able, "it has given up")
+    assert "cannot be told" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+    lost.close()
+
+
+@pytest.mark.parametrize("moment", ["first look", "second look"])
+def test_what_the_kernel_tells_meanwhile_is_not_taken_back(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """L4: a file that is made, or goes, while the names are looked at has its event from the kernel, and no other."""
+    names, said = {"kept", "goes"}, []
+
+    def look() -> set[str]:
+        seen = set(names)
+        if moments.pop(0):
+            names.add("made")
+            busy.came("made")
+            names.discard("goes")
+            busy.went("goes")
+        return seen
+
+    busy = Announcer("/nowhere", look, able=False)
+
+    def tell(lines: list[bytes]) -> bool:
+        said.extend(lines)
+        return True
+
+    monkeypatch.setattr(busy, "_tell", tell)
+    busy.listed([])
+    busy._told = set(names)
+    names.add("a text")
+    moments = [moment == "first look", moment == "second look", False, False]
+    busy._compare()
+    busy._compare()
+    assert said == [b"+a text"]
+
+
+def test_a_name_that_cannot_be_said_is_left_out() -> None:
+    """N2: as no listing shows it; it keeps no other from being told."""
+    said = announcer._lines(b"+", ["b", "\ud800", "\udce9.txt", "a/b", "a\0b", "\u798f"])
+    assert said == [b"+b", "+\u798f".encode(), b"+\xe9.txt"]
