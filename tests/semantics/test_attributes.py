@@ -110,7 +110,7 @@ read()
 
 
 def test_dolphin_looks_in_its_main_thread(both: Faulty) -> None:
-    """A2, tenet 4: with Qt 5 it opens files by names that it knows, which would fetch all texts; it copies in threads."""
+    """A2, tenet 4: with Qt 5 it opens files by names that it knows, which would fetch texts; it copies in threads."""
     both.server.add("a.txt", b"text")
     path = both.drive / "a.txt.content"
     said = both.drive.python(DOLPHIN, str(path))
