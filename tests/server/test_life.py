@@ -221,6 +221,23 @@ def test_the_server_holds_no_lock_of_its_client(client_process):
     assert not any(path.endswith("/spawn.lock") for path in held)
 
 
+def test_a_runtime_directory_that_is_a_link(places, monkeypatch):
+    """X2: one of one's own to a directory of one's own is as good as that; else others could put a server there."""
+    data, run, log = places
+    own = data.with_name("own")
+    own.mkdir(mode=0o700)
+    run.symlink_to(own)
+    with attach(data, run, log) as server:
+        assert stat.S_ISSOCK((own / os.path.basename(server.socket)).stat().st_mode)
+    own.chmod(0o770)
+    with pytest.raises(EmbedError, match=f"{run} cannot be used"):
+        attach(data, run, log)
+    own.chmod(0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(EmbedError, match=f"{run} cannot be used"):
+        attach(data, run, log)
+
+
 def test_attach_says_why_there_is_no_server(places, monkeypatch):
     data, run, log = places
     claim(data)
