@@ -40,7 +40,7 @@ def form(disposition: bytes, content: bytes = b"text") -> dict:
 
 def raw_head(server, length: int, more: str = "") -> bytes:
     return (
-        f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.key}\r\n{more}"
+        f"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {server.key}\r\n{more}"
         f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {length}\r\n\r\n"
     ).encode()
 
@@ -339,7 +339,7 @@ def test_idle_connections_outlive_the_clients_pool(server):
     """uvicorn's 5 s meet httpx's 5 s: whoever drops first decides between a clean request and an error."""
     with connect(server) as connection, connection.makefile("rb") as stream:
         for pause in (5.5, 0):
-            request = f"GET /v1/files/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.key}\r\n\r\n"
+            request = f"GET /v1/files/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {server.key}\r\n\r\n"
             connection.sendall(request.encode())
             assert stream.readline() == b"HTTP/1.1 404 Not Found\r\n"
             while not stream.readline().startswith(b"msh-request-id"):
