@@ -691,6 +691,15 @@ class Filesystem:
             errno_name=self._errno_name,
         )
 
+    def has(self, name: str) -> bool:
+        """Say whether the root shows a file of this name, as far as is known here; no request."""
+        with self._lock:
+            try:
+                self._space.resolve(self._account.listing.peek(), name)
+            except NotFound:
+                return False
+            return True
+
     # Below: the parts of the above. Those that say so need the lock.
 
     def _texts_by_name(self) -> dict[str, FileObject]:

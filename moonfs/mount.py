@@ -23,7 +23,7 @@ import sqlite3
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -67,6 +67,12 @@ log = logging.getLogger(__name__)
 
 #: Seconds in which the first listing must come (L1).
 VERIFY_SECONDS: Final = 30.0
+#: Failures that the status shows, out of so many of the last.
+_SHOWN: Final = 5
+_RECENT: Final = 50
+#: What leaves a file that the service refuses, by its operation and its errno.
+_CLOSES: Final = frozenset({"flush", "fsync", "release", "upload"})
+_REFUSALS: Final = frozenset({"ENOTSUP", "EINVAL"})
 #: What the daemon says at the pipe: that it is usable, and what begins a line about what it waits for.
 _READY: Final = "ready"
 _STAGE: Final = b"\x01"
@@ -508,8 +514,14 @@ class _Drive:
             "started": int(self._started),
             "log": str(self._log_path),
             **self._filesystem.summary(),
-            "errors": self._error_log.last(5),
+            "errors": [each for each in self._error_log.last(_RECENT) if not self._is_over(each)][-_SHOWN:],
         }
+
+    def _is_over(self, failure: Mapping[str, Any]) -> bool:
+        """Say whether a file was refused that has been renamed or deleted since: what was to be done is done (W9)."""
+        refused = failure.get("operation") in _CLOSES and failure.get("errno") in _REFUSALS
+        name = str(failure.get("name"))
+        return refused and "/" not in name and not self._filesystem.has(name)
 
 
 def _mode(settings: Settings) -> str:

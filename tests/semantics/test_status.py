@@ -60,6 +60,21 @@ def test_what_failed_and_why(faulty: Callable[..., Faulty], service: FaultServer
     assert "没有" not in done.stdout
 
 
+@pytest.mark.parametrize("mend", ['mv "$DIR/main.rs" "$DIR/main.txt"', 'rm "$DIR/main.rs"'])
+@pytest.mark.parametrize("mode", ["", "write_back"])
+def test_a_refusal_that_is_mended(faulty: Callable[..., Faulty], service: FaultServer, mode: str, mend: str) -> None:
+    """E1: once the file is renamed or deleted, nothing advises to do so; the record keeps it, and what else failed."""
+    drive = faulty(mode).drive
+    service.script("upload", refused(400, "不支持的文件类型"))
+    drive.shell('cp /etc/passwd "$DIR/main.rs"; mkdir "$DIR/sub"')
+    wait_until(lambda: drive.status()["uploads"]["failed"], "it is refused")
+    assert "main.rs: the service does not take" in drive.command("status").stdout
+    drive.shell(mend)
+    shown = drive.command("status").stdout
+    assert "main.rs" not in shown and "mkdir sub: Cannot make sub" in shown
+    assert "main.rs" in drive.command("logs", "--errors").stdout
+
+
 def test_live_on_a_terminal(faulty: Callable[..., Faulty], service: FaultServer) -> None:
     """--watch follows what happens, ends well at Ctrl-C, and sends nothing (L4)."""
     needs("tmux")
