@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,14 +24,21 @@ _FEW: Final = 5
 
 
 def bar_of_texts() -> Progress:
-    from rich.console import Console  # noqa: PLC0415
+    """Return a bar of texts; what a task's description says is a line below it, however long it is."""
+    from rich.console import Console, RenderableType  # noqa: PLC0415 - rich is large, and other commands do without
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    class Texts(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from super().get_renderables()
+            for task in self.tasks:
+                if task.description:
+                    yield Text(task.description, style="yellow", no_wrap=True, overflow="ellipsis")
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("texts"), TimeRemainingColumn())
     console = Console(stderr=True, markup=False, emoji=False)
-    return Progress(
-        *columns, TextColumn("{task.description}", markup=False), console=console, disable=not console.is_terminal
-    )
+    return Texts(*columns, console=console, disable=not console.is_terminal)
 
 
 def follow_prefetch(point: str, bar: Progress) -> dict[str, Any]:
@@ -58,9 +65,13 @@ def show_drain(directory: str, status: Callable[[], dict[str, Any] | None], ends
     """
     uploads = _uploads(status)
     files, size = (0, 0) if uploads is None else (_left(uploads), uploads["pending_bytes"])
-    if uploads is None or not files:
+    if uploads is None:
         return 0
     refused = _refused(uploads)
+    if not files:
+        if refused:
+            click.echo(_refusal(directory, refused), err=True)
+        return 0
     with Uploading(size, files) as bar:
         while _left(uploads) and time.monotonic() < ends:
             bar.show(files=_left(uploads), size=uploads["pending_bytes"], under_way=uploads.get("under_way", []))
@@ -81,11 +92,15 @@ def show_drain(directory: str, status: Callable[[], dict[str, Any] | None], ends
             err=True,
         )
     elif more := _refused(uploads) - refused:
-        which = f"{words.count(more, 'file')} {'was' if more == 1 else 'were'} refused"
-        click.echo(f"Nothing is left to upload; {which}: moonfs logs --errors {quote(directory)}", err=True)
+        click.echo(_refusal(directory, more), err=True)
     elif not bar.on_terminal:
         click.echo("Nothing is left to upload.", err=True)
     return left
+
+
+def _refusal(directory: str, files: int) -> str:
+    which = f"{words.count(files, 'file')} {'was' if files == 1 else 'were'} refused"
+    return f"Nothing is left to upload; {which}: moonfs logs --errors {quote(directory)}"
 
 
 def passing_names(status: Callable[[], dict[str, Any] | None]) -> str:

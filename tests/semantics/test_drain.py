@@ -125,6 +125,17 @@ def test_an_umount_that_had_a_file_refused(faulty: Callable[..., Faulty], servic
     assert "blank.pdf" in drive.command("logs", "--errors", str(drive.point)).stdout
 
 
+def test_an_umount_after_a_file_was_refused(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """L2, E1: in write-back nobody may have been told of it, whenever it was refused."""
+    drive = faulty("write_back").drive
+    service.script("upload", refused(400, "没有解析出内容"))
+    (drive / "blank.pdf").write_bytes(b"%PDF-")
+    wait_until(lambda: drive.status()["uploads"]["failed"], "it is refused")
+    done = drive.command("umount", str(drive.point))
+    said = f"Nothing is left to upload; 1 file was refused: moonfs logs --errors {drive.point}\n"
+    assert (done.returncode, done.stderr) == (0, said)
+
+
 @pytest.mark.parametrize("timeout", ["0", "1"])
 def test_umount_with_a_timeout_leaves_the_rest_to_the_next_mount(
     faulty: Callable[..., Faulty], service: FaultServer, timeout: str
