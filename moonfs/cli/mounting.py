@@ -63,32 +63,47 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
 
     if data is None and not keys.origin(configuration, directories):
         keys.find(configuration, directories)  # says what is missing, before anything is made
-    with _told_apart(asked, data, directory):
-        mounting.check(directory, data, allow_other=settings.allow_other)  # before a command asks for a passphrase
-    hosted = None
-    if data is None:
-        if configuration.overridden:
-            click.echo(
-                f"The key is that of {keys.origin(configuration, directories)}, which goes before the one of "
-                f"{configuration.overridden}; unset the variable to use that one.",
-                err=True,
-            )
-        hosted = config.hosted_account(configuration.base_url(), keys.find(configuration, directories))
-    request = mounting.Request(
-        point=directory,
-        local=data,
-        settings=settings,
-        directories=directories,
-        hosted=hosted,
-        profile=configuration.profile,
-        flags=asked.kernel,
-    )
-    if foreground:
-        mounting.run(request)
-    else:
-        with Waiting() as waiting:
-            mounting.start(request, waiting)
-        offer(directories, os.environ)
+    with _leaves_no_directory(directory):
+        with _told_apart(asked, data, directory):
+            mounting.check(directory, data, allow_other=settings.allow_other)  # before a command asks for a passphrase
+        hosted = None
+        if data is None:
+            if configuration.overridden:
+                click.echo(
+                    f"The key is that of {keys.origin(configuration, directories)}, which goes before the one of "
+                    f"{configuration.overridden}; unset the variable to use that one.",
+                    err=True,
+                )
+            hosted = config.hosted_account(configuration.base_url(), keys.find(configuration, directories))
+        request = mounting.Request(
+            point=directory,
+            local=data,
+            settings=settings,
+            directories=directories,
+            hosted=hosted,
+            profile=configuration.profile,
+            flags=asked.kernel,
+        )
+        if foreground:
+            mounting.run(request)
+        else:
+            with Waiting() as waiting:
+                mounting.start(request, waiting)
+            offer(directories, os.environ)
+
+
+@contextlib.contextmanager
+def _leaves_no_directory(directory: str) -> Iterator[None]:
+    """Take away again what was made for a drive that could not be mounted: the directory, and those it lies in."""
+    path = Path(mountpoints.absolute(directory))
+    made = [each for each in (path, *path.parents) if not os.path.lexists(each)]
+    try:
+        yield
+    except UsageError:
+        with contextlib.suppress(OSError):  # it is used by now, or was never made
+            for each in made:
+                each.rmdir()
+        raise
 
 
 @contextlib.contextmanager
@@ -154,10 +169,10 @@ def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) ->
 @click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.drives)
 @click.option(
     "--timeout",
+    metavar="SECONDS",
     type=click.FloatRange(min=0),
     default=600.0,
-    show_default=True,
-    help="Seconds to wait for pending uploads; what is left then is uploaded after the next mount.",
+    help="Wait no longer than this for pending uploads; what is left then is uploaded after the next mount. [600]",
 )
 @click.option(
     "--lazy",
@@ -214,7 +229,7 @@ def _points(state: Path, *, every: bool) -> list[str]:
     if every or not points:
         points += [daemon.point for daemon, _ in ending.detached(state) if daemon.point not in points]
     if not points:
-        raise UsageError("You have no drive mounted; moonfs status lists the ones there are.")
+        raise UsageError("You have no drive mounted; there is nothing to unmount.")
     if len(points) > 1 and not every:
         raise UsageError(
             f"You have {len(points)} drives mounted: {', '.join(map(quote, points))}; name one, or unmount all of them "
@@ -234,6 +249,7 @@ def _umount(directory: str, state: Path, *, timeout: float, lazy: bool, stale: b
             f"{directory} is no stale mount; moonfs umount {quote(directory)} unmounts a drive that works."
         )
     drive = ending.find(directory, state)
+    os.chdir("/")  # this command, started in the drive, would hold it itself
     ends = time.monotonic() + (0.0 if lazy else timeout)
     told = []
 

@@ -189,6 +189,16 @@ def test_the_same_account_twice(both: Faulty) -> None:
     assert str(both.drive.point) in done.stderr
 
 
+def test_a_mount_that_fails_leaves_no_directory(both: Faulty) -> None:
+    """L1: what was made for the drive goes again, the directories above it too; one that was there stays."""
+    (both.drive.home / "there").mkdir()
+    for point, made in (("there", ""), ("there/in/second", "there/in"), ("new/in/second", "new")):
+        done = both.drive.command("mount", str(both.drive.home / point))
+        assert (done.returncode, "mounted already" in done.stderr) == (1, True), done
+        assert not made or not (both.drive.home / made).exists(), point
+    assert (both.drive.home / "there").is_dir()
+
+
 def test_two_accounts_at_once(faulty: Callable[..., Faulty], service: FaultServer, tmp_path: Path) -> None:
     """L3: accounts never see each other's names, texts or bytes."""
     one = faulty().drive

@@ -307,6 +307,18 @@ def test_a_drive_in_use(faulty: Callable[..., Faulty], shells: Callable[..., She
     drive.mount()
 
 
+def test_from_within_the_drive(faulty: Callable[..., Faulty]) -> None:
+    """L2: the command's own working directory holds nothing."""
+    drive = faulty().drive
+    command = [sys.executable, "-P", "-m", "moonfs", "umount", "."]
+    done = subprocess.run(
+        command, env=drive.environ, cwd=drive.point, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert not is_mounted(drive)
+    drive.mount()
+
+
 def test_a_mapped_file_is_a_use(faulty: Callable[..., Faulty]) -> None:
     """L2: a program that has closed what it still sees is named too."""
     drive = faulty().drive
