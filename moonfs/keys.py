@@ -115,7 +115,7 @@ def write_file(path: Path, key: str) -> None:
     Raises:
         UsageError: it cannot be written, or is no key.
     """
-    key = _usable(key, "what was given")
+    key = _usable(key, "what was given", "copy the key, and give it in one line.")
     make_private(path.parent)
     try:
         fd, new = tempfile.mkstemp(dir=path.parent, prefix=".key-")
@@ -135,7 +135,7 @@ def write_file(path: Path, key: str) -> None:
 
 def store_in_keyring(name: str, key: str) -> None:
     """Keep a key in the desktop's keyring. Raises UsageError where there is none."""
-    key = _usable(key, "what was given")
+    key = _usable(key, "what was given", "copy the key, and give it in one line.")
     keyring = _keyring()
     try:
         keyring.set_password(SERVICE, name, key)
@@ -214,7 +214,7 @@ def _read(process: subprocess.Popen[bytes], deadline: float) -> bytes:
     return printed
 
 
-def _usable(text: str, where: str) -> str:
+def _usable(text: str, where: str, step: str = "put one there, or keep it with: moonfs key set") -> str:
     """Return a key without what pasting leaves round it.
 
     Raises:
@@ -222,7 +222,7 @@ def _usable(text: str, where: str) -> str:
     """
     key = text.strip()
     if not key:
-        raise UsageError(f"There is no key in {where}; put one there, or keep it with: moonfs key set")
+        raise UsageError(f"There is no key in {where}; {step}")
     if len(key) > _LONGEST or not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError(
             f"What is in {where} is no key: keys are one word of plain letters, digits and dashes; copy it once more."

@@ -81,6 +81,11 @@ def fusermount() -> str:
     return _as_root(lines[0]) if lines else "install FUSE as your system does that"
 
 
+def mime_database() -> str:
+    """Return the line of a shell that installs update-mime-database(1)."""
+    return _as_root("apt install shared-mime-info")
+
+
 def missing(extra: str) -> list[str]:
     """Return the distributions of an extra of moonfs that are not installed, sorted."""
     try:

@@ -20,6 +20,7 @@ from typing import Final
 
 import click
 
+from moonfs import packages
 from moonfs.cli.words import printable
 from moonfs.config import Directories, make_private
 from moonfs.errors import UsageError
@@ -121,7 +122,7 @@ def _database(system: bool) -> Path:
 
 def _check_program() -> None:
     if shutil.which(_PROGRAM) is None:
-        raise UsageError(f"{_PROGRAM} is missing; install it with: apt install shared-mime-info")
+        raise UsageError(f"{_PROGRAM} is missing; install it with: {packages.mime_database()}")
 
 
 def _update(database: Path) -> None:

@@ -83,6 +83,14 @@ def test_what_is_no_key(directories: Directories, tmp_path: Path, text: str) -> 
     assert KEY not in str(caught.value)
 
 
+def test_an_empty_key_is_not_kept(tmp_path: Path) -> None:
+    """What was to be done is said, not the command that has just been run."""
+    with pytest.raises(UsageError, match="give it in one line") as caught:
+        keys.write_file(tmp_path / "key", "\n")
+    assert "moonfs key set" not in str(caught.value)
+    assert not (tmp_path / "key").exists()
+
+
 def test_files_that_cannot_be_read(directories: Directories, tmp_path: Path) -> None:
     """L1: named."""
     for path in (tmp_path / "nowhere", tmp_path):

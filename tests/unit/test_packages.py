@@ -67,9 +67,11 @@ def test_a_container_in_which_apt_has_no_lists_yet(monkeypatch: pytest.MonkeyPat
     assert packages.libfuse("Unable to find libfuse", TRIXIE)[1] == (
         "sudo apt update && sudo apt install libfuse2t64 fuse3"
     )
+    assert packages.mime_database() == "sudo apt install shared-mime-info"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert packages.libfuse("Unable to find libfuse", TRIXIE)[1] == "apt update && apt install libfuse2t64 fuse3"
     assert packages.fusermount() == "apt install fuse3"
+    assert packages.mime_database() == "apt install shared-mime-info"
 
 
 @pytest.mark.parametrize(
