@@ -41,4 +41,4 @@ def shown(stamped: str) -> str:
         return stamped
     if when.tzinfo is None:
         return stamped
-    return when.astimezone().replace(tzinfo=None).isoformat(sep=" ")
+    return when.astimezone().replace(tzinfo=None).isoformat(" ", "milliseconds" if when.microsecond else "seconds")
