@@ -642,7 +642,10 @@ class Filesystem:
         if place.directory == places.BY_ID:
             with self._lock:
                 entry = self._space.holder(place.name) or entry
+        stored = not isinstance(entry, LocalFile) or entry.current is not None
         self._removals.remove(entry, place.name, group())
+        if stored:  # as uploads are logged; not the temporary files of every program
+            log.info("Deleted %s.", path.lstrip("/"))
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name or purpose, over an existing one if need be (W9, N5): see `Renames.rename`.

@@ -236,6 +236,18 @@ def test_in_the_foreground_too(fuse: None, tmp_path: Path, service: FaultServer)
         assert "Uploaded a.txt" in said and process.returncode == 0
 
 
+@pytest.mark.parametrize("mode", ["", "write_back"])
+def test_what_is_deleted_is_logged(faulty: Callable[..., Faulty], service: FaultServer, mode: str) -> None:
+    """W8: what is gone for good can be looked up: own files and those of others, but no temporary ones."""
+    service.add("theirs.txt", b"theirs")
+    drive = faulty(mode).drive
+    drive.shell('cd "$DIR"; echo a > own.txt; echo b > .own.txt.swp')
+    wait_until(lambda: drive.status()["uploads"]["done"] == 1, "it is stored")
+    drive.shell('cd "$DIR"; rm own.txt theirs.txt .own.txt.swp own.txt.content')
+    lines = [line for line in logs(drive, str(drive.point)).splitlines() if "Deleted" in line]
+    assert [line.rpartition("Deleted ")[2] for line in lines] == ["own.txt.", "theirs.txt."]
+
+
 def test_what_is_over_is_forgotten(faulty: Callable[..., Faulty], service: FaultServer) -> None:
     """E1, N5: --clear empties errors.ndjson and the last errors of the status, but for files that still fail."""
     service.add("theirs.pdf", b"theirs")
