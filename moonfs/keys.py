@@ -66,8 +66,8 @@ def find(configuration: Configuration, directories: Directories) -> str:
             return read_file(usual)
         profile = f" --profile {quote(configuration.profile)}" if configuration.profile else ""
         raise UsageError(
-            f"No API key: set MOONSHOT_API_KEY (or KIMI_API_KEY), or keep one with: moonfs key set{profile}  "
-            "— or add --local to mount the local Files API, which needs no account."
+            "No API key: set MOONSHOT_API_KEY (or KIMI_API_KEY), or add --local to mount the local Files API, which "
+            f"needs no account, or keep a key with: moonfs key set{profile}"
         )
     kind, value = source
     if kind == "api_key":

@@ -67,7 +67,8 @@ def _example() -> str:
     for option in OPTIONS:
         value = option.shown if option.shown not in ("none", "yours") else "…"
         shown = "false" if option.switch else value if value.isdigit() and option.name != "umask" else f'"{value}"'
-        lines += [f"# {option.help}", f"# {option.name} = {shown}"]
+        unit = f"  # {option.metavar}" if option.metavar else ""
+        lines += [f"# {option.help}", f"# {option.name} = {shown}{unit}"]
     lines += [
         "",
         f"# [{TABLE}.work]",

@@ -177,7 +177,7 @@ def way(configuration: Configuration, said: str) -> tuple[str, str]:
     except OSError:
         if configuration.values.get("base_url") is not None:
             return address(configuration, said)
-        return f"{said}; this machine cannot reach it now: connect the machine to a network that reaches it", ""
+        return f"{said}; this machine cannot reach that address now; connect it to a network that can", ""
     if proxied:
         return f"{said}; past the proxy there is a way to {host}", f"unset {' '.join(names)}"
     return f"{said}; a connection is taken there, so it is slow or overloaded", "sleep 60; moonfs doctor"

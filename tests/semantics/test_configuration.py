@@ -146,6 +146,7 @@ def test_the_example_can_be_used(drive: Drive) -> None:
     assert {entry["origin"] for name, entry in usual.items() if name != "api_key"} == {"default"}
     lines = [line[2:] for line in example.splitlines() if " = " in line and line.startswith("# ") and "…" not in line]
     assert len(lines) > 15
+    assert "drain = 30  # SECONDS" in lines and 'sidecars = "show"  # show|hide' in lines, "what a value is"
     for line in lines:
         path.write_text(line + "\n")
         done = drive.command("config")

@@ -44,7 +44,7 @@ def test_each_source(directories: Directories, tmp_path: Path) -> None:
 
 def test_no_key_is_one_sentence(directories: Directories) -> None:
     """L1: what is missing and what to do, `--local` too."""
-    with pytest.raises(UsageError, match=r"MOONSHOT_API_KEY.*moonfs key set.*--local"):
+    with pytest.raises(UsageError, match=r"MOONSHOT_API_KEY .*--local.* with: moonfs key set$"):
         keys.find(told(directories), directories)
     assert keys.origin(told(directories), directories) == ""
 
