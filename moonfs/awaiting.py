@@ -177,4 +177,7 @@ def _not_ready(local: LocalFile, why: str = "") -> OnItsWay:
         why = f"the last try to upload it came to nothing: {local.trouble}"
     if not why:
         why = _OPEN if _is_written(local) else "its upload takes long"
-    return OnItsWay(f"The text of {local.name} is not there yet: {why.rstrip('.')}.")
+    told = OnItsWay(f"The text of {local.name} is not there yet: {why.rstrip('.')}.")
+    if why == _OPEN:  # no upload has begun, so there is none to wait for
+        told.step = "Close the file in that program, then open the text again."
+    return told

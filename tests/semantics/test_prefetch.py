@@ -105,6 +105,7 @@ def test_a_file_that_a_program_keeps_open_holds_up_nothing(drive: Drive) -> None
         done = drive.command("prefetch", str(drive.point))
     assert (done.returncode, done.stdout) == (1, "40 of 41 texts here, 1 cannot be had\n"), done
     assert done.stderr.startswith("run.txt.content: ") and "a program still has it open" in done.stderr
+    assert done.stderr.endswith("→ Close the file in that program, then open the text again.\n")
     done = drive.command("prefetch", str(drive.point))
     assert (done.returncode, done.stdout) == (0, "41 of 41 texts here\n"), done
 
