@@ -24,6 +24,8 @@ from moonfs.namespace import Awaited, Entry, Namespace
 
 #: Seconds after which a wait looks whether an outage, or the end of the drive, has made it vain.
 _LOOK: Final = 0.5
+#: Why there is no upload to wait for.
+_OPEN: Final = "a program still has it open"
 
 
 @dataclass(slots=True)
@@ -160,6 +162,11 @@ def refusal(local: LocalFile) -> MoonfsError | None:
     return told
 
 
+def writer(local: LocalFile) -> OnItsWay | None:
+    """Return what to tell who would wait for an upload of bytes that a program has yet to close; None if it has."""
+    return _not_ready(local, _OPEN) if _is_written(local) else None
+
+
 def _is_written(local: LocalFile) -> bool:
     """Say whether there is no upload to wait for yet: somebody has still to close it."""
     return local.lent is None and (local.committed is None or local.acknowledged != local.generation)
@@ -169,5 +176,8 @@ def _not_ready(local: LocalFile, why: str = "") -> OnItsWay:
     if not why and local.trouble is not None:
         why = f"the last try to upload it came to nothing: {local.trouble}"
     if not why:
-        why = "a program still has it open" if _is_written(local) else "its upload takes long"
-    return OnItsWay(f"The text of {local.name} is not there yet: {why.rstrip('.')}.")
+        why = _OPEN if _is_written(local) else "its upload takes long"
+    told = OnItsWay(f"The text of {local.name} is not there yet: {why.rstrip('.')}.")
+    if why == _OPEN:  # no upload has begun, so there is none to wait for
+        told.step = "Close the file in that program, then open the text again."
+    return told

@@ -24,7 +24,7 @@ from collections.abc import Callable
 
 from moonfs import names, places, wire
 from moonfs.attributes import Attributes
-from moonfs.awaiting import Awaiting, refusal
+from moonfs.awaiting import Awaiting, refusal, writer
 from moonfs.closes import Closes
 from moonfs.control import PREFETCH, REFRESH, Control
 from moonfs.errors import (
@@ -719,11 +719,12 @@ class Filesystem:
 
         Raises:
             NotFound: there is none.
+            OnItsWay: a program has it open, so nothing is on its way yet.
             MoonfsError: the service has refused the file.
         """
         with self._lock:
             entry = self._space.resolve(self._account.listing.peek(), sidecar)
-            refused = refusal(entry.local) if isinstance(entry, Awaited) else None
+            refused = (refusal(entry.local) or writer(entry.local)) if isinstance(entry, Awaited) else None
         if refused is not None:
             raise refused
         if isinstance(entry, Awaited):

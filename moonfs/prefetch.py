@@ -2,8 +2,8 @@
 
 What is here is not fetched, so that one which was stopped goes on where it was. It is polite: its requests go last. It
 waits out a rate limit and an outage, and for the uploads of files that are on their way; only what is wrong with one
-text counts as failed. It is asked in lines: names, or `/all`, or `/stop`, which no file can be called. It is given the
-texts by name and what fetches one; it knows no HTTP and no terminal.
+text counts as failed, or a file that a program keeps open. It is asked in lines: names, or `/all`, or `/stop`, which no
+file can be called. It is given the texts by name and what fetches one; it knows no HTTP and no terminal.
 
 **Threading:** any thread may call anything; fetches run in threads of their own.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
@@ -23,6 +24,7 @@ from moonfs.errors import (
     ExtractionFailed,
     MoonfsError,
     NotFound,
+    OnItsWay,
     ProtocolError,
     QuotaExceeded,
     RateLimited,
@@ -56,6 +58,8 @@ _BYTES_AT_ONCE: Final = 64 * 1024**2
 _NAMED: Final = 100
 #: Seconds between two looks at uploads that are waited for.
 _LOOK: Final = 0.3
+#: Seconds for which a writer is waited for: who has a log open may have it open for days.
+_WRITER_WAIT: Final = 5.0
 
 
 class Prefetch:
@@ -70,6 +74,7 @@ class Prefetch:
         most: int,
         hold: Callable[[], float] = lambda: 0.0,
         first_wait: float = _FIRST_WAIT,
+        writer_wait: float = _WRITER_WAIT,
         awaited: Callable[[], Collection[str]] = tuple,
         arrived: Callable[[str], FileObject | None] = lambda _name: None,
     ) -> None:
@@ -78,7 +83,8 @@ class Prefetch:
         `texts()` returns the file behind each sidecar by the sidecar's name; `here(id)` says whether a text is here;
         `fetch(file)` brings it here, at most `most` at once; `hold()` is for how many seconds none had better start.
         `awaited()` returns the sidecars of files that are on their way to the service, and `arrived(name)` the file
-        behind one of these once it is there, or None; it raises NotFound where there is none, or why it was refused.
+        behind one of these once it is there, or None; it raises NotFound where there is none, OnItsWay while a program
+        has it open, or why it was refused.
         """
         self._texts = texts
         self._here = here
@@ -99,6 +105,8 @@ class Prefetch:
         self._bytes = 0
         self._awaited = awaited
         self._arrived = arrived
+        self._writer_wait = writer_wait
+        self._written: dict[str, float] = {}  # since when a program has been seen to have it open
         # The sidecars whose files are on their way; whether their names were asked for.
         self._uploads: dict[str, bool] = {}
         self._looking = False
@@ -244,6 +252,7 @@ class Prefetch:
         """Look which uploads have ended, and fetch those texts."""
         with self._lock:
             uploads = list(self._uploads.items())
+            self._written = {name: since for name, since in self._written.items() if name in self._uploads}
         for name, asked in uploads:
             file: FileObject | None = None
             error: MoonfsError | None = None
@@ -251,8 +260,15 @@ class Prefetch:
                 file = self._arrived(name)
             except NotFound as gone:  # deleted or renamed meanwhile, or a picture without words
                 error = gone
+            except OnItsWay as written:
+                now = time.monotonic()
+                if now < self._written.setdefault(name, now) + self._writer_wait:
+                    continue
+                error = written
             except MoonfsError as refusal:
                 error = refusal
+            else:
+                self._written.pop(name, None)
             if file is None and error is None:
                 continue
             with self._lock:

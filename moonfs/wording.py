@@ -41,4 +41,5 @@ def shown(stamped: str) -> str:
         return stamped
     if when.tzinfo is None:
         return stamped
-    return when.astimezone().replace(tzinfo=None).isoformat(" ", "milliseconds" if when.microsecond else "seconds")
+    fine = "milliseconds" if when.microsecond else "seconds"  # as `stamp` writes it
+    return when.astimezone().replace(tzinfo=None).isoformat(sep=" ", timespec=fine)

@@ -330,6 +330,7 @@ set_up() {
 # Says that libfuse 2 is missing and apt has none, or nothing.
 no_libfuse() {
     local python=$venv/bin/python entry system
+    # A here-string rather than <( ), which needs /dev/fd.
     system=$(. /etc/os-release 2>/dev/null && printf %s "${PRETTY_NAME:-}") || true
     system=${system:-this system}
     [ -x "$python" ] || python=
@@ -339,7 +340,7 @@ no_libfuse() {
             echo "libfuse 2 is missing, and $system has no package of it; moonfs mounts on Debian 13 or Ubuntu 24.04," \
                 "whose libfuse2t64 may be installed by hand here."
         fi
-    done <<<"$(missing_libraries)" # not <(…), which needs /dev/fd: what a machine lacks is told here
+    done <<<"$(missing_libraries)"
 }
 
 # Says in one sentence why this machine cannot mount, or nothing when it can; what cannot be mended comes first.

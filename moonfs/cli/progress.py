@@ -67,21 +67,23 @@ def show_drain(directory: str, status: Callable[[], dict[str, Any] | None], ends
     files, size = (0, 0) if uploads is None else (_left(uploads), uploads["pending_bytes"])
     if uploads is None:
         return 0
-    refused = _refused(uploads)
+    refused, on_terminal = _refused(uploads), True
     if not files:
         if refused:
             click.echo(_refusal(directory, refused), err=True)
         return 0
-    with Uploading(size, files) as bar:
-        while _left(uploads) and time.monotonic() < ends:
-            bar.show(files=_left(uploads), size=uploads["pending_bytes"], under_way=uploads.get("under_way", []))
-            time.sleep(0.2)
-            found = _uploads(status)
-            if found is None:
-                return _left(uploads)
-            uploads = found
-        if not _left(uploads):
-            bar.show(files=0, size=0)
+    if time.monotonic() < ends:  # --lazy waits for nothing: it says what is left, and no more
+        with Uploading(size, files) as bar:
+            while _left(uploads) and time.monotonic() < ends:
+                bar.show(files=_left(uploads), size=uploads["pending_bytes"], under_way=uploads.get("under_way", []))
+                time.sleep(0.2)
+                found = _uploads(status)
+                if found is None:
+                    return _left(uploads)
+                uploads = found
+            if not _left(uploads):
+                bar.show(files=0, size=0)
+            on_terminal = bar.on_terminal
     if left := _left(uploads):
         why = "".join(
             f" The last try with {each['name']}: {each['error']}. {each['next']}" for each in uploads["waiting"][:1]
@@ -93,7 +95,7 @@ def show_drain(directory: str, status: Callable[[], dict[str, Any] | None], ends
         )
     elif more := _refused(uploads) - refused:
         click.echo(_refusal(directory, more), err=True)
-    elif not bar.on_terminal:
+    elif not on_terminal:
         click.echo("Nothing is left to upload.", err=True)
     return left
 

@@ -11,7 +11,7 @@ import fcntl
 import os
 import subprocess
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any, Final
@@ -68,12 +68,16 @@ def look(
 ) -> Iterator[tuple[Finding, dict[str, Any] | None]]:
     """Look at mounted drives: each finding, with what the drive says of itself where it answers.
 
+    What is wrong with a drive whose state is kept elsewhere, as of a program with a HOME of its own, is a warning.
+
     Args:
         points: where they are, as `mountpoints.ours` has them.
         last: says which daemon serves a drive.
         listed: those that are asked for their files, which may send a request.
     """
+    known = {each.point for each in last}
     for point in points:
+        worst = State.FAILED if point in known else State.WARNING
         about, clear = f"drive {point}", f"moonfs umount {quote(point)}"
         owner = next((mount.owner for mount in mountpoints.table() if mount.point == point), -1)
         if owner not in (-1, os.geteuid()) and _is_closed(point):
@@ -81,7 +85,7 @@ def look(
             yield Finding(about, State.NOTE, f"is user {owner}'s, and open to that user alone", fix), None
             continue
         if mountpoints.is_stale(point):
-            yield Finding(about, State.FAILED, "is stale: its daemon has died", clear), None
+            yield Finding(about, worst, "is stale: its daemon has died", clear), None
             continue
         try:
             mountpoints.read_status(point)
@@ -91,9 +95,10 @@ def look(
             pid = next((each.pid for each in last if each.point == point), 0)
             # What is pending survives that (W2), and a daemon that hangs holds the account until it has ended.
             kill = f"kill -9 {pid}; " if pid else ""
-            yield Finding(about, State.FAILED, "does not answer", f"{kill}{clear}  # then mount it again"), None
+            yield Finding(about, worst, "does not answer", f"{kill}{clear}  # then mount it again"), None
             continue
-        yield _of_status(about, point, status, trouble), status
+        found = _of_status(about, point, status, trouble)
+        yield (replace(found, state=worst) if found.state == State.FAILED else found), status
         numbers = status.get("quota", {})
         full = account.quota(f"quota of {point}", numbers.get("files", 0), numbers.get("bytes", 0), quote(point))
         if full.state != State.OK:

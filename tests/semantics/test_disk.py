@@ -117,7 +117,7 @@ def test_serve_says_that_the_disk_is_full(machine: Machine) -> None:
 
 
 def test_a_quota_of_ones_own(machine: Machine) -> None:
-    """EDQUOT, which root never meets: the words of an ordinary user's quota (tmpfs(5), usrquota_block_hardlimit)."""
+    """W7: EDQUOT, which root never meets: the words of a user's own quota (tmpfs(5), usrquota_block_hardlimit)."""
     nobody = machine.as_nobody()
     machine.device("666")
     where = f"{machine.home}/.local/state"

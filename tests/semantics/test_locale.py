@@ -73,7 +73,7 @@ def sh(drive: Drive, script: str, environ: dict[str, str]) -> bytes:
 def test_a_chinese_name(
     fuse: None, tmp_path: Path, service: FaultServer, tongue: dict[str, str], options: tuple[str, ...]
 ) -> None:
-    """N1, W1, W2: written, overwritten, renamed, read and deleted as in any other locale."""
+    """N1, N2, W1, W2: written, overwritten, renamed, read and deleted as in any other locale."""
     with Drive(tmp_path / "home", *hosted(service.base_url, service.key)) as drive:
         drive.environ |= tongue
         drive.mount("listing_ttl=0", *options)

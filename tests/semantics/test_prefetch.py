@@ -98,6 +98,18 @@ def test_a_refused_upload_has_no_text(drive: Drive, service: FaultServer) -> Non
     assert first.startswith("a.pdf.content: ") and second.startswith("b.pdf.content: ") and "→" in advice
 
 
+def test_a_file_that_a_program_keeps_open_holds_up_nothing(drive: Drive) -> None:
+    """A2, W1: a child has closed it, and its opener may have it open for days; what a wait was for is said."""
+    with (drive / "run.txt").open("wb", buffering=0) as log:
+        subprocess.run(["/bin/echo", "one"], stdout=log, check=True)
+        done = drive.command("prefetch", str(drive.point))
+    assert (done.returncode, done.stdout) == (1, "40 of 41 texts here, 1 cannot be had\n"), done
+    assert done.stderr.startswith("run.txt.content: ") and "a program still has it open" in done.stderr
+    assert done.stderr.endswith("→ Close the file in that program, then open the text again.\n")
+    done = drive.command("prefetch", str(drive.point))
+    assert (done.returncode, done.stdout) == (0, "41 of 41 texts here\n"), done
+
+
 def test_what_goes_meanwhile_is_not_missed(drive: Drive, service: FaultServer) -> None:
     """A2: a picture without words is no failure unless it was asked for, nor is what was deleted."""
     gates = [Gate(), Gate(), Gate()]

@@ -205,6 +205,7 @@ def test_lazily_with_uploads_pending(
         (drive / name).write_bytes(text)
     done = drive.command("umount", "--lazy", str(drive.point))
     assert done.returncode == 0 and "3 files are not uploaded yet" in done.stderr
+    assert "Waiting" not in done.stderr
     wait_for_end(drive.pid, seconds=0)
     service.unscript("upload")
     drive.mount("write_back")

@@ -140,7 +140,7 @@ def test_the_wheel_holds_the_package_and_its_documents_alone(wheel: Path) -> Non
     extras = set(re.findall(r"^Provides-Extra: (\S+)$", metadata, re.MULTILINE))
     assert extras >= {"local", "keyring"}
     plain = re.findall(r"^Requires-Dist: ([a-z]+)[^;\n]*$", metadata, re.MULTILINE)
-    assert set(plain) == {"fusepy", "httpx", "cachetools", "click", "rich"}
+    assert set(plain) == {"fusepy", "httpx", "httpcore", "cachetools", "click", "rich"}
 
 
 def test_the_sdist_holds_what_builds_and_tests_it(dist: Path) -> None:

@@ -209,7 +209,9 @@ def test_an_unforeseen_failure_leaves_a_line_too() -> None:
     """E1: who is told EIO and looks for the cause does not find that nothing has failed."""
     record = Record()
     with pytest.raises(OSError):
-        adapter(UnicodeEncodeError("latin-1", "计划", 0, 2, "no such letter"), record)("create", "/计划.txt", 0, None)
+        adapter(UnicodeEncodeError("latin-1", "计划", 0, 2, "no such letter"), record)(
+            "create", "/计划.txt", 0, SimpleNamespace(flags=0)
+        )
     ((operation, name, code, error),) = record.lines
     assert (operation, name, code) == ("create", "计划.txt", "EIO")
     assert "unforeseen way: UnicodeEncodeError: " in str(error)

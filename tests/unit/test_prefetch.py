@@ -318,7 +318,7 @@ def uploads() -> Uploads:
 def waiting(service: Service, uploads: Uploads) -> Iterator[Prefetch]:
     made = Prefetch(
         service.texts, service.here.__contains__, service.fetch,
-        most=4, first_wait=0.01, awaited=lambda: uploads.known, arrived=uploads.arrived,
+        most=4, first_wait=0.01, writer_wait=1.0, awaited=lambda: uploads.known, arrived=uploads.arrived,
     )  # fmt: skip
     yield made
     made.close()
@@ -347,6 +347,17 @@ def test_what_comes_of_uploads(waiting: Prefetch, uploads: Uploads, asked: bytes
     assert progress["failures"] == (1 if asked == b"/all\n" else 2)
     assert progress["done"] == (20 if asked == b"/all\n" else 0)
     assert {reason["count"] for reason in progress["reasons"]} == {1}
+
+
+def test_a_writer_is_waited_for_a_while(waiting: Prefetch, uploads: Uploads) -> None:
+    """A2: one may be done soon, and another never."""
+    uploads.known["new.txt.content"] = uploads.known["newer.txt.content"] = errors.OnItsWay("it is open")
+    waiting.ask(b"/all\n")
+    uploads.known["newer.txt.content"] = None  # it was closed
+    assert waiting.progress()["failures"] == 0
+    wait_until(lambda: waiting.progress()["failures"] == 1, "the other one is given up")
+    uploads.known["newer.txt.content"] = FileObject(id="n2", bytes=1, created_at=1, filename="newer.txt")
+    assert (ended(waiting)["done"], ended(waiting)["total"]) == (21, 22)
 
 
 def test_a_stop_ends_the_wait_for_uploads(waiting: Prefetch) -> None:

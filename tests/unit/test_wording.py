@@ -44,7 +44,7 @@ def test_people_read_their_own_clock(zone: str) -> None:
     }
     for written in ("2026-01-01T00:00:00Z", "2026-01-01T08:00:00+08:00", "2026-01-01T00:00:00+0000"):
         assert shown(written) == local[zone]
-    assert len(shown("2026-03-01T09:30:00.727+08:00")) == len("2026-03-01 09:30:00.727"), "as fine as it is written"
+    assert shown("2026-01-01T00:00:00.250+00:00") == f"{local[zone]}.250"
     assert shown("Traceback") == "Traceback" and shown("2026-01-01") == "2026-01-01" and shown("") == ""
 
 
