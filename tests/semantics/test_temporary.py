@@ -259,8 +259,8 @@ def test_what_is_renamed_away_for_good(faulty: Callable[..., Faulty], name: str)
     each.drive.mount()
     wait_until(lambda: each.server.names() == [], "the copy is deleted")
     assert (each.drive / name).read_text() == "old"
-    failed = [one["name"] for one in each.drive.status()["uploads"]["failed"]]
-    assert failed == ([] if name == "a.txt~" else [name])
+    wanted = [] if name == "a.txt~" else [name]  # whose upload is refused a moment later
+    wait_until(lambda: [one["name"] for one in each.drive.status()["uploads"]["failed"]] == wanted, "it is refused")
 
 
 def test_another_machine_sees_the_old_version_meanwhile(faulty: Callable[..., Faulty]) -> None:
