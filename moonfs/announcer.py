@@ -75,8 +75,9 @@ class Announcer:
         self._lock = threading.Lock()
         self._told: set[str] | None = None
         self._listed: set[str] = set()
-        #: What the kernel has told of since the names were looked at last.
+        #: What the kernel has told of since the names were looked at last, or compared.
         self._touched: set[str] = set()
+        self._gone: set[str] = set()
         self._sign = ""
         self._failures = 0
         self._poked = threading.Event()
@@ -115,10 +116,12 @@ class Announcer:
         """Say whether the voice is to find a name.
 
         It asks while the kernel has locked the directory, so that what anybody else does there is done and noted: a
-        name that has been told of meanwhile is neither made nor removed again.
+        name that has been told of meanwhile is neither made nor removed.
         """
         with self._lock:
-            return name == self._sign or (self._told is not None and name in self._told)
+            if name in self._gone:
+                return name not in self._touched
+            return name == self._sign or name in self._touched or (self._told is not None and name in self._told)
 
     def close(self) -> None:
         """Tell nothing more."""
@@ -169,6 +172,8 @@ class Announcer:
             gone = (told | self._listed) - names - self._touched
             told |= gone  # who began to watch meanwhile has listed it
             self._listed.clear()
+            self._touched.clear()
+            self._gone = gone
         if not come and not gone:
             return
         recognized = self._tell([*_lines(b"-", gone), *_lines(b"+", come)])

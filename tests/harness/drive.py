@@ -97,6 +97,7 @@ class Drive:
             input=told,
             capture_output=True,
             text=True,
+            errors="surrogateescape",  # a locale may have another encoding
             timeout=timeout,
             check=False,
         )

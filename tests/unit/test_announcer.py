@@ -81,6 +81,29 @@ def test_what_the_kernel_tells_meanwhile_is_not_taken_back(monkeypatch: pytest.M
     assert said == [b"+a text"]
 
 
+def test_what_the_kernel_tells_while_the_voice_speaks_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L4: a name that is taken anew before it is told of as gone, and one that comes and goes, are left alone."""
+    names = {"back", "lasts"}
+    busy = Announcer("/nowhere", lambda: names, able=False)
+    busy.listed([])
+    busy._told = {"back", "gone", "lasts"}
+    names.discard("back")
+    names.add("brief")
+    found: dict[str, bool] = {}
+
+    def tell(_lines: list[bytes]) -> bool:
+        busy.came("back")
+        busy.came("brief")
+        busy.went("brief")
+        found.update({name: busy.finds(name) for name in ("back", "gone", "brief", "lasts")})
+        return True
+
+    monkeypatch.setattr(busy, "_tell", tell)
+    busy._compare()
+    # What is found is removed where it has gone, and not made where it has come.
+    assert found == {"back": False, "gone": True, "brief": True, "lasts": True}
+
+
 def test_a_name_that_cannot_be_said_is_left_out() -> None:
     """N2: as no listing shows it; it keeps no other from being told."""
     said = announcer._lines(b"+", ["b", "\ud800", "\udce9.txt", "a/b", "a\0b", "\u798f"])
