@@ -216,8 +216,9 @@ def test_a_new_file_ends_as_one_copy(bench: Bench, fault: str) -> None:
     bench.server.script("upload", DOUBT[fault]())
     drive.write("a.txt", BIG)
     assert bench.copies() == [BIG] and drive.ls() == ["a.txt"] and drive.read("a.txt") == BIG
-    # What has arrived need not be sent again; a busy machine did so once, and dropped the other copy.
-    assert bench.server.count("upload") in ((1, 2) if fault in STORED else (2,))
+    # Once, not explained yet, what had arrived with this answer was sent again, and the other copy dropped.
+    again = fault == "200 without a body"
+    assert bench.server.count("upload") in ((1, 2) if again else (1,) if fault in STORED else (2,))
 
 
 @pytest.mark.parametrize("fault", DOUBT)

@@ -104,8 +104,8 @@ class Windows:
         began = time.monotonic()
 
         def there() -> bool:
-            # GNOME Files can miss a file that it has itself copied in, of which the kernel tells: seen in one run of
-            # seven on a busy machine. Texts, of which the drive tells, have to show without F5.
+            # GNOME Files once missed a file that it had itself copied in, of which the kernel tells. Texts, of which
+            # the drive tells, have to show without F5.
             missing = set(files) - set(copied)
             if time.monotonic() - began > _PATIENCE and not any(file.name.endswith(".content") for file in missing):
                 self.desktop.presses("F5")
