@@ -20,7 +20,7 @@ from tests.harness.account import Account
 from tests.harness.drive import LIVE, Drive, end_server, hosted, local, wait_for_end, wait_until, why_no_fuse
 
 #: Seconds after which the drives of a test are killed, so that it fails instead of hanging.
-PATIENCE = 240.0
+PATIENCE = 600.0
 #: The two ways to write (W1, W2), with the options that choose them.
 MODES: dict[str, tuple[str, ...]] = {"write-through": (), "write-back": ("write_back",)}
 

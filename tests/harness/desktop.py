@@ -208,7 +208,7 @@ class Desktop:
     def _until(self, condition: Callable[[], object], what: str) -> None:
         """Return when `condition` holds; else say what shows instead."""
         try:
-            wait_until(condition, what, SECONDS / 3)
+            wait_until(condition, what, SECONDS)
         except AssertionError as error:
             active = self._asked("getactivewindow", "getwindowname")
             raise AssertionError(f"{error}, but {self.windows()}, active {active!r}, log:\n{self._log()}") from None

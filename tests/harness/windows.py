@@ -21,6 +21,8 @@ from tests.harness.drive import SECONDS, Drive, wait_until
 
 #: Seconds for a window to notice by itself what the kernel tells it.
 _PATIENCE = 15.0
+#: Seconds after which something counts as hanging, where a file manager has much to do.
+_BUSY = 2 * SECONDS
 
 
 class Windows:
@@ -101,9 +103,10 @@ class Windows:
             copied = self.desktop.copied()
             return sorted(copied) == sorted(files)
 
-        began = time.monotonic()
+        began, wait = time.monotonic(), 1.0
 
         def there() -> bool:
+            nonlocal wait
             # GNOME Files once missed a file that it had itself copied in, of which the kernel tells. Texts, of which
             # the drive tells, have to show without F5.
             missing = set(files) - set(copied)
@@ -111,13 +114,14 @@ class Windows:
                 self.desktop.presses("F5")
             select()
             self.desktop.presses("ctrl+c")
-            # Keys wait for who is busy; more of them would make it no quicker.
+            # Keys wait for who is busy; more of them make it slower, and each question that they open later.
             with contextlib.suppress(AssertionError):
-                wait_until(told, "copied", 1)
+                wait_until(told, "copied", wait)
+            wait *= 2
             return told()
 
         try:
-            wait_until(there, f"copied: {files}", SECONDS)
+            wait_until(there, f"copied: {files}", _BUSY)
         except AssertionError as error:
             raise AssertionError(f"{error}, but {copied}; {self.desktop.windows()} show") from None
 
@@ -130,7 +134,7 @@ class Windows:
                 return sorted((file.filename, file.data) for file in server.files.values()) == sorted(bodies.items())
 
         try:
-            wait_until(there, f"the service has {sorted(bodies)}", SECONDS)
+            wait_until(there, f"the service has {sorted(bodies)}", _BUSY)
         except AssertionError as error:
             raise AssertionError(f"{error}, but {server.names()}; {self.desktop.windows()} show") from None
         # What takes a second shows in a window of its own, which is gone when that is done.

@@ -30,7 +30,7 @@ def measured(tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], str]:
     """Return the JSON and what was printed."""
     path = tmp_path / "bench.json"
     process = start(tmp_path, "--latency", "5", "--upload-latency", "0", "--json", str(path), *arguments)
-    printed, errors = process.communicate(timeout=100)
+    printed, errors = process.communicate(timeout=300)
     assert process.returncode in (0, 1), errors  # 1: a target is missed, as may be on any machine
     assert left_behind(tmp_path) == []
     return json.loads(path.read_text()), printed
@@ -116,19 +116,19 @@ def test_an_interrupted_benchmark_leaves_nothing(fuse: None, tmp_path: Path) -> 
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Interrupted" in errors
     assert left_behind(tmp_path) == []
 
 
 def test_the_jobs_are_listed(tmp_path: Path) -> None:
-    printed, _ = start(tmp_path, "--list").communicate(timeout=60)
+    printed, _ = start(tmp_path, "--list").communicate(timeout=300)
     assert "copy-in" in printed.splitlines()
 
 
 def test_an_unknown_job_is_one_sentence_and_exit_2(tmp_path: Path) -> None:
     process = start(tmp_path, "copy-inn")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "unknown job 'copy-inn'" in errors
