@@ -8,10 +8,8 @@ It looks at what the system calls itself, what apt knows and where moonfs was in
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -88,9 +86,11 @@ def mime_database() -> str:
 
 def missing(extra: str) -> list[str]:
     """Return the distributions of an extra of moonfs that are not installed, sorted."""
+    from importlib import metadata  # noqa: PLC0415 - it brings email along, and most commands do without
+
     try:
-        lines = importlib.metadata.requires("moonfs") or []
-    except importlib.metadata.PackageNotFoundError:  # run out of its source
+        lines = metadata.requires("moonfs") or []
+    except metadata.PackageNotFoundError:  # run out of its source
         return []
     lacking = []
     for line in lines:
@@ -98,8 +98,8 @@ def missing(extra: str) -> list[str]:
         if re.search(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""", marker):
             name = re.split(r"[\s<>=!~\[(]", requirement.strip())[0]
             try:
-                importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
+                metadata.version(name)
+            except metadata.PackageNotFoundError:
                 lacking.append(name)
     return sorted(lacking)
 
@@ -128,10 +128,12 @@ def line_for(extra: str, prefix: Path | None = None) -> str:
         extra: its name.
         prefix: where moonfs is installed; by default `sys.prefix`.
     """
+    from importlib import metadata  # noqa: PLC0415
+
     prefix = prefix or Path(sys.prefix)
     try:
-        what = quote(f"moonfs[{extra}]=={importlib.metadata.version('moonfs')}")
-    except importlib.metadata.PackageNotFoundError:  # run out of its source
+        what = quote(f"moonfs[{extra}]=={metadata.version('moonfs')}")
+    except metadata.PackageNotFoundError:  # run out of its source
         what = quote(f"{Path(moonfs.__file__).resolve().parent.parent}[{extra}]")
     may_write = os.access(sysconfig.get_path("purelib"), os.W_OK)
     if (prefix / "pipx_metadata.json").exists():
@@ -150,6 +152,8 @@ def _as_root(line: str) -> str:
 
 
 def _release() -> Mapping[str, str]:
+    import platform  # noqa: PLC0415 - it is large, and only needed here
+
     try:
         return platform.freedesktop_os_release()
     except OSError:

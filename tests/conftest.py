@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pytest
 
 from moonfs.server.address import read_address, read_key
 from tests.faults.server import FaultServer
+from tests.harness import forks
 from tests.harness.account import Account
 from tests.harness.drive import LIVE, Drive, end_server, hosted, local, wait_for_end, wait_until, why_no_fuse
 
@@ -28,6 +28,12 @@ MODES: dict[str, tuple[str, ...]] = {"write-through": (), "write-back": ("write_
 # that a test starts and ends by Ctrl-C would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Start moonfs as people do where a test asks for it, and the drives that it shares if they begin here."""
+    forks.may_fork(item.get_closest_marker("started") is None)
 
 
 @dataclass
@@ -153,9 +159,9 @@ def serving(home: Path, *switches: str) -> Iterator[Pair]:
     """A drive on `moonfs serve`, to be mounted as one of the hosted service."""
     data = home / "files"
     with Drive(home) as drive, contextlib.ExitStack() as stack:
-        command = [sys.executable, "-m", "moonfs", "serve", "--port", "0", "--data", str(data), *switches]
+        command = ["-m", "moonfs", "serve", "--port", "0", "--data", str(data), *switches]
         server = stack.enter_context(
-            subprocess.Popen(command, env=drive.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            forks.Popen(command, env=drive.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         )
         stack.callback(lambda: wait_for_end(server.pid))
         stack.callback(server.terminate)

@@ -19,7 +19,13 @@ doubt.
 **Threading:** one `Client` is shared by all threads of the process; build it after the last fork.
 """
 
-from moonfs.api.client import Client
-from moonfs.api.exchange import Timeouts
+import sys
+
+# httpx brings its own command line along where it finds rich and pygments: a third of what a drive loads at its start,
+# and 5 MB of its memory. None stands for a module that is not there (Python's import system, 5.3.1), as without them.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+
+from moonfs.api.client import Client  # noqa: E402
+from moonfs.api.exchange import Timeouts  # noqa: E402
 
 __all__ = ["Client", "Timeouts"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import openai
 import pytest
 
 from moonfs.server.address import read_address, read_key
+from tests.harness import forks
 
 ROOT = Path(__file__).parent.parent.parent
 LOCAL, HOSTED = "local", "hosted"
@@ -78,9 +78,9 @@ class Service:
 
 def start(data: Path, *switches: str) -> tuple[subprocess.Popen[bytes], Service]:
     """Start `moonfs serve` and return it when it listens."""
-    command = [sys.executable, "-m", "moonfs", "serve", "--port", "0", "--data", str(data), *switches]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(data.parent)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    command = ["-m", "moonfs", "serve", "--port", "0", "--data", str(data), *switches]
+    environment = {**forks.environ(), "XDG_RUNTIME_DIR": str(data.parent)}
+    process = forks.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     process.stdout.readline()
     address = read_address(data)

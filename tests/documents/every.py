@@ -74,18 +74,25 @@ def _svg() -> bytes:
     return svg.encode()
 
 
+def short_note() -> Image.Image:
+    """Return two lines of `note.png`, `DRAWN`, which are read in a sixth of the time: for where any text will do."""
+    short = Image.new("L", (520, 150), "white")
+    with Image.open(SAMPLES / "note.png") as note:
+        short.paste(note.convert("L").crop((24, 10, 544, 90)), (0, 0))
+        short.paste(note.convert("L").crop((24, 235, 544, 305)), (0, 80))
+    return short
+
+
 def _picture(kind: str) -> bytes:
     stream = io.BytesIO()
-    with Image.open(SAMPLES / "note.png") as note:
-        note.convert("L").convert("1" if kind == "XBM" else "L" if kind == "GIF" else "RGB").save(stream, kind)
+    short_note().convert("1" if kind == "XBM" else "L" if kind == "GIF" else "RGB").save(stream, kind)
     return stream.getvalue()
 
 
 def _apng() -> bytes:
     stream = io.BytesIO()
-    with Image.open(SAMPLES / "note.png") as note:
-        frame = note.convert("L")
-        frame.save(stream, "PNG", save_all=True, append_images=[Image.new("L", frame.size, 255)])
+    frame = short_note()
+    frame.save(stream, "PNG", save_all=True, append_images=[Image.new("L", frame.size, 255)])
     return stream.getvalue()
 
 
@@ -104,8 +111,7 @@ def _icon() -> bytes:
 def _scan() -> bytes:
     """Return a PDF of a page with text, and one that is a picture."""
     scan, mixed = io.BytesIO(), io.BytesIO()
-    with Image.open(SAMPLES / "note.png") as note:
-        note.convert("L").save(scan, "PDF", resolution=150)
+    short_note().save(scan, "PDF", resolution=150)
     writer = pypdf.PdfWriter()
     writer.append(SAMPLES / "welcome.pdf")
     writer.append(scan)

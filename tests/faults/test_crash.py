@@ -154,11 +154,13 @@ class Mortal(Drive):
         self.pid, self._pidfd = 0, -1
         wait_until(lambda: not self._is_being_mounted(), "the fusermount that it has started ends")
         self._clear()
-        httpx.get(self._account.base_url.removesuffix("/v1") + "/quiet", timeout=PATIENCE).raise_for_status()
+        # By a new connection, which is taken after those that the daemon has left; without a trust store, 20 ms.
+        quiet = self._account.base_url.removesuffix("/v1") + "/quiet"
+        httpx.get(quiet, timeout=PATIENCE, verify=False).raise_for_status()
 
     def _is_being_mounted(self) -> bool:
         """Say whether a fusermount, through which all but root mount, is at work; it outlives the daemon."""
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
+        for path in Path("/proc").glob("[0-9]*/cmdline") if os.geteuid() != 0 else ():
             with contextlib.suppress(OSError):
                 program, *words = path.read_bytes().split(b"\0")
                 if b"fusermount" in program and os.fsencode(self.point) in words:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from moonfs.server.address import read_address
+from tests.harness import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds after which something that should have come counts as hanging.
@@ -91,15 +92,14 @@ class Drive:
         self, *arguments: str, timeout: float = SECONDS, told: str = "", **options: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run `moonfs` with `arguments`, and `told` on its standard input, and return what came of it."""
-        return subprocess.run(
-            [sys.executable, "-m", "moonfs", *arguments],
+        return forks.run(
+            ["-m", "moonfs", *arguments],
             **{"env": self.environ, "cwd": self.home, **options},
             input=told,
             capture_output=True,
             text=True,
             errors="surrogateescape",  # a locale may have another encoding
             timeout=timeout,
-            check=False,
         )
 
     def moonfs(self) -> str:

@@ -17,7 +17,7 @@ import pytest
 from tests.faults.server import FaultServer, refused
 from tests.harness.drive import Drive, end_server, hosted, local, wait_until
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.started]
 
 CHINESE = "计划.txt"
 LATIN1 = "en_US.ISO-8859-1"

@@ -20,7 +20,7 @@ from tests.faults.server import FaultServer, page, refused, stalled
 from tests.harness.drive import SECONDS, Drive, end_server, hosted, local, wait_for_end
 from tests.harness.gate import Gate
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.started]
 
 
 @pytest.fixture

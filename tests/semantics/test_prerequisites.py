@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         yield machine
 
 
+@cache
 def library() -> str | None:
     """Return where libfuse 2 is here, or None."""
     name = ctypes.util.find_library("fuse")
@@ -91,6 +93,7 @@ def test_mount_says_what_installs_libfuse(
         assert f"apt install {package} fuse3" in said or ("has no package of it" in said and not knows(package))
 
 
+@cache
 def knows(package: str) -> bool:
     """Say whether apt could install a package here."""
     done = subprocess.run(

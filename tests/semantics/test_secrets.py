@@ -15,7 +15,7 @@ from tests.conftest import Faulty
 from tests.faults.server import FaultServer, Turn, error, redirect, refused
 from tests.harness.drive import Drive, end_server, local
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.started]
 
 
 def busy(drive: Drive, server: FaultServer) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import httpx
 import pytest
 
 from moonfs.server.address import read_address, read_key
+from tests.harness import forks
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -42,7 +42,7 @@ class Server:
     def make_client(self, key: str) -> httpx.Client:
         return httpx.Client(
             base_url="http://local/v1",
-            transport=httpx.HTTPTransport(uds=self.socket),
+            transport=httpx.HTTPTransport(uds=self.socket, verify=False),  # plain HTTP: no trust store is loaded
             headers={"Authorization": f"Bearer {key}"},
             timeout=SECONDS,
         )
@@ -107,9 +107,12 @@ def started(data: Path, options: dict[str, Any] | None = None, under: Sequence[s
             command = ["-m", "moonfs.server", "--data", str(data), "--socket", socket]
         else:
             command = [str(HERE / "launch.py"), json.dumps({"data": str(data), "socket": socket, **options})]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = forks.environ()
         with open(data.with_name("server.log"), "ab") as log:
-            process = subprocess.Popen([*under, sys.executable, *command], env=environment, stderr=log)
+            if under:
+                process = subprocess.Popen([*under, sys.executable, *command], env=environment, stderr=log)
+            else:
+                process = forks.Popen(command, env=environment, stderr=log)
 
         def is_up() -> bool:
             assert process.poll() is None, f"the server ended with {process.returncode}"

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.Image import Transpose
 
+from tests.documents.every import DRAWN, short_note
 from tests.server.refused import refused
 from tests.server.samples import NOTE, SAMPLES, VERTICAL
 
@@ -57,11 +58,13 @@ FORMATS = {
 @pytest.mark.parametrize("extension", FORMATS)
 def test_each_extension(server, extension):
     kind, mode, options = FORMATS[extension]
-    picture = note() if kind != "ICO" else note().crop((30, 215, 450, 412)).resize((256, 120), Image.Resampling.LANCZOS)
+    picture = (
+        short_note() if kind != "ICO" else note().crop((30, 215, 450, 412)).resize((256, 120), Image.Resampling.LANCZOS)
+    )
     answer = server.upload(f"note{extension}", stored(picture.convert("RGB").convert(mode), kind, **options))
     assert answer.status_code == 200, answer.text
     body = server.client.get(f"/files/{answer.json()['id']}/content").json()
-    assert missing(body["content"], NOTE if kind != "ICO" else NOTE[2:3]) == []
+    assert missing(body["content"], DRAWN if kind != "ICO" else DRAWN[1:]) == []
 
 
 @pytest.mark.parametrize(
@@ -74,19 +77,20 @@ def test_each_extension(server, extension):
     ],
 )  # fmt: skip
 def test_the_many_kinds_of_tiff(server, mode, options):
+    note = short_note()
     if mode.startswith("I;16"):
-        picture = Image.frombytes(mode, note().size, bytes(value for value in note().tobytes() for _ in range(2)))
+        picture = Image.frombytes(mode, note.size, bytes(value for value in note.tobytes() for _ in range(2)))
     elif mode == "LAB":  # lightness, and no colour
-        picture = Image.merge("LAB", (note(), *(Image.new("L", note().size, 128) for _ in "ab")))
+        picture = Image.merge("LAB", (note, *(Image.new("L", note.size, 128) for _ in "ab")))
     else:
-        picture = note().convert("RGB").convert(mode) if mode != "F" else note().convert("F")
-    assert missing(server.text(f"{mode}.tif", stored(picture, "TIFF", **options))) == []
+        picture = note.convert("RGB").convert(mode) if mode != "F" else note.convert("F")
+    assert missing(server.text(f"{mode}.tif", stored(picture, "TIFF", **options)), DRAWN) == []
 
 
 def planar_tiff() -> bytes:
     """Return a big-endian TIFF whose red, green and blue stand one after the other, which Pillow does not write."""
-    width, height = note().size
-    plane = note().tobytes()
+    width, height = short_note().size
+    plane = short_note().tobytes()
     entries = [
         (256, 3, 1, width << 16), (257, 3, 1, height << 16), (258, 3, 3, 8), (259, 3, 1, 1 << 16),
         (262, 3, 1, 2 << 16), (273, 4, 3, 14), (277, 3, 1, 3 << 16), (278, 3, 1, height << 16), (279, 4, 3, 26),
@@ -99,7 +103,7 @@ def planar_tiff() -> bytes:
 
 
 def test_a_planar_big_endian_tiff(server):
-    assert missing(server.text("planar.tif", planar_tiff())) == []
+    assert missing(server.text("planar.tif", planar_tiff()), DRAWN) == []
 
 
 def test_all_pages_of_a_tiff(server):
@@ -133,8 +137,8 @@ def test_the_largest_picture_of_an_icon(server):
 
 
 def test_a_sixteen_bit_picture(server):
-    deep = note().convert("I").point(lambda value: value * 257).convert("I;16")
-    assert missing(server.text("deep.png", stored(deep, "PNG"))) == []
+    deep = short_note().convert("I").point(lambda value: value * 257).convert("I;16")
+    assert missing(server.text("deep.png", stored(deep, "PNG")), DRAWN) == []
 
 
 # ---- colours --------------------------------------------------------------------------------------------------
@@ -143,22 +147,22 @@ def test_a_sixteen_bit_picture(server):
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 @pytest.mark.parametrize("white", [True, False])
 def test_letters_on_nothing(server, mode, white):
-    letters = Image.new("RGB", note().size, "white" if white else "black").convert(mode)
-    letters.putalpha(ImageOps.invert(note()))
-    assert missing(server.text("letters.png", stored(letters, "PNG"))) == []
+    letters = Image.new("RGB", short_note().size, "white" if white else "black").convert(mode)
+    letters.putalpha(ImageOps.invert(short_note()))
+    assert missing(server.text("letters.png", stored(letters, "PNG")), DRAWN) == []
 
 
 def test_a_palette_with_a_see_through_colour(server):
-    palette = note().quantize(8)
+    palette = short_note().quantize(8)
     content = stored(palette, "PNG", transparency=palette.getpixel((0, 0)))
-    assert missing(server.text("palette.png", content)) == []
+    assert missing(server.text("palette.png", content), DRAWN) == []
 
 
 @pytest.mark.parametrize(("dark", "light"), [("black", "white"), ((30, 30, 30), (170, 170, 170)), ("navy", "yellow")])
 def test_light_letters_on_dark(server, dark, light):
-    picture = Image.new("RGB", note().size, dark)
-    picture.paste(light, mask=ImageOps.invert(note()))
-    assert missing(server.text("dark.png", stored(picture, "PNG"))) == []
+    picture = Image.new("RGB", short_note().size, dark)
+    picture.paste(light, mask=ImageOps.invert(short_note()))
+    assert missing(server.text("dark.png", stored(picture, "PNG")), DRAWN) == []
 
 
 # ---- how a page lies ------------------------------------------------------------------------------------------
@@ -176,8 +180,8 @@ def test_a_camera_that_was_turned(server, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     how = {2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 6: Transpose.ROTATE_90, 8: Transpose.ROTATE_270}
-    content = stored(note().transpose(how[orientation]), "JPEG", exif=exif)
-    assert missing(server.text("camera.jpeg", content)) == []
+    content = stored(short_note().transpose(how[orientation]), "JPEG", exif=exif)
+    assert missing(server.text("camera.jpeg", content), DRAWN) == []
 
 
 @pytest.mark.parametrize("degrees", [-4, 3, 7])
