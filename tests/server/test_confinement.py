@@ -1,0 +1,169 @@
+"""A reader that is taken over: what it tries is refused, whatever it says is judged, and all that came of it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from moonfs.server.extraction import seccomp
+from tests.harness.programs import needs
+from tests.server.conftest import ROOT, started
+
+#: What says that somebody was refused; ENOSYS is what makes libraries do without.
+REFUSED = {"EPERM", "EACCES", "ENOSYS"}
+#: What needs no refusal by a wall: no limit can be raised, by whomever.
+BY_THE_KERNEL = {"more memory": {"EPERM", "EINVAL"}}
+BROKEN = {"error": {"message": "Failed to extract file: the reader broke down", "type": "server_error"}}
+
+
+def examined() -> list[str]:
+    """Return what this machine lacks."""
+    command = [sys.executable, "-m", "moonfs.server.extraction.confinement"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
+
+
+@pytest.fixture(scope="module")
+def attack(tmp_path_factory):
+    """What came of each attempt of one reader, in a home with a key in it, and the home."""
+    if examined():
+        needs("all the walls of the kernel")
+    folder = tmp_path_factory.mktemp("attack")
+    home = folder / "home" / ".ssh"
+    home.mkdir(parents=True)
+    key = home / "id_ed25519"
+    key.write_text("secret")
+    key.chmod(0o600)
+    with started(folder / "data", {"light": {"workers": 1}}) as server:
+        where = {
+            "key": str(key), "home": str(home), "data": str(server.data), "parent": server.process.pid,
+            "socket": server.socket,
+        }  # fmt: skip
+        lines = server.text("a.attack", json.dumps(where).encode()).strip().split("\n")
+        said = dict(line.rsplit(": ", 1) for line in lines)
+        assert server.text("b.threads", b"x") == "4 threads, True\n"
+        assert [(path.name, path.read_text(), path.stat().st_mode & 0o777) for path in home.iterdir()] == [
+            ("id_ed25519", "secret", 0o600)
+        ]
+        (worker,) = (server.data / "workers").iterdir()
+        assert os.listdir(worker) == []
+    return said
+
+
+def test_what_a_reader_tries_that_is_taken_over_is_refused(attack):
+    assert len(attack) > 100
+    assert {name: word for name, word in attack.items() if word not in BY_THE_KERNEL.get(name, REFUSED)} == {}
+
+
+def test_a_child_that_holds_the_pipes_keeps_nobody_waiting(launch):
+    """On a machine without walls; the child would live for a minute, in a session of its own."""
+    server = launch(light={"workers": 1, "seconds": 2.0}, worker="loose_worker")
+    assert server.text("a.environment", b"x").startswith("home")
+    began = time.monotonic()
+    answer = server.upload("a.holder", b"x")
+    assert answer.json()["error"]["message"].endswith("it takes too long")
+    assert time.monotonic() - began < 40
+    assert left_of(server) == []
+    assert server.text("a.environment", b"y").startswith("home")
+
+
+def test_a_stop_leaves_no_child_behind(launch, until):
+    server = launch(light={"workers": 1, "seconds": 2.0}, worker="loose_worker")
+    server.text("a.environment", b"x")
+    server.upload("a.holder", b"x")
+    until(lambda: left_of(server) == [], "no child is left")
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < 40
+
+
+def left_of(server) -> list[str]:
+    """Return the command lines of what once was a worker with the home of this server, or came of one."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            place = os.readlink(process / "cwd")
+        except OSError:
+            continue
+        if place.startswith(str(server.data / "workers")) and int(process.name) not in server.children():
+            found.append((process / "cmdline").read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"nonsense\n",
+        b"[]\n",
+        b'{"verdict": "stored", "resident": 1}\n',
+        b'{"verdict": "text"}\n',
+        b'{"verdict": "text", "resident": "much"}\n',
+        b'{"done": [], "total": {}}\n',
+        b"x" * 1_000_000,
+        b'"' + b"[" * 60_000 + b"\n",
+    ],
+    ids=range(8),
+)
+def test_what_no_worker_says_ends_its_request(launch, said):
+    server = launch(light={"workers": 1})
+    answer = server.upload("a.babble", said)
+    assert (answer.status_code, answer.json()) == (500, BROKEN)
+    assert server.text("a.environment", b"x").startswith("home")
+
+
+def test_a_reason_is_plain(launch):
+    server = launch(light={"workers": 1})
+    why = "\x1b[31m" + "long " * 1000
+    said = {"verdict": "failed", "why": why, "resident": 0}
+    message = server.upload("a.babble", json.dumps(said).encode() + b"\n").json()["error"]["message"]
+    assert message.startswith("Failed to extract file: ?[31mlong ")
+    assert len(message) < 300
+    assert "\x1b" not in server.log()
+
+
+def test_what_a_reader_prints_is_no_line_of_the_log(launch):
+    """It is told beside its end, shortened, on one line."""
+    server = launch(light={"workers": 1})
+    server.upload("a.chatter", b"x")
+    (line,) = [line for line in server.log().split("\n") if "ended in mid-job" in line]
+    assert r"xxx | \x1b[31m2026-01-01 ERROR moonfs.server: all is lost" in line
+    assert len(server.log()) < 10_000
+
+
+def test_what_the_machine_lacks_is_said_at_the_start(launch, until):
+    line = until(
+        lambda: next((line for line in launch_once(launch).log().split("\n") if "Readers of documents" in line), ""),
+        "the log says how readers are confined",
+    )
+    assert bool(examined()) == ("lacks" in line)
+
+
+_launched = []
+
+
+def launch_once(launch):
+    return _launched[0] if _launched else _launched.append(launch()) or _launched[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "header"),
+    [(1, "x86_64-linux-gnu/asm/unistd_64.h"), (2, "asm-generic/unistd.h")],
+)
+def test_the_numbers_of_system_calls_are_those_of_linux(column, header):
+    path = Path("/usr/include", header)
+    if not path.exists():
+        needs("the headers of Linux")
+    found = re.findall(r"#define\s+__NR(?:3264)?_(\w+)\s+(\d+)", path.read_text())
+    ours = seccomp.numbers(column)
+    known = {name: int(number) for name, number in found if name in ours}
+    assert len(known) > 150
+    assert {name: ours[name] for name in known} == known
