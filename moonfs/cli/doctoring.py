@@ -151,9 +151,9 @@ class _Visit:
             yield from account.look(self.configuration, directories, secret=self._secrets.append, needed=needed)
         if self.configuration is None or self.configuration.hosted or here:
             yield from map(account.local, local)
-            if local and not packages.missing("local"):
-                lacking = examination.examine()
-                yield account.readers(examination.describe(lacking), bool(lacking))
+        if local and not packages.missing("local"):
+            lacking = examination.examine()
+            yield account.readers(examination.describe(lacking), bool(lacking))
 
     def _names_an_account(self) -> bool:
         """Say whether a flag, the environment or config.toml says which account is meant."""

@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,43 +25,90 @@ BY_THE_KERNEL = {"more memory": {"EPERM", "EINVAL"}}
 BROKEN = {"error": {"message": "Failed to extract file: the reader broke down", "type": "server_error"}}
 
 
-def examined() -> list[str]:
-    """Return what this machine lacks."""
-    command = [sys.executable, "-m", "moonfs.server.extraction.confinement"]
+def examined(*under: str) -> list[str]:
+    """Return what this machine lacks, or the place that `under` runs it in."""
+    command = [*under, sys.executable, "-m", "moonfs.server.extraction.confinement"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
 
 
-@pytest.fixture(scope="module")
-def attack(tmp_path_factory):
-    """What came of each attempt of one reader, in a home with a key in it, and the home."""
-    if examined():
-        needs("all the walls of the kernel")
-    folder = tmp_path_factory.mktemp("attack")
+#: Runs what follows where nobody gets a namespace, as in many a container: not its own, and none below it.
+NO_NAMESPACES = (
+    "unshare", "--user", "--map-root-user", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && "
+    'exec setpriv --bounding-set=-all --inh-caps=-all "$0" "$@"',
+)  # fmt: skip
+
+
+#: What Landlock keeps by itself; modes, owners and times of files it does not know.
+FILES = (
+    "read a key", "read a key by a link in /proc", "read a key by openat2", "list the home", "write into the home",
+    "write over a key", "append to a key", "truncate a key", "remove a key", "rename a key",
+    "symlink in its own home", "make a directory", "make a pipe with a name", "read the server's key",
+    "list the server's files", "list other workers", "read the server's environment", "read the server's memory",
+    "read the passwords", "list processes", "write over the document", "write into its own home", "write over the code",
+    "write beside the code", "spawn a program",
+)  # fmt: skip
+
+
+def attacked(folder: Path, under: tuple[str, ...] = (), only: Sequence[str] = (), **options: object) -> dict[str, str]:
+    """Return what came of each attempt of one reader, at a home with a key in it."""
     home = folder / "home" / ".ssh"
     home.mkdir(parents=True)
     key = home / "id_ed25519"
     key.write_text("secret")
     key.chmod(0o600)
-    with started(folder / "data", {"light": {"workers": 1}}) as server:
+    with started(folder / "data", {"light": {"workers": 1}, **options}, under) as server:
         where = {
             "key": str(key), "home": str(home), "data": str(server.data), "parent": server.process.pid,
-            "socket": server.socket,
+            "socket": server.socket, "only": only,
         }  # fmt: skip
         lines = server.text("a.attack", json.dumps(where).encode()).strip().split("\n")
-        said = dict(line.rsplit(": ", 1) for line in lines)
         assert server.text("b.threads", b"x") == "4 threads, True\n"
-        assert [(path.name, path.read_text(), path.stat().st_mode & 0o777) for path in home.iterdir()] == [
-            ("id_ed25519", "secret", 0o600)
-        ]
-        (worker,) = (server.data / "workers").iterdir()
-        assert os.listdir(worker) == []
-    return said
+        if not options:
+            left = [(path.name, path.read_text(), path.stat().st_mode & 0o777) for path in home.iterdir()]
+            assert left == [("id_ed25519", "secret", 0o600)]
+            (worker,) = (server.data / "workers").glob("worker-*")
+            assert os.listdir(worker) == []
+    return dict(line.rsplit(": ", 1) for line in lines)
 
 
-def test_what_a_reader_tries_that_is_taken_over_is_refused(attack):
-    assert len(attack) > 100
-    assert {name: word for name, word in attack.items() if word not in BY_THE_KERNEL.get(name, REFUSED)} == {}
+def done(said: dict[str, str]) -> dict[str, str]:
+    """Return the attempts that no wall has held up, with what came of them."""
+    return {name: word for name, word in said.items() if word not in BY_THE_KERNEL.get(name, REFUSED)}
+
+
+def test_what_a_reader_tries_that_is_taken_over_is_refused(tmp_path):
+    if examined():
+        needs("all the walls of the kernel")
+    said = attacked(tmp_path)
+    assert len(said) > 100
+    assert done(said) == {}
+
+
+def test_it_is_refused_where_there_are_no_namespaces(tmp_path):
+    needs("unshare", "setpriv")
+    if subprocess.run([*NO_NAMESPACES, "true"], check=False, capture_output=True).returncode:
+        needs("permission-to-unshare")
+    assert examined(*NO_NAMESPACES) == ["namespaces", *examined()]
+    assert done(attacked(tmp_path, NO_NAMESPACES)) == {}
+
+
+def test_landlock_alone_keeps_files_and_programs(tmp_path):
+    """As on a machine that the filter does not know."""
+    if "landlock" in examined():
+        needs("Landlock")
+    said = attacked(tmp_path, only=FILES, worker="only_landlock_worker")
+    assert len(said) == len(FILES)
+    assert done(said) == {}
+
+
+def test_the_filter_alone_keeps_files_from_being_changed(tmp_path):
+    """As on a kernel without Landlock; what can be read there is said in the README, in the log, by the doctor."""
+    if "seccomp" in examined():
+        needs("the filter of system calls")
+    passed = done(attacked(tmp_path, worker="only_seccomp_worker"))
+    reading = {name for name in passed if name.startswith(("read ", "list "))}
+    assert set(passed) == reading
 
 
 def test_a_child_that_holds_the_pipes_keeps_nobody_waiting(launch):
@@ -75,13 +124,16 @@ def test_a_child_that_holds_the_pipes_keeps_nobody_waiting(launch):
 
 
 def test_a_stop_leaves_no_child_behind(launch, until):
-    server = launch(light={"workers": 1, "seconds": 2.0}, worker="loose_worker")
-    server.text("a.environment", b"x")
-    server.upload("a.holder", b"x")
-    until(lambda: left_of(server) == [], "no child is left")
-    began = time.monotonic()
-    assert server.stop() == 0
+    server = launch(light={"workers": 1}, worker="loose_worker")
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(server.upload, "a.holder", b"x")
+        until(lambda: left_of(server), "a child has left the family")
+        began = time.monotonic()
+        server.process.terminate()
+        assert server.process.wait(60) == 0
+        assert waiting.result().status_code == 503
     assert time.monotonic() - began < 40
+    assert left_of(server) == []
 
 
 def left_of(server) -> list[str]:
@@ -140,18 +192,19 @@ def test_what_a_reader_prints_is_no_line_of_the_log(launch):
 
 
 def test_what_the_machine_lacks_is_said_at_the_start(launch, until):
-    line = until(
-        lambda: next((line for line in launch_once(launch).log().split("\n") if "Readers of documents" in line), ""),
-        "the log says how readers are confined",
+    server = launch()
+    until(
+        lambda: "around a reader" in server.log() or "Readers of documents are confined" in server.log(), "it is said"
     )
-    assert bool(examined()) == ("lacks" in line)
+    assert bool(examined()) == ("This machine lacks walls" in server.log())
 
 
-_launched = []
-
-
-def launch_once(launch):
-    return _launched[0] if _launched else _launched.append(launch()) or _launched[0]
+def test_each_wall_that_lacks_is_said(launch, until):
+    needs("unshare", "setpriv")
+    if subprocess.run([*NO_NAMESPACES, "true"], check=False, capture_output=True).returncode:
+        needs("permission-to-unshare")
+    server = launch(under=NO_NAMESPACES)
+    until(lambda: "no namespaces hide processes and the network from it" in server.log(), "it is said")
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def attack(document: Document, output: Output) -> None:
-    """Try everything; the document says where things are."""
+    """Try everything, or what alone is asked for; the document says where things are."""
     with open(document.path, encoding="utf-8") as stream:
         where = json.load(stream)
-    for name, attempt in (_files(document, where) | _processes(where) | _machine(where)).items():
+    attempts = _files(document, where) | _processes(where) | _machine(where)
+    for name, attempt in attempts.items():
+        if where["only"] and name not in where["only"]:
+            continue
         try:
             attempt()
             output.line(f"{name}: done")
