@@ -121,7 +121,7 @@ def test_a_wall_that_lacks_around_readers(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     (found,) = (each for each in json.loads(done.stdout) if each["about"] == "readers")
     assert found["state"] == "note"
-    assert "no namespaces hide processes and the network from it" in found["found"]
+    assert "without namespaces only the other walls keep" in found["found"]
 
 
 # The account

@@ -3,6 +3,7 @@
     extractor                  chooses a format, asks a lane, turns what comes back into text or a refusal
     lanes                      warm workers by kind (text, light, ocr): spawn, wall clock, kill, idle end
     examination                which walls this machine has around readers, for the log and the doctor
+    priming                    bytecode that workers cannot write
     processes                  of workers, seen from outside: started, heard, ended with all that came of them
     singleflight               the same bytes on their way in several times at once are read once
     registry                   the table of formats: extensions, media types, reader

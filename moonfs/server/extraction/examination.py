@@ -18,11 +18,11 @@ from typing import Final
 from moonfs.server.extraction.processes import Child
 
 _SECONDS: Final = 60.0
-#: What a document may do that takes its reader over, by the wall that lacks.
+#: What a reader can do that a document has taken over, by the wall that lacks.
 _WITHOUT: Final = {
-    "landlock": "no Landlock (Linux 5.13) keeps it from reading this user's files",
-    "seccomp": "no filter of system calls (x86_64, aarch64) keeps it from starting processes and opening sockets",
-    "namespaces": "no namespaces hide processes and the network from it",
+    "landlock": "without Landlock (Linux 5.13) it can read this user's files",
+    "seccomp": "without a filter of system calls (x86_64, aarch64) it can start processes and open sockets",
+    "namespaces": "without namespaces only the other walls keep processes and the network from it",
 }
 
 
@@ -50,17 +50,18 @@ async def examine_soon(home: str) -> tuple[str, ...]:
 
 
 def describe(lacking: Sequence[str]) -> str:
-    """Return how readers are confined, as one line for a person."""
+    """Return how readers are confined, as what follows `Readers of documents are`."""
     if not lacking:
-        return "Readers of documents are confined by Landlock, a filter of system calls, and namespaces"
-    without = "; ".join(_WITHOUT.get(name, f"no {name}") for name in lacking)
-    return f"This machine lacks walls around a reader that a document takes over: {without}"
+        return "confined by Landlock, a filter of system calls, and namespaces"
+    without = "; ".join(_WITHOUT[name] for name in lacking)
+    return f"not wholly confined on this machine, should a document take one over: {without}"
 
 
 def _lacking(answer: bytes) -> tuple[str, ...]:
     try:
-        return tuple(map(str, json.loads(answer)))
-    except ValueError:
+        said = json.loads(answer)
+        return tuple(wall for wall in _WITHOUT if wall in said)
+    except (ValueError, TypeError):
         return tuple(_WITHOUT)
 
 

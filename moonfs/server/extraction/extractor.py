@@ -19,6 +19,7 @@ from moonfs import wire
 from moonfs.server import refusal
 from moonfs.server.extraction.examination import describe, examine_soon
 from moonfs.server.extraction.lanes import Lane, LaneSettings, WorkerFailed
+from moonfs.server.extraction.priming import prime
 from moonfs.server.extraction.registry import FORMATS, VERSION, Format, choose, extension_of, is_taken
 from moonfs.server.extraction.singleflight import SingleFlight
 from moonfs.server.media import TEXT, media_type
@@ -73,7 +74,7 @@ class Extraction:
         self._lanes = {name: Lane(name, homes, settings) for name, settings in kinds.items()}
         self._flights: SingleFlight[str] = SingleFlight()
         self._closed = False
-        self._examination = asyncio.ensure_future(_tell_walls(homes))
+        self._preparation = asyncio.ensure_future(_prepare(homes))
 
     def state(self) -> dict[str, Any]:
         """Return what each kind of workers does, by its name."""
@@ -112,9 +113,9 @@ class Extraction:
     async def close(self) -> None:
         """Kill all workers; extractions under way are refused."""
         self._closed = True
-        self._examination.cancel()
+        self._preparation.cancel()
         await asyncio.gather(
-            *(lane.close() for lane in self._lanes.values()), asyncio.wait((self._examination,)), return_exceptions=True
+            *(lane.close() for lane in self._lanes.values()), asyncio.wait((self._preparation,)), return_exceptions=True
         )
 
     async def _read(self, entry: Format, staged: Staged, extension: str, target: str) -> str:
@@ -166,10 +167,11 @@ class NoExtraction:
         """There is nothing to end."""
 
 
-async def _tell_walls(homes: str) -> None:
-    """Say in the log how this machine confines readers."""
+async def _prepare(homes: str) -> None:
+    """Say in the log how this machine confines readers, and see to what they cannot do themselves."""
     lacking = await examine_soon(homes)
-    _log.log(logging.WARNING if lacking else logging.INFO, "%s", describe(lacking))
+    _log.log(logging.WARNING if lacking else logging.INFO, "Readers of documents are %s", describe(lacking))
+    await prime(homes)
 
 
 def _short_text(entry: Format, staged: Staged) -> bytes | None:

@@ -126,11 +126,11 @@ class Child:
         """Kill it and all that came of it, and return when it has ended; a process that hangs is left to the kernel."""
         self._kill()
         done, _ = await asyncio.wait((self.exited,), timeout=_END_SECONDS)
+        self._leave()
         if not done:
             _log.warning("process %d does not end though it was killed: it waits for a disk", self.pid)
         elif self._rest is not None:
             await self._rest
-        self._leave()
 
     def _kill(self) -> None:
         if self.exited.done():

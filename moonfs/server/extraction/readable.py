@@ -47,7 +47,7 @@ def _code() -> Iterator[str]:
         for line in stream:
             path = line.split(None, 5)[-1].strip()
             if path.startswith("/") and ".so" in path:
-                yield path  # itself, not what lies beside it
+                yield from (path, os.path.dirname(path))  # more may be loaded from beside it
 
 
 def _is_wide(place: str, *homes: str) -> bool:
