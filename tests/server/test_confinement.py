@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import pytest
 
 from moonfs.server.extraction import priming, seccomp
 from tests.harness.programs import needs
-from tests.server.conftest import ROOT, started
+from tests.server.conftest import ROOT, children, command, started
 
 #: What says that somebody was refused; ENOSYS is what makes libraries do without.
 REFUSED = {"EPERM", "EACCES", "ENOSYS"}
@@ -139,6 +140,22 @@ def test_a_stop_leaves_no_child_behind(launch, until):
         assert waiting.result() in (503, None)
     assert time.monotonic() - began < 40
     assert left_of(server) == []
+
+
+def test_the_orphans_of_others_are_left_alone(launch, tmp_path, until):
+    """A container's first process becomes the parent of all that is left alone there."""
+    told = tmp_path / "pid"
+    leave = f"until [ -e {tmp_path}/data/server.json ]; do sleep 0.1; done; sleep 300 & echo $! > {told}"
+    script = f'({leave}) & exec "$0" "$@"'
+    server = launch(under=("sh", "-c", script), light={"workers": 1})
+    orphan = int(until(lambda: told.exists() and told.read_text(), "somebody else has left a child"))
+    try:
+        until(lambda: orphan in children(server.process.pid), "it has become the server's")
+        for name in ("a.crash", "b.crash"):
+            assert server.upload(name, b"x").json() == BROKEN
+        assert command(orphan).startswith(b"sleep")
+    finally:
+        os.kill(orphan, signal.SIGKILL)
 
 
 def answered(server, name: str) -> int | None:

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -35,24 +36,24 @@ _log = logging.getLogger(__name__)
 
 
 class _Family:
-    """The children of this process: which are workers, and whether all others are what workers have left."""
+    """The children of this process: which are workers, and how what they leave behind is told from others' orphans."""
 
     def __init__(self) -> None:
         self.known: set[int] = set()
-        self.is_ours = False
+        self.is_parent = False
+        self.mark = f"MOONFS_WORKER_OF={secrets.token_hex(8)}"
 
 
 _family = _Family()
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what workers leave behind, and its end.
+    """Become the parent of what workers leave behind, and its end; for a process that waits for no other children.
 
-    Only for a process that starts nothing but workers from now on: any other child of it is taken for an orphan.
+    Orphans of other programs, as the first process of a container gets them, are left alone and buried.
     """
     if sys.platform == "linux" and ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
-        _family.known.update(_children(os.getpid()))
-        _family.is_ours = True
+        _family.is_parent = True
 
 
 class Child:
@@ -92,8 +93,8 @@ class Child:
             ours[1], theirs[1] = os.pipe()
             ours[2], theirs[2] = os.pipe()
             process = subprocess.Popen(
-                command, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], cwd=home, env=environment,
-                start_new_session=True, pass_fds=tuple(keep),
+                command, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], cwd=home,
+                env={**environment, **dict([_family.mark.split("=")])}, start_new_session=True, pass_fds=tuple(keep),
             )  # fmt: skip
         except BaseException:
             _close(ours)
@@ -205,8 +206,8 @@ class _Words(asyncio.Protocol):
 async def _end_orphans() -> None:
     """Kill what workers have left behind, until nothing is left or it is plain that something does not end."""
     deadline = asyncio.get_running_loop().time() + _END_SECONDS
-    while _family.is_ours and asyncio.get_running_loop().time() < deadline:
-        orphans = [pid for pid in _children(os.getpid()) if pid not in _family.known]
+    while _family.is_parent and asyncio.get_running_loop().time() < deadline:
+        orphans = [pid for pid in _children(os.getpid()) if pid not in _family.known and _is_left(pid)]
         for pid in orphans:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -214,6 +215,17 @@ async def _end_orphans() -> None:
         if not orphans:
             return
         await asyncio.sleep(_PAUSE)
+
+
+def _is_left(pid: int) -> bool:
+    """Say whether a child is what a worker has left behind, or has ended and waits to be buried."""
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/stat", "rb") as stream:
+            if stream.read().rpartition(b")")[2].split()[0] == b"Z":
+                return True
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            return _family.mark.encode() in stream.read().split(b"\0")
+    return False
 
 
 def _descendants(pid: int) -> list[int]:
