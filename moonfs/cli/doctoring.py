@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from moonfs import keys, mountpoints
+from moonfs import keys, mountpoints, packages
 from moonfs.cli import offers
 from moonfs.cli.options import Asked, drive_options, settings_shown
 from moonfs.cli.words import printable, to_json
@@ -110,6 +110,7 @@ class _Visit:
         # FUSE and HTTP load only for the commands that need them.
         from moonfs import dispatch  # noqa: PLC0415
         from moonfs.doctor import Finding, State, account, drives, machine, mending, storage  # noqa: PLC0415
+        from moonfs.server.extraction import examination  # noqa: PLC0415
 
         asked, directories, problem = self._asked, self._directories, ""
         try:
@@ -150,6 +151,9 @@ class _Visit:
             yield from account.look(self.configuration, directories, secret=self._secrets.append, needed=needed)
         if self.configuration is None or self.configuration.hosted or here:
             yield from map(account.local, local)
+        if local and not packages.missing("local"):
+            lacking = examination.examine()
+            yield account.readers(examination.describe(lacking), bool(lacking))
 
     def _names_an_account(self) -> bool:
         """Say whether a flag, the environment or config.toml says which account is meant."""

@@ -175,6 +175,11 @@ def local(data: Path) -> Finding:
     return Finding("local Files API", State.OK, f"everything it needs is installed; its files are in {data}")
 
 
+def readers(found: str, lacks: bool) -> Finding:
+    """Return how the local Files API confines what reads documents; a lack keeps nothing from working."""
+    return Finding("readers", State.NOTE if lacks else State.OK, found)
+
+
 def usual_at(
     point: str,
     configuration: Configuration,

@@ -33,6 +33,7 @@ from moonfs.server.app import make_app
 from moonfs.server.behaviour import Behaviour
 from moonfs.server.directory import DataDirectory
 from moonfs.server.extraction.extractor import Extraction, NoExtraction
+from moonfs.server.extraction.processes import adopt_orphans
 from moonfs.server.protocol import Protocol
 
 #: How long requests under way may take to end when the server stops, in seconds.
@@ -83,6 +84,7 @@ def run(
         DirectoryError: the data directory is held by another server, or unusable.
     """
     _allow_many_connections()
+    adopt_orphans()
     directory = DataDirectory(data)
     try:
         withdraw(directory.path)

@@ -103,6 +103,25 @@ def test_the_local_files_api(fuse: None, tmp_path: Path) -> None:
     with Drive(tmp_path / "home") as drive:
         code, found = doctor(drive, "--local")
         assert code == 0 and found["local Files API"]["state"] == "ok" and "key" not in found
+        assert "Landlock" in found["readers"]["found"]
+
+
+def test_a_wall_that_lacks_around_readers(tmp_path: Path) -> None:
+    """Where nobody gets a namespace, as in many a container, that is a note: all works, and other walls stand."""
+    place = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all"
+    within = ["unshare", "--user", "--map-root-user", "sh", "-c", f'{place} "$0" "$@"']
+    if subprocess.run([*within, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no namespace can be made to take namespaces away in")
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONPATH": os.path.dirname(profiles.__file__) + "/..",
+    }
+    command = [*within, sys.executable, "-m", "moonfs", "doctor", "--local", "--json"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    (found,) = (each for each in json.loads(done.stdout) if each["about"] == "readers")
+    assert found["state"] == "note"
+    assert "without namespaces only the other walls keep" in found["found"]
 
 
 # The account

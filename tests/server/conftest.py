@@ -72,16 +72,38 @@ class Server:
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(what))
 
     def children(self) -> list[int]:
-        """Return the pids of its workers."""
-        return [
-            int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        ]
+        """Return the pids of its workers: what it has started, which keeps the process that reads."""
+        return [pid for pid in children(self.process.pid) if b"worker" in command(pid)]
+
+    def readers(self) -> list[int]:
+        """Return the pids of the processes that read: the last of each worker's."""
+        return [next(iter(children(pid)), pid) for pid in self.children()]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         self.client.close()
         self.process.send_signal(number)
         return self.process.wait(SECONDS)
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process, also those that its threads have started."""
+    try:
+        return [
+            int(child)
+            for task in os.listdir(f"/proc/{pid}/task")
+            for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()
+        ]
+    except OSError:
+        return []
+
+
+def command(pid: int) -> bytes:
+    """Return the command line of a process; empty for one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 Launch = Callable[..., Server]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from moonfs.server import app, protocol
 from moonfs.server.behaviour import Behaviour, Limits
-from moonfs.server.extraction import extractor
+from moonfs.server.extraction import extractor, lanes
 from moonfs.server.extraction.extractor import Extraction
 from moonfs.server.extraction.registry import FORMATS, Format
 from moonfs.server.serve import run
@@ -16,8 +16,14 @@ from moonfs.server.serve import run
 FAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "faults")
 FAULTY = tuple(
     Format(name, f"faulty_readers:{name}", frozenset((f".{name}",)))
-    for name in "hang spin burn crash swallow print_much wait_for_gate environment pages dial".split()
+    for name in (
+        "hang spin burn crash swallow print_much wait_for_gate environment pages dial chatter babble holder"
+    ).split()
 )
+
+
+#: What a reader that is taken over would try, and what one that is not must be able to.
+ATTACKS = tuple(Format(name, f"attacks:{name}", frozenset((f".{name}",))) for name in "attack threads".split())
 
 
 def main() -> None:
@@ -25,8 +31,10 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     protocol.HEAD_SECONDS = options.get("head_seconds", protocol.HEAD_SECONDS)
     app.RECEIVE_SECONDS = options.get("receive_seconds", app.RECEIVE_SECONDS)
-    light = {"python_path": (FAULTS,), **options.get("light", {})}
-    ocr = {"python_path": (FAULTS,), **options.get("ocr", {})}
+    gates = os.path.join(os.path.dirname(options["data"]), "gates")  # which readers may read
+    os.makedirs(gates, exist_ok=True)
+    light = {"python_path": (FAULTS, gates), **options.get("light", {})}
+    ocr = {"python_path": (FAULTS, gates), **options.get("ocr", {})}
     gate = Format("ocr_gate", "faulty_readers:wait_for_gate", frozenset((".ocr_gate",)), lane="ocr")
 
     def make_extractor(homes: str) -> Extraction:
@@ -34,9 +42,10 @@ def main() -> None:
             homes,
             replace(extractor.LIGHT, **light),
             replace(extractor.OCR, **ocr),
-            (*FORMATS, *FAULTY, gate),
+            (*FORMATS, *FAULTY, *ATTACKS, gate),
         )
 
+    lanes.WORKER = options.get("worker", lanes.WORKER)
     run(
         options["data"],
         socket_path=options["socket"],

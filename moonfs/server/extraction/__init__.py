@@ -2,11 +2,16 @@
 
     extractor                  chooses a format, asks a lane, turns what comes back into text or a refusal
     lanes                      warm workers by kind (text, light, ocr): spawn, wall clock, kill, idle end
+    examination                which walls this machine has around readers, for the log and the doctor
+    priming                    bytecode that workers cannot write
+    processes                  of workers, seen from outside: started, heard, ended with all that came of them
     singleflight               the same bytes on their way in several times at once are read once
     registry                   the table of formats: extensions, media types, reader
     ------ in the worker, never in the server ------
     worker                     the loop of one worker: a job in, a file of text out
-    confinement                what a worker may use: memory, CPU, files, no network
+    confinement                what a worker may use: memory, CPU, its document, no network
+    landlock · seccomp         walls of the kernel: around files  ·  around system calls
+    readable                   what a reader has to read besides its document
     text markup rtf pdf pictures svg   readers, and those of Office by the container that they come in:
     archive: word sheets slides epub   zip files, Office 2007 and later, and books
     compound: word97 sheets97 slides97 OLE files, Office before that

@@ -17,7 +17,9 @@ from typing import Any, Final
 
 from moonfs import wire
 from moonfs.server import refusal
+from moonfs.server.extraction.examination import describe, examine_soon
 from moonfs.server.extraction.lanes import Lane, LaneSettings, WorkerFailed
+from moonfs.server.extraction.priming import prime
 from moonfs.server.extraction.registry import FORMATS, VERSION, Format, choose, extension_of, is_taken
 from moonfs.server.extraction.singleflight import SingleFlight
 from moonfs.server.media import TEXT, media_type
@@ -72,6 +74,7 @@ class Extraction:
         self._lanes = {name: Lane(name, homes, settings) for name, settings in kinds.items()}
         self._flights: SingleFlight[str] = SingleFlight()
         self._closed = False
+        self._preparation = asyncio.ensure_future(_prepare(homes))
 
     def state(self) -> dict[str, Any]:
         """Return what each kind of workers does, by its name."""
@@ -110,7 +113,10 @@ class Extraction:
     async def close(self) -> None:
         """Kill all workers; extractions under way are refused."""
         self._closed = True
-        await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
+        self._preparation.cancel()
+        await asyncio.gather(
+            *(lane.close() for lane in self._lanes.values()), asyncio.wait((self._preparation,)), return_exceptions=True
+        )
 
     async def _read(self, entry: Format, staged: Staged, extension: str, target: str) -> str:
         job: dict[str, Any] = {"path": staged.path, "extension": extension, "target": target, "reader": entry.reader}
@@ -159,6 +165,13 @@ class NoExtraction:
 
     async def close(self) -> None:
         """There is nothing to end."""
+
+
+async def _prepare(homes: str) -> None:
+    """Say in the log how this machine confines readers, and see to what they cannot do themselves."""
+    lacking = await examine_soon(homes)
+    _log.log(logging.WARNING if lacking else logging.INFO, "Readers of documents are %s", describe(lacking))
+    await prime(homes)
 
 
 def _short_text(entry: Format, staged: Staged) -> bytes | None:

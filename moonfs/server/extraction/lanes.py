@@ -1,9 +1,11 @@
 """Warm workers by kind: spawned on demand, watched by the wall clock, killed as a group, ended when idle.
 
 A lane hands one job to one worker and never two; a crash, a hang or a kill ends that job alone. It knows
-nothing of formats.
+nothing of formats. What a worker says is judged as what a stranger says: its reader may have been taken over. It gets
+its document as `document` in its own home, and writes into one file that is open; the text is copied out of that.
 
-**Threading:** everything runs in one event loop; the only waiting is on pipes, processes and timers.
+**Threading:** everything runs in one event loop; the only waiting is on pipes, processes and timers, and on threads
+that copy.
 """
 
 from __future__ import annotations
@@ -19,12 +21,24 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import IO, Any, Final
+
+from moonfs.server.extraction.processes import Child
+from moonfs.server.staged import remove
+
+#: What runs in a worker.
+WORKER = "moonfs.server.extraction.worker"
 
 _log = logging.getLogger(__name__)
 
 #: Seconds between two lines in the log about how far one document is.
 _LOG_SECONDS: Final = 10.0
+#: What a job says of itself to its worker; the paths are not the worker's to know.
+_TOLD: Final = ("extension", "reader", "seconds", "cpu")
+_VERDICTS: Final = ("text", "no text", "needs ocr", "failed")
+#: Characters of a reason.
+_REASON: Final = 200
+_BLOCK: Final = 1024**2
 
 
 class WorkerFailed(Exception):
@@ -118,9 +132,13 @@ class Lane:
         }
 
     async def run(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Have a worker do `job` and return its verdict. Raises WorkerFailed."""
+        """Have a worker read `job["path"]` and return its verdict; text is written to `job["target"]`.
+
+        Raises:
+            WorkerFailed: there is no verdict.
+            OSError: the disk refuses.
+        """
         job = {**job, "seconds": self._settings.seconds * 0.8, "cpu": self._settings.cpu_seconds}
-        line = json.dumps(job).encode() + b"\n"
         self._queued += 1
         if self._places.locked():
             _log.info("%s: all workers are busy, %d wait", self._name, self._queued)
@@ -131,7 +149,7 @@ class Lane:
         running = _Job(self._name, time.monotonic())
         self._jobs.append(running)
         try:
-            verdict = await self._ask(line, running)
+            verdict = await self._ask(job, running)
             self._done += 1
             return verdict
         except WorkerFailed:
@@ -141,7 +159,7 @@ class Lane:
             self._jobs.remove(running)
             self._places.release()
 
-    async def _ask(self, line: bytes, job: _Job) -> dict[str, Any]:
+    async def _ask(self, asked: dict[str, Any], job: _Job) -> dict[str, Any]:
         while True:
             worker = self._idle.pop() if self._idle else None
             fresh = worker is None
@@ -149,7 +167,7 @@ class Lane:
             verdict: dict[str, Any] | None = None
             try:
                 async with asyncio.timeout(self._settings.seconds):
-                    verdict = await worker.ask(line, job)
+                    verdict = await worker.ask(asked, job)
             except TimeoutError:
                 raise WorkerFailed("it takes too long") from None
             except _Gone:
@@ -199,71 +217,128 @@ class _Gone(Exception):
 
 
 class _Worker:
-    def __init__(self, process: asyncio.subprocess.Process, home: str) -> None:
-        self._process = process
+    def __init__(self, child: Child, home: str, output: IO[bytes]) -> None:
+        self._child = child
         self._home = home
+        self._output = output
+        self._document = os.path.join(home, "document")
         self.idle_timer: asyncio.TimerHandle | None = None
         self.ending: asyncio.Future[None] | None = None
 
     @classmethod
     async def spawn(cls, homes: str, settings: LaneSettings) -> _Worker:
         home = tempfile.mkdtemp(prefix="worker-", dir=homes)
-        command = [sys.executable, "-P", "-m", "moonfs.server.extraction.worker"]
-        command += [f"--memory={settings.memory_bytes}", f"--parent={os.getpid()}", f"--nice={settings.nice}"]
-        command += ["--ocr"] if settings.with_ocr else []
-        environment = {
-            "PATH": os.defpath,
-            "HOME": home,
-            "TMPDIR": home,
-            "LANG": "C.UTF-8",
-            # A worker's home is not ours, and a library may be installed there.
-            "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), *settings.python_path]),
-            "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime from 1.29 on would report to its vendor
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            cwd=home,
-            env=environment,
-            start_new_session=True,
-        )
-        return cls(process, home)
+        output = tempfile.TemporaryFile(dir=home, buffering=0)  # noqa: SIM115 - it lives as long as the worker
+        try:
+            child = await Child.spawn(
+                _command(settings, output.fileno()),
+                home=home,
+                environment=_environment(home, settings),
+                keep=(output.fileno(),),
+            )
+        except BaseException:
+            output.close()
+            shutil.rmtree(home, ignore_errors=True)
+            raise
+        return cls(child, home, output)
 
-    async def ask(self, line: bytes, job: _Job) -> dict[str, Any]:
+    async def ask(self, asked: dict[str, Any], job: _Job) -> dict[str, Any]:
         if self.idle_timer is not None:
             self.idle_timer.cancel()
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        try:
-            stdin.write(line)
-            await stdin.drain()
-        except ConnectionError as error:
-            raise _Gone from error
-        if await stdout.readline() != b"taken\n":
+        await asyncio.to_thread(_lay, asked["path"], self._document)
+        told = {"path": self._document, **{name: asked[name] for name in _TOLD}}
+        if not self._child.tell(json.dumps(told).encode() + b"\n"):
+            raise _Gone
+        if await self._line() != b"taken\n":
             raise _Gone
         job.taken = True  # what it loads at its start is loaded
-        while (answer := await stdout.readline()).endswith(b"\n"):
-            said: dict[str, Any] = json.loads(answer)
+        while (answer := await self._line()).endswith(b"\n"):
+            said = _understood(answer)
             if "verdict" in said:
+                remove(self._document)
+                if said["verdict"] == "text":
+                    await asyncio.to_thread(_copy, self._output.fileno(), asked["target"])
                 return said
             job.report(said["done"], said["total"])
-        code = await self._process.wait()
-        _log.warning("a worker ended in mid-job (%s)", code)
+        code = await self._child.exited
+        words = self._child.words()
+        _log.warning("a worker ended in mid-job (%s)%s", code, f": {words}" if words else "")
         raise WorkerFailed("it takes too long" if code == -signal.SIGXCPU else "the reader broke down")
 
     async def kill(self) -> None:
         if self.idle_timer is not None:
             self.idle_timer.cancel()
-        if self._process.returncode is None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        await self._process.wait()
+        await self._child.end()
+        self._output.close()
         shutil.rmtree(self._home, ignore_errors=True)
+
+    async def _line(self) -> bytes:
+        try:
+            return await self._child.answers.readline()
+        except ValueError:  # too long for anything that a worker has to say
+            raise WorkerFailed("the reader broke down") from None
+
+
+def _command(settings: LaneSettings, output: int) -> list[str]:
+    command = [sys.executable, "-P", "-m", WORKER]
+    command += [f"--memory={settings.memory_bytes}", f"--parent={os.getpid()}", f"--nice={settings.nice}"]
+    command += [f"--output={output}", f"--spared={os.path.expanduser('~')}"]
+    return [*command, "--ocr"] if settings.with_ocr else command
+
+
+def _environment(home: str, settings: LaneSettings) -> dict[str, str]:
+    return {
+        "PATH": os.defpath,
+        "HOME": home,
+        "TMPDIR": home,
+        "LANG": "C.UTF-8",
+        # A worker's home is not ours, and a library may be installed there.
+        "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), *settings.python_path]),
+        "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime from 1.29 on would report to its vendor
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def _understood(answer: bytes) -> dict[str, Any]:
+    """Return what a worker has said, if it is of the form that they speak in. Raises WorkerFailed."""
+    try:
+        said = json.loads(answer)
+        if "verdict" not in said:
+            return {name: max(0, min(int(said[name]), 10**9)) for name in ("done", "total")}
+        if said["verdict"] in _VERDICTS:
+            reasons = {name: _plain(said[name]) for name in ("why", "detail") if name in said}
+            return {"verdict": str(said["verdict"]), "resident": int(said["resident"]), **reasons}
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        pass
+    _log.warning("a worker answers what none does")
+    raise WorkerFailed("the reader broke down")
+
+
+def _plain(reason: object) -> str:
+    return "".join(each if each.isprintable() else "?" for each in str(reason)[:_REASON])
+
+
+def _lay(path: str, document: str) -> None:
+    """Put a document where its worker may read it: the same file, under a name more. Raises OSError."""
+    remove(document)
+    try:
+        os.link(path, document)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(path, document)
+
+
+def _copy(source: int, target: str) -> None:
+    """Copy an open file, from its start, to a path where there is none yet. Raises OSError."""
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        done = 0
+        while block := os.pread(source, _BLOCK, done):
+            view = memoryview(block)
+            while view:
+                written = os.write(handle, view)
+                view, done = view[written:], done + written
+    finally:
+        os.close(handle)

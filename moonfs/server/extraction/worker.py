@@ -1,4 +1,4 @@
-"""One worker: a job comes in as a line of JSON; text goes out into a file, progress and the verdict as lines.
+"""One worker: a job comes in as a line of JSON; text goes into a file that is open; progress and verdict out as lines.
 
 Started by `lanes`, as `python -m`, never forked. It ends when its input ends. Whatever a reader raises is a
 broken document; whatever ends this process is the server's to tell.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import mimetypes
 import os
 import sys
 import time
@@ -29,21 +30,25 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--memory", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--output", type=int, required=True)
+    parser.add_argument("--spared", required=True)
     parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("--ocr", action="store_true")
     arguments = parser.parse_args()
     # What a library prints must not become an answer.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    confine(arguments.memory, arguments.parent)
     os.nice(arguments.nice)
+    confined = confine(arguments.memory, arguments.parent, os.getcwd(), arguments.spared)
+    sys.dont_write_bytecode = True  # it could not
+    mimetypes.knownfiles.clear()  # it could not read them, and a document's parts do not depend on this machine's
     recognise = None
     if arguments.ocr:
         recognise = importlib.import_module("moonfs.server.extraction.ocr").Recogniser().text
     for line in sys.stdin.buffer:
         answers.write(b"taken\n")
-        verdict = _serve(json.loads(line), recognise, _Progress(answers))
-        _answer(answers, {**verdict, "resident": resident_bytes()})
+        verdict = _serve(json.loads(line), arguments.output, recognise, _Progress(answers))
+        _answer(answers, {**verdict, "resident": resident_bytes(confined.statm)})
 
 
 class _Progress:
@@ -65,12 +70,14 @@ def _answer(answers: IO[bytes], value: dict[str, Any]) -> None:
 
 
 def _serve(
-    job: dict[str, Any], recognise: Callable[..., str] | None, report: Callable[[int, int], None]
+    job: dict[str, Any], target: int, recognise: Callable[..., str] | None, report: Callable[[int, int], None]
 ) -> dict[str, str]:
     allow_cpu(job["cpu"])
     document = Document(job["path"], job["extension"], recognise, time.monotonic() + job["seconds"], report)
     try:
-        with open(job["target"], "xb", opener=_private) as stream:
+        os.ftruncate(target, 0)
+        os.lseek(target, 0, os.SEEK_SET)
+        with open(target, "wb", closefd=False) as stream:
             output = Output(stream)
             try:
                 _reader(job["reader"])(document, output)
@@ -96,10 +103,6 @@ def _reader(name: str) -> Callable[[Document, Output], None]:
     module, _, function = name.partition(":")
     read: Callable[[Document, Output], None] = getattr(importlib.import_module(module), function)
     return read
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 if __name__ == "__main__":

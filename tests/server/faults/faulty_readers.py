@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import socket
+import stat
 import time
 
 from moonfs.server.extraction.document import Document, Output
@@ -49,23 +50,16 @@ def print_much(document: Document, output: Output) -> None:
 
 
 def wait_for_gate(document: Document, output: Output) -> None:
-    """Wait until somebody opens the FIFO that the document names, and say who waited."""
+    """Come to the FIFO that the document names, and read what somebody writes there."""
     with open(document.path, encoding="utf-8") as stream:
         gate = stream.read()
-    with open(gate, "w", encoding="utf-8") as stream:
-        stream.write("here")
-    with open(gate + ".go", encoding="utf-8") as stream:
+    with open(gate, encoding="utf-8") as stream:
         output.add(stream.read())
 
 
 def environment(document: Document, output: Output) -> None:
-    """Tell what a worker has: its home, its open files."""
-    output.add(f"home {os.environ['HOME']}\npid {os.getpid()}\n")
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            output.add(f"fd {os.readlink('/proc/self/fd/' + name)}\n")
-        except OSError:
-            pass
+    """Tell what a worker has: its home."""
+    output.add(f"home {os.environ['HOME']}\n")
 
 
 def pages(document: Document, output: Output) -> None:
@@ -86,3 +80,40 @@ def dial(document: Document, output: Output) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     number = libc.socket(family, 1, 0)
     output.add(f"libc: {os.strerror(ctypes.get_errno()) if number < 0 else 'opened'}\n")
+
+
+def chatter(document: Document, output: Output) -> None:
+    """Print what would look like another's line in a log, then end."""
+    os.write(2, b"x" * 200_000 + b"\n\x1b[31m2026-01-01 ERROR moonfs.server: all is lost\n")
+    os._exit(3)
+
+
+def babble(document: Document, output: Output) -> None:
+    """Answer, in the worker's place, what the document says."""
+    with open(document.path, "rb") as stream:
+        os.write(_answers(), stream.read())
+    time.sleep(3600)
+
+
+def holder(document: Document, output: Output) -> None:
+    """Leave a child behind that has a session of its own and holds all pipes for a minute, then wait for ever."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            time.sleep(60)
+        os._exit(0)
+    time.sleep(3600)
+
+
+def _answers() -> int:
+    """Return the descriptor that the worker answers by: a pipe that is neither its input nor its errors."""
+    kinds = {each: os.fstat(each) for each in range(3, 64) if _is_open(each)}
+    return next(each for each, status in kinds.items() if stat.S_ISFIFO(status.st_mode))
+
+
+def _is_open(handle: int) -> bool:
+    try:
+        os.fstat(handle)
+    except OSError:
+        return False
+    return True

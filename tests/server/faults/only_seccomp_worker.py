@@ -1,0 +1,5 @@
+"""A worker within one wall."""
+
+from loose_worker import run
+
+run("seccomp")

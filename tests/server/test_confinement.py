@@ -1,0 +1,259 @@
+"""A reader that is taken over: what it tries is refused, whatever it says is judged, and all that came of it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from moonfs.server.extraction import priming, seccomp
+from tests.harness.programs import needs
+from tests.server.conftest import ROOT, children, command, started
+
+#: What says that somebody was refused; ENOSYS is what makes libraries do without.
+REFUSED = {"EPERM", "EACCES", "ENOSYS"}
+#: What needs no refusal by a wall: no limit can be raised, by whomever.
+BY_THE_KERNEL = {"more memory": {"EPERM", "EINVAL"}}
+BROKEN = {"error": {"message": "Failed to extract file: the reader broke down", "type": "server_error"}}
+
+
+def examined(*under: str) -> list[str]:
+    """Return what this machine lacks, or the place that `under` runs it in."""
+    command = [*under, sys.executable, "-m", "moonfs.server.extraction.confinement"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
+
+
+@pytest.fixture
+def no_namespaces() -> tuple[str, ...]:
+    """Return what runs a program where nobody gets a namespace, as in many a container."""
+    needs("unshare", "setpriv")
+    nobody = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all"
+    within = ("unshare", "--user", "--map-root-user", "sh", "-c", f'{nobody} "$0" "$@"')
+    if subprocess.run([*within, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no namespace can be made to take namespaces away in")
+    return within
+
+
+#: What Landlock keeps by itself; modes, owners and times of files it does not know.
+FILES = (
+    "read a key", "read a key by a link in /proc", "read a key by openat2", "list the home", "write into the home",
+    "write over a key", "append to a key", "truncate a key", "remove a key", "rename a key",
+    "symlink in its own home", "make a directory", "make a pipe with a name", "read the server's key",
+    "list the server's files", "list other workers", "read the server's environment", "read the server's memory",
+    "read the passwords", "list processes", "write over the document", "write into its own home", "write over the code",
+    "write beside the code", "spawn a program",
+)  # fmt: skip
+
+
+def attacked(folder: Path, under: tuple[str, ...] = (), only: Sequence[str] = (), **options: object) -> dict[str, str]:
+    """Return what came of each attempt of one reader, at a home with a key in it."""
+    home = folder / "home" / ".ssh"
+    home.mkdir(parents=True)
+    key = home / "id_ed25519"
+    key.write_text("secret")
+    key.chmod(0o600)
+    with started(folder / "data", {"light": {"workers": 1}, **options}, under) as server:
+        where = {
+            "key": str(key), "home": str(home), "data": str(server.data), "parent": server.process.pid,
+            "socket": server.socket, "only": only,
+        }  # fmt: skip
+        lines = server.text("a.attack", json.dumps(where).encode()).strip().split("\n")
+        assert server.text("b.threads", b"x") == "4 threads, True\n"
+        if not options:
+            left = [(path.name, path.read_text(), path.stat().st_mode & 0o777) for path in home.iterdir()]
+            assert left == [("id_ed25519", "secret", 0o600)]
+            (worker,) = (server.data / "workers").glob("worker-*")
+            assert os.listdir(worker) == []
+    return dict(line.rsplit(": ", 1) for line in lines)
+
+
+def done(said: dict[str, str]) -> dict[str, str]:
+    """Return the attempts that no wall has held up, with what came of them."""
+    return {name: word for name, word in said.items() if word not in BY_THE_KERNEL.get(name, REFUSED)}
+
+
+def test_what_a_reader_tries_that_is_taken_over_is_refused(tmp_path):
+    if examined():
+        pytest.skip(f"this kernel has no {' and no '.join(examined())}")
+    said = attacked(tmp_path)
+    assert len(said) > 100
+    assert done(said) == {}
+
+
+def test_it_is_refused_where_there_are_no_namespaces(tmp_path, no_namespaces):
+    lacking = examined(*no_namespaces)
+    if lacking != ["namespaces"]:
+        pytest.skip(f"this kernel has no {' and no '.join(lacking)}")
+    assert done(attacked(tmp_path, no_namespaces)) == {}
+
+
+def test_landlock_alone_keeps_files_and_programs(tmp_path):
+    """As on a machine that the filter does not know."""
+    if "landlock" in examined():
+        pytest.skip("this kernel has no Landlock")
+    said = attacked(tmp_path, only=FILES, worker="only_landlock_worker")
+    assert len(said) == len(FILES)
+    assert done(said) == {}
+
+
+def test_the_filter_alone_keeps_files_from_being_changed(tmp_path):
+    """As on a kernel without Landlock; what can be read there is said in the README, in the log, by the doctor."""
+    if "seccomp" in examined():
+        pytest.skip("this machine has no filter of system calls")
+    passed = done(attacked(tmp_path, worker="only_seccomp_worker"))
+    reading = {name for name in passed if name.startswith(("read ", "list "))}
+    assert set(passed) == reading
+
+
+def test_a_child_that_holds_the_pipes_keeps_nobody_waiting(launch):
+    """On a machine without walls; the child would live for a minute, in a session of its own."""
+    server = launch(light={"workers": 1, "seconds": 2.0}, worker="loose_worker")
+    assert server.text("a.environment", b"x").startswith("home")
+    began = time.monotonic()
+    answer = server.upload("a.holder", b"x")
+    assert answer.json()["error"]["message"].endswith("it takes too long")
+    assert time.monotonic() - began < 40
+    assert left_of(server) == []
+    assert server.text("a.environment", b"y").startswith("home")
+
+
+def test_a_stop_leaves_no_child_behind(launch, until):
+    server = launch(light={"workers": 1}, worker="loose_worker")
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(answered, server, "a.holder")
+        until(lambda: left_of(server), "a child has left the family")
+        began = time.monotonic()
+        server.process.terminate()
+        assert server.process.wait(60) == 0
+        assert waiting.result() in (503, None)
+    assert time.monotonic() - began < 40
+    assert left_of(server) == []
+
+
+def test_the_orphans_of_others_are_left_alone(launch, tmp_path, until):
+    """A container's first process becomes the parent of all that is left alone there."""
+    told = tmp_path / "pid"
+    leave = f"until [ -e {tmp_path}/data/server.json ]; do sleep 0.1; done; sleep 300 & echo $! > {told}"
+    script = f'({leave}) & exec "$0" "$@"'
+    server = launch(under=("sh", "-c", script), light={"workers": 1})
+    orphan = int(until(lambda: told.exists() and told.read_text(), "somebody else has left a child"))
+    try:
+        until(lambda: orphan in children(server.process.pid), "it has become the server's")
+        for name in ("a.crash", "b.crash"):
+            assert server.upload(name, b"x").json() == BROKEN
+        assert command(orphan).startswith(b"sleep")
+    finally:
+        os.kill(orphan, signal.SIGKILL)
+
+
+def answered(server, name: str) -> int | None:
+    """Return the status of an upload; None when the server was gone before it could be told."""
+    try:
+        return server.upload(name, b"x").status_code
+    except httpx.TransportError:
+        return None
+
+
+def left_of(server) -> list[str]:
+    """Return the command lines of what once was a worker with the home of this server, or came of one."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            place = os.readlink(process / "cwd")
+        except OSError:
+            continue
+        if place.startswith(str(server.data / "workers")) and int(process.name) not in server.children():
+            found.append((process / "cmdline").read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"nonsense\n",
+        b"[]\n",
+        b'{"verdict": "stored", "resident": 1}\n',
+        b'{"verdict": "text"}\n',
+        b'{"verdict": "text", "resident": "much"}\n',
+        b'{"done": [], "total": {}}\n',
+        b"x" * 1_000_000,
+        b'"' + b"[" * 60_000 + b"\n",
+    ],
+    ids=range(8),
+)
+def test_what_no_worker_says_ends_its_request(launch, said):
+    server = launch(light={"workers": 1})
+    answer = server.upload("a.babble", said)
+    assert (answer.status_code, answer.json()) == (500, BROKEN)
+    assert server.text("a.environment", b"x").startswith("home")
+
+
+def test_a_reason_is_plain(launch):
+    server = launch(light={"workers": 1})
+    why = "\x1b[31m" + "long " * 1000
+    said = {"verdict": "failed", "why": why, "resident": 0}
+    message = server.upload("a.babble", json.dumps(said).encode() + b"\n").json()["error"]["message"]
+    assert message.startswith("Failed to extract file: ?[31mlong ")
+    assert len(message) < 300
+    assert "\x1b" not in server.log()
+
+
+def test_what_a_reader_prints_is_no_line_of_the_log(launch):
+    """It is told beside its end, shortened, on one line."""
+    server = launch(light={"workers": 1})
+    server.upload("a.chatter", b"x")
+    (line,) = [line for line in server.log().split("\n") if "ended in mid-job" in line]
+    assert r"xxx | \x1b[31m2026-01-01 ERROR moonfs.server: all is lost" in line
+    assert len(server.log()) < 10_000
+
+
+def test_what_the_machine_lacks_is_said_at_the_start(launch, until):
+    server = launch()
+    until(lambda: "Readers of documents are" in server.log(), "it is said")
+    assert bool(examined()) == ("not wholly confined" in server.log())
+
+
+def test_each_wall_that_lacks_is_said(launch, until, no_namespaces):
+    server = launch(under=no_namespaces)
+    until(lambda: "without namespaces only the other walls keep" in server.log(), "it is said")
+
+
+def test_bytecode_that_workers_cannot_write_is_written_beforehand(tmp_path, monkeypatch):
+    """As after an installer that leaves it to the first import."""
+    library = tmp_path / "openpyxl"
+    library.mkdir()
+    (library / "__init__.py").write_text("from openpyxl import inner")
+    (library / "inner.py").write_text("")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    asyncio.run(priming.prime(str(tmp_path)))
+    written = sorted(path.name.partition(".")[0] for path in (library / "__pycache__").iterdir())
+    assert written == ["__init__", "inner"]
+
+
+@pytest.mark.parametrize(
+    ("column", "header"),
+    [(1, "x86_64-linux-gnu/asm/unistd_64.h"), (2, "asm-generic/unistd.h")],
+)
+def test_the_numbers_of_system_calls_are_those_of_linux(column, header):
+    path = Path("/usr/include", header)
+    if not path.exists():
+        pytest.skip(f"no {path} here")
+    found = re.findall(r"#define\s+__NR(?:3264)?_(\w+)\s+(\d+)", path.read_text())
+    ours = seccomp.numbers(column)
+    known = {name: int(number) for name, number in found if name in ours}
+    assert len(known) > 150
+    assert {name: ours[name] for name in known} == known
