@@ -117,6 +117,7 @@ class Filesystem:
         self._control = Control(
             {**(control or {}), REFRESH: lambda: b"", PREFETCH: self._prefetch.report},
             {**(switches or {}), REFRESH: lambda _written: account.listing.expire(), PREFETCH: self._prefetch.ask},
+            private=settings.control != "all",
         )
         self._versions = Versions(
             account,

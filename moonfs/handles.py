@@ -31,6 +31,7 @@ class Attr:
         inode: stable while the file exists.
         directory: whether it is one.
         subdirectories: how many directories are in it.
+        private: its owner's alone, whatever the mount's umask leaves to others.
     """
 
     size: int
@@ -39,6 +40,7 @@ class Attr:
     inode: int
     directory: bool = False
     subdirectories: int = 0
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import logging.handlers
 import os
@@ -26,6 +28,9 @@ def to_terminal(*, debug: bool) -> None:
 
 def to_file(path: Path, *, debug: bool, alone: bool) -> None:
     """Log to `path` (0600, 2 × 1 MiB); `alone`, send there too what libfuse and Python print."""
+    for made in (path, path.with_name(f"{path.name}.1")):  # earlier versions left the second one open to others
+        with contextlib.suppress(FileNotFoundError):
+            made.chmod(0o600)
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     handler = _Rotating(path, maxBytes=1024**2, backupCount=1, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -43,11 +48,19 @@ def to_file(path: Path, *, debug: bool, alone: bool) -> None:
 class _Rotating(logging.handlers.RotatingFileHandler):
     """Puts the file aside when it is full, of whosever words: since Python 3.13 the handler counts its own alone."""
 
+    def _open(self) -> io.TextIOWrapper:
+        """Open the next one, as the first: for the owner only, whatever the umask (X2)."""
+        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_for_the_owner)
+
     def shouldRollover(self, record: logging.LogRecord) -> int:  # noqa: N802 - logging's name
         if self.stream is None:  # it could not be opened again
             self.stream = self._open()
         size = os.fstat(self.stream.fileno()).st_size
         return size > 0 and size + len(self.format(record)) >= self.maxBytes
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 class _Lines(logging.Formatter):

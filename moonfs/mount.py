@@ -37,6 +37,7 @@ from moonfs import (
     disk,
     dispatch,
     ending,
+    keys,
     locks,
     logfile,
     mountpoints,
@@ -150,6 +151,7 @@ def run(request: Request) -> None:
         UsageError: as `start`.
     """
     point = check(request.point, request.local, allow_other=request.settings.allow_other)
+    _be_private()
     logfile.to_terminal(debug=request.settings.debug)
     notifier = Notifier(os.environ)
     with _errors_as_sentences(request, point), _Drive(request, point, notifier) as drive:
@@ -195,6 +197,7 @@ def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
     try:
         os.setsid()
         os.chdir("/")
+        _be_private()
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
@@ -539,6 +542,12 @@ def _timeouts(settings: Settings) -> Timeouts:
         upload_read=min(300.0, settings.upload_timeout),
         deadline=settings.timeout,
     )
+
+
+def _be_private() -> None:
+    """Leave others nothing of what this process makes, and the environment no key (X1, X2)."""
+    os.umask(0o077)
+    keys.leave_environment()
 
 
 def _share_memory() -> None:
