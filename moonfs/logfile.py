@@ -12,6 +12,7 @@ import logging.handlers
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from moonfs import wording
 
@@ -21,8 +22,9 @@ def to_terminal(*, debug: bool) -> None:
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
     )
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Printable("%(asctime)s %(levelname)s %(message)s"))
     _quiet_libraries()
 
 
@@ -63,15 +65,22 @@ def _for_the_owner(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
-class _Lines(logging.Formatter):
-    """One line a message, whatever names of files are in it; its time with the offset, as in every file."""
+class _Printable(logging.Formatter):
+    """One line a message, whatever names of files are in it, and no command to a terminal, in tracebacks neither."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = wording.printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return "\n".join(map(wording.printable, super().formatException(ei).split("\n")))
+
+
+class _Lines(_Printable):
+    """With its time and offset, as in every file."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
         return wording.stamp(record.created, fine=True)
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        record.message = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in record.message)
-        return super().formatMessage(record)
 
 
 def _quiet_libraries() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
-import json
 import logging
 import os
 import resource
@@ -45,6 +44,7 @@ from moonfs import (
     operations,
     packages,
     prerequisites,
+    wording,
 )
 from moonfs.announcer import Announcer
 from moonfs.api import Client, Timeouts
@@ -155,7 +155,8 @@ def run(request: Request) -> None:
     logfile.to_terminal(debug=request.settings.debug)
     notifier = Notifier(os.environ)
     with _errors_as_sentences(request, point), _Drive(request, point, notifier) as drive:
-        drive.serve(lambda: print(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {quote(point)}", flush=True))
+        ready = wording.printable(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {quote(point)}")
+        drive.serve(lambda: print(ready, flush=True))
 
 
 def check(point: str, local: Path | None, *, allow_other: bool = False) -> str:
@@ -491,7 +492,7 @@ class _Drive:
 
     def status(self) -> bytes:
         """Return `status.json` (N5); sends no request."""
-        return json.dumps(self._status(), ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"
+        return wording.to_json(self._status(), indent=2).encode() + b"\n"
 
     def _told(self) -> dict[str, Any]:
         """Return what is told beside the mount: as much of the status as there is at this moment, and of the kernel."""

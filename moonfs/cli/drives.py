@@ -14,6 +14,7 @@ import click
 from moonfs import mountpoints
 from moonfs.cli import offers, words
 from moonfs.cli.progress import bar_of_texts, follow_prefetch
+from moonfs.cli.words import say
 from moonfs.errors import UsageError
 
 
@@ -25,7 +26,7 @@ def refresh(directory: str) -> None:
     A drive believes a listing for some seconds (-o listing_ttl). The same without a count: touch DIR/.moonfs/refresh
     """
     files = mountpoints.refresh(directory)
-    click.echo(words.count(files, "file"))
+    say(words.count(files, "file"))
 
 
 @click.command(short_help="Fetch texts before they are read.")
@@ -47,16 +48,16 @@ def prefetch(directory: str, files: tuple[str, ...]) -> None:
         last = follow_prefetch(point, bar)
     except KeyboardInterrupt:
         mountpoints.prefetch(point, "/stop")
-        click.echo("Stopped; what was fetched stays here, and the same command goes on.", err=True)
+        say("Stopped; what was fetched stays here, and the same command goes on.", err=True)
         sys.exit(130)
     done, total = last["done"], last["total"]
     missing = f", {last['failures']:,} cannot be had" if last["failures"] else ""
     here = f"{words.count(done, 'text')} here" if total == 1 else f"{done:,} of {total:,} texts here"
-    click.echo(f"{here}{missing}")
+    say(f"{here}{missing}")
     if last["stops"] != stops:
         raise UsageError("The prefetch was stopped by somebody else; the same command goes on with it.")
-    for line in words.failures(last["failed"], {each["next"]: each["count"] for each in last["reasons"]}):
-        click.echo(line, err=True)
+    counts = {each["next"]: each["count"] for each in last["reasons"]}
+    say(*words.failures(last["failed"], counts), err=True)
     if last["failures"]:
         sys.exit(1)
 

@@ -42,7 +42,7 @@ def screen(drive: Drive, server: Drive | None = None, *, now: float | None = Non
         now: Unix time; None for the clock's.
     """
     now = time.time() if now is None else now
-    drive = _plain(drive)
+    drive, server = _plain(drive), _plain(server)
     if "problem" in drive:
         return Text(str(drive["problem"]), style="red")
     parts: list[RenderableType] = [_head(drive, now)]
@@ -117,7 +117,8 @@ def uploads_table(under_way: Iterable[Mapping[str, Any]]) -> RenderableType:
     table.add_column(width=_BAR)
     table.add_column(no_wrap=True, overflow="ellipsis")
     for each in all_of_them[:_FEW]:
-        table.add_row("", Text(str(each["name"])), _bar(each["sent"], each["size"], "blue"), Text(_state(each)))
+        name = Text(printable(str(each["name"])))
+        table.add_row("", name, _bar(each["sent"], each["size"], "blue"), Text(_state(each)))
     if len(all_of_them) > _FEW:
         table.add_row("", Text(f"… and {len(all_of_them) - _FEW:,} more", style="dim"), "", "")
     return table
