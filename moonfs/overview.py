@@ -52,6 +52,7 @@ def overview(
         },
         "listing": {
             "files": len(snapshot.files),
+            "left_out": account.left_out,
             "requests": account.listing.requests,
             "stale_because": None if stale is None else str(stale),
         },

@@ -150,6 +150,11 @@ class Remote:
             raise
         self._gone(file_id)
 
+    @property
+    def left_out(self) -> int:
+        """How many entries of the service's list are not among the files of the listing."""
+        return self._client.left_out
+
     def known(self) -> Mapping[str, FileObject]:
         """Return the listing as it is believed now, without a request."""
         return self.listing.peek().files

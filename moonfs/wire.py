@@ -9,6 +9,7 @@ I/O and knows no HTTP library. Sources are the vendor's page and captures of liv
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -22,6 +23,8 @@ MAX_FILE_BYTES: Final = 100 * 1024**2
 MAX_TOTAL_BYTES: Final = 10 * 1024**3
 #: DOC: "a maximum of 1,000 files".
 MAX_FILES: Final = 1000
+#: Files of a list that are taken; five times what an account may hold.
+MAX_LISTED: Final = 5 * MAX_FILES
 
 FILE_EXTRACT: Final = "file-extract"
 IMAGE: Final = "image"
@@ -76,6 +79,11 @@ MSG_NOT_FOUND: Final = "The requested resource was not found"
 #: Header that names a request to the vendor's support (LIVE).
 REQUEST_ID_HEADER: Final = "msh-request-id"
 
+#: Characters of what a service may say of a file: four times the longest name that any disk keeps, and a paragraph.
+_LONGEST_NAME: Final = 1024
+_LONGEST_DETAILS: Final = 1000
+_LONGEST_WORD: Final = 100
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -92,7 +100,7 @@ class FileObject:
         id: opaque, validated by `is_valid_id`.
         bytes: size of the original, in bytes, >= 0.
         created_at: unix time, in seconds.
-        filename: as uploaded; untrusted and not unique (N2, N3).
+        filename: as uploaded, in its middle cut where it is over 1,024 characters; untrusted and not unique (N2, N3).
         purpose: one of `PURPOSES`, or what a newer service says.
         status: `ok` (LIVE), `ready` (DOC), `error`, `created`, …
         status_details: why, when status is `error`.
@@ -132,17 +140,17 @@ class FileObject:
         if not isinstance(file_id, str) or not is_valid_id(file_id):
             raise ValueError(f"unusable file id {file_id!r:.80}")
         filename = data.get("filename")
-        if not isinstance(filename, str) or len(filename) > 100_000:
+        if not isinstance(filename, str):
             raise ValueError(f"unusable filename of {file_id}")
         return cls(
             id=file_id,
             bytes=_sane_int(data.get("bytes"), "bytes", 2**50),
             created_at=_sane_int(data.get("created_at"), "created_at", 2**40),
-            filename=filename,
+            filename=_bounded(filename),
             # One string for all files that have it: a thousand of them are kept.
-            purpose=sys.intern(_text(data.get("purpose")) or FILE_EXTRACT),
-            status=sys.intern(_text(data.get("status")) or "ok"),
-            status_details=_text(data.get("status_details")),
+            purpose=sys.intern(_text(data.get("purpose"), _LONGEST_WORD) or FILE_EXTRACT),
+            status=sys.intern(_text(data.get("status"), _LONGEST_WORD) or "ok"),
+            status_details=_text(data.get("status_details"), _LONGEST_DETAILS),
         )
 
 
@@ -187,5 +195,13 @@ def _sane_int(value: object, what: str, limit: int) -> int:
     return value
 
 
-def _text(value: object) -> str:
-    return value[:10_000] if isinstance(value, str) else ""
+def _text(value: object, longest: int) -> str:
+    return value[:longest] if isinstance(value, str) else ""
+
+
+def _bounded(filename: str) -> str:
+    """Return a name of at most `_LONGEST_NAME` characters, with its extension, and another for each other name."""
+    if len(filename) <= _LONGEST_NAME:
+        return filename
+    digest = hashlib.sha256(filename.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{filename[: _LONGEST_NAME - 200]}~{digest}~{filename[-100:]}"

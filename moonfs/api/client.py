@@ -41,10 +41,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Bytes of a list's body.
-_LIST_BYTES: Final = 64 * 1024**2
-#: Bytes of the body that describes one file: `wire` takes filenames of 100,000 characters.
-_OBJECT_BYTES: Final = 1024**2
+#: Bytes of a list's body: 3.3 KB for each of `wire.MAX_LISTED`.
+_LIST_BYTES: Final = 16 * 1024**2
+#: Bytes of the body that describes one file; a local server keeps names of 64 KB, and JSON may escape each byte.
+_OBJECT_BYTES: Final = 512 * 1024
 #: Bytes of a file's text.
 _CONTENT_BYTES: Final = 512 * 1024**2
 
@@ -54,6 +54,7 @@ class Client:
 
     Attributes:
         base_url: where the requests go, without a slash at its end.
+        left_out: entries of the latest list that are not among its files.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Client:
         self._retry = retry
         self._traffic = traffic
         self._closed = threading.Event()
+        self.left_out = 0
         self._socket = None if socket is None else os.fspath(socket)
         self._http = origin.connect(self.base_url, key, socket=socket, max_connections=max_connections)
         self._exchange = Exchange(
@@ -103,7 +105,8 @@ class Client:
     def list(self, *, deadline: float | None = None, ticket: Ticket | None = None) -> builtins.list[FileObject]:
         """Return every file of the account, in the service's order (unknown).
 
-        An entry that does not validate is left out with a warning; a repeated id counts once.
+        An entry that does not validate is left out with a warning, as are the oldest beyond `wire.MAX_LISTED`; a
+        repeated id counts once. `left_out` says how many they are.
 
         Args:
             deadline: seconds for the call with its retries.
@@ -112,7 +115,8 @@ class Client:
         Raises:
             MoonfsError: no list could be had.
         """
-        return answers.files_of(self._read("list", "/files", _LIST_BYTES, deadline, ticket))
+        files, self.left_out = answers.files_of(self._read("list", "/files", _LIST_BYTES, deadline, ticket))
+        return files
 
     def upload(
         self,

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 import moonfs
-from moonfs import wording
+from moonfs import wire, wording
 from moonfs.cli.words import by_advice, count, duration, printable, size
 
 #: Lines of one kind that are shown; the rest is counted.
@@ -156,6 +156,11 @@ def _trouble(drive: Drive) -> RenderableType:
         parts.append(Text(text + ". What is known is shown; uploads go on by themselves when it is back.", style="red"))
     elif drive["listing"]["stale_because"]:
         parts.append(Text(f"The listing is old: {drive['listing']['stale_because']}", style="yellow"))
+    if left_out := drive["listing"].get("left_out"):
+        text = (
+            f"The service lists {left_out:,} more that are not shown: a drive has the newest {wire.MAX_LISTED:,} files."
+        )
+        parts.append(Text(text, style="yellow"))
     named = {each["name"] for each in (*uploads["failed"], *uploads["waiting"])}
     # The last of those that say the same of the same file.
     last = {(e.get("operation"), e.get("name"), e.get("message")): e for e in drive.get("errors", [])}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.faults.server import FaultServer, answered, error
+from tests.conftest import Faulty
+from tests.faults.server import FaultServer, Reply, answered, error
 from tests.harness.drive import SECONDS, Drive, hosted, wait_until
 
 pytestmark = pytest.mark.fuse
@@ -71,3 +75,41 @@ def test_nothing_that_it_says_reaches_a_terminal(fuse: None, tmp_path: Path, ser
     assert [what for what, output in outputs.items() if not said_plainly(output)] == []
     assert all(b"x1b]0;owned" in outputs[what] for what in (f"prefetch {point}", "mount -f", "the log"))
     assert b"u001b]0;owned" in outputs["errors.ndjson"]
+
+
+def peak(drive: Drive) -> int:
+    """Return how much memory the daemon has had at most, in MiB."""
+    status = Path(f"/proc/{drive.pid}/status").read_text()
+    return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def test_a_list_of_nothing_costs_no_memory(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """L4, R6: 65 KB of gzip hold 22 million empty objects; what is known stays listed, and status says why."""
+    service.add("a.txt", b"text")
+    drive = faulty("listing_ttl=0").drive
+    assert (drive / "a.txt.content").read_bytes() and os.listdir(drive.point)
+    before = peak(drive)
+    for body in (b'{"data":[' + b"{}," * 22_000_000 + b"{}]}", b'{"data":[' + b"[]," * 4_000_000 + b"[]]}"):
+        service.script("list", *[answered(Reply(200, gzip.compress(body), {"Content-Encoding": "gzip"}))] * 2)
+        drive.command("refresh", str(drive.point))
+        assert sorted(os.listdir(drive.point)) == ["a.txt", "a.txt.content"]
+    assert peak(drive) - before < 150
+    assert "The listing is old" in drive.command("status", str(drive.point)).stdout
+    service.unscript()
+
+
+def test_of_a_list_without_end_the_newest_are_shown(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """N1: 99,000 entries keep nobody waiting for minutes; what is left out is told, and is no more than that."""
+    service.add("mine.txt", b"text")
+    files = [{"id": f"x{i}", "bytes": 1, "created_at": i, "filename": f"{i}.txt"} for i in range(99_000)]
+    body = json.dumps({"data": files + [stored.to_wire() for stored in service.files.values()]}).encode()
+    drive = faulty("listing_ttl=3600").drive
+    service.script("list", answered(Reply(200, body)))
+    drive.command("refresh", str(drive.point))
+    shown = {name for name in os.listdir(drive.point) if not name.endswith(".content")}
+    assert shown == {f"{i}.txt" for i in range(94_001, 99_000)} | {"mine.txt"}
+    assert drive.status()["listing"]["left_out"] == 94_001
+    assert "94,001 more that are not shown" in drive.command("status", str(drive.point)).stdout
+    listed = subprocess.run(["ls", "-l", drive.point], capture_output=True, timeout=SECONDS * 2, check=True)
+    assert listed.stdout.count(b"\n") == 10_001
+    assert peak(drive) < 400
