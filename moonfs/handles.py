@@ -16,6 +16,7 @@ from typing import Final
 from moonfs.errors import AccessDenied
 from moonfs.localfile import LocalFile
 from moonfs.openers import Opener
+from moonfs.wire import Body
 
 ROOT_INODE: Final = 1
 
@@ -80,7 +81,7 @@ class Handle:
     """
 
     name: str
-    body: bytes | None = None
+    body: Body | None = None
     fd: int = -1
     local: LocalFile | None = None
     writes: bool = False

@@ -323,6 +323,8 @@ class _Drive:
         self._stack.callback(door.close)
         self._account = hosted or self._embed(state)
         traffic = Traffic(settings.requests)
+        plain = settings.content == "text"
+        texts = make_roomy(cache / ("texts-plain" if plain else "texts"))
         client = Client(
             self._account.base_url,
             self._account.key,
@@ -331,15 +333,15 @@ class _Drive:
             # As many as the gate lets pass: readers exceed the limit by a quarter, and a probe by one.
             max_connections=settings.requests + settings.requests // 4 + 1,
             traffic=traffic,
+            spill=texts,
         )
         self._stack.callback(client.close)
-        plain = settings.content == "text"
         attributes = Attributes(state / "attributes.db", plain=plain)
         self._stack.callback(attributes.close)
         remote = Remote(
             client,
             attributes,
-            Texts(make_roomy(cache / ("texts-plain" if plain else "texts")), settings.text_cache),
+            Texts(texts, settings.text_cache),
             listing_ttl=settings.listing_ttl,
             content_cache=settings.content_cache,
             plain=plain,

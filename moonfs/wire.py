@@ -9,12 +9,14 @@ I/O and knows no HTTP library. Sources are the vendor's page and captures of liv
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Any, Final
 
 #: DOC: "not exceeding 100MB"; the observed refusal starts above 100 * 1024**2 bytes.
@@ -83,6 +85,19 @@ REQUEST_ID_HEADER: Final = "msh-request-id"
 _LONGEST_NAME: Final = 1024
 _LONGEST_DETAILS: Final = 1000
 _LONGEST_WORD: Final = 100
+
+#: A body of bytes; of a long one, which nobody holds in memory, a view of a file.
+Body = bytes | mmap
+
+#: Bytes of a long body that are looked at at a time.
+_STEP: Final = 1024 * 1024
+#: Parts of JSON (RFC 8259); what could be tried in two ways is not, or a long string would be tried at each byte.
+_STRING: Final = re.compile(rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"')
+_UNITS: Final = re.compile(rb'[^"\\]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\]*+)*+')
+_HIGH: Final = re.compile(rb"\\u[dD][89abAB]")
+_SPACE: Final = re.compile(rb"[ \t\n\r]*+")
+#: Bytes of an object within a long body; the text itself is a string.
+_LONGEST_WITHIN: Final = 64 * 1024
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -154,11 +169,13 @@ class FileObject:
         )
 
 
-def is_text(body: bytes) -> bool:
+def is_text(body: Body) -> bool:
     """Say whether the body of `/content` is what the service answers for an extracted file: an object with `content`.
 
     LIVE: `{"content":"…","file_type":…}`. Half of one is no JSON, so whatever passes is whole.
     """
+    if not isinstance(body, bytes):
+        return _long_text(body) is not None
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -173,6 +190,66 @@ def text_in(body: bytes) -> bytes:
     except (ValueError, KeyError, TypeError, RecursionError):
         return body
     return text.encode("utf-8", "replace") if isinstance(text, str) else body
+
+
+def long_text_in(body: mmap) -> Iterator[bytes]:
+    """Yield the text in a long body, piece by piece; a body of another form comes as it is."""
+    found = _long_text(body)
+    if found is None:
+        yield from (body[at : at + _STEP] for at in range(0, len(body), _STEP))
+        return
+    at, end = found[0] + 1, found[1] - 1
+    while at < end:
+        stop = _boundary(body, at, min(at + _STEP, end))
+        yield json.loads(b'"' + body[at:stop] + b'"').encode("utf-8", "replace")
+        at = stop
+
+
+def _boundary(body: mmap, at: int, stop: int) -> int:
+    """Return the last place up to `stop` where no character and no escape is cut; there is one at `at`."""
+    stop = _UNITS.match(body, at, stop).end()  # type: ignore[union-attr]
+    while body[stop] & 0xC0 == 0x80:
+        stop -= 1
+    half = stop - 6  # of a pair of escapes, which are one character
+    if half > at and _HIGH.match(body, half, stop) and _UNITS.match(body, at, half).end() == half:  # type: ignore[union-attr]
+        return half
+    return stop
+
+
+def _long_text(body: mmap) -> tuple[int, int] | None:
+    """Return where the string `content` is in a long body, quotes included; None where it is no such object."""
+    decoder, found = codecs.getincrementaldecoder("utf-8")(), None
+    try:
+        for at in range(0, len(body), _STEP):
+            decoder.decode(body[at : at + _STEP])
+        decoder.decode(b"", final=True)
+        at = _after(body, 0, b"{")
+        while True:
+            key = _STRING.match(body, at)
+            if key is None or key.end() - at > _LONGEST_WITHIN:
+                return None
+            at = start = _after(body, key.end(), b":")
+            if value := _STRING.match(body, at):
+                at = value.end()
+            else:
+                window = body[at : at + _LONGEST_WITHIN].decode("utf-8", "ignore")
+                at += len(window[: json.JSONDecoder().raw_decode(window)[1]].encode())
+            if json.loads(key[0]) == "content":
+                found = (start, at) if value else None
+            at = _SPACE.match(body, at).end()  # type: ignore[union-attr]
+            if body[at : at + 1] == b"}":
+                return found if _SPACE.match(body, at + 1).end() == len(body) else None  # type: ignore[union-attr]
+            at = _after(body, at, b",")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _after(body: mmap, at: int, sign: bytes) -> int:
+    """Return where it goes on after `sign` and the spaces around it. Raises ValueError where it is not there."""
+    at = _SPACE.match(body, at).end()  # type: ignore[union-attr]
+    if body[at : at + 1] != sign:
+        raise ValueError(f"no {sign!r}")
+    return _SPACE.match(body, at + 1).end()  # type: ignore[union-attr]
 
 
 def error_body(message: str, error_type: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from moonfs import wire
 from moonfs.api import translate
 from moonfs.api.exchange import Answer
 from moonfs.errors import NotFound, ProtocolError
-from moonfs.wire import FileObject
+from moonfs.wire import Body, FileObject
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def files_of(answer: Answer) -> tuple[list[FileObject], int]:
     Raises:
         ProtocolError: no list, one beyond all reason, or one of which no entry is usable.
     """
-    if answer.body.count(b",") > _MAX_VALUES:
+    if bytes(answer.body).count(b",") > _MAX_VALUES:
         raise bad_answer(answer, "the service's list of files is beyond all reason")
     document = _object(answer)
     entries = document.get("data")
@@ -99,7 +99,7 @@ def check_deleted(answer: Answer, file_id: str) -> None:
         raise bad_answer(answer, f"the service did not delete {file_id}")
 
 
-def text_of(answer: Answer, file_id: str) -> bytes:
+def text_of(answer: Answer, file_id: str) -> Body:
     """Return the body of `/content` as it is (R1).
 
     Text is kept for ever by its id (R2), so what a proxy may send with a 200 is refused.
@@ -121,7 +121,7 @@ def bad_answer(answer: Answer, sentence: str) -> ProtocolError:
 
 def _object(answer: Answer) -> dict[str, Any]:
     try:
-        document = json.loads(answer.body)
+        document = json.loads(bytes(answer.body))
     except (ValueError, RecursionError) as exc:
         raise bad_answer(answer, "the service's answer is no JSON") from exc
     if not isinstance(document, dict):
@@ -129,15 +129,15 @@ def _object(answer: Answer) -> dict[str, Any]:
     return document
 
 
-def _is_error(body: bytes) -> bool:
+def _is_error(body: Body) -> bool:
     """Say whether a body that came with a 200 is an error object and nothing else.
 
     A batch result is JSON too and has a field `error`, among others.
     """
-    if len(body) > 16 * 1024 or not body.lstrip().startswith(b'{"error"'):
+    if len(body) > 16 * 1024 or not bytes(body).lstrip().startswith(b'{"error"'):
         return False
     try:
-        document = json.loads(body)
+        document = json.loads(bytes(body))
     except (ValueError, RecursionError):
         return False
     return document.keys() == {"error"} and isinstance(document["error"], dict) and "message" in document["error"]

@@ -8,13 +8,15 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Faulty
-from tests.faults.server import FaultServer, Reply, answered, error
+from tests.faults.server import FaultServer, Reply, Turn, answered, error
 from tests.harness.drive import SECONDS, Drive, hosted, wait_until
 
 pytestmark = pytest.mark.fuse
@@ -113,3 +115,39 @@ def test_of_a_list_without_end_the_newest_are_shown(faulty: Callable[..., Faulty
     listed = subprocess.run(["ls", "-l", drive.point], capture_output=True, timeout=SECONDS * 2, check=True)
     assert listed.stdout.count(b"\n") == 10_001
     assert peak(drive) < 400
+
+
+def test_long_texts_are_not_held_in_memory(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """R2, E2: seven at once, whole and kept, or of another form and not kept; each is read to its end."""
+    size = 48 << 20
+    text = json.dumps({"content": "long 福 text \n" * (size // 18)}).encode()
+    junk = b"no JSON" * (size // 7)
+    drive = faulty("content_cache=1M").drive
+    for number in range(7):
+        service.add(f"{number}.txt", b"x")
+    drive.command("refresh", str(drive.point))
+    os.listdir(drive.point)
+    found: dict[str, int] = {}
+
+    def content(turn: Turn) -> None:
+        turn.read()
+        number = int(service.files[turn.seen.file_id].filename[0])
+        turn.send(Reply(200, text if number < 4 else junk))
+
+    service.script("content", *[content] * 10)
+
+    def read(name: str) -> None:
+        with open(drive / f"{name}.txt.content", "rb") as file:
+            found[name] = sum(map(len, iter(lambda: file.read(1 << 20), b"")))
+
+    threads = [threading.Thread(target=read, args=(f"{number}",)) for number in range(7)]
+    for thread in threads:
+        thread.start()
+    most = 0
+    while any(thread.is_alive() for thread in threads):
+        status = Path(f"/proc/{drive.pid}/status").read_text()
+        most = max(most, *(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("RssAnon")))
+        time.sleep(0.02)
+    assert found == {f"{number}": len(text if number < 4 else junk) for number in range(7)}
+    assert most < 200
+    assert [path for path in drive.home.rglob("texts/*") if path.name.partition("~")[0] not in service.files] == []
