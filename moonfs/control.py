@@ -1,4 +1,4 @@
-"""What is in `.moonfs` besides the account's files: its directories, the drive's state, and three switches (N5).
+"""What is in `.moonfs` besides the account's files: its directories, the drive's state, and its switches (N5).
 
 It is in no listing of the root, and its owner's alone unless the mount says otherwise (X2). Nothing here touches the
 network; what looks at the account's files through `by-id` and `purpose` does so in `filesystem`.
@@ -21,6 +21,8 @@ from moonfs.places import DIRECTORIES, Place
 REFRESH: Final = "refresh"
 #: Writing names to it has their texts fetched; it reads as how far that is.
 PREFETCH: Final = "prefetch"
+#: Writing ids to it deletes those of them that are conflict copies of this machine; it reads as which there are.
+TIDY: Final = "tidy"
 #: Writing to it clears the record of failures; it reads as empty.
 CLEAR: Final = "clear"
 #: Bytes that may be written to a switch until it is closed: a thousand names of the longest kind, four times.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -117,6 +117,9 @@ class Handles:
         # By path: whose bytes the kernel's page cache has, and the handle that is the first to fill it anew.
         self._cached: dict[str, str] = {}
         self._filling: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[Handle]:
+        return iter(list(self._open.values()))
 
     def __getitem__(self, number: int) -> Handle:
         return self._open[number]

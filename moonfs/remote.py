@@ -121,7 +121,7 @@ class Remote:
             self._sending.append(sending)
         try:
             with spool.file().open("rb") as source:
-                return self._client.upload(
+                stored = self._client.upload(
                     source,
                     filename=filename,
                     size=spool.size,
@@ -129,6 +129,8 @@ class Remote:
                     deadline=deadline,
                     progress=sending.progress,
                 )
+            self._attributes.note_stored(stored.id)
+            return stored
         finally:
             with self._lock:
                 self._sending.remove(sending)

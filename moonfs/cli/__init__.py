@@ -5,7 +5,7 @@
     doctoring     doctor
     options       the flags of a drive
     groups        in which order commands are shown
-    drives        refresh, prefetch
+    drives        refresh, prefetch, tidy
     syncing       sync
     showing       status, and its screen in `screen`
     reading       logs
@@ -37,7 +37,7 @@ from moonfs.cli.completion import VARIABLE, completion
 from moonfs.cli.configuring import configure, key
 from moonfs.cli.desktop import desktop
 from moonfs.cli.doctoring import doctor
-from moonfs.cli.drives import prefetch, refresh
+from moonfs.cli.drives import prefetch, refresh, tidy
 from moonfs.cli.groups import ByKind
 from moonfs.cli.manual import manual
 from moonfs.cli.mounting import for_fstab, mount, umount
@@ -78,6 +78,7 @@ for _command in (
     umount,
     refresh,
     prefetch,
+    tidy,
     sync,
     status,
     logs,

@@ -156,6 +156,8 @@ def _trouble(drive: Drive) -> RenderableType:
         parts.append(Text(text + ". What is known is shown; uploads go on by themselves when it is back.", style="red"))
     elif drive["listing"]["stale_because"]:
         parts.append(Text(f"The listing is old: {drive['listing']['stale_because']}", style="yellow"))
+    if drive.get("conflicts", {}).get("copies"):
+        parts.append(_row("Conflicts", Text(_conflicts(drive["conflicts"], str(drive.get("mountpoint"))))))
     if left_out := drive["listing"].get("left_out"):
         text = (
             f"The service lists {left_out:,} more that are not shown: a drive has the newest {wire.MAX_LISTED:,} files."
@@ -180,6 +182,14 @@ def _advised(entries: Iterable[tuple[str, str]]) -> Iterator[RenderableType]:
         yield from (_indented(Text(text)) for text in texts)
         if advice:
             yield _indented(Text(f"→ {advice}", style="dim"), 4)
+
+
+def _conflicts(found: Mapping[str, Any], point: str) -> str:
+    """Return what to say of older files of names that newer ones have."""
+    shown = f"{count(found['copies'], 'older file')} of names that newer ones have, untouched for an hour"
+    if not found["ours"]:
+        return f"{shown}; other machines stored them"
+    return f"{shown}; {found['ours']:,} of them this machine's: moonfs tidy {quote(point)}"
 
 
 def _rest(drive: Drive, *, server: Drive | None) -> RenderableType:
