@@ -72,7 +72,7 @@ class Store:
         self._files: dict[str, wire.FileObject] = {}
         self._total = 0
         self._under_way: dict[Staged, int] = {}
-        self._staged_bytes = 0
+        self._staged_bytes = self._reserved_files = 0
         self._listing: bytes | None = None
         self._batch = _Batch()
         with contextlib.ExitStack() as unusable:
@@ -180,7 +180,10 @@ class Store:
 
     @contextlib.contextmanager
     def stage(self) -> Iterator[Staged]:
-        """Begin an upload, which counts as stored until the block ends. Raises Refusal."""
+        """Begin an upload, whose bytes count as stored until the block ends. Raises Refusal.
+
+        It has no place among the files before its end: most uploads are of new versions, whose old ones go then.
+        """
         with Staged(self.incoming()) as staged:
             with self._lock:
                 self._check(staged)
@@ -201,7 +204,9 @@ class Store:
         Raises:
             Refusal: a limit, or no space left; nothing is left behind then.
         """
-        self.admit(staged)
+        with self._lock:
+            self._check(staged)
+            self._reserved_files += 1
         made: list[str] = []
         try:
             return self._commit(staged, filename, purpose, text, details=details, made=made)
@@ -212,6 +217,9 @@ class Store:
             if isinstance(error, OSError) and is_full(error):
                 raise refusal.disk_full() from error
             raise
+        finally:
+            with self._lock:
+                self._reserved_files -= 1
 
     def _commit(
         self, staged: Staged, filename: str, purpose: str, text: Extracted, *, details: str, made: list[str]
@@ -300,7 +308,7 @@ class Store:
         counted, size = self._under_way.get(staged, 0), staged.size
         if size > self.limits.file_bytes:
             raise refusal.too_large(self.limits.file_bytes)
-        if len(self._files) + len(self._under_way.keys() - {staged}) >= self.limits.files:
+        if len(self._files) + self._reserved_files >= self.limits.files:
             raise refusal.too_many(self.limits.files)
         if self._total + self._staged_bytes - counted + size > self.limits.total_bytes:
             raise refusal.total_too_large(self._behaviour.quota_status)

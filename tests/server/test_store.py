@@ -234,15 +234,15 @@ def test_a_damaged_database_is_one_sentence(directory):
 def test_limits_hold_for_commits_under_way(directory):
     """Two uploads that were both admitted do not both get the last place."""
     store = Store(directory, Behaviour(limits=Limits(files=1)))
-    with store.stage() as one:
-        with pytest.raises(Refusal, match="max file count 1"), store.stage():
-            raise AssertionError("there is a place for one only")
-        one.add(b"x")
-    with store.stage() as two:  # the first was given up
-        two.add(b"x")
-        store.commit(two, "a.txt", "file-extract", Extracted("text/plain", b'""'))
-        with pytest.raises(Refusal, match="max file count 1"), store.stage():
-            raise AssertionError("its place is taken")
+    with store.stage() as one, store.stage() as two:
+        for staged in (one, two):
+            staged.add(b"x")
+            store.admit(staged)
+        store.commit(one, "a.txt", "file-extract", Extracted("text/plain", b'""'))
+        with pytest.raises(Refusal, match="max file count 1"):
+            store.commit(two, "b.txt", "file-extract", Extracted("text/plain", b'""'))
+    with pytest.raises(Refusal, match="max file count 1"), store.stage():
+        raise AssertionError("there is no place left")
     store.close()
 
 
