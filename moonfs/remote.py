@@ -173,7 +173,7 @@ class Remote:
         """Say whether both files have the same text; images and videos have none, so never (W3)."""
         if {one.purpose, other.purpose} & {wire.IMAGE, wire.VIDEO}:
             return False
-        return self.contents.get(one.id) == self.contents.get(other.id)
+        return self.contents.same(one.id, other.id)
 
     def now(self) -> float:
         """Return unix time by the service's clock, in seconds."""

@@ -204,7 +204,8 @@ def _write(
     for kept in bundle.inside(directories.config / "keys", "*"):
         with contextlib.suppress(UsageError):
             secrets.append(keys.read_file(kept))
-    text = bundle.report(found, shown, directories, os.environ, secrets)
+    report = bundle.report(found, shown, directories, os.environ, secrets)
+    text = "\n".join(map(printable, report.split("\n")))  # it has lines of logs, of earlier versions too
     if target == "-":
         click.echo(text, nl=False)
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -168,6 +170,17 @@ def keyed(*pids: int) -> list[int]:
     found = {pid: Path(f"/proc/{pid}/environ").read_bytes() for pid in pids}
     assert all(b"HOME=" in environ for environ in found.values())
     return [pid for pid, environ in found.items() if b"sk-hosted" in environ or b"API_KEY" in environ]
+
+
+def test_a_local_server_that_was_started_by_hand_neither(fuse: None, tmp_path: Path) -> None:
+    """X1: `moonfs serve` needs no key of the hosted service."""
+    drive = Drive(tmp_path)
+    environ = {**drive.environ, "MOONSHOT_API_KEY": "sk-hosted-0123456789", "KIMI_API_KEY": "sk-hosted-0123456789"}
+    command = [sys.executable, "-m", "moonfs", "serve", "--port", "0", "--data", str(tmp_path / "files")]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and "Serving" in process.stdout.readline()
+        assert keyed(process.pid) == []
+        process.terminate()
 
 
 def test_a_drive_of_the_hosted_service_neither(faulty: Callable[..., Faulty], service: FaultServer) -> None:
