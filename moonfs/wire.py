@@ -91,9 +91,9 @@ Body = bytes | mmap
 
 #: Bytes of a long body that are looked at at a time.
 _STEP: Final = 1024 * 1024
-#: Parts of JSON (RFC 8259); what could be tried in two ways is not, or a long string would be tried at each byte.
-_STRING: Final = re.compile(rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"')
-_UNITS: Final = re.compile(rb'[^"\\]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\]*+)*+')
+#: What may be in a string of JSON (RFC 8259). What could be matched in two ways is not, and no match takes long: while
+#: there is one, no other thread runs.
+_UNITS: Final = re.compile(rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+')
 _HIGH: Final = re.compile(rb"\\u[dD][89abAB]")
 _SPACE: Final = re.compile(rb"[ \t\n\r]*+")
 #: Bytes of an object within a long body; the text itself is a string.
@@ -225,16 +225,16 @@ def _long_text(body: mmap) -> tuple[int, int] | None:
         decoder.decode(b"", final=True)
         at = _after(body, 0, b"{")
         while True:
-            key = _STRING.match(body, at)
-            if key is None or key.end() - at > _LONGEST_WITHIN:
+            key_at, key_end = at, _string_end(body, at)
+            if not 0 < key_end - key_at <= _LONGEST_WITHIN:
                 return None
-            at = start = _after(body, key.end(), b":")
-            if value := _STRING.match(body, at):
-                at = value.end()
+            at = start = _after(body, key_end, b":")
+            if value := _string_end(body, at):
+                at = value
             else:
                 window = body[at : at + _LONGEST_WITHIN].decode("utf-8", "ignore")
                 at += len(window[: json.JSONDecoder().raw_decode(window)[1]].encode())
-            if json.loads(key[0]) == "content":
+            if json.loads(body[key_at:key_end]) == "content":
                 found = (start, at) if value else None
             at = _SPACE.match(body, at).end()  # type: ignore[union-attr]
             if body[at : at + 1] == b"}":
@@ -242,6 +242,17 @@ def _long_text(body: mmap) -> tuple[int, int] | None:
             at = _after(body, at, b",")
     except (ValueError, RecursionError):
         return None
+
+
+def _string_end(body: mmap, at: int) -> int:
+    """Return where the string that begins at `at` ends; 0 where there is none, or it does not end."""
+    if body[at : at + 1] != b'"':
+        return 0
+    stop = at + 1
+    while stop > at:
+        at = stop
+        stop = _UNITS.match(body, at, min(at + _STEP, len(body))).end()  # type: ignore[union-attr]
+    return stop + 1 if body[stop : stop + 1] == b'"' else 0
 
 
 def _after(body: mmap, at: int, sign: bytes) -> int:
