@@ -17,7 +17,8 @@ A module imports only from lines below its own; modules on one line do not know 
                                                waits for texts that are to come
     temporaries · adoption                    passing names and what is held · bytes that become originals
     promises · recovery                       bytes and intents made durable here · what an earlier run left of them
-    disowned                                  uploads that nobody wants any more, and their copies
+    disowned · conflicts                      uploads that nobody wants any more, and their copies · older files of a
+                                               name that several machines stored
     writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits
     namespace · handles                       what every name means: local files over the remote listing · open files
     localfile · table                         one file whose newest bytes are here · the names of the service's files

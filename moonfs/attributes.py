@@ -1,8 +1,9 @@
 """What this machine knows about remote files beyond their file objects, by id: kept across mounts.
 
 A time set with `utimens`, the inode number that an upload inherited, the hash of bytes that were written here
-(A1, R5), and the length of a text once it was fetched (A2). Losing it costs accuracy, never a file's bytes: a
-damaged table is made anew, and where the disk refuses, memory has to do. Nothing here fails for that.
+(A1, R5), the length of a text once it was fetched (A2), and whether this machine has stored the file (N8). Losing it
+costs accuracy, never a file's bytes: a damaged table is made anew, and where the disk refuses, memory has to do.
+Nothing here fails for that.
 
 **Threading:** reads are dict look-ups on immutable values, safe from any thread; writes take one lock.
 """
@@ -33,7 +34,8 @@ CREATE TABLE IF NOT EXISTS attributes (
     inode INTEGER,
     sha256 TEXT,
     text_bytes INTEGER,
-    plain_bytes INTEGER
+    plain_bytes INTEGER,
+    stored INTEGER
 ) STRICT;
 """
 #: The columns of texts' lengths: of the body of `/content`, or of the text in it (R1).
@@ -52,12 +54,14 @@ class Known:
         inode: inode number to show.
         sha256: hash of the original, hex.
         text_bytes: length of its text as the drive shows it, bytes.
+        stored: whether an answer to an upload of this machine has given it its id.
     """
 
     mtime_ns: int | None = None
     inode: int | None = None
     sha256: str | None = None
     text_bytes: int | None = None
+    stored: bool = False
 
 
 _NOTHING = Known()
@@ -120,6 +124,12 @@ class Attributes:
             if len(self._unsaved) >= _MANY_UNSAVED:
                 self._save()
 
+    def note_stored(self, file_id: str) -> None:
+        """Remember that this machine has stored a file; it is written with what is set next."""
+        with self._lock:
+            self._known[file_id] = replace(self._known.get(file_id, _NOTHING), stored=True)
+            self._unsaved.add(file_id)
+
     def forget(self, file_id: str) -> str | None:
         """Forget a file that was deleted; return the hash of its original if no other file has the same."""
         with self._lock:
@@ -169,13 +179,13 @@ class Attributes:
     def _save(self) -> None:
         """Write what is not on disk yet; what a full disk refuses is tried again with the next."""
         rows = [
-            (file_id, known.mtime_ns, known.inode, known.sha256, known.text_bytes)
+            (file_id, known.mtime_ns, known.inode, known.sha256, known.text_bytes, known.stored)
             for file_id in self._unsaved
             if (known := self._known.get(file_id)) is not None
         ]
-        columns = ("mtime_ns", "inode", "sha256", self._length)
+        columns = ("mtime_ns", "inode", "sha256", self._length, "stored")
         statement = (
-            f"INSERT INTO attributes (id, {', '.join(columns)}) VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET "  # noqa: S608
+            f"INSERT INTO attributes (id, {', '.join(columns)}) VALUES (?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET "  # noqa: S608
             + ", ".join(f"{column} = excluded.{column}" for column in columns)
         )
         if self._write(statement, rows):
@@ -219,8 +229,10 @@ def _load(path: Path | None, length: str) -> tuple[sqlite3.Connection, dict[str,
         columns = {row[1] for row in db.execute("PRAGMA table_info(attributes)")}
         if "plain_bytes" not in columns and "text_bytes" in columns:  # made by an earlier version
             db.execute("ALTER TABLE attributes ADD COLUMN plain_bytes INTEGER")
-        rows = db.execute(f"SELECT id, mtime_ns, inode, sha256, {length} FROM attributes")  # noqa: S608
-        return db, {row[0]: Known(*row[1:]) for row in rows}
+        if "stored" not in columns and "text_bytes" in columns:
+            db.execute("ALTER TABLE attributes ADD COLUMN stored INTEGER")
+        rows = db.execute(f"SELECT id, mtime_ns, inode, sha256, {length}, stored FROM attributes")  # noqa: S608
+        return db, {row[0]: Known(row[1], row[2], row[3], row[4], bool(row[5])) for row in rows}
     except BaseException:
         db.close()
         raise

@@ -2,7 +2,8 @@
 
 Text is immutable per id, so nothing here expires; a body that may not be the text is given to whoever waits for it and
 not kept. Small texts are kept in memory, up to a bound in bytes; larger ones are read from the disk, whose pages the
-kernel keeps anyway, and are in memory only where the disk refuses them. It is given the function that fetches a text
+kernel keeps anyway. What the disk does not keep is in memory, or, where it is long, a file without a name, which ends
+with its readers. It is given the function that fetches a text
 and knows no names, no HTTP and no listing.
 
 **Threading:** any thread may call anything; one of the concurrent callers for an id fetches, the others wait for it.
@@ -23,9 +24,12 @@ from cachetools import LRUCache
 from moonfs.errors import MoonfsError
 from moonfs.texts import Texts
 from moonfs.traffic import Ticket, Urgency
+from moonfs.wire import Body
 
 #: Bytes up to which a text is kept in memory although the disk has it.
 SMALL: Final = 16 * 1024
+#: Bytes of two texts that are compared at a time.
+_STEP: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Text:
     """
 
     size: int
-    body: bytes | None
+    body: Body | None
     fd: int = -1
     sure: bool = True
 
@@ -53,7 +57,7 @@ class Fetched(NamedTuple):
         sure: whether it may be kept.
     """
 
-    body: bytes
+    body: Body
     sure: bool = True
 
 
@@ -95,7 +99,7 @@ class Contents:
         self._texts = texts
         self._hurry = hurry
         self._lock = threading.Lock()
-        self._memory: LRUCache[str, bytes] = LRUCache(maxsize=max(capacity, 1), getsizeof=len)
+        self._memory: LRUCache[str, Body] = LRUCache(maxsize=max(capacity, 1), getsizeof=len)
         self._flights: dict[str, _Flight] = {}
         self.hits = 0
         self.disk_hits = 0
@@ -110,6 +114,7 @@ class Contents:
 
         Raises:
             MoonfsError: whatever the fetch raises; nothing is kept then.
+            OSError: this disk has no room for a long one.
         """
         text = self._here(file_id)
         if text is not None:
@@ -122,7 +127,22 @@ class Contents:
     def get(self, file_id: str) -> bytes:
         """Return the whole text of `file_id` in memory; otherwise as `open`."""
         text = self.open(file_id)
-        return text.body if text.body is not None else _read(text.fd, text.size)
+        return bytes(text.body) if text.body is not None else _read(text.fd, text.size)
+
+    def same(self, one: str, other: str) -> bool:
+        """Say whether two files have the same text, in little memory; otherwise as `open`."""
+        texts: list[Text] = []
+        try:
+            for file_id in (one, other):
+                texts.append(self.open(file_id))  # noqa: PERF401 - the first is closed where the second cannot be had
+            steps = range(0, texts[0].size, _STEP)
+            return texts[0].size == texts[1].size and all(
+                _piece(texts[0], at, _STEP) == _piece(texts[1], at, _STEP) for at in steps
+            )
+        finally:
+            for text in texts:
+                if text.fd >= 0:
+                    os.close(text.fd)
 
     def ahead(self, file_id: str) -> None:
         """Fetch a text that nobody waits for yet, unless it is here or under way.
@@ -225,9 +245,14 @@ class Contents:
         flight.done.set_result(fetched)
         return fetched, on_disk
 
-    def _remember(self, file_id: str, body: bytes) -> None:
+    def _remember(self, file_id: str, body: Body) -> None:
         if len(body) <= self._memory.maxsize:
             self._memory[file_id] = body
+
+
+def _piece(text: Text, at: int, size: int) -> bytes:
+    """Return `size` bytes of a text from `at` on, as far as it goes."""
+    return os.pread(text.fd, size, at) if text.body is None else text.body[at : at + size]
 
 
 def _read(fd: int, size: int) -> bytes:

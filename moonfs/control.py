@@ -1,7 +1,7 @@
-"""What is in `.moonfs` besides the account's files: its directories, the drive's state, and three switches (N5).
+"""What is in `.moonfs` besides the account's files: its directories, the drive's state, and its switches (N5).
 
-It is in no listing of the root. Nothing here touches the network; what looks at the account's files through
-`by-id` and `purpose` does so in `filesystem`.
+It is in no listing of the root, and its owner's alone unless the mount says otherwise (X2). Nothing here touches the
+network; what looks at the account's files through `by-id` and `purpose` does so in `filesystem`.
 
 **Threading:** any thread may call anything; the functions that make the bytes bring their own locks.
 """
@@ -21,6 +21,8 @@ from moonfs.places import DIRECTORIES, Place
 REFRESH: Final = "refresh"
 #: Writing names to it has their texts fetched; it reads as how far that is.
 PREFETCH: Final = "prefetch"
+#: Writing ids to it deletes those of them that are conflict copies of this machine; it reads as which there are.
+TIDY: Final = "tidy"
 #: Writing to it clears the record of failures; it reads as empty.
 CLEAR: Final = "clear"
 #: Bytes that may be written to a switch until it is closed: a thousand names of the longest kind, four times.
@@ -33,13 +35,18 @@ class Control:
     """The control directory of one mount."""
 
     def __init__(
-        self, files: Mapping[str, Callable[[], bytes]], switches: Mapping[str, Callable[[bytes], None]]
+        self,
+        files: Mapping[str, Callable[[], bytes]],
+        switches: Mapping[str, Callable[[bytes], None]],
+        *,
+        private: bool = True,
     ) -> None:
         """`files` names the drive's own files and what makes their bytes.
 
         `switches` are those among them that can be written to, and what that does, given all that was written until
-        a close, or nothing for a mere touch.
+        a close, or nothing for a mere touch. `private`: whatever the umask leaves to others, this is the owner's.
         """
+        self._private = private
         self._files = files
         self._switches = switches
         self._started_ns = time.time_ns()
@@ -59,6 +66,7 @@ class Control:
             ROOT_INODE + DIRECTORIES.index(directory),
             directory=True,
             subdirectories=len(places.subdirectories(directory)),
+            private=self._private and directory != places.ROOT,
         )
 
     def file(self, place: Place) -> Attr:
@@ -123,4 +131,5 @@ class Control:
 
     def _attr(self, name: str, body: bytes) -> Attr:
         inode = _FILES + sorted(self._files).index(name)
-        return Attr(len(body), time.time_ns(), 0o600 if name in self._switches else 0o400, inode)
+        mode = 0o600 if name in self._switches else 0o400
+        return Attr(len(body), time.time_ns(), mode, inode, private=self._private)

@@ -29,6 +29,10 @@ _NOT_A_DATABASE: Final = 26
 #: Bytes that are written to find out why a database could not be: more than SQLite's own index of its log needs.
 _TRIED: Final = 64 * 1024
 
+#: What caches leave free for everybody else: a share of a disk, and no more than so many bytes.
+_LEFT_SHARE: Final = 0.05
+_LEFT_BYTES: Final = 1024**3
+
 Path = str | os.PathLike[str]
 
 
@@ -84,6 +88,16 @@ def reason(error: OSError | sqlite3.Error, path: Path) -> str:
         said = error.strerror if isinstance(error, OSError) else str(error)
         return f"{where} fails ({said}); look for the cause with: sudo dmesg | tail"
     return f"{os.fspath(path)} cannot be used ({os.strerror(code)}); look whose it is with: ls -ld {quoted}"
+
+
+def spare(directory: Path) -> int:
+    """Return how many bytes a cache may still take of the disk of `directory`; below 0 where it had better give back.
+
+    A twentieth of a disk, 1 GiB at most, is left to everybody else. Raises OSError.
+    """
+    status = os.statvfs(directory)
+    left = min(status.f_blocks * status.f_frsize * _LEFT_SHARE, _LEFT_BYTES)
+    return status.f_bavail * status.f_frsize - int(left)
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -59,23 +59,18 @@ class ErrorLog:
         """
         if is_refusal(error) and self._is_told(operation, name, error):
             return False
-        line = (
-            json.dumps(
-                {
-                    "time": wording.stamp(),
-                    "operation": operation,
-                    "name": name,
-                    "errno": errno_name,
-                    "http_status": error.status,
-                    "request_id": error.request_id,
-                    "service_message": error.service_message,
-                    "message": str(error),
-                    "next": next_step(error),
-                },
-                ensure_ascii=False,
-            )
-            .encode(errors="replace")
-            .decode()
+        line = wording.to_json(
+            {
+                "time": wording.stamp(),
+                "operation": operation,
+                "name": name,
+                "errno": errno_name,
+                "http_status": error.status,
+                "request_id": error.request_id,
+                "service_message": error.service_message,
+                "message": str(error),
+                "next": next_step(error),
+            }
         )
         with self._lock:
             self._lines.append(line)

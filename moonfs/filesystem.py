@@ -26,7 +26,8 @@ from moonfs import names, places, wire
 from moonfs.attributes import Attributes
 from moonfs.awaiting import Awaiting, refusal, writer
 from moonfs.closes import Closes
-from moonfs.control import PREFETCH, REFRESH, Control
+from moonfs.conflicts import Conflicts
+from moonfs.control import PREFETCH, REFRESH, TIDY, Control
 from moonfs.errors import (
     AlreadyExists,
     Litter,
@@ -114,9 +115,28 @@ class Filesystem:
             awaited=self._awaited_texts,
             arrived=self._arrived,
         )
+        self._conflicts = Conflicts(
+            account,
+            self._space,
+            attributes,
+            self._handles,
+            self._lock,
+            delete=lambda file_id: self.unlink(f"/{places.BY_ID}/{file_id}", lambda: 0),
+        )
         self._control = Control(
-            {**(control or {}), REFRESH: lambda: b"", PREFETCH: self._prefetch.report},
-            {**(switches or {}), REFRESH: lambda _written: account.listing.expire(), PREFETCH: self._prefetch.ask},
+            {
+                **(control or {}),
+                REFRESH: lambda: b"",
+                PREFETCH: self._prefetch.report,
+                TIDY: self._conflicts.report,
+            },
+            {
+                **(switches or {}),
+                REFRESH: lambda _written: account.listing.expire(),
+                PREFETCH: self._prefetch.ask,
+                TIDY: self._conflicts.tidy,
+            },
+            private=settings.control != "all",
         )
         self._versions = Versions(
             account,
@@ -343,6 +363,7 @@ class Filesystem:
             return
         mtime_ns = min(max(mtime_ns, -(2**63)), 2**63 - 1)
         if isinstance(entry, Remote):
+            self._conflicts.touch(entry.file.id)
             self._attributes.set(entry.file.id, mtime_ns=mtime_ns)
             return
         with entry.lock:
@@ -413,6 +434,8 @@ class Filesystem:
             if looks:
                 raise not_read(name)
             entry = self._awaiting.wait(path, lambda: self._find(place), ends=ends, ended=ended)
+        if isinstance(entry, Remote | Sidecar):
+            self._conflicts.touch(entry.file.id)
         if not (write or truncate) and (shared := self._lingering.open(path, entry)) is not None:
             return shared
         if isinstance(entry, Sidecar):
@@ -691,6 +714,7 @@ class Filesystem:
             versions=self._versions,
             journal=self._journal,
             originals=self._originals,
+            conflicts=self._conflicts,
             errno_name=self._errno_name,
         )
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from moonfs.errors import AccessDenied
 from moonfs.localfile import LocalFile
 from moonfs.openers import Opener
+from moonfs.wire import Body
 
 ROOT_INODE: Final = 1
 
@@ -31,6 +32,7 @@ class Attr:
         inode: stable while the file exists.
         directory: whether it is one.
         subdirectories: how many directories are in it.
+        private: its owner's alone, whatever the mount's umask leaves to others.
     """
 
     size: int
@@ -39,6 +41,7 @@ class Attr:
     inode: int
     directory: bool = False
     subdirectories: int = 0
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Handle:
     """
 
     name: str
-    body: bytes | None = None
+    body: Body | None = None
     fd: int = -1
     local: LocalFile | None = None
     writes: bool = False
@@ -114,6 +117,9 @@ class Handles:
         # By path: whose bytes the kernel's page cache has, and the handle that is the first to fill it anew.
         self._cached: dict[str, str] = {}
         self._filling: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[Handle]:
+        return iter(list(self._open.values()))
 
     def __getitem__(self, number: int) -> Handle:
         return self._open[number]

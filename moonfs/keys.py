@@ -8,7 +8,9 @@ Nothing here prints a key, and no message holds one.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import re
 import select
 import stat
 import subprocess
@@ -21,7 +23,7 @@ from typing import Any, Final
 from moonfs import packages
 from moonfs.config import Directories, make_private
 from moonfs.errors import UsageError
-from moonfs.profiles import Configuration, open_at_once
+from moonfs.profiles import Configuration, open_at_once, variables
 from moonfs.settings import yes_or_no
 
 #: Under which the desktop's keyring keeps our keys.
@@ -29,6 +31,8 @@ SERVICE: Final = "moonfs"
 #: Seconds for a command that may ask for a passphrase.
 _COMMAND_SECONDS: Final = 120.0
 _LONGEST: Final = 4096
+#: `env_start` of proc_pid_stat(5), counted from the field after the name; `env_end` follows.
+_ENV_START: Final = 47
 
 
 def name_of(configuration: Configuration) -> str:
@@ -77,6 +81,27 @@ def find(configuration: Configuration, directories: Directories) -> str:
     if kind == "api_key_command":
         return _from_command(value.text, value.origin)
     return _from_keyring(name_of(configuration) if _is_switch(value.text) else value.text)
+
+
+def leave_environment() -> None:
+    """Take keys out of the environment of this process, which lives long, and of what it starts (X1).
+
+    `/proc/PID/environ` shows the memory that the kernel has put the environment into, whatever was unset since, and the
+    place of it is in the last fields of `/proc/PID/stat` (proc(5)); so it is overwritten there.
+    """
+    names = variables("api_key")
+    for name in names:
+        os.environ.pop(name, None)
+    try:
+        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+        start, end = int(fields[_ENV_START]), int(fields[_ENV_START + 1])
+    except (OSError, ValueError, IndexError):  # another kernel
+        return
+    if not 0 < start < end:
+        return
+    key = re.compile(rb"(?:\A|\0)((?:%s)=[^\0]*)" % "|".join(names).encode())
+    for found in key.finditer(ctypes.string_at(start, end - start)):
+        ctypes.memset(start + found.start(1), 0, len(found[1]))
 
 
 def _is_switch(text: str) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
-import json
 import logging
 import os
 import resource
@@ -37,6 +36,7 @@ from moonfs import (
     disk,
     dispatch,
     ending,
+    keys,
     locks,
     logfile,
     mountpoints,
@@ -44,6 +44,7 @@ from moonfs import (
     operations,
     packages,
     prerequisites,
+    wording,
 )
 from moonfs.announcer import Announcer
 from moonfs.api import Client, Timeouts
@@ -150,10 +151,12 @@ def run(request: Request) -> None:
         UsageError: as `start`.
     """
     point = check(request.point, request.local, allow_other=request.settings.allow_other)
+    _be_private()
     logfile.to_terminal(debug=request.settings.debug)
     notifier = Notifier(os.environ)
     with _errors_as_sentences(request, point), _Drive(request, point, notifier) as drive:
-        drive.serve(lambda: print(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {quote(point)}", flush=True))
+        ready = wording.printable(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {quote(point)}")
+        drive.serve(lambda: print(ready, flush=True))
 
 
 def check(point: str, local: Path | None, *, allow_other: bool = False) -> str:
@@ -195,6 +198,7 @@ def _daemon(request: Request, point: str, pipe: int) -> NoReturn:
     try:
         os.setsid()
         os.chdir("/")
+        _be_private()
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
@@ -319,6 +323,8 @@ class _Drive:
         self._stack.callback(door.close)
         self._account = hosted or self._embed(state)
         traffic = Traffic(settings.requests)
+        plain = settings.content == "text"
+        texts = make_roomy(cache / ("texts-plain" if plain else "texts"))
         client = Client(
             self._account.base_url,
             self._account.key,
@@ -327,15 +333,15 @@ class _Drive:
             # As many as the gate lets pass: readers exceed the limit by a quarter, and a probe by one.
             max_connections=settings.requests + settings.requests // 4 + 1,
             traffic=traffic,
+            spill=texts,
         )
         self._stack.callback(client.close)
-        plain = settings.content == "text"
         attributes = Attributes(state / "attributes.db", plain=plain)
         self._stack.callback(attributes.close)
         remote = Remote(
             client,
             attributes,
-            Texts(make_roomy(cache / ("texts-plain" if plain else "texts")), settings.text_cache),
+            Texts(texts, settings.text_cache),
             listing_ttl=settings.listing_ttl,
             content_cache=settings.content_cache,
             plain=plain,
@@ -488,7 +494,7 @@ class _Drive:
 
     def status(self) -> bytes:
         """Return `status.json` (N5); sends no request."""
-        return json.dumps(self._status(), ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"
+        return wording.to_json(self._status(), indent=2).encode() + b"\n"
 
     def _told(self) -> dict[str, Any]:
         """Return what is told beside the mount: as much of the status as there is at this moment, and of the kernel."""
@@ -539,6 +545,12 @@ def _timeouts(settings: Settings) -> Timeouts:
         upload_read=min(300.0, settings.upload_timeout),
         deadline=settings.timeout,
     )
+
+
+def _be_private() -> None:
+    """Leave others nothing of what this process makes, and the environment no key (X1, X2)."""
+    os.umask(0o077)
+    keys.leave_environment()
 
 
 def _share_memory() -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -26,6 +27,8 @@ FUSE_CONF: Final = Path("/etc/fuse.conf")
 _ANSWER_SECONDS: Final = 5.0
 #: Seconds for a listing of the account, retries included.
 _LIST_SECONDS: Final = 60.0
+#: Seconds for the deletion of some files.
+_DELETE_SECONDS: Final = 180.0
 #: Seconds for a listing that somebody waits for at a Tab key.
 _GLANCE_SECONDS: Final = 2.0
 
@@ -271,6 +274,34 @@ def clear_errors(point: str) -> None:
             f"The drive on {point} did not clear its failures ({why}); "
             f"moonfs doctor {quote(point)} looks for the cause."
         )
+
+
+def read_tidy(point: str) -> dict[str, Any]:
+    """Return the conflict copies on `point` that this machine has stored: see `conflicts.Conflicts.report`.
+
+    Raises:
+        UsageError: no moonfs drive is mounted there, or it does not answer; says what to do.
+    """
+    return _read(_drive(point), "tidy")
+
+
+def tidy(point: str, ids: Sequence[str]) -> list[str]:
+    """Have the drive on `point` delete those of its own conflict copies whose ids these are; return which it has.
+
+    Raises:
+        UsageError: the drive takes no orders or does not answer, or the service does not.
+    """
+    path = os.path.join(_writable(point, "delete them with rm on another machine"), ".moonfs", "tidy")
+    try:
+        command = ["dd", f"of={path}", "conv=notrunc,nocreat", "status=none"]
+        request = "".join(f"{each}\n" for each in ids).encode()
+        done = subprocess.run(command, input=request, capture_output=True, timeout=_DELETE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise _no_answer(point) from None
+    if done.returncode != 0:
+        why = done.stderr.decode(errors="replace").strip().rpartition(": ")[2]
+        raise UsageError(f"Not all could be deleted ({why}); moonfs logs --errors {quote(point)} says more.")
+    return list(read_tidy(point)["deleted"])
 
 
 def files(point: str) -> list[str]:

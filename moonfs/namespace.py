@@ -199,6 +199,10 @@ class Namespace:
             )
         return self._orders
 
+    def stored(self, snapshot: Snapshot) -> dict[str, FileObject]:
+        """Return the files that the service has and the root shows, by name; without those that a local file hides."""
+        return dict(self._current(snapshot).files)
+
     def texts(self, snapshot: Snapshot) -> dict[str, FileObject]:
         """Return the file behind each sidecar, by the sidecar's name."""
         return {**self._current(snapshot).sidecars, **self._stored_sidecars(self.local.values())}

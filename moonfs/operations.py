@@ -133,10 +133,11 @@ class Operations:
         self._announcer = announcer
         self._running: int | None = None
 
-    def _shown(self, mode: int) -> int:
+    def _shown(self, attr: Attr) -> int:
         """Return the permission bits that are shown: what the owner may do, for everybody whom the umask leaves it."""
-        owner = mode >> 6 & 0o7
-        return (owner << 6 | owner << 3 | owner) & self._mask
+        owner = attr.mode >> 6 & 0o7
+        spread = owner << 6 | (0 if attr.private else owner << 3 | owner)
+        return spread & self._mask
 
     def __call__(self, operation: str, *args: Any) -> Any:
         """Run one operation; the errno boundary.
@@ -239,7 +240,7 @@ class Operations:
         attr = self._filesystem.getattr(path, None, _process)
         if attr.directory and path == "/":
             return 0
-        owner = self._shown(attr.mode)
+        owner = self._shown(attr)
         if (mode & os.R_OK and not owner & stat.S_IRUSR) or (mode & os.W_OK and not owner & stat.S_IWUSR):
             raise errors.OnlyLooked(f"{path.lstrip('/')} does not allow that: its mode is {owner:03o}.")
         if mode & os.X_OK and not owner & stat.S_IXUSR:
@@ -453,7 +454,7 @@ class Operations:
 
     def _stat(self, attr: Attr) -> bytes:
         return pack(
-            mode=(stat.S_IFDIR if attr.directory else stat.S_IFREG) | self._shown(attr.mode),
+            mode=(stat.S_IFDIR if attr.directory else stat.S_IFREG) | self._shown(attr),
             inode=attr.inode,
             links=2 + attr.subdirectories if attr.directory else 1,
             uid=self._uid,

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from moonfs import wire
+from moonfs.conflicts import Conflicts
 from moonfs.errors import MoonfsError, next_step
 from moonfs.journal import Journal
 from moonfs.namespace import Namespace
@@ -27,6 +28,7 @@ def overview(
     versions: Versions,
     journal: Journal,
     originals: Originals,
+    conflicts: Conflicts,
     errno_name: Callable[[MoonfsError], str],
 ) -> dict[str, object]:
     """Return the state of the drive, ready for JSON; sizes are in bytes."""
@@ -52,6 +54,7 @@ def overview(
         },
         "listing": {
             "files": len(snapshot.files),
+            "left_out": account.left_out,
             "requests": account.listing.requests,
             "stale_because": None if stale is None else str(stale),
         },
@@ -84,6 +87,7 @@ def overview(
                 if file.refusal is not None
             ],
         },
+        "conflicts": conflicts.summary(),
         "traffic": account.traffic.summary(),
         "caches": {
             "content": {

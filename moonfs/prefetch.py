@@ -10,7 +10,6 @@ file can be called. It is given the texts by name and what fetches one; it knows
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -18,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
-from moonfs import names
+from moonfs import names, wording
 from moonfs.errors import (
     AuthenticationFailed,
     ExtractionFailed,
@@ -184,7 +183,7 @@ class Prefetch:
 
     def report(self) -> bytes:
         """Return `progress` as JSON, for whoever reads `.moonfs/prefetch`."""
-        return json.dumps(self.progress(), ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"
+        return wording.to_json(self.progress(), indent=2).encode() + b"\n"
 
     def progress(self) -> dict[str, object]:
         """Return how far it is, ready for JSON.

@@ -232,7 +232,7 @@ class ReadAhead:
             self._source.ahead(file_id)
         except _OF_ONE_TEXT as error:
             log.debug("Not read ahead: %s", error)  # who opens it is told why
-        except MoonfsError as error:
+        except (MoonfsError, OSError) as error:  # of a disk that is full
             log.info("Reading ahead ends: %s", error)
             self._stop()
 

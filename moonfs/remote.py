@@ -17,6 +17,7 @@ from typing import Final
 
 from moonfs import wire
 from moonfs.api import Client
+from moonfs.api.body import gathered
 from moonfs.attributes import Attributes
 from moonfs.contents import Contents, Fetched, Text
 from moonfs.errors import ExtractionFailed, NotFound, NotReady, ProtocolError, plain_english
@@ -36,6 +37,8 @@ DELETE_SECONDS: Final = 15.0
 LIST_SECONDS: Final = 5.0
 #: Seconds for which a refresh waits for its turn; the last listing will do (R6).
 LIST_PATIENCE: Final = 0.5
+#: Bytes of two long texts that are compared at a time.
+_STEP: Final = 1024 * 1024
 
 
 class Sending:
@@ -92,6 +95,7 @@ class Remote:
         """
         self._client = client
         self._plain = plain
+        self._spill = texts.directory
         self.traffic = traffic or Traffic()
         self.traffic.probe = self._probe
         self._attributes = attributes
@@ -117,7 +121,7 @@ class Remote:
             self._sending.append(sending)
         try:
             with spool.file().open("rb") as source:
-                return self._client.upload(
+                stored = self._client.upload(
                     source,
                     filename=filename,
                     size=spool.size,
@@ -125,6 +129,8 @@ class Remote:
                     deadline=deadline,
                     progress=sending.progress,
                 )
+            self._attributes.note_stored(stored.id)
+            return stored
         finally:
             with self._lock:
                 self._sending.remove(sending)
@@ -150,6 +156,11 @@ class Remote:
             raise
         self._gone(file_id)
 
+    @property
+    def left_out(self) -> int:
+        """How many entries of the service's list are not among the files of the listing."""
+        return self._client.left_out
+
     def known(self) -> Mapping[str, FileObject]:
         """Return the listing as it is believed now, without a request."""
         return self.listing.peek().files
@@ -162,7 +173,7 @@ class Remote:
         """Say whether both files have the same text; images and videos have none, so never (W3)."""
         if {one.purpose, other.purpose} & {wire.IMAGE, wire.VIDEO}:
             return False
-        return self.contents.get(one.id) == self.contents.get(other.id)
+        return self.contents.same(one.id, other.id)
 
     def now(self) -> float:
         """Return unix time by the service's clock, in seconds."""
@@ -238,13 +249,13 @@ class Remote:
             ProtocolError: no text, or another one at each time.
             MoonfsError: it could not be had.
         """
-        body = self._client.content(file_id, ticket=ticket)
+        body: wire.Body = self._client.content(file_id, ticket=ticket)
         listed = self.listing.peek().files.get(file_id)
         sure = (listed is None or listed.purpose == wire.FILE_EXTRACT) and wire.is_text(body)
-        if not sure and self._client.content(file_id, ticket=ticket) != body:
+        if not sure and not _equal(self._client.content(file_id, ticket=ticket), body):
             raise ProtocolError(f"The service gave two different texts for the file {file_id}; try again later.")
         if self._plain:
-            body = wire.text_in(body)
+            body = wire.text_in(body) if isinstance(body, bytes) else gathered(wire.long_text_in(body), self._spill)
         self._attributes.note_text(file_id, len(body))
         return Fetched(body, sure)
 
@@ -268,6 +279,11 @@ class Remote:
         self.listing.remove(file_id)
         self.contents.forget(file_id)
         self.on_gone(file_id)
+
+
+def _equal(one: wire.Body, other: wire.Body) -> bool:
+    steps = range(0, len(one), _STEP)
+    return len(one) == len(other) and all(one[at : at + _STEP] == other[at : at + _STEP] for at in steps)
 
 
 def _not_ready(file: FileObject) -> NotReady:

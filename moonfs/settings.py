@@ -48,6 +48,7 @@ class Settings:
         uid, gid: shown owner; -1 is whoever mounts (A1).
         umask: permission bits that are not shown; without those the owner's hold for everybody (A1).
         allow_other: let other users in (off by default, X2).
+        control: whose `.moonfs` is: `owner`, or `all` whom the umask leaves something (X2).
         read_only: the kernel refuses every change (mount(8), `ro`).
         debug: log every operation.
     """
@@ -70,6 +71,7 @@ class Settings:
     gid: int = -1
     umask: int = 0o077
     allow_other: bool = False
+    control: str = "owner"
     read_only: bool = False
     debug: bool = False
 
@@ -232,6 +234,7 @@ OPTIONS: Final = (
         "umask", _umask, "OCTAL", "077", "Permissions that are not shown; 022 with allow_other lets all others read."
     ),
     Option("allow_other", yes_or_no, "", "no", "Let other users in."),
+    Option("control", _choice("owner", "all"), "owner|all", "owner", "Whom allow_other lets into .moonfs too."),
     Option("debug", yes_or_no, "", "no", "Log more."),
 )
 

@@ -2,7 +2,8 @@
 
 A file holds exactly the text; its name holds the id, the length and the SHA-256 of it. So a copy that a crash or a
 full disk cut short, and one that the disk has spoilt, is found out when it is opened first, and fetched again.
-Nothing is synced: what a power cut takes is only fetched again. It knows no names, no listing and no service.
+Nothing is synced: what a power cut takes is only fetched again. It never fills its disk: when that gets full, texts
+make room for whatever else is written there. It knows no names, no listing and no service.
 
 **Threading:** one lock around the index; descriptors that `open` returned stay valid when the text is evicted.
 """
@@ -22,6 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Final
+
+from moonfs import disk
+from moonfs.wire import Body
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +118,14 @@ class Texts:
             os.utime(fd)  # used: the next run evicts others first
         return fd, entry.size
 
-    def put(self, file_id: str, text: bytes) -> bool:
-        """Keep a text; False when it is larger than the whole store, or the disk refuses."""
-        if len(text) > self._capacity:
+    @property
+    def directory(self) -> Path:
+        """Where they are."""
+        return self._directory
+
+    def put(self, file_id: str, text: Body) -> bool:
+        """Keep a text; False when it is larger than the whole store or than what the disk can spare, or it refuses."""
+        if len(text) > self._capacity or not self._make_room(len(text)):
             return False
         name = _SEPARATOR.join((file_id, str(len(text)), hashlib.sha256(text).hexdigest()))
         part = f"{self._directory}/{_PART}{self._run}{next(self._numbers)}"
@@ -155,6 +164,22 @@ class Texts:
                 self._unlink(old)
         self._entries[file_id] = entry
         self._used += entry.size
+
+    def _make_room(self, size: int) -> bool:
+        """Evict what has to go so that the disk can spare `size` bytes; say whether it can."""
+        try:
+            lacking = size - disk.spare(self._directory)
+        except OSError as error:
+            log.warning("Cannot keep a text on this disk: %s", error)
+            return False
+        with self._lock:
+            if lacking > self._used:
+                log.warning("No text is kept: the disk of %s is nearly full", self._directory)
+                return False
+            goal = self._used - lacking
+            while self._entries and self._used > goal and lacking > 0:
+                self._drop(next(iter(self._entries)))
+        return True
 
     def _evict(self) -> None:
         while self._used > self._capacity:
@@ -206,7 +231,7 @@ def _holds(fd: int, entry: _Entry) -> bool:
     return offset == entry.size and digest.hexdigest() == sha256
 
 
-def _write(fd: int, text: bytes) -> None:
+def _write(fd: int, text: Body) -> None:
     left = memoryview(text)
     while left:
         left = left[os.write(fd, left) :]

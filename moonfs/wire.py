@@ -9,11 +9,14 @@ I/O and knows no HTTP library. Sources are the vendor's page and captures of liv
 
 from __future__ import annotations
 
+import codecs
+import hashlib
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Any, Final
 
 #: DOC: "not exceeding 100MB"; the observed refusal starts above 100 * 1024**2 bytes.
@@ -22,6 +25,8 @@ MAX_FILE_BYTES: Final = 100 * 1024**2
 MAX_TOTAL_BYTES: Final = 10 * 1024**3
 #: DOC: "a maximum of 1,000 files".
 MAX_FILES: Final = 1000
+#: Files of a list that are taken; five times what an account may hold.
+MAX_LISTED: Final = 5 * MAX_FILES
 
 FILE_EXTRACT: Final = "file-extract"
 IMAGE: Final = "image"
@@ -76,6 +81,24 @@ MSG_NOT_FOUND: Final = "The requested resource was not found"
 #: Header that names a request to the vendor's support (LIVE).
 REQUEST_ID_HEADER: Final = "msh-request-id"
 
+#: Characters of what a service may say of a file: four times the longest name that any disk keeps, and a paragraph.
+_LONGEST_NAME: Final = 1024
+_LONGEST_DETAILS: Final = 1000
+_LONGEST_WORD: Final = 100
+
+#: A body of bytes; of a long one, which nobody holds in memory, a view of a file.
+Body = bytes | mmap
+
+#: Bytes of a long body that are looked at at a time.
+_STEP: Final = 1024 * 1024
+#: What may be in a string of JSON (RFC 8259). What could be matched in two ways is not, and no match takes long: while
+#: there is one, no other thread runs.
+_UNITS: Final = re.compile(rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+')
+_HIGH: Final = re.compile(rb"\\u[dD][89abAB]")
+_SPACE: Final = re.compile(rb"[ \t\n\r]*+")
+#: Bytes of an object within a long body; the text itself is a string.
+_LONGEST_WITHIN: Final = 64 * 1024
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -92,7 +115,7 @@ class FileObject:
         id: opaque, validated by `is_valid_id`.
         bytes: size of the original, in bytes, >= 0.
         created_at: unix time, in seconds.
-        filename: as uploaded; untrusted and not unique (N2, N3).
+        filename: as uploaded, in its middle cut where it is over 1,024 characters; untrusted and not unique (N2, N3).
         purpose: one of `PURPOSES`, or what a newer service says.
         status: `ok` (LIVE), `ready` (DOC), `error`, `created`, …
         status_details: why, when status is `error`.
@@ -132,25 +155,27 @@ class FileObject:
         if not isinstance(file_id, str) or not is_valid_id(file_id):
             raise ValueError(f"unusable file id {file_id!r:.80}")
         filename = data.get("filename")
-        if not isinstance(filename, str) or len(filename) > 100_000:
+        if not isinstance(filename, str):
             raise ValueError(f"unusable filename of {file_id}")
         return cls(
             id=file_id,
             bytes=_sane_int(data.get("bytes"), "bytes", 2**50),
             created_at=_sane_int(data.get("created_at"), "created_at", 2**40),
-            filename=filename,
+            filename=_bounded(filename),
             # One string for all files that have it: a thousand of them are kept.
-            purpose=sys.intern(_text(data.get("purpose")) or FILE_EXTRACT),
-            status=sys.intern(_text(data.get("status")) or "ok"),
-            status_details=_text(data.get("status_details")),
+            purpose=sys.intern(_text(data.get("purpose"), _LONGEST_WORD) or FILE_EXTRACT),
+            status=sys.intern(_text(data.get("status"), _LONGEST_WORD) or "ok"),
+            status_details=_text(data.get("status_details"), _LONGEST_DETAILS),
         )
 
 
-def is_text(body: bytes) -> bool:
+def is_text(body: Body) -> bool:
     """Say whether the body of `/content` is what the service answers for an extracted file: an object with `content`.
 
     LIVE: `{"content":"…","file_type":…}`. Half of one is no JSON, so whatever passes is whole.
     """
+    if not isinstance(body, bytes):
+        return _long_text(body) is not None
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -165,6 +190,77 @@ def text_in(body: bytes) -> bytes:
     except (ValueError, KeyError, TypeError, RecursionError):
         return body
     return text.encode("utf-8", "replace") if isinstance(text, str) else body
+
+
+def long_text_in(body: mmap) -> Iterator[bytes]:
+    """Yield the text in a long body, piece by piece; a body of another form comes as it is."""
+    found = _long_text(body)
+    if found is None:
+        yield from (body[at : at + _STEP] for at in range(0, len(body), _STEP))
+        return
+    at, end = found[0] + 1, found[1] - 1
+    while at < end:
+        stop = _boundary(body, at, min(at + _STEP, end))
+        yield json.loads(b'"' + body[at:stop] + b'"').encode("utf-8", "replace")
+        at = stop
+
+
+def _boundary(body: mmap, at: int, stop: int) -> int:
+    """Return the last place up to `stop` where no character and no escape is cut; there is one at `at`."""
+    stop = _UNITS.match(body, at, stop).end()  # type: ignore[union-attr]
+    while body[stop] & 0xC0 == 0x80:
+        stop -= 1
+    half = stop - 6  # of a pair of escapes, which are one character
+    if half > at and _HIGH.match(body, half, stop) and _UNITS.match(body, at, half).end() == half:  # type: ignore[union-attr]
+        return half
+    return stop
+
+
+def _long_text(body: mmap) -> tuple[int, int] | None:
+    """Return where the string `content` is in a long body, quotes included; None where it is no such object."""
+    decoder, found = codecs.getincrementaldecoder("utf-8")(), None
+    try:
+        for at in range(0, len(body), _STEP):
+            decoder.decode(body[at : at + _STEP])
+        decoder.decode(b"", final=True)
+        at = _after(body, 0, b"{")
+        while True:
+            key_at, key_end = at, _string_end(body, at)
+            if not 0 < key_end - key_at <= _LONGEST_WITHIN:
+                return None
+            at = start = _after(body, key_end, b":")
+            if value := _string_end(body, at):
+                at = value
+            else:
+                window = body[at : at + _LONGEST_WITHIN].decode("utf-8", "ignore")
+                at += len(window[: json.JSONDecoder().raw_decode(window)[1]].encode())
+            if json.loads(body[key_at:key_end]) == "content":
+                found = (start, at) if value else None
+            at = _SPACE.match(body, at).end()  # type: ignore[union-attr]
+            if body[at : at + 1] == b"}":
+                return found if _SPACE.match(body, at + 1).end() == len(body) else None  # type: ignore[union-attr]
+            at = _after(body, at, b",")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _string_end(body: mmap, at: int) -> int:
+    """Return where the string that begins at `at` ends; 0 where there is none, or it does not end."""
+    if body[at : at + 1] != b'"':
+        return 0
+    stop = at + 1
+    while stop > at:
+        at = stop
+        stop = _UNITS.match(body, at, min(at + _STEP, len(body))).end()  # type: ignore[union-attr]
+    return stop + 1 if body[stop : stop + 1] == b'"' else 0
+
+
+def _after(body: mmap, at: int, sign: bytes) -> int:
+    """Return where it goes on after `sign` and the spaces around it. Raises ValueError where it is not there."""
+    at = _SPACE.match(body, at).end()  # type: ignore[union-attr]
+    if body[at : at + 1] != sign:
+        raise ValueError(f"no {sign!r}")
+    return _SPACE.match(body, at + 1).end()  # type: ignore[union-attr]
 
 
 def error_body(message: str, error_type: str) -> dict[str, Any]:
@@ -187,5 +283,13 @@ def _sane_int(value: object, what: str, limit: int) -> int:
     return value
 
 
-def _text(value: object) -> str:
-    return value[:10_000] if isinstance(value, str) else ""
+def _text(value: object, longest: int) -> str:
+    return value[:longest] if isinstance(value, str) else ""
+
+
+def _bounded(filename: str) -> str:
+    """Return a name of at most `_LONGEST_NAME` characters, with its extension, and another for each other name."""
+    if len(filename) <= _LONGEST_NAME:
+        return filename
+    digest = hashlib.sha256(filename.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{filename[: _LONGEST_NAME - 200]}~{digest}~{filename[-100:]}"

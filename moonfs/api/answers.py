@@ -7,6 +7,7 @@ Remote answers are untrusted: ids must be fit for paths and URLs, sizes sane, co
 
 from __future__ import annotations
 
+import heapq
 import json
 import logging
 from typing import Any, Final
@@ -15,12 +16,12 @@ from moonfs import wire
 from moonfs.api import translate
 from moonfs.api.exchange import Answer
 from moonfs.errors import NotFound, ProtocolError
-from moonfs.wire import FileObject
+from moonfs.wire import Body, FileObject
 
 log = logging.getLogger(__name__)
 
-#: Entries of a list; a hundred times what an account may hold.
-MAX_ENTRIES: Final = 100_000
+#: Values in the body of a list, by its commas: what can be read without a gigabyte of empty objects.
+_MAX_VALUES: Final = 1_000_000
 #: How an HTML page begins, whatever it is said to be.
 _PAGES: Final = (b"<!doctype html", b"<html", b"<head")
 
@@ -36,37 +37,44 @@ def path_of(file_id: str) -> str:
     return f"/files/{file_id}"
 
 
-def files_of(answer: Answer) -> list[FileObject]:
-    """Return the files of a list, in its order.
+def files_of(answer: Answer) -> tuple[list[FileObject], int]:
+    """Return the files of a list, in its order, and how many entries are left out, with one warning for all of them.
 
-    An entry that does not validate is left out with one warning for all; a repeated id counts once.
+    Those are entries that do not validate, and the oldest where there are more than `wire.MAX_LISTED`. A repeated id
+    counts once.
 
     Raises:
-        ProtocolError: no list, one longer than `MAX_ENTRIES`, or one of which no entry is usable.
+        ProtocolError: no list, one beyond all reason, or one of which no entry is usable.
     """
+    if bytes(answer.body).count(b",") > _MAX_VALUES:
+        raise bad_answer(answer, "the service's list of files is beyond all reason")
     document = _object(answer)
     entries = document.get("data")
     if not isinstance(entries, list):
         raise bad_answer(answer, "the service's list of files holds no list")
-    if len(entries) > MAX_ENTRIES:
-        raise bad_answer(answer, f"the service lists more than {MAX_ENTRIES} files")
     if document.get("has_more") is True:
         log.warning("the service says that its list goes on; the vendor documents no way to ask for more")
     files: dict[str, FileObject] = {}
-    unusable: list[ValueError] = []
+    unusable, first = 0, ""
     for entry in entries:
         try:
             file = FileObject.from_wire(entry)
         except ValueError as exc:
-            unusable.append(exc)
+            unusable, first = unusable + 1, first or translate.clean(str(exc), 200)
         else:
             files.setdefault(file.id, file)
     if unusable and not files:
-        raise bad_answer(answer, f"no entry of the service's list is usable: {translate.clean(str(unusable[0]), 200)}")
+        raise bad_answer(answer, f"no entry of the service's list is usable: {first}")
     if unusable:
-        first = translate.clean(str(unusable[0]), 200)
-        log.warning("left out %d unusable entries of the remote list, the first: %s", len(unusable), first)
-    return list(files.values())
+        log.warning("left out %d unusable entries of the remote list, the first: %s", unusable, first)
+    taken = list(files.values())
+    if len(taken) > wire.MAX_LISTED:
+        log.warning("the remote list has %d files; the newest %d are taken", len(taken), wire.MAX_LISTED)
+        oldest = heapq.nsmallest(len(taken) - wire.MAX_LISTED, taken, key=lambda file: (file.created_at, file.id))
+        for file in oldest:
+            del files[file.id]
+        taken = list(files.values())
+    return taken, len(entries) - len(taken)
 
 
 def file_of(answer: Answer) -> FileObject:
@@ -91,7 +99,7 @@ def check_deleted(answer: Answer, file_id: str) -> None:
         raise bad_answer(answer, f"the service did not delete {file_id}")
 
 
-def text_of(answer: Answer, file_id: str) -> bytes:
+def text_of(answer: Answer, file_id: str) -> Body:
     """Return the body of `/content` as it is (R1).
 
     Text is kept for ever by its id (R2), so what a proxy may send with a 200 is refused.
@@ -113,7 +121,7 @@ def bad_answer(answer: Answer, sentence: str) -> ProtocolError:
 
 def _object(answer: Answer) -> dict[str, Any]:
     try:
-        document = json.loads(answer.body)
+        document = json.loads(bytes(answer.body))
     except (ValueError, RecursionError) as exc:
         raise bad_answer(answer, "the service's answer is no JSON") from exc
     if not isinstance(document, dict):
@@ -121,15 +129,15 @@ def _object(answer: Answer) -> dict[str, Any]:
     return document
 
 
-def _is_error(body: bytes) -> bool:
+def _is_error(body: Body) -> bool:
     """Say whether a body that came with a 200 is an error object and nothing else.
 
     A batch result is JSON too and has a field `error`, among others.
     """
-    if len(body) > 16 * 1024 or not body.lstrip().startswith(b'{"error"'):
+    if len(body) > 16 * 1024 or not bytes(body).lstrip().startswith(b'{"error"'):
         return False
     try:
-        document = json.loads(body)
+        document = json.loads(bytes(body))
     except (ValueError, RecursionError):
         return False
     return document.keys() == {"error"} and isinstance(document["error"], dict) and "message" in document["error"]

@@ -16,6 +16,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self, TypeVar
 
@@ -35,16 +36,16 @@ from moonfs.errors import (
     Unreachable,
 )
 from moonfs.traffic import Ticket, Traffic, Urgency
-from moonfs.wire import FileObject
+from moonfs.wire import Body, FileObject
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Bytes of a list's body.
-_LIST_BYTES: Final = 64 * 1024**2
-#: Bytes of the body that describes one file: `wire` takes filenames of 100,000 characters.
-_OBJECT_BYTES: Final = 1024**2
+#: Bytes of a list's body: 3.3 KB for each of `wire.MAX_LISTED`.
+_LIST_BYTES: Final = 16 * 1024**2
+#: Bytes of the body that describes one file; a local server keeps names of 64 KB, and JSON may escape each byte.
+_OBJECT_BYTES: Final = 512 * 1024
 #: Bytes of a file's text.
 _CONTENT_BYTES: Final = 512 * 1024**2
 
@@ -54,6 +55,7 @@ class Client:
 
     Attributes:
         base_url: where the requests go, without a slash at its end.
+        left_out: entries of the latest list that are not among its files.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Client:
         on_response: OnResponse | None = None,
         retry: Retry = Retry(),  # noqa: B008 - frozen
         traffic: Traffic | None = None,
+        spill: Path | None = None,
     ) -> None:
         """Set up; nothing is sent yet.
 
@@ -79,6 +82,7 @@ class Client:
             on_response: called with (operation, status, request id) for each answer, in the calling thread.
             retry: the schedule of retries with its clock and chance.
             traffic: the gate; None sends everything at once.
+            spill: a directory for long texts while they are read; without it they are held in memory.
 
         Raises:
             UsageError: the base URL, key, socket path or proxy settings cannot work; says which and why.
@@ -88,7 +92,9 @@ class Client:
         self._timeouts = timeouts
         self._retry = retry
         self._traffic = traffic
+        self._spill = spill
         self._closed = threading.Event()
+        self.left_out = 0
         self._socket = None if socket is None else os.fspath(socket)
         self._http = origin.connect(self.base_url, key, socket=socket, max_connections=max_connections)
         self._exchange = Exchange(
@@ -103,7 +109,8 @@ class Client:
     def list(self, *, deadline: float | None = None, ticket: Ticket | None = None) -> builtins.list[FileObject]:
         """Return every file of the account, in the service's order (unknown).
 
-        An entry that does not validate is left out with a warning; a repeated id counts once.
+        An entry that does not validate is left out with a warning, as are the oldest beyond `wire.MAX_LISTED`; a
+        repeated id counts once. `left_out` says how many they are.
 
         Args:
             deadline: seconds for the call with its retries.
@@ -112,7 +119,8 @@ class Client:
         Raises:
             MoonfsError: no list could be had.
         """
-        return answers.files_of(self._read("list", "/files", _LIST_BYTES, deadline, ticket))
+        files, self.left_out = answers.files_of(self._read("list", "/files", _LIST_BYTES, deadline, ticket))
+        return files
 
     def upload(
         self,
@@ -207,7 +215,7 @@ class Client:
         limit: int = _CONTENT_BYTES,
         deadline: float | None = None,
         ticket: Ticket | None = None,
-    ) -> bytes:
+    ) -> Body:
         """Return the extracted text of one file: the body of `/content`, byte for byte (R1).
 
         Args:
@@ -222,8 +230,10 @@ class Client:
             ExtractionFailed: the service has no text for it.
             ProtocolError: an answer that is no text, or over `limit`.
             MoonfsError: it could not be had.
+            OSError: this disk has no room for a long one.
         """
-        answer = self._read("content", answers.path_of(file_id) + "/content", limit, deadline, ticket)
+        path = answers.path_of(file_id) + "/content"
+        answer = self._read("content", path, limit, deadline, ticket)
         return answers.text_of(answer, file_id)
 
     @property
@@ -256,10 +266,11 @@ class Client:
         """GET `path`, as often as it takes, and return the answer, whose status is 200."""
         ends = self._ends(deadline)
         ticket = ticket or Ticket()
+        spill = self._spill if operation == "content" else None  # of all others a long body is no good one
 
         def attempt(_failures: int) -> Answer:
             with self._permit(ticket, operation, ends):
-                answer = self._exchange.once(operation, "GET", path, ends=ends, limit=limit)
+                answer = self._exchange.once(operation, "GET", path, ends=ends, limit=limit, spill=spill)
                 if answer.status != 200:
                     raise answers.bad_answer(answer, f"HTTP {answer.status} is no answer to {operation}")
                 return answer

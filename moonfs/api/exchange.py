@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -69,13 +70,13 @@ class Answer:
 
     Attributes:
         status: the HTTP status, 2xx.
-        body: decoded and whole.
+        body: decoded and whole; see `body`.
         content_type: the media type, lower case, without parameters; "" for none.
         request_id: `msh-request-id`, cleaned.
     """
 
     status: int
-    body: bytes
+    body: wire.Body
     content_type: str
     request_id: str | None
 
@@ -106,7 +107,15 @@ class Exchange:
         self.clock_offset: float | None = None
 
     def once(
-        self, operation: str, method: str, path: str, *, ends: float, limit: int, form: FormBody | None = None
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        ends: float,
+        limit: int,
+        form: FormBody | None = None,
+        spill: Path | None = None,
     ) -> Answer:
         """Send one request and return its 2xx answer.
 
@@ -117,14 +126,16 @@ class Exchange:
             ends: the deadline, on the clock this was built with.
             limit: the most bytes of a decoded body.
             form: the body of an upload.
+            spill: the directory for a long body.
 
         Raises:
+            OSError: the disk has no room for a long body.
             MoonfsError: anything but a whole 2xx answer. For an upload `maybe_stored` is set when the service
                 may have taken it (W3): a byte of the body was sent and no refusal came back.
         """
         try:
             with connection.until(ends, self._clock):
-                return self._send(operation, method, path, ends=ends, limit=limit, form=form)
+                return self._send(operation, method, path, ends=ends, limit=limit, form=form, spill=spill)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
             doubtful = form is not None and form.started
             raise translate.transport_error(exc, origin=self._base_url, maybe_stored=doubtful) from exc
@@ -136,7 +147,15 @@ class Exchange:
             raise ProtocolError(f"the answer cannot be read: {exc}", status=200, maybe_stored=form is not None) from exc
 
     def _send(
-        self, operation: str, method: str, path: str, *, ends: float, limit: int, form: FormBody | None
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        ends: float,
+        limit: int,
+        form: FormBody | None,
+        spill: Path | None,
     ) -> Answer:
         with self._http.stream(
             method,
@@ -157,7 +176,7 @@ class Exchange:
                     error.maybe_stored = False  # nobody behind the one that answered can have had the whole body
                 raise error
             chunks = self._until(response.iter_raw(), ends, maybe_stored=form is not None)
-            body = bodies.read_bounded(chunks, encoding=encoding, limit=limit)
+            body = bodies.read_bounded(chunks, encoding=encoding, limit=limit, spill=spill)
             if form is not None and not form.finished:
                 raise ProtocolError(
                     "the service accepted an upload that it had not yet received",

@@ -5,7 +5,7 @@
     doctoring     doctor
     options       the flags of a drive
     groups        in which order commands are shown
-    drives        refresh, prefetch
+    drives        refresh, prefetch, tidy
     syncing       sync
     showing       status, and its screen in `screen`
     reading       logs
@@ -37,7 +37,7 @@ from moonfs.cli.completion import VARIABLE, completion
 from moonfs.cli.configuring import configure, key
 from moonfs.cli.desktop import desktop
 from moonfs.cli.doctoring import doctor
-from moonfs.cli.drives import prefetch, refresh
+from moonfs.cli.drives import prefetch, refresh, tidy
 from moonfs.cli.groups import ByKind
 from moonfs.cli.manual import manual
 from moonfs.cli.mounting import for_fstab, mount, umount
@@ -46,7 +46,7 @@ from moonfs.cli.services import services
 from moonfs.cli.serving import serve
 from moonfs.cli.showing import status
 from moonfs.cli.syncing import sync
-from moonfs.cli.words import SHOWN, printable, shown_otherwise
+from moonfs.cli.words import SHOWN, say, shown_otherwise
 from moonfs.errors import UsageError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -78,6 +78,7 @@ for _command in (
     umount,
     refresh,
     prefetch,
+    tidy,
     sync,
     status,
     logs,
@@ -102,13 +103,15 @@ def main() -> NoReturn:
         cli(arguments, standalone_mode=False, complete_var=VARIABLE)
         sys.stdout.flush()  # a disk that is full shows here
     except UsageError as error:
-        click.echo(f"moonfs: {printable(str(error))}", err=True)
+        say(f"moonfs: {error}", err=True)
         sys.exit(1)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(*shown.getvalue().removesuffix("\n").split("\n"), err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
@@ -117,13 +120,15 @@ def main() -> NoReturn:
         sys.exit(141)
     except OSError as error:
         if error.filename is not None:  # a directory that is closed to us, met where no command expects it
-            where, why = printable(str(error.filename)), error.strerror
-            click.echo(f"moonfs: Cannot use {where}: {why}; moonfs doctor looks at all directories.", err=True)
+            say(
+                f"moonfs: Cannot use {error.filename}: {error.strerror}; moonfs doctor looks at all directories.",
+                err=True,
+            )
             sys.exit(1)
         if not _is_lost(error):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        click.echo(f"moonfs: Cannot write the output: {error.strerror}; send it somewhere else.", err=True)
+        say(f"moonfs: Cannot write the output: {error.strerror}; send it somewhere else.", err=True)
         sys.exit(1)
     sys.exit(0)
 

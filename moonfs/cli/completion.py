@@ -19,6 +19,7 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete, add_completion_class, split_arg_string
 
 from moonfs.cli.offers import NAME
+from moonfs.cli.words import say
 from moonfs.errors import UsageError
 
 _NAME: Final = "moonfs"
@@ -231,7 +232,7 @@ def completion(context: click.Context, shell: str, install: bool) -> None:
         raise UsageError(
             f"Cannot write {path}: {error.strerror}; print it instead: moonfs completion {shell}"
         ) from error
-    click.echo(f"{path} is written; {_next_step(shell, path)}")
+    say(f"{path} is written; {_next_step(shell, path)}")
 
 
 def _next_step(shell: str, path: Path) -> str:

@@ -13,7 +13,7 @@ import click
 from moonfs import config, keys, profiles
 from moonfs.cli.groups import InOrder
 from moonfs.cli.options import Asked, drive_options, profile_names, settings_shown
-from moonfs.cli.words import to_json
+from moonfs.cli.words import say, to_json
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 from moonfs.profiles import TABLE
@@ -41,19 +41,19 @@ def configure(asked: Asked, as_json: bool, example: bool) -> None:
     configuration.settings()
     shown = settings_shown(configuration, directories)
     for name, meant in profiles.misspelt(os.environ).items():
-        click.echo(f"The variable {name} says nothing to moonfs; did you mean {meant}?", err=True)
+        say(f"The variable {name} says nothing to moonfs; did you mean {meant}?", err=True)
     if as_json:
         about = {"file": str(configuration.file), "profile": configuration.profile, "settings": shown}
         click.echo(to_json(about, indent=2))
         return
     absent = "" if configuration.found else " (not there)"
-    click.echo(f"config.toml  {configuration.file}{absent}")
-    click.echo(f"profiles     {', '.join(configuration.profiles) or 'none'}")
-    click.echo(f"profile      {configuration.profile or 'none'}\n")
+    say(f"config.toml  {configuration.file}{absent}")
+    say(f"profiles     {', '.join(configuration.profiles) or 'none'}")
+    say(f"profile      {configuration.profile or 'none'}", "")
     rows = [(name, *entry.values()) for name, entry in shown.items()]
     wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, text, origin in rows:
-        click.echo(f"{name:{wide[0]}}  {text:{min(wide[1], 40)}}  {origin}".rstrip())
+        say(f"{name:{wide[0]}}  {text:{min(wide[1], 40)}}  {origin}".rstrip())
 
 
 def _example() -> str:
@@ -117,16 +117,14 @@ def set_key(profile: str, keyring: bool) -> None:
     text = click.prompt("API key", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline(8192)
     if keyring:
         keys.store_in_keyring(keys.name_of(configuration), text)
-        click.echo(
-            f"Kept in the keyring under {keys.name_of(configuration)}; config.toml has to say: api_key_keyring = true"
-        )
+        say(f"Kept in the keyring under {keys.name_of(configuration)}; config.toml has to say: api_key_keyring = true")
     else:
         path = keys.usual_file(configuration, directories)
         keys.write_file(path, text)
-        click.echo(f"Kept in {path}")
+        say(f"Kept in {path}")
     source = configuration.key_source()
     if source is not None and not (keyring and source[0] == "api_key_keyring"):
-        click.echo(f"It is not used while there is {keys.origin(configuration, directories)}.", err=True)
+        say(f"It is not used while there is {keys.origin(configuration, directories)}.", err=True)
 
 
 @key.command("remove", short_help="Delete a key that is kept in a file.")
@@ -141,4 +139,4 @@ def remove_key(profile: str) -> None:
         raise UsageError(f"There is no key in {path}.") from None
     except OSError as error:
         raise UsageError(f"Cannot delete {path}: {error.strerror}; mend that, then remove the key again.") from error
-    click.echo(f"Deleted {path}")
+    say(f"Deleted {path}")

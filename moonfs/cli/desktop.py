@@ -21,7 +21,7 @@ from typing import Final
 import click
 
 from moonfs import packages
-from moonfs.cli.words import printable
+from moonfs.cli.words import say
 from moonfs.config import Directories, make_private
 from moonfs.errors import UsageError
 
@@ -75,7 +75,7 @@ def install(system: bool) -> None:
     finally:
         if old is not None:
             os.umask(old)
-    click.echo(f"Installed {printable(str(target))}; a file manager that is open may have to be started anew.")
+    say(f"Installed {target}; a file manager that is open may have to be started anew.")
 
 
 @desktop.command(short_help="Remove the type.")
@@ -94,7 +94,7 @@ def remove(system: bool) -> None:
         _update(database)
     except OSError as error:
         raise _unwritable(database, error, "remove", system) from error
-    click.echo(f"Removed {printable(str(target))}")
+    say(f"Removed {target}")
 
 
 def offer(directories: Directories, environ: Mapping[str, str]) -> None:
@@ -107,7 +107,7 @@ def offer(directories: Directories, environ: Mapping[str, str]) -> None:
         (make_private(directories.state) / _OFFERED).touch(mode=0o600, exist_ok=False)
     except (FileExistsError, UsageError, OSError):
         return  # offered already; or it cannot be remembered, and would be said each time
-    click.echo(f"For file managers to know what NAME.content is, run: {_this_command()} desktop install", err=True)
+    say(f"For file managers to know what NAME.content is, run: {_this_command()} desktop install", err=True)
 
 
 def _databases(directories: Directories, environ: Mapping[str, str]) -> list[Path]:

@@ -22,7 +22,7 @@ import click
 from moonfs import keys, mountpoints, packages
 from moonfs.cli import offers
 from moonfs.cli.options import Asked, drive_options, settings_shown
-from moonfs.cli.words import printable, to_json
+from moonfs.cli.words import printable, say, to_json
 from moonfs.config import Directories, hosted_account
 from moonfs.errors import UsageError
 from moonfs.profiles import ACCOUNT_OPTIONS, Configuration, variables
@@ -72,7 +72,7 @@ def doctor(directory: str | None, asked: Asked, as_json: bool, bundle: str | Non
         lines = "see above"
         if all(each.fix for each in failed):
             lines = "the line with → mends it" if len(failed) == 1 else "the lines with → mend them"
-        click.echo(f"\n{len(failed)} of {len(found)} failed; {lines}." if failed else "\nNothing is in the way.")
+        say("", f"{len(failed)} of {len(found)} failed; {lines}." if failed else "Nothing is in the way.")
     if bundle is not None:
         _write(bundle, found, visit.configuration, directories, secrets)
     sys.exit(1 if failed else 0)
@@ -189,7 +189,7 @@ def _show(finding: Finding) -> None:
         state = click.style(state, fg=_COLOURS[finding.state])
     click.echo(f"{state} {printable(f'{finding.about}: {finding.found}')}")
     if finding.fix:
-        click.echo(f"         → {printable(finding.fix)}")
+        say(f"         → {finding.fix}")
 
 
 def _write(
@@ -208,7 +208,8 @@ def _write(
     for kept in bundle.inside(directories.config / "keys", "*"):
         with contextlib.suppress(UsageError):
             secrets.append(keys.read_file(kept))
-    text = bundle.report(found, shown, directories, os.environ, secrets)
+    report = bundle.report(found, shown, directories, os.environ, secrets)
+    text = "\n".join(map(printable, report.split("\n")))  # it has lines of logs, of earlier versions too
     if target == "-":
         click.echo(text, nl=False)
         return
@@ -225,4 +226,4 @@ def _write(
         raise UsageError(f"{path} is there already; choose another name for the report.") from None
     except OSError as error:
         raise UsageError(f"Cannot write the report to {path}: {error.strerror}; choose another file.") from error
-    click.echo(f"Wrote {path}; it holds no keys, but names of files: look through it before you send it.", err=True)
+    say(f"Wrote {path}; it holds no keys, but names of files: look through it before you send it.", err=True)

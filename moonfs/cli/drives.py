@@ -1,4 +1,4 @@
-"""`moonfs refresh` and `moonfs prefetch`: what a mounted drive is asked to do.
+"""`moonfs refresh`, `moonfs prefetch` and `moonfs tidy`: what a mounted drive is asked to do.
 
 **Threading:** none; one command runs in the main thread.
 """
@@ -8,13 +8,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from shlex import quote
+from typing import Final
 
 import click
 
-from moonfs import mountpoints
+from moonfs import mountpoints, wording
 from moonfs.cli import offers, words
 from moonfs.cli.progress import bar_of_texts, follow_prefetch
+from moonfs.cli.words import say
 from moonfs.errors import UsageError
+
+#: Files whose deletion is asked for at once: the drive answers when all of them are gone.
+_AT_ONCE: Final = 8
 
 
 @click.command(short_help="Ask the service for its files now.")
@@ -25,7 +31,7 @@ def refresh(directory: str) -> None:
     A drive believes a listing for some seconds (-o listing_ttl). The same without a count: touch DIR/.moonfs/refresh
     """
     files = mountpoints.refresh(directory)
-    click.echo(words.count(files, "file"))
+    say(words.count(files, "file"))
 
 
 @click.command(short_help="Fetch texts before they are read.")
@@ -47,18 +53,45 @@ def prefetch(directory: str, files: tuple[str, ...]) -> None:
         last = follow_prefetch(point, bar)
     except KeyboardInterrupt:
         mountpoints.prefetch(point, "/stop")
-        click.echo("Stopped; what was fetched stays here, and the same command goes on.", err=True)
+        say("Stopped; what was fetched stays here, and the same command goes on.", err=True)
         sys.exit(130)
     done, total = last["done"], last["total"]
     missing = f", {last['failures']:,} cannot be had" if last["failures"] else ""
     here = f"{words.count(done, 'text')} here" if total == 1 else f"{done:,} of {total:,} texts here"
-    click.echo(f"{here}{missing}")
+    say(f"{here}{missing}")
     if last["stops"] != stops:
         raise UsageError("The prefetch was stopped by somebody else; the same command goes on with it.")
-    for line in words.failures(last["failed"], {each["next"]: each["count"] for each in last["reasons"]}):
-        click.echo(line, err=True)
+    counts = {each["next"]: each["count"] for each in last["reasons"]}
+    say(*words.failures(last["failed"], counts), err=True)
     if last["failures"]:
         sys.exit(1)
+
+
+@click.command(short_help="Show or delete old conflict copies.")
+@click.argument("directory", metavar="DIR", shell_complete=offers.drives)
+@click.option("--delete", is_flag=True, help="Delete what is printed, where it is still unchanged.")
+def tidy(directory: str, delete: bool) -> None:
+    """Print the conflict copies on DIR that this machine has stored: NAME~ID, older files of a NAME that a newer file
+    has, which nobody has touched for an hour. They come from several machines that write the same names.
+
+    Those of other machines, and equal names that others have stored, are neither printed nor deleted: rm does that.
+    """
+    point = mountpoints.absolute(directory)
+    copies = mountpoints.read_tidy(point)["copies"]
+    for each in copies:
+        say(f"{each['name']}  {words.size(each['bytes'])}, stored {wording.shown(wording.stamp(each['stored']))}")
+    if not copies or not delete:
+        say(
+            f"Delete them with: moonfs tidy --delete {quote(directory)}" if copies else "There is nothing to tidy.",
+            err=True,
+        )
+        return
+    deleted: list[str] = []
+    for start in range(0, len(copies), _AT_ONCE):
+        deleted += mountpoints.tidy(point, [each["id"] for each in copies[start : start + _AT_ONCE]])
+    say(f"{words.count(len(deleted), 'file')} deleted.", err=True)
+    if kept := [each["name"] for each in copies if each["id"] not in deleted]:
+        say("Not deleted, as it is no conflict copy any more, or in use:", *kept, err=True)
 
 
 def _named(directory: str, files: Sequence[str]) -> tuple[str, list[str]]:

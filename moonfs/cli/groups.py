@@ -16,7 +16,7 @@ import click
 KINDS: Final = (
     ("Every day", ("mount", "umount", "status", "sync", "prefetch", "refresh")),
     ("Setting up", ("key", "config", "service", "desktop", "completion")),
-    ("Trouble", ("doctor", "logs")),
+    ("Trouble", ("doctor", "logs", "tidy")),
     ("More", ("serve", "manual")),
 )
 

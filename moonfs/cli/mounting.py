@@ -21,7 +21,7 @@ from moonfs.cli import offers
 from moonfs.cli.desktop import offer
 from moonfs.cli.options import Asked, drive_options
 from moonfs.cli.progress import Waiting, passing_names, show_drain
-from moonfs.cli.words import count, printable
+from moonfs.cli.words import count, say
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 
@@ -69,7 +69,7 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
         hosted = None
         if data is None:
             if configuration.overridden:
-                click.echo(
+                say(
                     f"The key is that of {keys.origin(configuration, directories)}, which goes before the one of "
                     f"{configuration.overridden}; unset the variable to use that one.",
                     err=True,
@@ -123,7 +123,7 @@ def _told_apart(asked: Asked, data: Path | None, directory: str) -> Iterator[Non
             "API keeps its files, and the second where the drive is mounted."
         ) from error
     if not os.path.exists(data / "files.sqlite") and sys.stderr.isatty():
-        click.echo(
+        say(
             f"{given.text} is where the local Files API keeps its files from now on; the drive is {directory}.",
             err=True,
         )
@@ -205,7 +205,7 @@ def umount(directory: str | None, timeout: float, lazy: bool, stale: bool, every
         except UsageError as error:
             if not every:
                 raise
-            click.echo(f"moonfs: {printable(str(error))}", err=True)
+            say(f"moonfs: {error}", err=True)
             failed = True
     if failed:
         sys.exit(1)
@@ -255,7 +255,7 @@ def _umount(directory: str, state: Path, *, timeout: float, lazy: bool, stale: b
 
     def waiting(text: str) -> None:
         told.append(text)
-        click.echo(f"{text} …", err=True)
+        say(f"{text} …", err=True)
 
     try:
         left = show_drain(drive.asked, drive.status, ends)
@@ -269,35 +269,35 @@ def _umount(directory: str, state: Path, *, timeout: float, lazy: bool, stale: b
             waiting=waiting,
         )
     except KeyboardInterrupt:
-        click.echo(_interrupted(drive), err=True)
+        say("", _interrupted(drive), err=True)
         raise
     if passing:
-        click.echo(passing, err=True)
+        say(passing, err=True)
     if told:
-        click.echo(f"{directory} is unmounted.", err=True)
+        say(f"{directory} is unmounted.", err=True)
     if drive.stale:
-        click.echo(f"{directory} was stale (its daemon had died) and is cleared.", err=True)
+        say(f"{directory} was stale (its daemon had died) and is cleared.", err=True)
     _say_kept(kept)
 
 
 def _interrupted(drive: ending.Drive) -> str:
     """Return what a Ctrl-C leaves."""
     if mountpoints.at(drive.point) is not None:
-        return f"\n{drive.asked} is still mounted, and its uploads go on."
-    return f"\n{drive.asked} is unmounted; its daemon goes on with its uploads, and ends by itself."
+        return f"{drive.asked} is still mounted, and its uploads go on."
+    return f"{drive.asked} is unmounted; its daemon goes on with its uploads, and ends by itself."
 
 
 def _say_kept(kept: dict[str, Any] | None) -> None:
     """Say what a daemon that was told to end has kept of files that were being written."""
     if kept and (names := kept.get("kept")):
-        click.echo(
+        say(
             f"{_count(names)} being written: the bytes that came are kept here and go up after the next mount: "
-            f"{printable(_few(names))}",
+            f"{_few(names)}",
             err=True,
         )
     if kept and (names := kept.get("lost")):
-        click.echo(
-            f"{_count(names)} being written and cannot be kept; write them once more: {printable(_few(names))}",
+        say(
+            f"{_count(names)} being written and cannot be kept; write them once more: {_few(names)}",
             err=True,
         )
 

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from moonfs import mountpoints
 from moonfs.cli import words
+from moonfs.cli.words import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -49,7 +48,8 @@ def follow_prefetch(point: str, bar: Progress) -> dict[str, Any]:
             found = mountpoints.read_prefetch(point)
             done = found["done"] + found["failures"]
             uploads = f"{words.count(found['uploads'], 'upload')} to go" if found["uploads"] else ""
-            progress.update(task, total=found["total"], completed=done, description=found["trouble"] or uploads)
+            trouble = words.printable(found["trouble"])
+            progress.update(task, total=found["total"], completed=done, description=trouble or uploads)
             if not found["running"]:
                 return found
             time.sleep(0.2)
@@ -70,7 +70,7 @@ def show_drain(directory: str, status: Callable[[], dict[str, Any] | None], ends
     refused, on_terminal = _refused(uploads), True
     if not files:
         if refused:
-            click.echo(_refusal(directory, refused), err=True)
+            say(_refusal(directory, refused), err=True)
         return 0
     if time.monotonic() < ends:  # --lazy waits for nothing: it says what is left, and no more
         with Uploading(size, files) as bar:
@@ -88,15 +88,15 @@ def show_drain(directory: str, status: Callable[[], dict[str, Any] | None], ends
         why = "".join(
             f" The last try with {each['name']}: {each['error']}. {each['next']}" for each in uploads["waiting"][:1]
         )
-        click.echo(
+        say(
             f"{words.count(left, 'file')} {'is' if left == 1 else 'are'} not uploaded yet; what is left stays here and "
             f"goes on after the next mount.{why}",
             err=True,
         )
     elif more := _refused(uploads) - refused:
-        click.echo(_refusal(directory, more), err=True)
+        say(_refusal(directory, more), err=True)
     elif not on_terminal:
-        click.echo("Nothing is left to upload.", err=True)
+        say("Nothing is left to upload.", err=True)
     return left
 
 
@@ -112,7 +112,7 @@ def passing_names(status: Callable[[], dict[str, Any] | None]) -> str:
         status: returns what the drive says of itself, None where it does not answer.
     """
     uploads = _uploads(status)
-    found = [] if uploads is None else [words.printable(str(name)) for name in uploads.get("temporary", [])]
+    found = [] if uploads is None else [str(name) for name in uploads.get("temporary", [])]
     if not found:
         return ""
     few = ", ".join(found[:_FEW]) + (f" and {len(found) - _FEW:,} more" if len(found) > _FEW else "")
@@ -169,7 +169,7 @@ class Uploading:
         self._size, self._files = size, files
         self.on_terminal = self._live is not None
         if self._live is None:
-            click.echo(f"Waiting for {words.count(files, 'upload')} ({words.size(size)}) …", err=True)
+            say(f"Waiting for {words.count(files, 'upload')} ({words.size(size)}) …", err=True)
 
     def __enter__(self) -> Uploading:
         if self._live is not None:
@@ -221,6 +221,6 @@ class Waiting:
         """Say that `text` is being waited for."""
         seconds = time.monotonic() - self._since
         if seconds >= self._patience and sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{text} … {seconds:.0f} s")
+            sys.stderr.write(f"\r\x1b[K{words.printable(text)} … {seconds:.0f} s")
             sys.stderr.flush()
             self._shown = True

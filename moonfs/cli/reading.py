@@ -19,7 +19,7 @@ import click
 
 from moonfs import mountpoints, wording
 from moonfs.cli import offers
-from moonfs.cli.words import count, printable
+from moonfs.cli.words import count, say
 from moonfs.config import Directories, matching
 from moonfs.errors import UsageError
 
@@ -83,14 +83,14 @@ def logs(directory: str | None, follow: bool, lines: int, what: str | None, *, o
     name, older = _FILES[what or "log"]
     path = kept.folder / name
     if not only_path and others:
-        click.echo(printable(f"This is the drive of {kept.point}; there are also: {', '.join(others)}"), err=True)
+        say(f"This is the drive of {kept.point}; there are also: {', '.join(others)}", err=True)
     if what == "server" and not path.exists():
         raise UsageError(
             f"The drive of {kept.point} has started no local Files API: it is one of the hosted service, or somebody "
             "else's server was running (moonfs serve logs to its own terminal)."
         )
     if what == "errors" and not path.exists() and not (only_path or follow):
-        click.echo(printable(f"Nothing of the drive of {kept.point} has failed."), err=True)
+        say(f"Nothing of the drive of {kept.point} has failed.", err=True)
         return
     if what is None and not path.exists():
         raise UsageError(f"There is no log {path}; it was removed. The next mount begins one anew.")
@@ -198,11 +198,11 @@ def _clear(directory: str | None) -> None:
         try:
             left = _cleared(kept)
         except UsageError as error:  # of one drive, which keeps no other from being done
-            click.echo(f"moonfs: {printable(wrong)}", err=True) if wrong else None
+            say(f"moonfs: {wrong}", err=True) if wrong else None
             wrong = str(error)
             continue
         still = f"; {count(left, 'file')} still {'fails' if left == 1 else 'fail'}: moonfs status says why" * (left > 0)
-        click.echo(printable(f"The failures of the drive of {kept.point} are cleared{still}."))
+        say(f"The failures of the drive of {kept.point} are cleared{still}.")
     if wrong:
         raise UsageError(wrong)
 
@@ -237,16 +237,16 @@ def _show_lines(lines: list[str]) -> None:
     """Show lines of a log, whose moments have their offset from UTC, in the time of whoever reads them."""
     for line in lines:
         moment, space, rest = line.partition(" ")
-        click.echo(printable(f"{wording.shown(moment)}{space}{rest}"))
+        say(f"{wording.shown(moment)}{space}{rest}")
 
 
 def _show_failures(lines: list[str]) -> None:
     """Show lines of errors.ndjson; what several in a row have for advice is said once, after the last of them."""
     told = [each for line in lines if (each := _failure(line)) is not None]
     for (shown, advice), (_, following) in zip(told, [*told[1:], ("", "")], strict=True):
-        click.echo(printable(shown))
+        say(shown)
         if advice and advice != following:
-            click.echo(printable(f"    → {advice}"))
+            say(f"    → {advice}")
 
 
 def _failure(line: str) -> tuple[str, str] | None:

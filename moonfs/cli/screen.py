@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 import moonfs
-from moonfs import wording
+from moonfs import wire, wording
 from moonfs.cli.words import by_advice, count, duration, printable, size
 
 #: Lines of one kind that are shown; the rest is counted.
@@ -42,7 +42,7 @@ def screen(drive: Drive, server: Drive | None = None, *, now: float | None = Non
         now: Unix time; None for the clock's.
     """
     now = time.time() if now is None else now
-    drive = _plain(drive)
+    drive, server = _plain(drive), _plain(server)
     if "problem" in drive:
         return Text(str(drive["problem"]), style="red")
     parts: list[RenderableType] = [_head(drive, now)]
@@ -117,7 +117,8 @@ def uploads_table(under_way: Iterable[Mapping[str, Any]]) -> RenderableType:
     table.add_column(width=_BAR)
     table.add_column(no_wrap=True, overflow="ellipsis")
     for each in all_of_them[:_FEW]:
-        table.add_row("", Text(str(each["name"])), _bar(each["sent"], each["size"], "blue"), Text(_state(each)))
+        name = Text(printable(str(each["name"])))
+        table.add_row("", name, _bar(each["sent"], each["size"], "blue"), Text(_state(each)))
     if len(all_of_them) > _FEW:
         table.add_row("", Text(f"… and {len(all_of_them) - _FEW:,} more", style="dim"), "", "")
     return table
@@ -155,6 +156,13 @@ def _trouble(drive: Drive) -> RenderableType:
         parts.append(Text(text + ". What is known is shown; uploads go on by themselves when it is back.", style="red"))
     elif drive["listing"]["stale_because"]:
         parts.append(Text(f"The listing is old: {drive['listing']['stale_because']}", style="yellow"))
+    if drive.get("conflicts", {}).get("copies"):
+        parts.append(_row("Conflicts", Text(_conflicts(drive["conflicts"], str(drive.get("mountpoint"))))))
+    if left_out := drive["listing"].get("left_out"):
+        text = (
+            f"The service lists {left_out:,} more that are not shown: a drive has the newest {wire.MAX_LISTED:,} files."
+        )
+        parts.append(Text(text, style="yellow"))
     named = {each["name"] for each in (*uploads["failed"], *uploads["waiting"])}
     # The last of those that say the same of the same file.
     last = {(e.get("operation"), e.get("name"), e.get("message")): e for e in drive.get("errors", [])}
@@ -174,6 +182,14 @@ def _advised(entries: Iterable[tuple[str, str]]) -> Iterator[RenderableType]:
         yield from (_indented(Text(text)) for text in texts)
         if advice:
             yield _indented(Text(f"→ {advice}", style="dim"), 4)
+
+
+def _conflicts(found: Mapping[str, Any], point: str) -> str:
+    """Return what to say of older files of names that newer ones have."""
+    shown = f"{count(found['copies'], 'older file')} of names that newer ones have, untouched for an hour"
+    if not found["ours"]:
+        return f"{shown}; other machines stored them"
+    return f"{shown}; {found['ours']:,} of them this machine's: moonfs tidy {quote(point)}"
 
 
 def _rest(drive: Drive, *, server: Drive | None) -> RenderableType:

@@ -19,6 +19,7 @@ from moonfs import keys, mountpoints, service
 from moonfs.cli import offers
 from moonfs.cli.groups import InOrder
 from moonfs.cli.options import Asked, drive_options
+from moonfs.cli.words import say
 from moonfs.config import Directories, exists, matching
 from moonfs.errors import UsageError
 from moonfs.profiles import Configuration, variables
@@ -75,9 +76,9 @@ def install(directory: str | None, asked: Asked, no_start: bool, only_print: boo
     name = service.unit_name(point)
     path = _folder() / name
     _write(path, text)
-    click.echo(f"Wrote {path}")
+    say(f"Wrote {path}")
     if no_start:
-        click.echo(f"Start it with: systemctl --user daemon-reload; systemctl --user enable --now {shlex.quote(name)}")
+        say(f"Start it with: systemctl --user daemon-reload; systemctl --user enable --now {shlex.quote(name)}")
         return
     if (already := mountpoints.at(point)) is not None and already.fstype == mountpoints.FSTYPE and not _active(name):
         raise UsageError(
@@ -87,9 +88,7 @@ def install(directory: str | None, asked: Asked, no_start: bool, only_print: boo
     _systemctl("daemon-reload")
     _systemctl("enable", name)
     _systemctl("restart", name)
-    click.echo(
-        f"{directory} is mounted, and will be at each login. Before any login, from boot on: loginctl enable-linger"
-    )
+    say(f"{directory} is mounted, and will be at each login. Before any login, from boot on: loginctl enable-linger")
 
 
 @services.command("remove", short_help="Stop and remove the unit of a drive.")
@@ -103,7 +102,7 @@ def remove(directory: str) -> None:
     _systemctl("disable", "--now", name)
     path.unlink()
     _systemctl("daemon-reload")
-    click.echo(f"Removed {path}")
+    say(f"Removed {path}")
 
 
 @services.command("list", short_help="List the drives that are mounted at login.")
@@ -113,9 +112,9 @@ def listing() -> None:
     for name in names:
         text = (_folder() / name).read_text(encoding="utf-8", errors="replace")
         about = next((line for line in text.splitlines() if line.startswith("Description=")), name)
-        click.echo(f"{about.partition('=')[2].replace('%%', '%')}: {_state(name)} ({name})")
+        say(f"{about.partition('=')[2].replace('%%', '%')}: {_state(name)} ({name})")
     if not names:
-        click.echo("None; add one with: moonfs service install DIR")
+        say("None; add one with: moonfs service install DIR")
 
 
 def _check_key(configuration: Configuration, directories: Directories) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from moonfs import packages
+from moonfs import keys, packages
 from moonfs.cli import offers
 from moonfs.config import Directories, close_to_others, make_private
 from moonfs.server.behaviour import SWITCHES, Behaviour
@@ -80,6 +80,7 @@ def serve(
     from moonfs.server.command import serve_command  # noqa: PLC0415
 
     packages.check_local()
+    keys.leave_environment()
     directories = Directories.from_environment(os.environ)
     data = data or str(directories.data / "local")
     try:

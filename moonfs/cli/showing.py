@@ -16,7 +16,7 @@ import click
 from moonfs import ending, mountpoints
 from moonfs.cli import offers
 from moonfs.cli.mounting import state_of_accounts
-from moonfs.cli.words import to_json
+from moonfs.cli.words import say, to_json
 from moonfs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _watch(directory: str | None, interval: float, as_json: bool) -> None:
             _live(directory, interval)
     except KeyboardInterrupt:
         return
-    click.echo(f"{directory} is no longer mounted.", err=True)
+    say(f"{directory} is no longer mounted.", err=True)
 
 
 def _live(directory: str | None, interval: float) -> None:

@@ -19,6 +19,7 @@ import click
 
 from moonfs import mountpoints
 from moonfs.cli import offers, words
+from moonfs.cli.words import say
 from moonfs.errors import UsageError
 
 #: Seconds between two looks.
@@ -99,7 +100,7 @@ def sync(directory: str | None, timeout: float | None) -> None:
     """
     points = _points(directory)
     if not points:
-        click.echo("No drive of yours is mounted; nothing is pending.", err=True)
+        say("No drive of yours is mounted; nothing is pending.", err=True)
     waits, problems = [], []
     for point in points:
         try:
@@ -119,8 +120,7 @@ def sync(directory: str | None, timeout: float | None) -> None:
             [{**each, "name": f"{wait.point}/{each['name']}"} if several else each for each in failed]
         ):
             problems.append(line)
-    for line in problems:
-        click.echo(line, err=True)
+    say(*problems, err=True)
     if problems:
         sys.exit(1)
 

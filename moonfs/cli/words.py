@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import json
-import locale
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from moonfs.wording import count
+import click
+
+from moonfs import wording
+from moonfs.wording import count, printable
 
 __all__ = [
     "SHOWN",
@@ -22,6 +22,7 @@ __all__ = [
     "failures",
     "plain",
     "printable",
+    "say",
     "shown_otherwise",
     "size",
     "to_json",
@@ -94,27 +95,10 @@ def by_advice(entries: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]
     return [(texts, advice) for advice, texts in found.items()]
 
 
-def printable(text: str) -> str:
-    r"""Return a line that does nothing to a terminal: names of files and words of services are in it.
-
-    >>> printable("a\x1b[31m b")
-    'a\\x1b[31m b'
-    """
-    if text.isprintable():
-        return text
-    text = re.sub("[\udc80-\udcff]+", lambda found: _in_locale(found[0]), text)
-    return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text)
-
-
-def _in_locale(escaped: str) -> str:
-    """Return bytes of a path that are no UTF-8 as the locale has them, where it has another encoding."""
-    encoding = locale.getencoding()
-    if encoding.lower() in ("utf-8", "utf8"):
-        return escaped
-    try:
-        return escaped.encode("utf-8", "surrogateescape").decode(encoding, "surrogateescape")
-    except LookupError:
-        return escaped
+def say(*lines: object, err: bool = False) -> None:
+    """Print lines for a person, whatever others' names and words are in them; for programs there is `click.echo`."""
+    for line in lines:
+        click.echo(printable(str(line)), err=err)
 
 
 def shown_otherwise(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -129,7 +113,7 @@ def shown_otherwise(error: UnicodeError) -> tuple[str | bytes, int]:
 def to_json(value: object, indent: int | None = None) -> str:
     """Return JSON for standard output: with its names as they are where the output is in UTF-8, else escaped."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    return json.dumps(value, ensure_ascii=not is_utf8, indent=indent)
+    return wording.to_json(value, indent=indent, plain=not is_utf8)
 
 
 def plain(text: str) -> str:

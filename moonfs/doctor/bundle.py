@@ -8,7 +8,6 @@ Keys are taken out by their words and by their look; names of files stay, since 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -59,7 +58,7 @@ def report(
     parts = {
         "moonfs doctor": "\n".join([wording.stamp(), *found]),
         "versions": _versions(),
-        "settings": json.dumps(settings, ensure_ascii=False, indent=1),
+        "settings": wording.to_json(settings, indent=1),
         "environment": "\n".join(_environment(environ)),
         "mounts": "\n".join(f"{mount.point} {mount.fstype}" for mount in mountpoints.table() if "fuse" in mount.fstype),
         **_states(),
@@ -105,7 +104,7 @@ def _states() -> dict[str, str]:
     states = {}
     for point in mountpoints.ours():
         try:
-            states[f"status of {point}"] = json.dumps(mountpoints.read_status(point), ensure_ascii=False, indent=1)
+            states[f"status of {point}"] = wording.to_json(mountpoints.read_status(point), indent=1)
         except UsageError as error:
             states[f"status of {point}"] = str(error)
     return states

@@ -37,8 +37,9 @@ from moonfs.server.store import Store
 from moonfs.server.throttle import Throttle
 from moonfs.server.upload import read_form
 
-#: Seconds without a byte of the body before an upload is given up.
+#: Seconds in which so many more bytes of the body must come, or its end, before an upload is given up.
 RECEIVE_SECONDS: Final = 120.0
+_LEAST_RECEIVED: Final = 16 * 1024
 #: What a form needs besides its file, at most, in bytes.
 _FORM_SLACK: Final = 1024**2
 _UNFIT_NAME: Final = re.compile(r"[/\\\x00-\x1f\x7f]")
@@ -143,7 +144,6 @@ class _Files:
 
     async def upload(self, request: Request) -> Response:
         store = _store(request)
-        store.admit(0)
         longest = store.limits.file_bytes + _FORM_SLACK
         if _declared_length(request) > longest:
             raise refusal.too_large(store.limits.file_bytes)
@@ -237,12 +237,16 @@ def _store(request: Request) -> Store:
 
 async def _chunks(request: Request, longest: int) -> AsyncIterator[bytes]:
     stream = request.stream()
-    received = 0
+    received = enough = 0
+    now = asyncio.get_running_loop().time
+    ends = now() + RECEIVE_SECONDS
     try:
         while True:
-            async with asyncio.timeout(RECEIVE_SECONDS):
+            async with asyncio.timeout_at(ends):
                 chunk = await anext(stream)
             received += len(chunk)
+            if received >= enough:
+                ends, enough = now() + RECEIVE_SECONDS, received + _LEAST_RECEIVED
             if received > longest:  # in parts that are not the file, else it had been refused by now
                 raise refusal.bad_form("it is too long")
             yield chunk

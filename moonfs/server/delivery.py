@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 
 from moonfs.server import refusal
 
-_CHUNK: Final = 256 * 1024
+_CHUNK: Final = 64 * 1024
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 

@@ -35,6 +35,8 @@ DRAIN_BYTES: Final = 512 * 1024**2
 DRAIN_SECONDS: Final = 60.0
 #: Bytes of all headers: as much as most servers take.
 MAX_HEAD_BYTES: Final = 64 * 1024
+#: Bytes of an answer that are handed on at a time, so that no more than a few wait for a client that does not read.
+_PIECE: Final = 64 * 1024
 
 _log = logging.getLogger(__name__)
 #: One line a request: method, route (no id), status, milliseconds, bytes of the answer, request id.
@@ -154,7 +156,12 @@ class _Exchange:
             message = {**message, "headers": headers}
             self.status = message["status"]
         else:
-            self._sent += len(message.get("body", b""))
+            body = message.get("body", b"")
+            self._sent += len(body)
+            while len(body) > _PIECE:
+                await self._send({"type": message["type"], "body": body[:_PIECE], "more_body": True})
+                body = body[_PIECE:]
+            message = {**message, "body": body}
         await self._send(message)
 
     def log(self) -> None:

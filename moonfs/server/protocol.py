@@ -2,7 +2,7 @@
 
 What is no HTTP gets the error body as well, so that a client reads every answer alike; and a connection on which a
 request begins and does not go on is closed, as are those on which nothing is ever asked. A client that closes its half
-of a connection after its request, as `nc -N` does, still gets the answer.
+of a connection after its request, as `nc -N` does, still gets the answer; one that does not read it is hung up on.
 
 **Threading:** runs in the event loop.
 """
@@ -10,7 +10,11 @@ of a connection after its request, as `nc -N` does, still gets the answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import struct
 import sys
+import termios
 from typing import Final
 
 import h11
@@ -21,12 +25,16 @@ from moonfs.server import refusal
 
 #: Seconds in which the head of a request must come, from its first byte on or from the beginning of the connection.
 HEAD_SECONDS: Final = 30.0
+#: Seconds in which a client has to take so many bytes of what waits for it.
+READ_SECONDS: Final = 60.0
+_LEAST_READ: Final = 16 * 1024
 
 
 class Protocol(H11Protocol):
     """One connection."""
 
     _patience: asyncio.TimerHandle | None = None
+    _reader: asyncio.TimerHandle | None = None
     _is_half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -37,7 +45,23 @@ class Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._rest()
+        self._leave_reader()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read, but not for ever."""
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        """Go on: it has read."""
+        self._leave_reader()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End a connection on which nothing is asked any more."""
+        super().timeout_keep_alive_handler()
+        self._end()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; between two requests they are the beginning of a head."""
@@ -93,9 +117,39 @@ class Protocol(H11Protocol):
             self.transport.close()
 
     def _await_head(self) -> None:
-        self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._patience = self.loop.call_later(HEAD_SECONDS, self._end)
 
     def _rest(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+
+    def _await_reader(self) -> None:
+        self._leave_reader()
+        self._reader = self.loop.call_later(READ_SECONDS, self._look_at_reader, self._unread())
+
+    def _look_at_reader(self, before: int) -> None:
+        if before - self._unread() < _LEAST_READ:
+            self.transport.abort()
+        else:
+            self._await_reader()
+
+    def _leave_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            self._reader = None
+
+    def _unread(self) -> int:
+        """Return the bytes that the client has not taken yet, here and in the kernel."""
+        in_kernel = bytearray(struct.calcsize("i"))
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, in_kernel)
+        waiting: int = self.transport.get_write_buffer_size()
+        return waiting + int(struct.unpack("i", in_kernel)[0])
+
+    def _end(self) -> None:
+        """Close the connection, and do not wait for a client that has left something unread (asyncio would)."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()

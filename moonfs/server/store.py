@@ -16,6 +16,7 @@ import os
 import random
 import sqlite3
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -70,7 +71,8 @@ class Store:
         self._reading = threading.Lock()
         self._files: dict[str, wire.FileObject] = {}
         self._total = 0
-        self._reserved_files = self._reserved_bytes = 0
+        self._under_way: dict[Staged, int] = {}
+        self._staged_bytes = self._reserved_files = 0
         self._listing: bytes | None = None
         self._batch = _Batch()
         with contextlib.ExitStack() as unusable:
@@ -167,18 +169,29 @@ class Store:
 
     # -- writing
 
-    def admit(self, size: int) -> None:
-        """Refuse early what could not be stored: `size` is the bytes of the upload so far. Raises Refusal."""
+    def admit(self, staged: Staged) -> None:
+        """Refuse early what could not be stored, beside all that is on its way as well. Raises Refusal."""
         with self._lock:
-            self._check(size)
+            self._check(staged)
 
     def incoming(self) -> str:
         """Return a fresh path in `incoming/`."""
         return self.directory.fresh()
 
-    def stage(self) -> Staged:
-        """Begin an upload."""
-        return Staged(self.incoming())
+    @contextlib.contextmanager
+    def stage(self) -> Iterator[Staged]:
+        """Begin an upload, whose bytes count as stored until the block ends. Raises Refusal.
+
+        It has no place among the files before its end: most uploads are of new versions, whose old ones go then.
+        """
+        with Staged(self.incoming()) as staged:
+            with self._lock:
+                self._check(staged)
+            try:
+                yield staged
+            finally:
+                with self._lock:
+                    self._staged_bytes -= self._under_way.pop(staged, 0)
 
     def commit(
         self, staged: Staged, filename: str, purpose: str, text: Extracted, details: str = ""
@@ -192,9 +205,8 @@ class Store:
             Refusal: a limit, or no space left; nothing is left behind then.
         """
         with self._lock:
-            self._check(staged.size)
+            self._check(staged)
             self._reserved_files += 1
-            self._reserved_bytes += staged.size
         made: list[str] = []
         try:
             return self._commit(staged, filename, purpose, text, details=details, made=made)
@@ -208,7 +220,6 @@ class Store:
         finally:
             with self._lock:
                 self._reserved_files -= 1
-                self._reserved_bytes -= staged.size
 
     def _commit(
         self, staged: Staged, filename: str, purpose: str, text: Extracted, *, details: str, made: list[str]
@@ -239,6 +250,7 @@ class Store:
         with self._lock:
             self._files[file_id] = stored
             self._total += stored.bytes
+            self._staged_bytes -= self._under_way.pop(staged, 0)
             self._listing = None
         return stored
 
@@ -291,13 +303,17 @@ class Store:
                 self._writer.execute("ROLLBACK")
             raise
 
-    def _check(self, size: int) -> None:
+    def _check(self, staged: Staged) -> None:
+        """Count what has come of an upload as stored, or refuse it; the lock is held."""
+        counted, size = self._under_way.get(staged, 0), staged.size
         if size > self.limits.file_bytes:
             raise refusal.too_large(self.limits.file_bytes)
         if len(self._files) + self._reserved_files >= self.limits.files:
             raise refusal.too_many(self.limits.files)
-        if self._total + self._reserved_bytes + size > self.limits.total_bytes:
+        if self._total + self._staged_bytes - counted + size > self.limits.total_bytes:
             raise refusal.total_too_large(self._behaviour.quota_status)
+        self._under_way[staged] = size
+        self._staged_bytes += size - counted
 
     def _connect(self) -> sqlite3.Connection:
         path = self.directory.join("files.sqlite")

@@ -27,7 +27,7 @@ from moonfs.server.staged import Staged
 #: LIVE: what the service calls an upload without a filename.
 UNNAMED: Final = "upload"
 #: Bytes that gather in memory before they go to disk.
-FLUSH_BYTES: Final = 1024**2
+FLUSH_BYTES: Final = 256 * 1024
 _MAX_PARTS: Final = 100
 _MAX_FIELD: Final = 1024
 _MAX_HEADER: Final = 64 * 1024
@@ -47,7 +47,7 @@ class Form:
 
 
 async def read_form(
-    content_type: str, body: AsyncIterator[bytes], staged: Staged, admit: Callable[[int], None]
+    content_type: str, body: AsyncIterator[bytes], staged: Staged, admit: Callable[[Staged], None]
 ) -> Form:
     """Read a whole form; its part `file` goes to `staged`.
 
@@ -55,7 +55,7 @@ async def read_form(
         content_type: the request's header.
         body: the chunks of the request.
         staged: takes the bytes of the file.
-        admit: called with the size so far, often; refuses what has become too large.
+        admit: called with `staged`, often; refuses what has become too large.
 
     Raises:
         Refusal: no usable form, no file, or what `admit` says.
@@ -66,7 +66,7 @@ async def read_form(
         parser = MultipartParser(_boundary(content_type), reader.callbacks(), max_header_size=_MAX_HEADER)
         async for chunk in body:
             parser.write(chunk)
-            admit(staged.size)
+            admit(staged)
             if staged.pending >= FLUSH_BYTES:
                 await asyncio.to_thread(staged.flush)
         parser.finalize()

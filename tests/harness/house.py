@@ -46,6 +46,7 @@ class Account:
     """`api.Client` in memory. `gate` holds uploads back; `script` is what the next ones do."""
 
     server_clock_offset = 0.0
+    left_out = 0
 
     def __init__(self) -> None:
         self.files: dict[str, FileObject] = {}

@@ -151,6 +151,14 @@ def test_others_are_let_in(fuse: None, service: FaultServer) -> None:
         assert (read.returncode, b"12345" in read.stdout) == (0, True), read
         write = subprocess.run([*other, "touch", drive / "b.txt"], capture_output=True, text=True, check=False)
         assert "Permission denied" in write.stderr
+        for name in (".moonfs", ".moonfs/status.json", ".moonfs/errors.ndjson", ".moonfs/by-id", ".moonfs/refresh"):
+            look = subprocess.run([*other, "head", "-c1", drive / name], capture_output=True, text=True, check=False)
+            assert "Permission denied" in look.stderr, name
+        assert drive.status()["quota"]["files"] == 1
+        with open(drive / ".moonfs" / "status.json", "rb") as status:
+            assert stat.filemode(os.fstat(status.fileno()).st_mode) == "-r--------"
+        drive.remount("allow_other", "umask=022", "control=all")
+        assert subprocess.run([*other, "cat", drive / ".moonfs/status.json"], capture_output=True, check=True).stdout
         drive.remount("allow_other")
         for mode in ("allow_other", ""):
             assert subprocess.run([*other, "ls", drive.point], capture_output=True, check=False).returncode != 0, mode

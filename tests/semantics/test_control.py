@@ -54,6 +54,7 @@ def test_what_is_in_it(both: Faulty) -> None:
         "purpose",
         "refresh",
         "status.json",
+        "tidy",
     ]
     found = both.drive.run('cd "$DIR/.moonfs" && find . | LC_ALL=C sort').split()
     assert found == [
@@ -75,6 +76,7 @@ def test_what_is_in_it(both: Faulty) -> None:
         "./purpose/video",
         "./refresh",
         "./status.json",
+        "./tidy",
     ]
     assert both.drive.run('cd "$DIR/.moonfs" && find . -type d | wc -l').split() == ["7"]
     assert "b.png" in both.drive.run('ls -l "$DIR/.moonfs/purpose/image"')

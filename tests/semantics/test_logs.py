@@ -226,6 +226,7 @@ def test_in_the_foreground_too(fuse: None, tmp_path: Path, service: FaultServer)
         ) as process:
             try:
                 assert process.stdout is not None and "Mounted on" in process.stdout.readline()
+                assert service.key.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes()  # X1
                 drive.pid = process.pid
                 (drive / "a.txt").write_text("a")
                 assert "Uploaded a.txt" in logs(drive, str(drive.point))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -157,6 +159,49 @@ def test_the_local_server_has_no_key_of_the_hosted_service(fuse: None, tmp_path:
     with Drive(tmp_path, *local(tmp_path / "files")) as drive:
         drive.environ |= {"MOONSHOT_API_KEY": "sk-hosted-0123456789", "KIMI_API_KEY": "sk-hosted-0123456789"}
         drive.mount()
-        pid = read_address(tmp_path / "files").pid  # type: ignore[union-attr]
-        assert b"sk-hosted" not in Path(f"/proc/{pid}/environ").read_bytes()
+        server = read_address(tmp_path / "files")
+        assert server is not None
+        assert keyed(server.pid, drive.pid) == []
     end_server(tmp_path / "files")
+
+
+def keyed(*pids: int) -> list[int]:
+    """Return which processes have a key of the hosted service in their environment."""
+    found = {pid: Path(f"/proc/{pid}/environ").read_bytes() for pid in pids}
+    assert all(b"HOME=" in environ for environ in found.values())
+    return [pid for pid, environ in found.items() if b"sk-hosted" in environ or b"API_KEY" in environ]
+
+
+def test_a_local_server_that_was_started_by_hand_neither(fuse: None, tmp_path: Path) -> None:
+    """X1: `moonfs serve` needs no key of the hosted service."""
+    drive = Drive(tmp_path)
+    environ = {**drive.environ, "MOONSHOT_API_KEY": "sk-hosted-0123456789", "KIMI_API_KEY": "sk-hosted-0123456789"}
+    command = [sys.executable, "-m", "moonfs", "serve", "--port", "0", "--data", str(tmp_path / "files")]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and "Serving" in process.stdout.readline()
+        assert keyed(process.pid) == []
+        process.terminate()
+
+
+def test_a_drive_of_the_hosted_service_neither(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """X1: once the daemon has its key, nobody can read it in `/proc/PID/environ`; what else is there stays."""
+    drive = faulty().drive
+    environ = Path(f"/proc/{drive.pid}/environ").read_bytes()
+    assert service.key.encode() not in environ
+    assert b"MOONSHOT_BASE_URL=" + service.base_url.encode() in environ.split(b"\0")
+
+
+def test_each_log_is_for_the_owner_only(faulty: Callable[..., Faulty]) -> None:
+    """X2: also the one that begins when the first is full, and one that an earlier version has left open."""
+    drive = faulty().drive
+    drive.umount()
+    (log,) = drive.home.rglob("moonfs.log")
+    old = log.with_name("moonfs.log.1")
+    for path in (log, old):
+        path.write_text("an earlier line\n" * 65_536)
+        path.chmod(0o644)
+    assert drive.try_mount(umask=0o022).returncode == 0
+    (drive / "a.txt").write_text("a line of the log comes")
+    (drive / "a.txt").unlink()
+    assert log.stat().st_size < old.stat().st_size
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (log, old)] == [0o600, 0o600]

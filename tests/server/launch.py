@@ -30,6 +30,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO)
     options = json.loads(sys.argv[1])
     protocol.HEAD_SECONDS = options.get("head_seconds", protocol.HEAD_SECONDS)
+    protocol.READ_SECONDS = options.get("read_seconds", protocol.READ_SECONDS)
     app.RECEIVE_SECONDS = options.get("receive_seconds", app.RECEIVE_SECONDS)
     gates = os.path.join(os.path.dirname(options["data"]), "gates")  # which readers may read
     os.makedirs(gates, exist_ok=True)

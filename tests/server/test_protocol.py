@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import select
 import socket
 import subprocess
 import time
@@ -16,6 +17,7 @@ import pytest
 from moonfs.server import protocol
 from moonfs.server.address import read_address
 
+MIB = 1024**2
 BOUNDARY = "----b0undary"
 PART = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'.encode()
 BODY = PART + f"text\r\n--{BOUNDARY}--\r\n".encode()
@@ -216,6 +218,68 @@ def test_a_body_that_does_not_go_on_is_refused(launch):
     status, body = answer_to(server, head(server, f"Content-Length: {len(BODY)}"), BODY[:40])
     assert (status, body["error"]["message"]) == (408, "The upload has stalled")
     assert os.listdir(server.data / "incoming") == []
+
+
+def test_a_body_that_drips_is_refused(launch):
+    """A byte now and then holds a place in the account no longer than none."""
+    server = launch(receive_seconds=1)
+    with connect(server) as connection:
+        connection.sendall(head(server, f"Content-Length: {len(BODY)}") + BODY[:-40])
+        for byte in BODY[-40:]:
+            time.sleep(0.1)
+            with contextlib.suppress(BrokenPipeError):
+                connection.sendall(bytes([byte]))
+            if select.select([connection], [], [], 0)[0]:
+                break
+        assert first_answer(connection)[0] == 408
+
+
+def test_uploads_that_hang_take_no_more_than_may_be_stored(launch):
+    """What is on its way counts: 60 of them, and the disk holds no more than the account may."""
+    server = launch(limits={"total_bytes": 8 * MIB})
+    begun = head(server, f"Content-Length: {len(PART) + 5 * MIB}") + PART + b"x" * 3 * MIB
+    with contextlib.ExitStack() as stack:
+        for number in range(60):
+            connection = stack.enter_context(connect(server))
+            connection.sendall(begun)
+            if number >= 2:  # the first two fit, and hang
+                connection.sendall(b"x" * 2 * MIB)  # which the refusal waits for
+                status, body = first_answer(connection)
+                assert (status, "exceeded the max file size" in body["error"]["message"]) == (400, True)
+        arrived = sum(entry.stat().st_size for entry in os.scandir(server.data / "incoming"))
+        assert 4 * MIB < arrived <= 8 * MIB
+        assert server.memory("VmHWM") < 200 * MIB
+    assert server.text("a.txt", b"there is room again") == "there is room again"
+
+
+def test_readers_that_never_read_are_hung_up_on(launch, until):
+    """They cost little while they wait, and do not wait for ever; who reads slowly reads all of it."""
+    server = launch(read_seconds=5)
+    text = os.urandom(3 * MIB).hex().encode()
+    file_id = server.upload("a.txt", text).json()["id"]
+    request = head(server, method="GET").replace(b"/v1/files ", f"/v1/files/{file_id}/content ".encode())
+    assert b"/content" in request
+    before = server.memory("VmRSS")
+    with contextlib.ExitStack() as stack:
+        slow = stack.enter_context(connect(server))
+        slow.sendall(request)
+        silent = [stack.enter_context(connect(server)) for _ in range(200)]
+        for connection in silent:
+            connection.sendall(request)
+        received = 0
+        began = time.monotonic()
+        while time.monotonic() - began < 8:
+            received += len(slow.recv(32 * 1024))
+            time.sleep(0.2)
+        assert server.memory("VmRSS") - before < 60 * MIB
+
+        def left() -> int:
+            return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+        until(lambda: left() < 150, "those that do not read are hung up on")
+        while received < len(text) and (piece := slow.recv(MIB)):
+            received += len(piece)
+        assert received > len(text)
 
 
 def test_a_thousand_silent_connections_stand_in_nobodys_way(launch):

@@ -236,9 +236,34 @@ def test_limits_hold_for_commits_under_way(directory):
     store = Store(directory, Behaviour(limits=Limits(files=1)))
     with store.stage() as one, store.stage() as two:
         for staged in (one, two):
-            store.admit(0)
             staged.add(b"x")
+            store.admit(staged)
         store.commit(one, "a.txt", "file-extract", Extracted("text/plain", b'""'))
         with pytest.raises(Refusal, match="max file count 1"):
             store.commit(two, "b.txt", "file-extract", Extracted("text/plain", b'""'))
+    with pytest.raises(Refusal, match="max file count 1"), store.stage():
+        raise AssertionError("there is no place left")
+    store.close()
+
+
+def test_bytes_on_their_way_count(directory):
+    """Uploads that are not stored yet take room from each other, once each; what is given up gives it back."""
+    store = Store(directory, Behaviour(limits=Limits(total_bytes=100)))
+    with store.stage() as one:
+        with store.stage() as two:
+            one.add(b"x" * 60)
+            store.admit(one)
+            store.admit(one)
+            two.add(b"x" * 50)
+            with pytest.raises(Refusal, match="exceeded the max file size"):
+                store.admit(two)
+        with store.stage() as three:
+            three.add(b"x" * 40)
+            store.admit(three)
+            store.commit(three, "c.txt", "file-extract", Extracted("text/plain", b'""'))
+        store.commit(one, "a.txt", "file-extract", Extracted("text/plain", b'""'))
+    store.delete(store.get(min(store._files)).id)
+    with store.stage() as four:
+        four.add(b"x" * 40)
+        store.admit(four)
     store.close()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import mmap
 import random
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from moonfs import disk
+from moonfs.api import body as body_module
 from moonfs.api.body import BadBodyError, TooLongError, read_bounded, read_start
 
 DATA = random.Random(7).randbytes(300_000) + b"\0" * 3_000_000
@@ -76,3 +80,19 @@ def test_the_start_of_an_error_is_read_even_if_the_rest_is_broken() -> None:
     assert read_start([b"abc", b"def"], encoding="", limit=4) == b"abcd"
     assert read_start([gzip.compress(b"hello world")[:-8]], encoding="gzip", limit=100) == b"hello world"
     assert read_start([b"no gzip"], encoding="gzip", limit=100) == b""
+
+
+def test_a_long_body_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E2, R2: byte for byte, without a name that could stay; in memory where the disk is full, up to a bound."""
+    data = random.Random(1).randbytes(5 << 20)
+    body = read_bounded(pieces(data, 70_000), encoding="", limit=len(data), spill=tmp_path)
+    assert isinstance(body, mmap.mmap) and body[:] == data and list(tmp_path.iterdir()) == []
+    assert read_bounded([b"short"], encoding="", limit=100, spill=tmp_path) == b"short"
+    with pytest.raises(TooLongError):
+        read_bounded(pieces(data, 70_000), encoding="", limit=len(data) - 1, spill=tmp_path)
+    monkeypatch.setattr(disk, "spare", lambda _directory: -1)
+    assert read_bounded(pieces(data, 70_000), encoding="", limit=len(data), spill=tmp_path) == data
+    monkeypatch.setattr(body_module, "_MOST_HELD", 4 << 20)
+    with pytest.raises(OSError, match="No space"):
+        read_bounded(pieces(data, 70_000), encoding="", limit=len(data), spill=tmp_path)
+    assert list(tmp_path.iterdir()) == []

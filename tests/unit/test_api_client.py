@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from moonfs import errors
+from moonfs import errors, wire
 from moonfs.api import Client, Timeouts, answers
 from moonfs.api.retry import Backoff, Retry
 from moonfs.errors import MoonfsError
@@ -244,10 +244,20 @@ def test_entries_that_do_not_validate_are_left_out(bench: Bench, caplog: pytest.
 
 
 def test_a_list_beyond_reason_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MAX_ENTRIES", 3)
-    bench.server.script("list", answered(Reply(200, b'{"data":[0,0,0,0]}')))
-    with pytest.raises(errors.ProtocolError, match="more than 3"):
+    monkeypatch.setattr(answers, "_MAX_VALUES", 3)
+    bench.server.script("list", answered(Reply(200, b'{"data":[{},{},{},{},{}]}')))
+    with pytest.raises(errors.ProtocolError, match="beyond all reason"):
         bench.client.list()
+
+
+def test_of_too_many_files_the_newest_are_taken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MAX_LISTED", 3)
+    for number in (5, 1, 4, 2, 3):
+        bench.server.add(f"{number}.txt", b"x", created_at=number)
+    assert [file.filename for file in bench.client.list()] == ["a.txt", "5.txt", "4.txt"]
+    assert bench.client.left_out == 3
+    bench.server.files.clear()
+    assert (bench.client.list(), bench.client.left_out) == ([], 0)
 
 
 def test_a_list_that_goes_on_is_warned_of(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

@@ -29,7 +29,7 @@ LAYERS = """
     flights  shown  lingering  awaiting
     temporaries  adoption
     promises  recovery
-    disowned
+    disowned  conflicts
     writeback  remote  room
     namespace  handles
     localfile  table

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from moonfs import disk
 from moonfs.texts import Texts
 
 
@@ -182,3 +183,23 @@ def test_two_runs_on_one_directory_spoil_nothing(tmp_path: Path) -> None:
     one, other = Texts(tmp_path, 1000), Texts(tmp_path, 1000)
     assert one.put("a", b"one") and other.put("b", b"other") and other.put("a", b"one")
     assert (read(one, "a"), read(other, "b"), read(other, "a")) == (b"one", b"other", b"one")
+
+
+def test_a_disk_is_never_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R2: what the disk cannot spare is not kept; when others fill it, texts make room for them."""
+    spare = 1000
+    monkeypatch.setattr(disk, "spare", lambda _directory: spare)
+    texts = Texts(tmp_path, 10**6)
+    assert texts.put("a", b"a" * 400) and texts.put("b", b"b" * 500)
+    assert not texts.put("too large", b"c" * 2000) and texts.used == 900
+    spare = 100  # somebody else has written much
+    assert texts.put("d", b"d" * 300) and list(texts.sizes()) == ["b", "d"]
+    spare = -10_000
+    assert not texts.put("e", b"") and list(texts.sizes()) == ["b", "d"]
+
+
+def test_what_a_disk_can_spare(tmp_path: Path) -> None:
+    """A twentieth of it is left to others, and no more than a gigabyte."""
+    status = os.statvfs(tmp_path)
+    free = status.f_bavail * status.f_frsize
+    assert 0 < free - disk.spare(tmp_path) <= min(status.f_blocks * status.f_frsize / 20 + 1, 2**30) + 2**28

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
+import random
+import tempfile
 from typing import Any
 
 import pytest
@@ -99,7 +102,6 @@ def test_ids_that_lead_elsewhere(bad: object) -> None:
         {"created_at": False},
         {"filename": None},
         {"filename": 7},
-        {"filename": "x" * 100_001},
     ],
     ids=lambda change: repr(change)[:40],
 )
@@ -125,7 +127,9 @@ def test_what_is_no_object(data: object) -> None:
         ({"status": None}, "status", "ok"),
         ({"status": "ready"}, "status", "ready"),
         ({"status_details": 5}, "status_details", ""),
-        ({"status_details": "x" * 20_000}, "status_details", "x" * 10_000),
+        ({"status_details": "x" * 20_000}, "status_details", "x" * 1000),
+        ({"status": "x" * 20_000}, "status", "x" * 100),
+        ({"purpose": "x" * 20_000}, "purpose", "x" * 100),
         ({"filename": ""}, "filename", ""),
         ({"filename": "a/b\0"}, "filename", "a/b\0"),
         ({"unknown": 1}, "bytes", 123),
@@ -148,3 +152,52 @@ def test_extensions_are_as_the_code_asks_for_them() -> None:
     for table in (wire.EXTRACTABLE, wire.IMAGE_EXTENSIONS, wire.VIDEO_EXTENSIONS):
         assert all(extension.startswith(".") and extension == extension.lower() for extension in table)
     assert not wire.EXTRACTABLE & wire.VIDEO_EXTENSIONS and ".ts" in wire.EXTRACTABLE
+
+
+def test_a_name_beyond_all_bounds_is_cut() -> None:
+    """N2: it keeps its beginning and its extension, and is another for each other name."""
+    one, other = (FileObject.from_wire({**GOOD, "filename": f"a{'x' * size}.pdf"}).filename for size in (2000, 2001))
+    assert len(one) <= 1024 and one.startswith("axx") and one.endswith("x.pdf") and one != other
+
+
+def _long(body: bytes) -> mmap.mmap:
+    """Return a body as the client hands over a long one."""
+    with tempfile.TemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+
+
+_FORMS = [
+    b'{"content":"a","file_type":"text/plain"}',
+    b' { "title" : "" , "content" : "a\\n\\u4e2d\\ud83d\\ude00\\\\" , "n":[1,{"a":"}"}], "x":null } \n',
+    '{"content":"福州 😀 é"}'.encode(),
+    b'{"content":"","content":"twice"}',
+    b'{"content":"twice","content":1}',
+    b'{"\\u0063ontent":"a name that is escaped"}',
+    b'{"content":"lone \\ud800 and \\udc00\\ud83d"}',
+    b'{"content":"\\\\ud83d\\\\\\\\ude00"}',
+    b"{}", b"[]", b"null", b'"content"', b'{"content":1}', b'{"content":"a"', b'{"content":"a"}}', b'{"content":"a",}',
+    b'{"content":"a"} x', b'{"content":"a\x01"}', b'{"content":"a\xff"}', b'{"content":"\\x"}', b'{"content":"\\u12"}',
+    b'{"content" "a"}', b'{content:"a"}', b'{"other":{"content":"a"}}', b"plain text", b" ", b"{", b'{"a":tru}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 1 << 20])
+@pytest.mark.parametrize("body", _FORMS, ids=repr)
+def test_a_long_body_is_read_as_a_short_one(monkeypatch: pytest.MonkeyPatch, body: bytes, step: int) -> None:
+    """R1, R2: piece by piece, wherever the pieces end."""
+    monkeypatch.setattr(wire, "_STEP", max(step, 12))
+    assert wire.is_text(_long(body)) == wire.is_text(body)
+    assert b"".join(wire.long_text_in(_long(body))) == wire.text_in(body)
+
+
+def test_many_long_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R1: escapes, characters of each length and halves of pairs, cut at each place."""
+    parts = ["a", "é", "中", "😀", "\\n", "\\\\", '\\"', "\\u4e2d", "\\ud83d\\ude00", "\\ud83d", "\\ude00", "ud83d"]
+    chance = random.Random(1)
+    for _ in range(2000):
+        monkeypatch.setattr(wire, "_STEP", chance.randint(12, 40))
+        body = ('{"content":"' + "".join(chance.choices(parts, k=chance.randint(0, 30))) + '","b":2}').encode()
+        assert wire.is_text(_long(body)), body
+        assert b"".join(wire.long_text_in(_long(body))) == wire.text_in(body), body

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from moonfs.cli.progress import _to_go
 from moonfs.cli.words import by_advice, plain
-from moonfs.wording import count, shown, stamp
+from moonfs.wording import count, printable, shown, stamp, to_json
 
 
 @pytest.fixture(params=["UTC", "Asia/Shanghai", "America/St_Johns"])
@@ -55,3 +58,25 @@ def test_the_same_advice_is_said_once() -> None:
 
 def test_signs_of_a_typewriter() -> None:
     assert plain("[NAME]… → mount — or not é") == "[NAME]... -> mount -- or not \\xe9"
+
+
+@pytest.mark.parametrize(
+    "text", ["a\x1b]0;b\x07", "\x9b31m", "\x7f", "a\u202eb", "a\r\nb", "\ud800", "\U000e0001", "福 é 😀\t"]
+)
+def test_nothing_that_is_printed_is_a_command(text: str) -> None:
+    """What a terminal would obey is shown by its number, and what is read back from JSON is what it was."""
+    assert printable(text).replace("\t", "").isprintable()
+    shown = to_json({"name": text}, indent=1)
+    assert shown.replace("\n", "").isprintable() and json.loads(shown) == {"name": text}
+    assert json.loads(to_json(text, plain=True)) == text and to_json(text, plain=True).isascii()
+    assert "福" not in text or "福 é 😀" in shown
+
+
+def test_commands_print_sentences_in_one_way() -> None:
+    """By `words.say`: `click.echo` is for whole pages and for what programs read."""
+    page = re.compile(r"nl=False|to_json\(|echo\(path\)|_example\(\)|format_message\(\)|printable\(")
+    found = []
+    for path in sorted(Path(__file__).parents[2].joinpath("moonfs", "cli").glob("*.py")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        found += [f"{path.name}: {line.strip()}" for line in lines if "click.echo(" in line and not page.search(line)]
+    assert found == []
