@@ -51,7 +51,7 @@ from moonfs.prefetch import Prefetch
 from moonfs.readahead import Orders, ReadAhead
 from moonfs.remote import EXTRACTION_WAIT
 from moonfs.remote import Remote as Account
-from moonfs.removals import Removals
+from moonfs.removals import Insisting, Removals
 from moonfs.renames import Renames
 from moonfs.room import Quota, Room
 from moonfs.settings import Settings
@@ -145,6 +145,7 @@ class Filesystem:
             room=self._room,
         )
         self._closes = Closes(self._space, self._handles, self._versions, self._renames, self._lock)
+        self._insisting = Insisting()
         self._removals = Removals(
             account.listing, self._space, self._versions, self._lock, write_back=settings.write_back
         )
@@ -234,6 +235,8 @@ class Filesystem:
                 raise
             if isinstance(entry, LocalFile):
                 return self._shown.attr(entry)
+            if isinstance(entry, Sidecar | Awaited) and self._insisting.finds_none(path, group):
+                raise NotFound(f"{place.name} shows the text of a file, and is free for a moment.")
             if path in self._handles.by_path and (older := self._lingering.behind(path, entry)) is not None:
                 return older.attr or self._shown.attr(entry)
         return self._shown.attr(entry)
@@ -638,6 +641,7 @@ class Filesystem:
                     return
             raise
         if isinstance(entry, Sidecar | Awaited):
+            self._insisting.delete(path, group())
             return
         if place.directory == places.BY_ID:
             with self._lock:
