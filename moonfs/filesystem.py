@@ -78,13 +78,14 @@ class Filesystem:
         control: dict[str, Callable[[], bytes]] | None = None,
         switches: dict[str, Callable[[bytes], None]] | None = None,
         report: Callable[[str, MoonfsError], None] = lambda _name, _error: None,
+        arrived: Callable[[str], None] = lambda _name: None,
         errno_name: Callable[[MoonfsError], str] = lambda error: type(error).__name__,
     ) -> None:
         """Wire the parts.
 
         `control` names the files of `.moonfs/` and what makes their bytes, `switches` those that can be written to and
-        what that does (N5); `report(name, error)` is told of
-        uploads that fail in the background (E1); `errno_name(error)` is what status calls it.
+        what that does (N5); `report(name, error)` is told of uploads that fail in the background (E1), `arrived(name)`
+        of all that do not fail; `errno_name(error)` is what status calls an error.
         """
         self._account = account
         self._settings = settings
@@ -130,6 +131,7 @@ class Filesystem:
             attributes=attributes,
             report=report,
         )
+        self._versions.uploader.on_arrival = arrived
         self._awaiting = Awaiting(
             self._lock, self._space, settled=lambda: self._versions.settled, outage=account.traffic.outage
         )
