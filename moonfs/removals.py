@@ -19,7 +19,6 @@ from moonfs.table import has_text
 from moonfs.versions import Versions
 from moonfs.wire import FileObject
 
-
 #: Seconds in which a program that deletes a text a second time wants to make a file of its name.
 _INSISTS_SECONDS: Final = 1.0
 
