@@ -484,6 +484,8 @@ class _Drive:
         options |= dict.fromkeys(self._request.flags, True)
         try:
             operations.run(adapter, self._point, **options)
+            # A signal has libfuse call fusermount, which without /etc/mtab refuses and leaves a stale mount.
+            ending.detach_own(self._point, self._device)
             log.info("%s is unmounted; process %d finishes what is pending and ends", self._point, os.getpid())
         finally:
             self._stage_of_life = daemons.ENDING
