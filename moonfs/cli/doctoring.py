@@ -71,7 +71,7 @@ def doctor(directory: str | None, asked: Asked, as_json: bool, bundle: str | Non
     if not quiet:
         lines = "see above"
         if all(each.fix for each in failed):
-            lines = "the line with → mends it" if len(failed) == 1 else "the lines with → mend them"
+            lines = "the line below it mends it" if len(failed) == 1 else "the lines below them mend them"
         click.echo(f"\n{len(failed)} of {len(found)} failed; {lines}." if failed else "\nNothing is in the way.")
     if bundle is not None:
         _write(bundle, found, visit.configuration, directories, secrets)

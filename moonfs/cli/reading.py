@@ -20,7 +20,7 @@ from moonfs import mountpoints, wording
 from moonfs.cli import offers
 from moonfs.cli.kept import Kept, states
 from moonfs.cli.numbers import Whole
-from moonfs.cli.words import count, printable
+from moonfs.cli.words import count, doing, printable
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 
@@ -235,7 +235,9 @@ def _failure(line: str) -> tuple[str, str] | None:
     try:
         failure = json.loads(line)
         when, name = str(failure["time"]), str(failure["name"])
-        about = f"{failure['operation']} {name or '(the whole account)'}: {failure['message']} ({failure['errno']})"
+        about = (
+            f"{doing(failure['operation'])} {name or '(the whole account)'}: {failure['message']} ({failure['errno']})"
+        )
         next_ = str(failure.get("next", ""))  # lines of an earlier version have none
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

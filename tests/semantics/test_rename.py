@@ -182,7 +182,7 @@ def test_a_rename_that_is_refused(both: Faulty) -> None:
 
 
 def test_a_rename_to_a_type_that_only_the_service_knows(faulty: Callable[..., Faulty], service: FaultServer) -> None:
-    """N7: in write-back it is refused later, nothing is lost, and a rename back mends it; no extension fails at once."""
+    """N7: in write-back it is refused later, nothing is lost, and a rename back mends it; without extension at once."""
     each = faulty("write_back", "listing_ttl=0")
     (each.drive / "a.txt").write_bytes(b"mine")
     each.arrived()
