@@ -13,6 +13,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from shlex import quote
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,21 @@ if TYPE_CHECKING:  # every command loads this module, and few of them a database
 
 #: What a disk refuses with, whoever asks.
 _REFUSALS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+#: What else is refused, whoever asks; each with a line that mends it or shows the one thing to change.
+_OTHERS: Final = {
+    errno.EMFILE: "cannot be opened, for this process has too many files open; allow it more with: ulimit -n 65536",
+    errno.ENFILE: "cannot be opened, for this machine has too many files open; allow more with: "
+    "sudo sysctl fs.file-max=1000000",
+    errno.ENOMEM: "cannot be used, for the memory is full; see what takes it with: top -o %MEM",
+    errno.ENAMETOOLONG: "is too long a path; move it nearer to the root with: mv {path} ~/",
+    errno.ELOOP: "leads through links that lead in a circle; find them, to remove one, with: namei {path}",
+    errno.ENOTDIR: "has a file where there has to be a directory; find it, to move it away, with: namei {path}",
+    errno.EISDIR: "is a directory where there has to be a file; move it away with: mv {path} {path}.old",
+    errno.ENOLCK: "is on a disk that gives no locks; mount it with them: sudo mount -o remount,local_lock=all {disk}",
+    errno.ESTALE: "is on a disk that has gone; mount it anew with: sudo umount -l {disk} && sudo mount {disk}",
+    errno.ENOTCONN: "is on a disk that has gone; mount it anew with: sudo umount -l {disk} && sudo mount {disk}",
+    errno.EHOSTDOWN: "is on a disk that does not answer; mount it anew: sudo umount -l {disk} && sudo mount {disk}",
+}
 #: SQLite's primary codes of sqlite3.h: SQLITE_FULL, SQLITE_CORRUPT and SQLITE_NOTADB.
 _FULL: Final = 13
 _CORRUPT: Final = 11
@@ -67,8 +83,8 @@ def errno_of(error: OSError | sqlite3.Error, path: Path) -> int:
 def reason(error: OSError | sqlite3.Error, path: Path) -> str:
     """Return what is wrong with the disk of `path`, and a line that mends it: a sentence without its full stop.
 
-    >>> reason(PermissionError(13, "Permission denied"), "/etc/shadow")
-    '/etc/shadow cannot be used (Permission denied); look whose it is with: ls -ld /etc/shadow'
+    >>> reason(OSError(40, "Too many levels of symbolic links"), "/srv/files")
+    '/srv/files leads through links that lead in a circle; find them, to remove one, with: namei /srv/files'
     """
     code = errno_of(error, path)
     place = _nearest(path)
@@ -87,7 +103,39 @@ def reason(error: OSError | sqlite3.Error, path: Path) -> str:
     if code == errno.EIO:
         said = error.strerror if isinstance(error, OSError) else str(error)
         return f"{where} fails ({said}); look for the cause with: sudo dmesg | tail"
-    return f"{os.fspath(path)} cannot be used ({os.strerror(code)}); look whose it is with: ls -ld {quoted}"
+    if code in (errno.EACCES, errno.EPERM):
+        return f"{os.fspath(path)} cannot be used ({os.strerror(code)}); {_allowed(os.path.abspath(path))}"
+    if code in _OTHERS:
+        mends = _OTHERS[code].format(path=quote(os.path.abspath(path)), disk=quote(_mounted(place)))
+        return f"{os.fspath(path)} {mends}"
+    return f"{where} fails ({os.strerror(code)}); look for the cause with: sudo dmesg | tail"
+
+
+def _allowed(path: str) -> str:
+    """Return what lets this user use a path, with its line: of the first part of it that keeps them out."""
+    user = os.geteuid()
+    part = "/"
+    for name in ["", *filter(None, path.split("/"))]:
+        part = os.path.join(part, name)
+        try:
+            found = os.stat(part)
+        except FileNotFoundError:
+            break
+        except OSError:  # a disk with rules of its own
+            break
+        directory = stat.S_ISDIR(found.st_mode)
+        inner = part != path
+        wanted = os.X_OK if inner else os.R_OK | os.W_OK | os.X_OK * directory
+        if os.access(part, wanted):
+            continue
+        if found.st_uid == user:
+            return f"allow it to yourself with: chmod u+rw{'x' * directory} {quote(part)}"
+        if inner:
+            return f"be let in with: sudo chmod a+x {quote(part)}"
+        return f"make it yours with: sudo chown -R {user} {quote(part)}"
+    if not os.path.lexists(path):
+        return f"make it with: sudo install -d -m 700 -o {user} {quote(path)}"
+    return f"it may be protected from changes, which ends with: sudo chattr -R -i {quote(path)}"
 
 
 def spare(directory: Path) -> int:

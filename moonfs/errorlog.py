@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from moonfs import wording
 from moonfs.errors import MoonfsError, is_refusal, next_step
+from moonfs.names import SIDECAR
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,11 @@ _MAX_BYTES: Final = 4 * 1024**2
 #: Files whose refusal by the drive is recorded, for one operation and reason, within so many seconds; each file once.
 _REFUSALS: Final = 20
 _SECONDS: Final = 60.0
+#: What is over once a file of the name has arrived, and once its text can be had.
+_WRITING: Final = frozenset({"create", "write", "truncate", "flush", "fsync", "release", "upload"})
+_READING: Final = frozenset({"open", "read"})
+#: The key of a line that is no failure: it names a file whose failures before it are over.
+OVER: Final = "over"
 
 
 class ErrorLog:
@@ -42,10 +48,13 @@ class ErrorLog:
         self._lock = threading.Lock()
         self._lines: deque[str] = deque(maxlen=KEPT)
         self._refused: dict[tuple[str, str], tuple[float, set[str]]] = {}  # since when, and which files
+        self._over: set[str] = set()  # those of the lines
+        self._named: set[str] = set()  # files that have lines
         try:
             # "\n" alone ends a line: JSON leaves U+2028 and its like in names as they are.
             lines = path.read_bytes().decode(errors="replace").split("\n")
-            self._lines.extend(line for line in lines if line)
+            for line in lines:
+                self._take(line)
         except FileNotFoundError:
             pass
         except OSError as problem:
@@ -73,18 +82,49 @@ class ErrorLog:
             }
         )
         with self._lock:
-            self._lines.append(line)
-            try:
-                if self._path.exists() and self._path.stat().st_size > _MAX_BYTES:
-                    os.replace(self._path, self._path.with_suffix(".old.ndjson"))
-                fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                with os.fdopen(fd, "r+b", buffering=0) as file:
-                    size = os.fstat(fd).st_size
-                    cut = size > 0 and os.pread(fd, 1, size - 1) != b"\n"  # by a crash or a full disk
-                    file.write(b"\n" * cut + line.encode() + b"\n")
-            except OSError as problem:
-                log.warning("Cannot write %s: %s", self._path, problem.strerror)
+            self._take(line)
+            self._write(line)
         return True
+
+    def over(self, name: str) -> None:
+        """Note that a file has arrived, so that what of it failed before needs nothing more; the lines stay."""
+        with self._lock:
+            if name in self._named and self._end(name):
+                self._write(json.dumps({OVER: name}, ensure_ascii=False).encode(errors="replace").decode())
+
+    def _take(self, line: str) -> None:
+        """Take over a line of the file; the lock is held, or nobody else is there yet."""
+        record = _parsed(line)
+        if isinstance(over := record.get(OVER), str):
+            self._end(over)
+        elif line:
+            self._lines.append(line)
+            self._over.discard(line)
+            self._named.add(_file(record))
+
+    def _end(self, name: str) -> bool:
+        """Mark the failures of a file as over, and say whether there were any."""
+        self._over.intersection_update(self._lines)  # fewer than were ever
+        before = len(self._over)
+        for line in self._lines:
+            record = _parsed(line)
+            if _file(record) == name and record.get("operation") in _WRITING | _READING:
+                self._over.add(line)
+        self._named = {_file(_parsed(line)) for line in self._lines} - {name}
+        return len(self._over) > before
+
+    def _write(self, line: str) -> None:
+        """Add a line to the file; the lock is held."""
+        try:
+            if self._path.exists() and self._path.stat().st_size > _MAX_BYTES:
+                os.replace(self._path, self._path.with_suffix(".old.ndjson"))
+            fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "r+b", buffering=0) as file:
+                size = os.fstat(fd).st_size
+                cut = size > 0 and os.pread(fd, 1, size - 1) != b"\n"  # by a crash or a full disk
+                file.write(b"\n" * cut + line.encode() + b"\n")
+        except OSError as problem:
+            log.warning("Cannot write %s: %s", self._path, problem.strerror)
 
     def _is_told(self, operation: str, name: str, error: MoonfsError) -> bool:
         """Say whether a refusal is recorded already, of this file or of enough others; if not, it is from now on."""
@@ -122,6 +162,8 @@ class ErrorLog:
             self._lines.clear()
             self._lines.extend(newest.values())
             self._refused.clear()
+            self._over.clear()
+            self._named = set(newest)
             return len(newest)
 
     def text(self) -> bytes:
@@ -130,9 +172,9 @@ class ErrorLog:
             return "".join(line + "\n" for line in self._lines).encode()
 
     def last(self, count: int) -> list[dict[str, Any]]:
-        """Return the newest `count` records, newest last."""
+        """Return the newest `count` records of what is not over, newest last."""
         with self._lock:
-            lines = list(self._lines)[-count:]
+            lines = [line for line in self._lines if line not in self._over][-count:]
         return [record for record in map(_parsed, lines) if record]
 
 
@@ -143,3 +185,9 @@ def _parsed(line: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def _file(record: dict[str, Any]) -> str:
+    """Return the name of the file that a record is about; of the file itself, where its text could not be read."""
+    name = str(record.get("name", ""))
+    return name.removesuffix(SIDECAR) if record.get("operation") in _READING else name

@@ -52,7 +52,7 @@ from moonfs.prefetch import Prefetch
 from moonfs.readahead import Orders, ReadAhead
 from moonfs.remote import EXTRACTION_WAIT
 from moonfs.remote import Remote as Account
-from moonfs.removals import Removals
+from moonfs.removals import Insisting, Removals
 from moonfs.renames import Renames
 from moonfs.room import Quota, Room
 from moonfs.settings import Settings
@@ -79,13 +79,14 @@ class Filesystem:
         control: dict[str, Callable[[], bytes]] | None = None,
         switches: dict[str, Callable[[bytes], None]] | None = None,
         report: Callable[[str, MoonfsError], None] = lambda _name, _error: None,
+        arrived: Callable[[str], None] = lambda _name: None,
         errno_name: Callable[[MoonfsError], str] = lambda error: type(error).__name__,
     ) -> None:
         """Wire the parts.
 
         `control` names the files of `.moonfs/` and what makes their bytes, `switches` those that can be written to and
-        what that does (N5); `report(name, error)` is told of
-        uploads that fail in the background (E1); `errno_name(error)` is what status calls it.
+        what that does (N5); `report(name, error)` is told of uploads that fail in the background (E1), `arrived(name)`
+        of all that do not fail; `errno_name(error)` is what status calls an error.
         """
         self._account = account
         self._settings = settings
@@ -150,6 +151,7 @@ class Filesystem:
             attributes=attributes,
             report=report,
         )
+        self._versions.uploader.on_arrival = arrived
         self._awaiting = Awaiting(
             self._lock, self._space, settled=lambda: self._versions.settled, outage=account.traffic.outage
         )
@@ -165,6 +167,7 @@ class Filesystem:
             room=self._room,
         )
         self._closes = Closes(self._space, self._handles, self._versions, self._renames, self._lock)
+        self._insisting = Insisting()
         self._removals = Removals(
             account.listing, self._space, self._versions, self._lock, write_back=settings.write_back
         )
@@ -254,6 +257,8 @@ class Filesystem:
                 raise
             if isinstance(entry, LocalFile):
                 return self._shown.attr(entry)
+            if isinstance(entry, Sidecar | Awaited) and self._insisting.finds_none(path, group):
+                raise NotFound(f"{place.name} shows the text of a file, and is free for a moment.")
             if path in self._handles.by_path and (older := self._lingering.behind(path, entry)) is not None:
                 return older.attr or self._shown.attr(entry)
         return self._shown.attr(entry)
@@ -661,6 +666,7 @@ class Filesystem:
                     return
             raise
         if isinstance(entry, Sidecar | Awaited):
+            self._insisting.delete(path, group())
             return
         if place.directory == places.BY_ID:
             with self._lock:

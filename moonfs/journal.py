@@ -172,12 +172,24 @@ def unfinished(path: Path) -> set[str]:
     Raises:
         sqlite3.Error: it is damaged, or cannot be read.
     """
+    return _names(path, FAILED, PENDING, UPLOADING)
+
+
+def pending(path: Path) -> set[str]:
+    """Return the names of what is yet to be uploaded, as `unfinished`.
+
+    Raises:
+        sqlite3.Error: it is damaged, or cannot be read.
+    """
+    return _names(path, PENDING, UPLOADING)
+
+
+def _names(path: Path, *states: str) -> set[str]:
     if not path.exists():
         return set()
     with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-        states = (FAILED, PENDING, UPLOADING)
-        rows = db.execute("SELECT name FROM intents WHERE state IN (?, ?, ?)", states).fetchall()
-    return {names.of_bytes(name) for (name,) in rows}
+        rows = db.execute("SELECT name, state FROM intents").fetchall()
+    return {names.of_bytes(name) for name, state in rows if state in states}
 
 
 class Journal:

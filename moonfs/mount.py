@@ -71,8 +71,8 @@ VERIFY_SECONDS: Final = 30.0
 #: Failures that the status shows, out of so many of the last.
 _SHOWN: Final = 5
 _RECENT: Final = 50
-#: What leaves a file that the service refuses, by its operation and its errno.
-_CLOSES: Final = frozenset({"flush", "fsync", "release", "upload"})
+#: What leaves a file that the service refuses, or asks for its text, by its operation and its errno.
+_CLOSES: Final = frozenset({"flush", "fsync", "release", "upload", "open", "read"})
 _REFUSALS: Final = frozenset({"ENOTSUP", "EINVAL"})
 #: What the daemon says at the pipe: that it is usable, and what begins a line about what it waits for.
 _READY: Final = "ready"
@@ -364,6 +364,7 @@ class _Drive:
             control={"status.json": self.status, "errors.ndjson": self._error_log.text, CLEAR: lambda: b""},
             switches={CLEAR: lambda _written: self._clear_errors()},
             report=self._report,
+            arrived=self._error_log.over,
             errno_name=operations.errno_name,
         )
         self._stack.callback(self._filesystem.close)
@@ -489,6 +490,9 @@ class _Drive:
         options |= dict.fromkeys(self._request.flags, True)
         try:
             operations.run(adapter, self._point, **options)
+            # A signal has libfuse call fusermount, which without /etc/mtab refuses and leaves a stale mount.
+            ending.detach_own(self._point, self._device)
+            log.info("%s is unmounted; process %d finishes what is pending and ends", self._point, os.getpid())
         finally:
             self._stage_of_life = daemons.ENDING
 

@@ -29,6 +29,8 @@ _ANSWER_SECONDS: Final = 5.0
 _LIST_SECONDS: Final = 60.0
 #: Seconds for the deletion of some files.
 _DELETE_SECONDS: Final = 180.0
+#: Drives that are named where one is to be chosen.
+_FEW: Final = 5
 #: Seconds for a listing that somebody waits for at a Tab key.
 _GLANCE_SECONDS: Final = 2.0
 
@@ -89,6 +91,26 @@ def own() -> list[str]:
     user = os.geteuid()
     mine = {mount.point for mount in table() if mount.fstype == FSTYPE and mount.owner == user}
     return [point for point in ours() if point in mine]
+
+
+def only(doing: str, otherwise: str = "", *, among: list[str] | None = None) -> str:
+    """Return the point of the only drive that this user has mounted: what a command means that is given none.
+
+    Args:
+        doing: what the command does, as in "there is nothing to unmount".
+        otherwise: what else there is where there are several, after "name one".
+        among: the drives there are, where the mount table does not know all.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    points = own() if among is None else among
+    if not points:
+        raise UsageError(f"You have no drive mounted; there is nothing to {doing}.")
+    if len(points) > 1:
+        few = ", ".join(map(quote, points[:_FEW])) + (", …" if len(points) > _FEW else "")
+        raise UsageError(f"You have {len(points)} drives mounted: {few}; name one{otherwise}")
+    return points[0]
 
 
 def at(point: str) -> Mount | None:

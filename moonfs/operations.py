@@ -19,7 +19,7 @@ import stat
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from moonfs import errors, names, places, wire
 from moonfs.announcer import Announcer
@@ -426,10 +426,16 @@ class Operations:
 
     def symlink(self, path: str, _target: str) -> int:
         """symlink(2): refused (N1)."""
-        raise errors.NotPermitted(f"Cannot make {path.lstrip('/')}: the service has no links; copy the file itself.")
+        self._refuse_link(path)
 
     def link(self, path: str, _target: str) -> int:
         """link(2): refused (N1)."""
+        self._refuse_link(path)
+
+    def _refuse_link(self, path: str) -> NoReturn:
+        if names.is_temporary(path.rpartition("/")[2]):
+            # A program's own, such as the lock that Emacs makes for every file it changes; it goes on without.
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
         raise errors.NotPermitted(f"Cannot make {path.lstrip('/')}: the service has no links; copy the file itself.")
 
     def mknod(self, path: str, _mode: int, _device: int) -> int:

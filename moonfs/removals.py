@@ -1,11 +1,14 @@
 """How a name goes: on the service at once, or in the background, and here; its text's name with it (W8, W10).
 
-**Threading:** any thread may call `remove`; the filesystem's lock is taken here and not held during a request.
+**Threading:** any thread may call anything; the filesystem's lock is taken here and not held during a request.
 """
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+from typing import Final
 
 from moonfs import names
 from moonfs.errors import NotFound
@@ -15,6 +18,37 @@ from moonfs.namespace import Namespace, Remote, awaited_name
 from moonfs.table import has_text
 from moonfs.versions import Versions
 from moonfs.wire import FileObject
+
+#: Seconds in which a program that deletes a text a second time wants to make a file of its name.
+_INSISTS_SECONDS: Final = 1.0
+
+
+class Insisting:
+    """Which program deletes a text again and again, since it wants to make a file of that name (W10).
+
+    tar(1) deletes what it is to unpack to, until the name is free. A text never goes by that, and tar would never end.
+    So the name is free for it, once, after its second try: then it makes the file, which is refused for what it is.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # The last deletion of a text: which one, by which process, when, and whether it was one more of the same. One
+        # is enough: who deletes texts one after the other never comes back to the one before.
+        self._last = ("", 0, float("-inf"), False)
+
+    def delete(self, path: str, group: int) -> None:
+        """Note that the process `group` deletes a text."""
+        before, by, when, _ = self._last
+        now = self._clock()
+        self._last = (path, group, now, (before, by) == (path, group) and now - when < _INSISTS_SECONDS)
+
+    def finds_none(self, path: str, group: Callable[[], int] | None) -> bool:
+        """Say whether a look-up of a text, by the process `group()`, is to find nothing; true once."""
+        wanted, by, when, again = self._last
+        if not again or wanted != path or group is None or self._clock() - when > _INSISTS_SECONDS or group() != by:
+            return False
+        self._last = ("", 0, float("-inf"), False)
+        return True
 
 
 class Removals:

@@ -128,6 +128,8 @@ class Uploader:
         self._burst = self._last = float("-inf")
         self.active = 0
         self.uploaded = 0
+        #: Told the name of each file that has arrived.
+        self.on_arrival: Callable[[str], None] = lambda _name: None
 
     def promised(self) -> float:
         """Note that bytes were promised just now (W2), and return the seconds until their upload may begin.
@@ -285,6 +287,7 @@ class Uploader:
                 self._drop_twins(intent, file)
                 self.workers.submit(functools.partial(self._drop_twins, replace(intent), file), TWIN_CHECK)
             log.info("Uploaded %s: %s, for %s, as %s.", intent.name, count(file.bytes, "byte"), purpose, file.id)
+            self.on_arrival(intent.name)
             return file
         raise AssertionError("unreachable")
 

@@ -4,7 +4,9 @@
     configuring   config, key
     doctoring     doctor
     options       the flags of a drive
-    groups        in which order commands are shown
+    groups        in which order commands are shown, and what is meant by a word that is none
+    numbers       numbers within bounds, refused in words
+    kept          the states of accounts that this user has here, mounted or not
     drives        refresh, prefetch, tidy
     syncing       sync
     showing       status, and its screen in `screen`

@@ -71,7 +71,7 @@ def doctor(directory: str | None, asked: Asked, as_json: bool, bundle: str | Non
     if not quiet:
         lines = "see above"
         if all(each.fix for each in failed):
-            lines = "the line with → mends it" if len(failed) == 1 else "the lines with → mend them"
+            lines = "the line below it mends it" if len(failed) == 1 else "the lines below them mend them"
         say("", f"{len(failed)} of {len(found)} failed; {lines}." if failed else "Nothing is in the way.")
     if bundle is not None:
         _write(bundle, found, visit.configuration, directories, secrets)

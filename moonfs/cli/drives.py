@@ -24,28 +24,30 @@ _AT_ONCE: Final = 8
 
 
 @click.command(short_help="Ask the service for its files now.")
-@click.argument("directory", metavar="DIR", shell_complete=offers.drives)
-def refresh(directory: str) -> None:
-    """Have the drive on DIR ask the service for its files now, and say how many there are.
+@click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.drives)
+def refresh(directory: str | None) -> None:
+    """Have the drive on DIR, or the only one that you have mounted, ask the service for its files now, and say how many
+    there are.
 
     A drive believes a listing for some seconds (-o listing_ttl). The same without a count: touch DIR/.moonfs/refresh
     """
-    files = mountpoints.refresh(directory)
+    files = mountpoints.refresh(mountpoints.only("refresh") if directory is None else directory)
     say(words.count(files, "file"))
 
 
 @click.command(short_help="Fetch texts before they are read.")
-@click.argument("directory", metavar="DIR", shell_complete=offers.drives_and_files)
+@click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.drives_and_files)
 @click.argument("files", metavar="[NAME]…", nargs=-1, shell_complete=offers.files_of("directory"))
-def prefetch(directory: str, files: tuple[str, ...]) -> None:
-    """Fetch the texts of all files of the drive on DIR, or of those named, so that they are here and their sizes exact.
+def prefetch(directory: str | None, files: tuple[str, ...]) -> None:
+    """Fetch the texts of all files of the drive on DIR (or of the only one that you have mounted), or of those named,
+    so that they are here and their sizes exact.
     A NAME may be that of the text, NAME.content, and have its DIR before it: moonfs prefetch ~/moon/a.pdf
 
     What is here is not fetched again: after a Ctrl-C the same command goes on. It gives way to whoever reads, waits
     out rate limits and outages, and for the uploads of files that are on their way. When texts cannot be had it says
     how many and why, and the exit status is 1.
     """
-    point, wanted = _named(directory, files)
+    point, wanted = _named(mountpoints.only("fetch") if directory is None else directory, files)
     bar = bar_of_texts()  # first: Python takes a Ctrl-C that comes in an import for one that nobody has handled
     stops = mountpoints.read_prefetch(point)["stops"]
     try:

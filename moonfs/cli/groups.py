@@ -21,6 +21,19 @@ KINDS: Final = (
 )
 
 
+#: What people call what moonfs calls otherwise.
+MEANT: Final = {
+    "unmount": "umount",
+    "eject": "umount",
+    "list": "status",
+    "ls": "status",
+    "info": "status",
+    "version": "--version",
+    "man": "manual",
+    "login": "key set",
+}
+
+
 class InOrder(click.Group):
     """A group whose commands are shown in the order in which they were added."""
 
@@ -45,6 +58,23 @@ class ByKind(InOrder):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return [str(command.name) for _, commands in self.kinds() for command in commands]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first word names; for one that is none, say what is meant.
+
+        Raises:
+            click.UsageError: there is no such command.
+        """
+        word = args[0] if args else ""
+        if word not in self.commands:
+            if word == "help":
+                about = f"{args[1]} " if len(args) > 1 and args[1] in self.commands else ""
+                ctx.fail(f"No such command 'help'. It is: moonfs {about}--help")
+            if word in MEANT:
+                ctx.fail(f"No such command {word!r}. It is: moonfs {MEANT[word]}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a list for each kind; all of them with the same columns."""

@@ -19,6 +19,8 @@ import click
 from moonfs import config, ending, keys, mountpoints
 from moonfs.cli import offers
 from moonfs.cli.desktop import offer
+from moonfs.cli.kept import states
+from moonfs.cli.numbers import Number
 from moonfs.cli.options import Asked, drive_options
 from moonfs.cli.progress import Waiting, passing_names, show_drain
 from moonfs.cli.words import count, say
@@ -170,7 +172,7 @@ def for_fstab(name: str, arguments: Sequence[str], commands: Collection[str]) ->
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=600.0,
     help="Wait no longer than this for pending uploads; what is left then is uploaded after the next mount. [600]",
 )
@@ -228,14 +230,9 @@ def _points(state: Path, *, every: bool) -> list[str]:
     points = mountpoints.own()
     if every or not points:
         points += [daemon.point for daemon, _ in ending.detached(state) if daemon.point not in points]
-    if not points:
-        raise UsageError("You have no drive mounted; there is nothing to unmount.")
-    if len(points) > 1 and not every:
-        raise UsageError(
-            f"You have {len(points)} drives mounted: {', '.join(map(quote, points))}; name one, or unmount all of them "
-            "with: moonfs umount --all"
-        )
-    return points
+    if every and points:
+        return points
+    return [mountpoints.only("unmount", ", or unmount all of them with: moonfs umount --all", among=points)]
 
 
 def _umount(directory: str, state: Path, *, timeout: float, lazy: bool, stale: bool) -> None:
@@ -276,8 +273,26 @@ def _umount(directory: str, state: Path, *, timeout: float, lazy: bool, stale: b
     if told:
         say(f"{directory} is unmounted.", err=True)
     if drive.stale:
-        say(f"{directory} was stale (its daemon had died) and is cleared.", err=True)
+        after = _goes_on(state, drive.point)
+        say(f"{directory} was stale (its daemon had died) and is cleared.{after}", err=True)
     _say_kept(kept)
+
+
+def _goes_on(state: Path, point: str) -> str:
+    """Return the sentence that says what a daemon that died has left to the next mount; empty for nothing."""
+    import sqlite3  # noqa: PLC0415 - only where it is needed
+
+    from moonfs.journal import pending  # noqa: PLC0415
+
+    before = next((kept for kept in states(state) if kept.point == point), None)
+    try:
+        left = len(pending(before.folder / "journal.db")) if before is not None else 0
+    except sqlite3.Error:  # the next mount says so
+        return ""
+    if not left:
+        return ""
+    were = "was" if left == 1 else "were"
+    return f" {count(left, 'file')} {were} not uploaded yet; the next mount goes on with that."
 
 
 def _interrupted(drive: ending.Drive) -> str:

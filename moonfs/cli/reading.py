@@ -11,7 +11,6 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -19,8 +18,10 @@ import click
 
 from moonfs import mountpoints, wording
 from moonfs.cli import offers
-from moonfs.cli.words import count, say
-from moonfs.config import Directories, matching
+from moonfs.cli.kept import Kept, states
+from moonfs.cli.numbers import Whole
+from moonfs.cli.words import count, doing, say
+from moonfs.config import Directories
 from moonfs.errors import UsageError
 
 #: Seconds between two looks of `--follow`.
@@ -35,26 +36,11 @@ _FILES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """The state that an account has here, whether it is mounted or not.
-
-    Attributes:
-        folder: where it is.
-        point: where it was mounted last.
-        since: when that was, in seconds of unix time.
-    """
-
-    folder: Path
-    point: str
-    since: float
-
-
 @click.command(short_help="Show the log of a drive.")
 @click.argument("directory", metavar="[DIR]", required=False, shell_complete=offers.drives)
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what is written, until Ctrl-C.")
 @click.option(
-    "-n", "--lines", metavar="LINES", type=click.IntRange(min=0), default=50, show_default=True,
+    "-n", "--lines", metavar="LINES", type=Whole(min=0), default=50, show_default=True,
     help="How many of the last lines (of --errors: failures).",
 )  # fmt: skip
 @click.option("--errors", "what", flag_value="errors", help="The failures: what, which file, why, and what to do.")
@@ -66,7 +52,8 @@ class _Kept:
     help="Forget the failures: of the drive on DIR, or of all drives. Those of files that still fail stay.",
 )
 def logs(directory: str | None, follow: bool, lines: int, what: str | None, *, only_path: bool, clear: bool) -> None:
-    """Show the log of the drive on DIR, or of the one that was mounted last; it need not be mounted any more.
+    """Show the log of the drive on DIR, which need not be mounted any more; without DIR of the only one that you have
+    mounted, or of the one that was mounted last.
 
     \b
       moonfs logs --errors             what has failed, and what to do
@@ -100,43 +87,37 @@ def logs(directory: str | None, follow: bool, lines: int, what: str | None, *, o
     show = _show_failures if what == "errors" else _show_lines
     tail = _Tail(path)
     with contextlib.suppress(KeyboardInterrupt) if follow else contextlib.nullcontext():
-        _show(([*_Tail(kept.folder / older).read()] if older else []) + tail.read(), lines, show)
+        first = ([*_Tail(kept.folder / older).read()] if older else []) + tail.read()
+        # What is counted is what is shown: a file of failures also says which of them are over.
+        _show([line for line in first if what != "errors" or _failure(line) is not None], lines, show)
         while follow:
             time.sleep(_PAUSE)
             _show(tail.read(), None, show)
 
 
-def _find(directory: str | None) -> tuple[_Kept, list[str]]:
+def _find(directory: str | None) -> tuple[Kept, list[str]]:
     """Return the state that is meant, and the mount points of the others where none was named.
 
     Raises:
         UsageError: there is none.
     """
-    found = sorted(_all(Directories.from_environment(os.environ)), key=lambda kept: kept.since, reverse=True)
+    found = states(Directories.from_environment(os.environ).state)
     if directory is None:
         if not found:
             raise UsageError("No drive has been mounted yet, so there is no log; mount one with: moonfs mount ~/moon")
-        return found[0], [kept.point for kept in found[1:]]
+        there = [kept for kept in found if kept.point in mountpoints.own()]
+        meant = there[0] if len(there) == 1 else found[0]
+        return meant, [kept.point for kept in found if kept is not meant]
     point = mountpoints.absolute(directory)
     mounted = mountpoints.at(point)
     if mounted is not None and mounted.fstype == mountpoints.FSTYPE:
         with contextlib.suppress(UsageError, KeyError, TypeError):  # it hangs, or its daemon has died
-            return _Kept(Path(mountpoints.read_status(point)["log"]).parent, point, time.time()), []
+            return Kept(Path(mountpoints.read_status(point)["log"]).parent, point, time.time()), []
     for kept in found:
         if kept.point == point:
             return kept, []
     known = f"; there are logs of: {', '.join(kept.point for kept in found)}" if found else ""
     raise UsageError(f"No drive was mounted on {directory}, so there is no log of it{known}.")
-
-
-def _all(directories: Directories) -> list[_Kept]:
-    """Return the state of every account; its lock says where it was mounted last, and when."""
-    found = []
-    for lock in matching(directories.state / "accounts", "*/lock"):
-        with contextlib.suppress(OSError):
-            _, _, point = lock.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n").partition(" ")
-            found.append(_Kept(lock.parent, point or "an unknown directory", lock.stat().st_mtime))
-    return found
 
 
 class _Tail:
@@ -188,7 +169,7 @@ class _Tail:
 def _clear(directory: str | None) -> None:
     """Have what has failed forgotten, by the daemons that run and where none does; says what was done."""
     if directory is None:
-        found = list(_all(Directories.from_environment(os.environ)))
+        found = states(Directories.from_environment(os.environ).state)
         if not found:
             raise UsageError("No drive has been mounted yet, so nothing has failed.")
     else:
@@ -207,7 +188,7 @@ def _clear(directory: str | None) -> None:
         raise UsageError(wrong)
 
 
-def _cleared(kept: _Kept) -> int:
+def _cleared(kept: Kept) -> int:
     """Forget the failures of one account, and return of how many files they stay."""
     import sqlite3  # noqa: PLC0415 - only where it is needed
 
@@ -254,7 +235,9 @@ def _failure(line: str) -> tuple[str, str] | None:
     try:
         failure = json.loads(line)
         when, name = str(failure["time"]), str(failure["name"])
-        about = f"{failure['operation']} {name or '(the whole account)'}: {failure['message']} ({failure['errno']})"
+        about = (
+            f"{doing(failure['operation'])} {name or '(the whole account)'}: {failure['message']} ({failure['errno']})"
+        )
         next_ = str(failure.get("next", ""))  # lines of an earlier version have none
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -22,7 +22,7 @@ from rich.text import Text
 
 import moonfs
 from moonfs import wire, wording
-from moonfs.cli.words import by_advice, count, duration, printable, size
+from moonfs.cli.words import by_advice, count, doing, duration, printable, size
 
 #: Lines of one kind that are shown; the rest is counted.
 _FEW: Final = 5
@@ -164,13 +164,16 @@ def _trouble(drive: Drive) -> RenderableType:
         )
         parts.append(Text(text, style="yellow"))
     named = {each["name"] for each in (*uploads["failed"], *uploads["waiting"])}
-    # The last of those that say the same of the same file.
-    last = {(e.get("operation"), e.get("name"), e.get("message")): e for e in drive.get("errors", [])}
+    # The last of those that say the same of the same file: what cannot be written is not closed in order either.
+    last = {(e.get("name"), e.get("message")): e for e in drive.get("errors", [])}
     errors = [each for each in last.values() if each.get("name") not in named][-_FEW:]
     if errors:
         parts.append(Text("Last errors", style="bold"))
     parts += _advised(
-        (f"{wording.shown(each['time'])} {each['operation']} {each['name']}: {each['message']}", each.get("next", ""))
+        (
+            f"{wording.shown(each['time'])} {doing(each['operation'])} {each['name']}: {each['message']}",
+            each.get("next", ""),
+        )
         for each in errors
     )
     return Group(*parts)

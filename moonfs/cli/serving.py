@@ -14,6 +14,7 @@ import click
 
 from moonfs import keys, packages
 from moonfs.cli import offers
+from moonfs.cli.numbers import Number, Whole
 from moonfs.config import Directories, close_to_others, make_private
 from moonfs.server.behaviour import SWITCHES, Behaviour
 
@@ -22,8 +23,8 @@ def _switches(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the flags of the local server's behaviour."""
     for switch in reversed(SWITCHES):
         kinds: dict[Any, Any] = {
-            int: click.IntRange(int(switch.low), int(switch.high)),
-            float: click.FloatRange(switch.low, switch.high),
+            int: Whole(int(switch.low), int(switch.high)),
+            float: Number(switch.low, switch.high),
             str: str,
         }
         if switch.kind is bool:
@@ -41,7 +42,7 @@ def _switches(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command(short_help="Run the local Files API.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="Port; 0 picks one.")
+@click.option("--port", type=Whole(0, 65535), default=8787, show_default=True, help="Port; 0 picks one.")
 @click.option(
     "--data",
     metavar="DIR",

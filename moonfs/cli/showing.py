@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ import click
 
 from moonfs import ending, mountpoints
 from moonfs.cli import offers
+from moonfs.cli.kept import mounts_again
 from moonfs.cli.mounting import state_of_accounts
+from moonfs.cli.numbers import Number
 from moonfs.cli.words import say, to_json
+from moonfs.config import Directories
 from moonfs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +38,7 @@ _LONGEST_INTERVAL = 86_400
 @click.option(
     "-n",
     "--interval",
-    type=click.FloatRange(min=0.1),
+    type=Number(0.1, _LONGEST_INTERVAL),
     default=0.5,
     show_default=True,
     metavar="SECONDS",
@@ -47,14 +51,10 @@ def status(directory: str | None, watch: bool, interval: float, as_json: bool) -
 
     With --json it prints one object for DIR, or a list without; with --watch --json a line each time.
     """
-    if not interval <= _LONGEST_INTERVAL:  # nor is it "nan"
-        raise UsageError(f"--interval is a number of seconds up to {_LONGEST_INTERVAL}.")
     if directory is not None:
         mounted = mountpoints.at(directory)
         if (mounted is None or mounted.fstype != mountpoints.FSTYPE) and not _all(directory):
-            raise UsageError(
-                f"No moonfs drive is mounted on {directory}; mount one with: moonfs mount {quote(directory)}"
-            )
+            raise UsageError(f"No moonfs drive is mounted on {directory}; mount one with: {_mounts(directory)}")
     if watch:
         _watch(directory, interval, as_json)
         return
@@ -66,6 +66,14 @@ def status(directory: str | None, watch: bool, interval: float, as_json: bool) -
     drives = [_one(directory)] if directory is not None else _all(None)
     console = _console()
     console.print(_page(drives) if drives else _NONE)
+
+
+def _mounts(directory: str) -> str:
+    """Return the command that mounts on a directory; also for whoever has no home, and no states in it."""
+    try:
+        return mounts_again(Directories.from_environment(os.environ), directory)
+    except UsageError:
+        return f"moonfs mount {quote(directory)}"
 
 
 def _one(directory: str) -> dict[str, Any]:

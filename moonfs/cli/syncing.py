@@ -19,6 +19,7 @@ import click
 
 from moonfs import mountpoints
 from moonfs.cli import offers, words
+from moonfs.cli.numbers import Number
 from moonfs.cli.words import say
 from moonfs.errors import UsageError
 
@@ -85,7 +86,7 @@ class Sync:
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     help="Wait no longer than this; what is left goes on by itself. [as long as it takes]",
 )
 def sync(directory: str | None, timeout: float | None) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "SHOWN",
     "by_advice",
     "count",
+    "doing",
     "duration",
     "failures",
     "plain",
@@ -93,6 +94,15 @@ def by_advice(entries: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]
     for text, advice in entries:
         found.setdefault(advice, []).append(text)
     return [(texts, advice) for advice, texts in found.items()]
+
+
+def doing(operation: str) -> str:
+    """Return what a person calls an operation of FUSE.
+
+    >>> doing("flush"), doing("rename")
+    ('close', 'rename')
+    """
+    return "close" if operation in ("flush", "release") else operation
 
 
 def say(*lines: object, err: bool = False) -> None:

@@ -142,11 +142,14 @@ class Windows:
         each.holds(bodies, **counted)
 
 
-def needs_version(desktop: Desktop, program: str, version: str) -> None:
-    """Skip where a file manager is not of the version whose keys and questions the test knows."""
-    said = desktop.tells(program, "--version").splitlines()[-1:]
-    if not re.search(rf"\b{version}\.", "".join(said)):
-        pytest.skip(f"{program} is driven as its version {version} wants it, and this says {said}")
+def needs_version(desktop: Desktop, program: str, *versions: int) -> int:
+    """Return of which version a file manager is; skip where the test does not know its keys and questions."""
+    said = "".join(desktop.tells(program, "--version").splitlines()[-1:])
+    found = next((version for version in versions if re.search(rf"\b{version}\.", said)), None)
+    if found is None:
+        known = " or ".join(map(str, versions))
+        pytest.skip(f"{program} is driven as its version {known} wants it, and this says {said!r}")
+    return found
 
 
 def new_home(drive: Drive) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,6 +143,56 @@ def test_a_journal_that_is_damaged_is_called_so(machine: Machine) -> None:
         "head -c 20000 >$each; done; moonfs mount --local m"
     )
     assert done.returncode == 1 and "journal.db is damaged (file is not a database)" in done.stderr, done
+
+
+@pytest.mark.parametrize("code", [*disk._OTHERS, errno.EBUSY, errno.EINVAL, errno.ENXIO, errno.ETXTBSY])
+def test_every_errno_has_a_line_that_mends_it(tmp_path: Path, code: int) -> None:
+    """Looking at a path mends nothing; the line can be pasted, whatever the path."""
+    odd = tmp_path / "o'dd $(name) {disk}"
+    odd.mkdir()
+    said = disk.reason(OSError(code, os.strerror(code)), odd)
+    assert "ls -ld" not in said and said.startswith((str(odd), f"the disk of {odd}"))
+    subprocess.run(["bash", "-n", "-c", said.rpartition(": ")[2]], check=True)
+
+
+#: How a path is closed to an ordinary user who has the directory `home`, as root.
+CLOSED = {
+    "mode": "install -d -o $ME home/files && chmod 0 home/files",
+    "file": "install -m 0 -o $ME /dev/null home/files",
+    "owner": "install -d home/files",
+    "parent": "install -d -m 700 home/inner && mv home/inner home/files && install -d -m 777 home/files/in",
+    "missing": "chmod 755 home && chown 0 home",
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which makes what a user may not use")
+@pytest.mark.parametrize("how", CLOSED)
+def test_what_is_closed_is_opened_by_its_line(tmp_path: Path, how: str) -> None:
+    """EACCES: the line opens what keeps this user out: a mode, an owner, a directory above, or that there is none."""
+    user = 65534
+    for above in (tmp_path, *tmp_path.parents[:-2]):
+        above.chmod(0o755)
+    script = f"ME={user}; install -d -o $ME home; {CLOSED[how]}"
+    subprocess.run(["sh", "-ec", script], cwd=tmp_path, check=True)
+    path = tmp_path / "home" / "files" / ("in" if how == "parent" else "")
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[2]); from moonfs import disk\n"
+        "where = sys.argv[1]\n"
+        "try: os.close(os.open(os.path.join(where, 'new') if os.path.isdir(where) or not os.path.lexists(where)\n"
+        "    else where, os.O_CREAT | os.O_RDWR))\n"
+        "except OSError as error: print(disk.reason(PermissionError(13, 'Permission denied'), where))\n"
+    )
+    as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", sys.executable, "-P", "-c", code]
+    arguments = [str(path), str(Path(disk.__file__).parent.parent)]
+
+    def said() -> str:
+        return subprocess.run([*as_user, *arguments], capture_output=True, text=True, check=True, cwd="/").stdout
+
+    first = said()
+    assert first.startswith(f"{path} cannot be used (Permission denied); "), first
+    line = first.strip().rpartition(": ")[2].removeprefix("sudo ")
+    subprocess.run(["sh", "-c", line], check=True)
+    assert said() == ""
 
 
 def test_what_a_disk_says_by_itself(tmp_path: Path) -> None:

@@ -299,14 +299,20 @@ def test_what_the_record_says(both: Faulty) -> None:
 
 
 def test_the_record_is_for_failures(both: Faulty) -> None:
-    """E1: what is no failure leaves no line: names that are not there, xattrs, a stat, a look."""
+    """E1: what is no failure leaves no line: names that are not there, xattrs, a stat, a look, a program's own lock."""
     before = both.drive.errors()
     both.server.add("a.txt", b"theirs")
     both.drive.shell('ls "$DIR/nobody"; cat "$DIR/nobody"; test -e "$DIR/.hidden"; ls -la "$DIR"; touch "$DIR/a.txt"')
     for name in ("user.other", "security.capability"):
         with suppress(OSError):
             os.getxattr(both.drive / "a.txt", name)
+    for make in (os.symlink, os.link):
+        with fails(errno.EPERM):
+            make(both.drive / "a.txt", both.drive / ".#a.txt")
     assert both.drive.errors() == before
+    with fails(errno.EPERM):
+        os.symlink("a.txt", both.drive / "b.txt")
+    assert [each["name"] for each in both.drive.errors()[len(before) :]] == ["b.txt"]
 
 
 def test_the_record_survives(faulty: Callable[..., Faulty], service: FaultServer) -> None:

@@ -112,7 +112,7 @@ def test_the_failures_with_what_to_do(faulty: Callable[..., Faulty], service: Fa
             'cat "$DIR/theirs.pdf"; touch "$DIR/.DS_Store"; mkdir "$DIR/.Trash-1000"; test -x "$DIR/theirs.pdf"'
         )
     shown = logs(drive, "--errors").splitlines()
-    assert [line.split(":")[2].partition(" ")[2] for line in shown[::2]] == ["flush scan.txt", "open theirs.pdf"]
+    assert [line.split(":")[2].partition(" ")[2] for line in shown[::2]] == ["close scan.txt", "open theirs.pdf"]
     assert shown[1] == (
         "    → If it is a picture, put it into .moonfs/purpose/image/; otherwise copy a version with text in it."
     )
@@ -180,7 +180,7 @@ def test_follow_failures(faulty: Callable[..., Faulty], service: FaultServer) ->
         service.script("upload", REFUSED)
         with suppress(OSError):
             (drive / "scan.txt").write_text("x")
-        assert "flush scan.txt" in until(process, "→")[0]
+        assert "close scan.txt" in until(process, "→")[0]
 
 
 def test_where_there_is_no_log(fuse: None, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from moonfs import mountpoints, prerequisites
 from moonfs.errors import UsageError
 from tests.conftest import Faulty, Pair
 from tests.faults.server import FaultServer, page, refused, stalled
-from tests.harness.drive import SECONDS, Drive, end_server, hosted, local, wait_for_end
+from tests.harness.drive import SECONDS, Drive, end_server, hosted, local, wait_for_end, wait_until
 from tests.harness.gate import Gate
 
 pytestmark = [pytest.mark.fuse, pytest.mark.started]
@@ -178,8 +178,26 @@ def test_a_stale_directory(drive: Drive, service: FaultServer) -> None:
     assert "stale" in done.stderr
     assert "moonfs umount" in done.stderr
     done = drive.command("umount", str(drive.point))
-    assert done.returncode == 0, done
+    assert (done.returncode, "the next mount" in done.stderr) == (0, False), done
     drive.mount()
+
+
+def test_a_stale_directory_with_uploads_to_go(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """L1, W2: who clears it is told that the next mount goes on with what was not uploaded yet; and it does."""
+    drive = faulty("write_back").drive
+    gate = Gate()
+    service.script("upload", gate.before)
+    for name in ("a.txt", "b.txt"):
+        (drive / name).write_text(name)
+    pid, drive.pid = drive.pid, 0
+    wait_for_end(pid, kill=True)
+    gate.opened.set()
+    done = drive.command("umount", str(drive.point))
+    assert done.returncode == 0 and done.stderr.endswith(
+        "is cleared. 2 files were not uploaded yet; the next mount goes on with that.\n"
+    ), done
+    drive.mount()
+    wait_until(lambda: service.names() == ["a.txt", "b.txt"], "both are there")
 
 
 def test_the_same_account_twice(both: Faulty) -> None:

@@ -256,6 +256,20 @@ def test_a_machine_without_a_table_of_mounts(machine: Machine, nobody: list[str]
 
 
 @pytest.mark.fuse
+def test_ctrl_c_without_a_table_of_mounts(machine: Machine, nobody: list[str]) -> None:
+    """L2: libfuse unmounts by fusermount when a signal ends it; where that cannot, no stale mount stays."""
+    machine.etc("rm mtab")
+    done = machine.script(
+        "moonfs mount -f --local m >said 2>&1 & daemon=$!\n"
+        "until grep -q 'end with Ctrl-C' said; do kill -0 $daemon || exit 9; sleep 0.1; done\n"
+        # A background job of a shell does not hear SIGINT; SIGTERM goes the same way.
+        'kill -TERM $daemon; wait $daemon; ! grep " $PWD/m " /proc/self/mountinfo && ls m && echo free',
+        nobody,
+    )
+    assert (done.returncode, done.stdout) == (0, "free\n"), done
+
+
+@pytest.mark.fuse
 def test_a_machine_where_nothing_unmounts(machine: Machine, nobody: list[str], tmp_path: Path) -> None:
     """L2: neither fusermount nor umount can: the line that mends it does so, with the drive still there."""
     machine.etc("rm mtab")

@@ -181,6 +181,24 @@ def test_a_rename_that_is_refused(both: Faulty) -> None:
     assert (both.drive / "b.txt").read_text() == "older"
 
 
+def test_a_rename_to_a_type_that_only_the_service_knows(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """N7: in write-back it is refused later, nothing is lost, and a rename back mends it; without extension at once."""
+    each = faulty("write_back", "listing_ttl=0")
+    (each.drive / "a.txt").write_bytes(b"mine")
+    each.arrived()
+    with fails(errno.ENOTSUP):
+        (each.drive / "a.txt").rename(each.drive / "LICENCE")
+    service.script("upload", refused(400, "不支持的文件类型"))
+    (each.drive / "a.txt").rename(each.drive / "a.tgz")
+    (failed,) = wait_until(lambda: each.drive.status()["uploads"]["failed"], "it is refused")
+    assert failed["name"] == "a.tgz" and "does not take files of this type" in failed["error"]
+    assert service.names() == ["a.txt"] and (each.drive / "a.tgz").read_bytes() == b"mine"
+    before = service.count("upload")
+    (each.drive / "a.tgz").rename(each.drive / "a.txt")
+    assert each.arrived() == {"a.txt": b"mine"}
+    assert service.count("upload") - before <= 1
+
+
 def test_a_rename_of_a_temporary_name_that_is_refused(both: Faulty) -> None:
     """W9, tenet 1: the bytes under the temporary name are kept for a second try."""
     (both.drive / "a.tmp").write_text("hello")

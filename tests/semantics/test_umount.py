@@ -487,6 +487,93 @@ def test_ctrl_c(faulty: Callable[..., Faulty], service: FaultServer) -> None:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root, to see no drive of other tests")
+def test_other_commands_without_a_directory(faulty: Callable[..., Faulty], tmp_path: Path) -> None:
+    """N5, A2: prefetch, refresh and logs mean the only drive there is, too; of several or none they say so."""
+    drive = faulty().drive
+    drive.umount()
+    two = tmp_path / "home" / "second"
+    m = drive.moonfs()
+    script = f"""
+        trap '{m} umount --all --lazy 2>/dev/null' EXIT
+        {m} refresh; {m} prefetch
+        mkdir {two}; {m} mount --local {tmp_path}/data {two} && {m} umount
+        {m} mount {drive.point} && echo one > {drive.point}/a.txt
+        {m} mount --local {tmp_path}/data {two} && {m} umount {two}
+        {m} refresh && {m} prefetch && {m} logs | grep -c 'Uploaded a.txt'
+        {m} mount --local {tmp_path}/data {two}
+        {m} refresh; {m} prefetch
+    """
+    done = subprocess.run(alone(script), capture_output=True, text=True, timeout=2 * SECONDS, check=False, cwd=tmp_path)
+    assert done.stdout == "1 file\n1 text here\n1\n", done
+    said = [line for line in done.stderr.splitlines() if line.startswith("moonfs:")]
+    assert said[:2] == [
+        f"moonfs: You have no drive mounted; there is nothing to {what}." for what in ("refresh", "fetch")
+    ]
+    assert all("2 drives" in line and str(two) in line for line in said[2:]) and len(said) == 4, done
+
+
+def test_who_unmounts_can_read_so_in_the_log(faulty: Callable[..., Faulty]) -> None:
+    """L2: the log has a line for the end of a drive, as for its beginning."""
+    drive = faulty().drive
+    pid = drive.pid
+    drive.umount()
+    assert (
+        drive.command("logs", str(drive.point))
+        .stdout.splitlines()[-1]
+        .endswith(f"{drive.point} is unmounted; process {pid} finishes what is pending and ends")
+    )
+
+
+def test_status_says_how_it_was_mounted(tmp_path: Path, fuse: None) -> None:
+    """L1: of a directory where the local Files API was mounted, `moonfs status DIR` says the mount with --local."""
+    drive = Drive(tmp_path, ["--local"])
+    drive.mount()
+    drive.umount()
+    done = drive.command("status", str(drive.point))
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"moonfs: No moonfs drive is mounted on {drive.point}; mount one with: moonfs mount --local {drive.point}\n",
+    )
+    done = drive.command("status", str(tmp_path))
+    assert done.stderr.endswith(f"mount one with: moonfs mount {tmp_path}\n")
+
+
+@pytest.mark.parametrize(
+    ("called", "meant"),
+    [
+        ("unmount", "umount"),
+        ("help", "--help"),
+        ("help mount", "mount --help"),
+        ("help nothing", "--help"),
+        ("version", "--version"),
+        ("ls", "status"),
+    ],
+)
+def test_a_word_that_is_no_command(tmp_path: Path, called: str, meant: str) -> None:
+    """What people type for a command that has another name is answered with that name; exit 2."""
+    done = Drive(tmp_path).command(*called.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"No such command '{called.split()[0]}'. It is: moonfs {meant}\n"), done
+
+
+@pytest.mark.parametrize(
+    ("called", "said"),
+    [
+        ("umount --timeout abc", "'abc' is not a number from 0 on."),
+        ("sync --timeout=-1", "'-1' is not a number from 0 on."),
+        ("sync --timeout nan", "'nan' is not a number from 0 on."),
+        ("logs -n x", "'x' is not a whole number from 0 on."),
+        ("serve --port 70000", "'70000' is not a whole number from 0 to 65535."),
+        ("serve --latency x", "'x' is not a number from 0 to 60000."),
+    ],
+)
+def test_a_number_that_is_none(tmp_path: Path, called: str, said: str) -> None:
+    """Flags that take numbers refuse others in words that people use; exit 2."""
+    done = Drive(tmp_path).command(*called.split())
+    assert (done.returncode, done.stdout, done.stderr.endswith(f": {said}\n")) == (2, "", True), done
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root, to see no drive of other tests")
 def test_without_a_directory(faulty: Callable[..., Faulty], tmp_path: Path) -> None:
     """L2: the only drive there is; of several none, and they are named; `--all` ends each, also a detached one."""
     drive = faulty().drive

@@ -68,6 +68,24 @@ def test_a_sidecar_never_takes_its_file_along(both: Faulty) -> None:
     assert b"theirs" in (both.drive / "a.txt.content").read_bytes()
 
 
+def test_tar_over_texts_ends(both: Faulty) -> None:
+    """W10: a tar that holds texts is unpacked over them: each is refused, and the files around them arrive.
+
+    tar deletes what is in its way and makes it anew until that works, which it never does for a text.
+    """
+    for name in ("a.txt", "b.txt"):
+        (both.drive / name).write_text(name)
+    both.arrived()
+    done = both.drive.shell(
+        'tar cf all.tar -C "$DIR" . && echo changed >> "$DIR/a.txt" && timeout 30 tar xf all.tar -C "$DIR"'
+    )
+    assert done.returncode == 2, done
+    assert "a.txt.content: Cannot open: Permission denied" in done.stderr
+    assert (both.drive / "a.txt").read_text() == "a.txt"
+    assert (both.drive / "a.txt.content").read_bytes()
+    assert sorted(os.listdir(both.drive.point)) == ["a.txt", "a.txt.content", "b.txt", "b.txt.content"]
+
+
 BULK = {
     "rm *": 'rm "$DIR"/*',
     "rm -f *": 'rm -f "$DIR"/*',

@@ -20,7 +20,13 @@ NAMES = ("a.txt", "b.pdf", "c.docx", "d.png", *(f"{number}.md" for number in ran
 
 
 class Dolphin(Windows):
-    """Windows of Dolphin, each a process."""
+    """Windows of Dolphin, each a process.
+
+    Attributes:
+        sure: the key of "Delete Permanently".
+    """
+
+    sure = ""
 
     def select(self, file: Path) -> None:
         def by_name() -> None:
@@ -44,7 +50,7 @@ class Dolphin(Windows):
 
     def deletes(self, *, sure: bool = True) -> None:
         self.presses("deletefile", "shift+Delete")
-        self._answers("Delete Permanently", "alt+d" if sure else "Escape")
+        self._answers("Delete Permanently", self.sure if sure else "Escape")
 
     def presses(self, action: str, key: str) -> None:
         """Press the key of an action when the window says on the session bus that it is ready."""
@@ -68,10 +74,17 @@ def dolphin(either: Faulty) -> Iterator[Dolphin]:
     needs("dolphin", "gdbus", "update-mime-database")
     work = new_home(either.drive)
     (work / ".config" / "dolphinrc").write_text("[General]\nRenameInline=false\n")
+    # KDE knows the programs that are in its menu; without Plasma there is none.
+    (work / ".config" / "menus").mkdir()
+    (work / ".config" / "menus" / "applications.menu").write_text(
+        "<Menu><Name>Applications</Name><DefaultAppDirs/><DefaultDirectoryDirs/><Include><All/></Include></Menu>\n"
+    )
     tell_types(either.drive)
     with Desktop(either.drive, services=False) as desktop:
-        needs_version(desktop, "dolphin", "22")
-        yield Dolphin(either.drive, desktop, "{} — Dolphin", "dolphin", "--new-window")
+        version = needs_version(desktop, "dolphin", 22, 25)
+        dolphin = Dolphin(either.drive, desktop, "{} — Dolphin", "dolphin", "--new-window")
+        dolphin.sure = "alt+d" if version == 22 else "alt+p"
+        yield dolphin
 
 
 def test_dolphin(dolphin: Dolphin, either: Faulty) -> None:

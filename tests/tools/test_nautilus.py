@@ -77,7 +77,7 @@ def nautilus(either: Faulty) -> Iterator[Nautilus]:
     new_home(either.drive)
     tell_types(either.drive)
     with Desktop(either.drive, services=False) as desktop:
-        needs_version(desktop, "nautilus", "43")
+        needs_version(desktop, "nautilus", 43)
         yield Nautilus(either.drive, desktop, "{}", "nautilus", "--new-window")
 
 

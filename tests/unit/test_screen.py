@@ -170,3 +170,13 @@ def test_the_same_advice_once_and_the_time_of_here(monkeypatch: pytest.MonkeyPat
     assert text.index("4.rs") < text.index("→ Rename it.") < text.index("Tried again")
     assert "2026-01-02 11:04:05 open x.txt: gone" in text
     assert "1 file, 4.0 KB" in text
+
+
+def test_one_failure_is_shown_once() -> None:
+    """E1: what fails at the write and again at the close is one line, in the words that people use."""
+    failed = [
+        {"time": f"2026-01-02T03:04:0{second}Z", "operation": operation, "name": "big.txt", "message": "too large"}
+        for second, operation in enumerate(("write", "flush"))
+    ]
+    shown = drawn(changed(errors=failed), width=120)
+    assert shown.count("big.txt: too large") == 1 and "close big.txt" in shown
