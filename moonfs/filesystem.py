@@ -29,6 +29,7 @@ from moonfs.closes import Closes
 from moonfs.control import PREFETCH, REFRESH, Control
 from moonfs.errors import (
     AlreadyExists,
+    BytesNotHere,
     Litter,
     MoonfsError,
     NotFound,
@@ -118,6 +119,10 @@ class Filesystem:
             {**(control or {}), REFRESH: lambda: b"", PREFETCH: self._prefetch.report},
             {**(switches or {}), REFRESH: lambda _written: account.listing.expire(), PREFETCH: self._prefetch.ask},
         )
+        self._shown = Shown(attributes, originals)
+        self._overlay = Overlay(
+            self._space, self._shown, self._handles, spool=spool, attributes=attributes, originals=originals
+        )
         self._versions = Versions(
             account,
             self._space,
@@ -129,12 +134,11 @@ class Filesystem:
             originals=originals,
             attributes=attributes,
             report=report,
+            give_back=self._overlay.give_back,
         )
         self._awaiting = Awaiting(
             self._lock, self._space, settled=lambda: self._versions.settled, outage=account.traffic.outage
         )
-        self._shown = Shown(attributes, originals)
-        self._overlay = Overlay(self._space, self._shown, spool=spool, attributes=attributes, originals=originals)
         self._renames = Renames(
             account.listing,
             self._space,
@@ -213,8 +217,8 @@ class Filesystem:
             NotFound: no such name.
         """
         if handle is not None and (opened := self._handles.get(handle)) is not None:
-            if opened.local is not None:
-                return self._shown.attr(opened.local)
+            if (local := opened.local) is not None:
+                return self._shown.attr(local)
             if opened.attr is not None:
                 return opened.attr
         if path is None:
@@ -426,9 +430,12 @@ class Filesystem:
                 return self.open(path, read=read, write=write, append=append, looks=looks, reader=reader)
             if fd is None:
                 raise not_here(name)
-            attr = self._shown.original(entry.file)
-            handle = Handle(name, fd=fd, attr=attr, file_id=entry.file.id)
-            return self._opened(path, holds(entry), handle, immutable=True)
+            handle = Handle(name, fd=fd, attr=self._shown.original(entry.file), file_id=entry.file.id)
+            with self._lock, contextlib.suppress(NotFound):
+                if self._find(place) == entry:
+                    return self._handles.open(path, holds(entry), handle, immutable=True)
+            os.close(fd)  # somebody writes to it since, or has replaced it
+            return self.open(path, read=read, write=write, append=append, looks=looks, reader=reader)
         if not truncate:
             self._overlay.verify(entry)
         with self._lock:
@@ -438,7 +445,7 @@ class Filesystem:
             if local.hollow and not truncate and (read or append):
                 self._versions.end_use(local)
                 raise not_here(name)
-            local.handles += 1
+            local.handles, local.writers = local.handles + 1, local.writers + write
             opener = Opener(reader) if write else None
             handle = Handle(name, local=local, writes=write, purpose=place.purpose, opener=opener)
             opened = self._opened(path, holds(local), handle)
@@ -486,7 +493,7 @@ class Filesystem:
                 private=private and not elsewhere,
                 purpose=place.purpose,
             )
-            local.handles = 1
+            local.handles = local.writers = 1
             local.passing = passing
             if elsewhere:
                 self._space.stage(place.purpose, name, local)
@@ -503,19 +510,26 @@ class Filesystem:
             BytesNotHere: only the service has them.
         """
         opened = self._handles[handle]
+        while (local := opened.local) is not None and not (local.hollow and opened.fd >= 0):
+            try:
+                found = memoryview(local.read(len(buffer), offset))
+            except (OSError, BytesNotHere):
+                if opened.local is local:
+                    raise
+            if opened.local is local:  # else it has been given what is stored meanwhile
+                buffer[: len(found)] = found
+                return len(found)
         if opened.fd >= 0:
             return os.preadv(opened.fd, [buffer], offset)
-        if opened.body is not None:
-            found = memoryview(opened.body)[offset : offset + len(buffer)]
-        elif opened.local is not None:
-            found = memoryview(opened.local.read(len(buffer), offset))
-        else:
-            return 0
+        found = memoryview(opened.body or b"")[offset : offset + len(buffer)]
         buffer[: len(found)] = found
         return len(found)
 
-    def write(self, handle: int, data: bytes, offset: int, writer: int = 0) -> int:
+    def write(self, handle: int, data: bytes, offset: int, writer: int = 0, *, append: bool = False) -> int:
         """Write to an open file and return the length; `writer` is the asking thread, 0 where nobody knows.
+
+        To `append` is to write at the end, wherever that is by now: the kernel has a size for each name of a file, and
+        an `offset` by the one that it knows (W12).
 
         Raises:
             FileTooLarge, QuotaExceeded: the service would refuse it (W7).
@@ -528,14 +542,14 @@ class Filesystem:
             return len(data)
         local = self._handles.written(handle)
         opened.used_by(writer)
-        growth = offset + len(data) - local.size
+        growth = len(data) if append else offset + len(data) - local.size
         if growth > 0:
             try:
                 self._room.check_growth(growth)
             except QuotaExceeded as error:
                 local.refuse(error, offset)
                 raise
-        done = local.write(data, offset, opened.purpose)
+        done = local.write(data, offset, opened.purpose, append=append)
         opened.wrote = local.generation
         return done
 

@@ -55,8 +55,12 @@ class Versions:
         originals: Originals,
         attributes: Attributes,
         report: Report,
+        give_back: Callable[[LocalFile], None],
     ) -> None:
+        """`report(name, error)` is told what fails in the background; `give_back(local)` gives what is stored to who
+        reads a file to which nobody writes any more."""
         self._space = space
+        self._give_back = give_back
         self._lock = lock
         self._settings = settings
         self._journal = journal
@@ -236,8 +240,11 @@ class Versions:
         self._temporaries.closed(local)
 
     def end_use(self, local: LocalFile) -> None:
-        """Put a file's bytes where they belong once nobody has it open; the lock must be held."""
-        if local.handles:
+        """Put a file's bytes where they belong once nobody writes to it; the lock must be held.
+
+        Those who only read it have no part in what becomes of it.
+        """
+        if local.writers:
             return
         broken = local.committed is not None and local.committed is not local.spool
         broken = broken and (local.refused is not None or not local.stays_local)
@@ -245,6 +252,10 @@ class Versions:
             # Its writer was told that the newest bytes failed: what was acknowledged before shows again.
             local.revert()
         if local.lent is not None:
+            return
+        if local.handles and not local.unlinked and (local.clean or not (local.kept or local.stays_local)):
+            self._give_back(local)
+        if local.handles and (local.unlinked or local.clean):
             return
         if local.unlinked:
             local.discard()
@@ -272,7 +283,8 @@ class Versions:
             self._space.drop(local)
             if local.spool is not None:
                 self._journal.forget(local.spool.name)
-            local.discard()
+            if not local.handles:
+                local.discard()
         self._temporaries.watch(local)
 
     def supersede(self, local: LocalFile, inherited: frozenset[str]) -> None:
