@@ -495,6 +495,9 @@ class Filesystem:
             )
             local.handles = local.writers = 1
             local.passing = passing
+            if self._spool.scarce and not elsewhere:
+                self._versions.keep_local(local)  # or it would be gone when it is closed, and nobody told (W7)
+                local.kept = False  # should a write fail, it is gone all the same
             if elsewhere:
                 self._space.stage(place.purpose, name, local)
             else:

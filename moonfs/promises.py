@@ -128,6 +128,7 @@ class Promises:
                 tuple(sorted(local.held.items())),
             )
             if local.journaled == state:
+                local.kept = True
                 return
             # An upload that is under way, under another name, moves its bytes to the originals when it ends.
             spool = local.materialise_alone()
