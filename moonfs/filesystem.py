@@ -23,8 +23,9 @@ import time
 from collections.abc import Callable
 
 from moonfs import names, places, wire
+from moonfs.ahead import Ahead
 from moonfs.attributes import Attributes
-from moonfs.awaiting import Awaiting, refusal, writer
+from moonfs.awaiting import Awaiting
 from moonfs.closes import Closes
 from moonfs.control import PREFETCH, REFRESH, Control
 from moonfs.errors import (
@@ -48,8 +49,6 @@ from moonfs.originals import Originals
 from moonfs.overlay import Overlay
 from moonfs.overview import overview
 from moonfs.places import Place, locate
-from moonfs.prefetch import Prefetch
-from moonfs.readahead import Orders, ReadAhead
 from moonfs.remote import EXTRACTION_WAIT
 from moonfs.remote import Remote as Account
 from moonfs.removals import Removals
@@ -59,7 +58,6 @@ from moonfs.settings import Settings
 from moonfs.shown import Shown
 from moonfs.spool import Spool
 from moonfs.versions import Versions
-from moonfs.wire import FileObject
 
 log = logging.getLogger(__name__)
 
@@ -99,25 +97,10 @@ class Filesystem:
         self._handles = Handles()
         self._lingering = Lingering(self._handles, account.listing, self._space, attributes, self._lock)
         self._room = Room(account.listing, self._space, self._lock)
-        self._ahead = ReadAhead(
-            account.contents,
-            self._texts_in_order,
-            most=settings.requests,
-            at_once=lambda: min(account.traffic.limit, account.contents.fit),
-            limited=lambda: account.traffic.limited,
-        )
-        self._prefetch = Prefetch(
-            self._texts_by_name,
-            account.contents.__contains__,
-            account.ahead,
-            most=settings.requests,
-            hold=account.traffic.hold,
-            awaited=self._awaited_texts,
-            arrived=self._arrived,
-        )
+        self._ahead = Ahead(account, self._space, self._lock, most=settings.requests)
         self._control = Control(
-            {**(control or {}), REFRESH: lambda: b"", PREFETCH: self._prefetch.report},
-            {**(switches or {}), REFRESH: lambda _written: account.listing.expire(), PREFETCH: self._prefetch.ask},
+            {**(control or {}), REFRESH: lambda: b"", PREFETCH: self._ahead.report},
+            {**(switches or {}), REFRESH: lambda _written: account.listing.expire(), PREFETCH: self._ahead.ask},
         )
         self._shown = Shown(attributes, originals)
         self._overlay = Overlay(
@@ -199,7 +182,6 @@ class Filesystem:
         """Stop the uploader and close every descriptor; what is unfinished stays in the journal."""
         self._awaiting.close()
         self._ahead.close()
-        self._prefetch.close()
         self._versions.close()
         with self._lock:
             self._handles.clear()
@@ -721,38 +703,6 @@ class Filesystem:
             return True
 
     # Below: the parts of the above. Those that say so need the lock.
-
-    def _texts_by_name(self) -> dict[str, FileObject]:
-        self._account.listing.current()
-        with self._lock:
-            return self._space.texts(self._account.listing.peek())
-
-    def _awaited_texts(self) -> dict[str, LocalFile]:
-        with self._lock:
-            return self._space.awaited(self._account.listing.peek())
-
-    def _arrived(self, sidecar: str) -> FileObject | None:
-        """Return the file whose text `sidecar` shows, or None while that is to come.
-
-        Raises:
-            NotFound: there is none.
-            OnItsWay: a program has it open, so nothing is on its way yet.
-            MoonfsError: the service has refused the file.
-        """
-        with self._lock:
-            entry = self._space.resolve(self._account.listing.peek(), sidecar)
-            refused = (refusal(entry.local) or writer(entry.local)) if isinstance(entry, Awaited) else None
-        if refused is not None:
-            raise refused
-        if isinstance(entry, Awaited):
-            return None
-        if not isinstance(entry, Sidecar):
-            raise NotFound("There is no such file with a text.")
-        return entry.file
-
-    def _texts_in_order(self) -> Orders:
-        with self._lock:
-            return self._space.orders(self._account.listing.peek())
 
     def _resolve(self, place: Place) -> Entry:
         # Refreshed without the lock, looked at with it: an upload that ends moves its file from one to the other.

@@ -133,7 +133,7 @@ class Renames:
 
     def end_use(self, local: LocalFile) -> None:
         """Put a file's bytes where they belong once nobody has it open; the filesystem's lock is held."""
-        if not local.handles and self._space.staged_name(local) is not None:
+        if not local.writers and self._space.staged_name(local) is not None:
             # Nothing was written, or its writer was told that it failed.
             self._drop_staged(local)
         self._versions.end_use(local)

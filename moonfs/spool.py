@@ -100,13 +100,18 @@ class SpoolFile:
         return self._path
 
     def source(self) -> BinaryIO:
-        """Return the bytes to be read from the first one, from memory where they are there; the caller closes it.
+        """Return the bytes to be read from the first one, from memory if a full disk has them there; to be closed.
 
         Raises:
             OSError: the local disk refuses.
         """
         held = self._held
-        return self._path.open("rb") if held is None else io.BytesIO(held)
+        try:
+            return self.file().open("rb")
+        except OSError:
+            if held is None:
+                raise
+            return io.BytesIO(held)
 
     def read(self, length: int, offset: int) -> bytes:
         """Return up to `length` bytes from `offset`; empty at the end."""

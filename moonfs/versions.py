@@ -413,7 +413,7 @@ class Versions:
             try:
                 self._rename_here(local, name, purpose, replaced)
             except OSError as refusal:
-                if local.stays_as(name) or local.refused is not None:
+                if patient or local.stays_as(name) or local.refused is not None:
                     raise
                 # What this disk does not take is done on the service at once (W7).
                 try:
