@@ -10,7 +10,8 @@ A module imports only from lines below its own; modules on one line do not know 
     daemons · holders                         what serves a drive, found and asked without it · who holds one
     filesystem                                what the drive is: every promise about paths and handles; no errno
     closes                                    what a close means, by who closes
-    overview · control                        what the drive says of itself · the directory `.moonfs`
+    overview · control · ahead                what the drive says of itself · the directory `.moonfs` · texts that are
+                                               fetched before somebody opens them
     renames · removals                        how names change hands, and purposes with them · how they go
     versions · overlay                        the life of a written file · local files laid over remote ones
     flights · shown · lingering · awaiting    versions on their way to the service · what `stat` shows · old ones ·

@@ -68,10 +68,14 @@ class Adoption:
             self._adopt(spool, sha256)
 
     def _adopt(self, spool: SpoolFile, sha256: str) -> None:
-        """Move bytes to the originals; a disk that refuses costs the original only."""
+        """Move bytes to the originals; a disk that refuses costs the original only, and the room is given back."""
         try:
-            path = spool.file()
-            spool.rest()
-            self._originals.adopt(path, sha256, spool.size)
+            held = spool.held
+            if held is None:
+                spool.rest()
+                self._originals.adopt(spool.file(), sha256, spool.size)
+            else:
+                self._originals.keep(held, sha256)
         except OSError as error:
             log.warning("Cannot keep an original: %s", error.strerror)
+        spool.discard()

@@ -68,6 +68,7 @@ class Closes:
             opened = self._handles.pop(handle)
             if local is not None and opened is not None:
                 local.handles -= 1
+                local.writers -= opened.writes
                 if opened.writes:
                     self._versions.closed(local)
                 self._renames.end_use(local)

@@ -23,13 +23,15 @@ import time
 from collections.abc import Callable
 
 from moonfs import names, places, wire
+from moonfs.ahead import Ahead
 from moonfs.attributes import Attributes
-from moonfs.awaiting import Awaiting, refusal, writer
+from moonfs.awaiting import Awaiting
 from moonfs.closes import Closes
 from moonfs.conflicts import Conflicts
 from moonfs.control import PREFETCH, REFRESH, TIDY, Control
 from moonfs.errors import (
     AlreadyExists,
+    BytesNotHere,
     Litter,
     MoonfsError,
     NotFound,
@@ -48,8 +50,6 @@ from moonfs.originals import Originals
 from moonfs.overlay import Overlay
 from moonfs.overview import overview
 from moonfs.places import Place, locate
-from moonfs.prefetch import Prefetch
-from moonfs.readahead import Orders, ReadAhead
 from moonfs.remote import EXTRACTION_WAIT
 from moonfs.remote import Remote as Account
 from moonfs.removals import Insisting, Removals
@@ -59,7 +59,6 @@ from moonfs.settings import Settings
 from moonfs.shown import Shown
 from moonfs.spool import Spool
 from moonfs.versions import Versions
-from moonfs.wire import FileObject
 
 log = logging.getLogger(__name__)
 
@@ -100,22 +99,7 @@ class Filesystem:
         self._handles = Handles()
         self._lingering = Lingering(self._handles, account.listing, self._space, attributes, self._lock)
         self._room = Room(account.listing, self._space, self._lock)
-        self._ahead = ReadAhead(
-            account.contents,
-            self._texts_in_order,
-            most=settings.requests,
-            at_once=lambda: min(account.traffic.limit, account.contents.fit),
-            limited=lambda: account.traffic.limited,
-        )
-        self._prefetch = Prefetch(
-            self._texts_by_name,
-            account.contents.__contains__,
-            account.ahead,
-            most=settings.requests,
-            hold=account.traffic.hold,
-            awaited=self._awaited_texts,
-            arrived=self._arrived,
-        )
+        self._ahead = Ahead(account, self._space, self._lock, most=settings.requests)
         self._conflicts = Conflicts(
             account,
             self._space,
@@ -128,16 +112,20 @@ class Filesystem:
             {
                 **(control or {}),
                 REFRESH: lambda: b"",
-                PREFETCH: self._prefetch.report,
+                PREFETCH: self._ahead.report,
                 TIDY: self._conflicts.report,
             },
             {
                 **(switches or {}),
                 REFRESH: lambda _written: account.listing.expire(),
-                PREFETCH: self._prefetch.ask,
+                PREFETCH: self._ahead.ask,
                 TIDY: self._conflicts.tidy,
             },
             private=settings.control != "all",
+        )
+        self._shown = Shown(attributes, originals)
+        self._overlay = Overlay(
+            self._space, self._shown, self._handles, spool=spool, attributes=attributes, originals=originals
         )
         self._versions = Versions(
             account,
@@ -150,13 +138,12 @@ class Filesystem:
             originals=originals,
             attributes=attributes,
             report=report,
+            give_back=self._overlay.give_back,
         )
         self._versions.uploader.on_arrival = arrived
         self._awaiting = Awaiting(
             self._lock, self._space, settled=lambda: self._versions.settled, outage=account.traffic.outage
         )
-        self._shown = Shown(attributes, originals)
-        self._overlay = Overlay(self._space, self._shown, spool=spool, attributes=attributes, originals=originals)
         self._renames = Renames(
             account.listing,
             self._space,
@@ -218,7 +205,6 @@ class Filesystem:
         """Stop the uploader and close every descriptor; what is unfinished stays in the journal."""
         self._awaiting.close()
         self._ahead.close()
-        self._prefetch.close()
         self._versions.close()
         with self._lock:
             self._handles.clear()
@@ -236,8 +222,8 @@ class Filesystem:
             NotFound: no such name.
         """
         if handle is not None and (opened := self._handles.get(handle)) is not None:
-            if opened.local is not None:
-                return self._shown.attr(opened.local)
+            if (local := opened.local) is not None:
+                return self._shown.attr(local)
             if opened.attr is not None:
                 return opened.attr
         if path is None:
@@ -454,9 +440,12 @@ class Filesystem:
                 return self.open(path, read=read, write=write, append=append, looks=looks, reader=reader)
             if fd is None:
                 raise not_here(name)
-            attr = self._shown.original(entry.file)
-            handle = Handle(name, fd=fd, attr=attr, file_id=entry.file.id)
-            return self._opened(path, holds(entry), handle, immutable=True)
+            handle = Handle(name, fd=fd, attr=self._shown.original(entry.file), file_id=entry.file.id)
+            with self._lock, contextlib.suppress(NotFound):
+                if self._find(place) == entry:
+                    return self._handles.open(path, holds(entry), handle, immutable=True)
+            os.close(fd)  # somebody writes to it since, or has replaced it
+            return self.open(path, read=read, write=write, append=append, looks=looks, reader=reader)
         if not truncate:
             self._overlay.verify(entry)
         with self._lock:
@@ -466,7 +455,7 @@ class Filesystem:
             if local.hollow and not truncate and (read or append):
                 self._versions.end_use(local)
                 raise not_here(name)
-            local.handles += 1
+            local.handles, local.writers = local.handles + 1, local.writers + write
             opener = Opener(reader) if write else None
             handle = Handle(name, local=local, writes=write, purpose=place.purpose, opener=opener)
             opened = self._opened(path, holds(local), handle)
@@ -514,8 +503,11 @@ class Filesystem:
                 private=private and not elsewhere,
                 purpose=place.purpose,
             )
-            local.handles = 1
+            local.handles = local.writers = 1
             local.passing = passing
+            if self._spool.scarce and not elsewhere:
+                self._versions.keep_local(local)  # or it would be gone when it is closed, and nobody told (W7)
+                local.kept = False  # should a write fail, it is gone all the same
             if elsewhere:
                 self._space.stage(place.purpose, name, local)
             else:
@@ -531,19 +523,26 @@ class Filesystem:
             BytesNotHere: only the service has them.
         """
         opened = self._handles[handle]
+        while (local := opened.local) is not None and not (local.hollow and opened.fd >= 0):
+            try:
+                found = memoryview(local.read(len(buffer), offset))
+            except (OSError, BytesNotHere):
+                if opened.local is local:
+                    raise
+            if opened.local is local:  # else it has been given what is stored meanwhile
+                buffer[: len(found)] = found
+                return len(found)
         if opened.fd >= 0:
             return os.preadv(opened.fd, [buffer], offset)
-        if opened.body is not None:
-            found = memoryview(opened.body)[offset : offset + len(buffer)]
-        elif opened.local is not None:
-            found = memoryview(opened.local.read(len(buffer), offset))
-        else:
-            return 0
+        found = memoryview(opened.body or b"")[offset : offset + len(buffer)]
         buffer[: len(found)] = found
         return len(found)
 
-    def write(self, handle: int, data: bytes, offset: int, writer: int = 0) -> int:
+    def write(self, handle: int, data: bytes, offset: int, writer: int = 0, *, append: bool = False) -> int:
         """Write to an open file and return the length; `writer` is the asking thread, 0 where nobody knows.
+
+        To `append` is to write at the end, wherever that is by now: the kernel has a size for each name of a file, and
+        an `offset` by the one that it knows (W12).
 
         Raises:
             FileTooLarge, QuotaExceeded: the service would refuse it (W7).
@@ -556,14 +555,14 @@ class Filesystem:
             return len(data)
         local = self._handles.written(handle)
         opened.used_by(writer)
-        growth = offset + len(data) - local.size
+        growth = len(data) if append else offset + len(data) - local.size
         if growth > 0:
             try:
                 self._room.check_growth(growth)
             except QuotaExceeded as error:
                 local.refuse(error, offset)
                 raise
-        done = local.write(data, offset, opened.purpose)
+        done = local.write(data, offset, opened.purpose, append=append)
         opened.wrote = local.generation
         return done
 
@@ -734,38 +733,6 @@ class Filesystem:
             return True
 
     # Below: the parts of the above. Those that say so need the lock.
-
-    def _texts_by_name(self) -> dict[str, FileObject]:
-        self._account.listing.current()
-        with self._lock:
-            return self._space.texts(self._account.listing.peek())
-
-    def _awaited_texts(self) -> dict[str, LocalFile]:
-        with self._lock:
-            return self._space.awaited(self._account.listing.peek())
-
-    def _arrived(self, sidecar: str) -> FileObject | None:
-        """Return the file whose text `sidecar` shows, or None while that is to come.
-
-        Raises:
-            NotFound: there is none.
-            OnItsWay: a program has it open, so nothing is on its way yet.
-            MoonfsError: the service has refused the file.
-        """
-        with self._lock:
-            entry = self._space.resolve(self._account.listing.peek(), sidecar)
-            refused = (refusal(entry.local) or writer(entry.local)) if isinstance(entry, Awaited) else None
-        if refused is not None:
-            raise refused
-        if isinstance(entry, Awaited):
-            return None
-        if not isinstance(entry, Sidecar):
-            raise NotFound("There is no such file with a text.")
-        return entry.file
-
-    def _texts_in_order(self) -> Orders:
-        with self._lock:
-            return self._space.orders(self._account.listing.peek())
 
     def _resolve(self, place: Place) -> Entry:
         # Refreshed without the lock, looked at with it: an upload that ends moves its file from one to the other.

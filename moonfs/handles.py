@@ -16,9 +16,15 @@ from typing import Final
 from moonfs.errors import AccessDenied
 from moonfs.localfile import LocalFile
 from moonfs.openers import Opener
+from moonfs.places import BY_ID, locate
 from moonfs.wire import Body
 
 ROOT_INODE: Final = 1
+
+
+def original_of(file_id: str) -> str:
+    """Return what a `Handle` holds that has the bytes of a stored file."""
+    return f"original of {file_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Handle:
         local: the file that is read and written.
         writes: it may be written to; `flushed`: it has been closed, once at least.
         attr: what `stat` shows of it, where that does not change.
-        path, holds: the path it was opened by, and whose bytes it has.
+        path, holds: the path it was opened by, and whose bytes it has. With `local` these are there, whatever `fd` is.
         file_id: the file of the service that is behind `attr`; empty where there is none.
         purpose: what is written through it gets this purpose; empty where the mount says (N5, W11).
         opener: who opened it to write.
@@ -158,6 +164,35 @@ class Handles:
         """Say that `path` was made, written to or moved: what its page cache has is not what was read there before."""
         self._cached.pop(path, None)
         self._filling.pop(path, None)
+
+    def follow(self, local: LocalFile, file_id: str) -> None:
+        """Have who reads the stored file `file_id` read `local`, which is laid over it: it is the same file (W12).
+
+        Not who reads it by its id, since that is of one version.
+        """
+        for opened in list(self._open.values()):
+            if opened.holds == original_of(file_id) and locate(opened.path).directory != BY_ID:
+                self.renewed(opened.path)
+                opened.local, opened.holds = local, str(id(local))
+                local.handles += 1
+
+    def leave(self, local: LocalFile, file_id: str, attr: Attr, fd: int | None) -> None:
+        """Have who reads `local` read the stored file `file_id`, since nobody writes to it any more (W12).
+
+        `attr` is what `stat` shows of that; `fd` has its bytes, or is None where only who had them before has them.
+
+        Raises:
+            OSError: no descriptor is left.
+        """
+        for opened in list(self._open.values()):
+            if opened.local is not local or (fd is None and opened.file_id != file_id):
+                continue
+            if fd is not None and opened.fd >= 0:
+                os.dup2(fd, opened.fd, inheritable=False)  # a read that is under way ends with the bytes it began with
+            elif fd is not None:
+                opened.fd = os.dup(fd)
+            opened.attr, opened.file_id, opened.holds, opened.local = attr, file_id, original_of(file_id), None
+            local.handles -= 1
 
     def written(self, number: int) -> LocalFile:
         """Return the local file behind a handle that may be written to.

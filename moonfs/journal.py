@@ -208,6 +208,7 @@ class Journal:
         except BaseException:
             self._group.close()
             raise
+        self._group.set_aside()
 
     def put(
         self, intent: Intent, *others: Intent, instead_of: str = "", data: bytes | EllipsisType | None = ...
@@ -230,7 +231,7 @@ class Journal:
             if dropped:
                 db.execute("DELETE FROM intents WHERE spool = ?", (instead_of,))
 
-        self._group.queue(change).wait()
+        self._group.queue(change, vital=intent.state in (CANCELLED, FAILED)).wait()
 
     def give_up(self, spools: Iterable[str], left: Iterable[Intent] = (), delete: Iterable[str] = ()) -> None:
         """Drop the intents for `spools`, record what is `left` of them and queue `delete`, in one step (W8)."""
@@ -243,7 +244,7 @@ class Journal:
             db.executemany(_PUT, rows)
             db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", deleted)
 
-        self._group.queue(change).wait()
+        self._group.queue(change, vital=True).wait()
 
     def let_go(self, ids: Collection[str]) -> None:
         """Queue the deletion of `ids`, which files hold, in one step; from then on none holds them (W9)."""
@@ -252,7 +253,7 @@ class Journal:
             db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", [(file_id,) for file_id in ids])
             _let_go(db, ids)
 
-        self._group.queue(change).wait()
+        self._group.queue(change, vital=True).wait()
 
     def attempt(self, intent: Intent) -> bool:
         """Record how far the upload of `intent` is; False when its name or its bytes have changed meanwhile.
@@ -282,7 +283,7 @@ class Journal:
                 changed = db.execute(f"{_PUT} WHERE state != '{CANCELLED}'", row).rowcount
             return bool(changed)
 
-        return self._group.queue(change).wait()
+        return self._group.queue(change, vital=True).wait()
 
     def stored(
         self, intent: Intent, file_id: str, delete: frozenset[str], older: str = "", held_since: int = 0

@@ -17,7 +17,7 @@ import threading
 from typing import Final
 
 from moonfs.attributes import Attributes
-from moonfs.handles import Handle, Handles, Opened
+from moonfs.handles import Handle, Handles, Opened, original_of
 from moonfs.listing import Listing
 from moonfs.localfile import LocalFile
 from moonfs.namespace import Awaited, Entry, Namespace, Remote
@@ -64,7 +64,7 @@ class Lingering:
             return None
         with self._released:
             older = self.behind(path, entry)
-            if older is None or older.attr is None:
+            if older is None or older.attr is None or older.local is not None:
                 return None
             left = self._left(older, entry)
             if left <= DRAIN:
@@ -91,4 +91,4 @@ def holds(entry: Entry) -> str:
     """Return what tells the bytes of an entry from all others that may be under its path (N4)."""
     if isinstance(entry, LocalFile | Awaited):
         return str(id(entry))
-    return f"original of {entry.file.id}" if isinstance(entry, Remote) else entry.file.id
+    return original_of(entry.file.id) if isinstance(entry, Remote) else entry.file.id

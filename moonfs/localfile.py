@@ -40,7 +40,7 @@ class LocalFile:
         purpose: what these bytes are to be uploaded as; empty where the mount says (W11, N5).
         generation: count of modifications; `stored` is the one that the service has, or `NEVER`.
         sha256: hash of the generation `stored`, or of what was just journaled.
-        handles: open handles.
+        handles: open handles; writers: those that may write to it, and renames under way.
         spool: the bytes, once there are any of our own.
         committed: the spool file that the journal promises to upload, at the generation `acknowledged` (W2), as
             `promised`, which is a purpose; a write leaves it alone and goes on with a copy.
@@ -95,7 +95,7 @@ class LocalFile:
         self.generation = 0
         self.stored = NEVER if base is None else 0
         self.sha256 = ""
-        self.handles = 0
+        self.handles = self.writers = 0
         self.lent: SpoolFile | None = None
         self.committed: SpoolFile | None = None
         self.acknowledged = NEVER
@@ -218,8 +218,22 @@ class LocalFile:
                 return os.pread(self._source, length, offset)
             raise not_here(self.name)
 
-    def write(self, data: bytes, offset: int, purpose: str = "") -> int:
-        """Write `data` at `offset`, and let what it makes be for `purpose`; return its length.
+    def descriptor(self) -> int:
+        """Return a descriptor of the bytes, for who reads them on when they have become an original, or are one.
+
+        Raises:
+            BytesNotHere: only the service has them (R5).
+            OSError: the local disk refuses.
+        """
+        with self.lock:
+            if self.spool is not None:
+                return os.open(self.spool.file(), os.O_RDONLY | os.O_CLOEXEC)
+            if self._source is not None:
+                return os.dup(self._source)
+            raise not_here(self.name)
+
+    def write(self, data: bytes, offset: int, purpose: str = "", *, append: bool = False) -> int:
+        """Write `data` at `offset`, or at the end to `append`, for `purpose`; return its length.
 
         Raises:
             BytesNotHere: the bytes around it are on the service only (W5).
@@ -229,6 +243,7 @@ class LocalFile:
         with self.lock:
             if self.hollow:
                 raise not_here(self.name)
+            offset = self.size if append else offset
             if offset + len(data) > wire.MAX_FILE_BYTES:
                 too_large = self._too_large()
                 self._refuse(too_large, offset)

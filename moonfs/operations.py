@@ -375,8 +375,9 @@ class Operations:
         return self._filesystem.read(int(fi.fh), buffer, offset)
 
     def write(self, _path: str, data: bytes, offset: int, fi: Any) -> int:
-        """pwrite(2)."""
-        return self._filesystem.write(int(fi.fh), data, offset, _thread())
+        """pwrite(2); with O_APPEND at the end (open(2)), but for a page that was mapped, which has its place."""
+        append = bool(fi.flags & os.O_APPEND) and not fi.writepage
+        return self._filesystem.write(int(fi.fh), data, offset, _thread(), append=append)
 
     def truncate(self, path: str, length: int, fi: Any = None) -> int:
         """truncate(2) and ftruncate(2)."""

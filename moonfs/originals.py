@@ -93,6 +93,21 @@ class Originals:
             self._verified.add(sha256)
             self._evict()
 
+    def keep(self, data: bytes, sha256: str) -> None:
+        """Put bytes, whose hash was just computed, into the store; as `adopt`.
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        part = self._directory / f"{sha256}{_PART}"
+        _remove(part)
+        try:
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                file.write(data)
+            self.adopt(part, sha256, len(data))
+        finally:
+            _remove(part)
+
     def share(self, path: Path, sha256: str, size: int) -> bool:
         """Keep the bytes at `path`, whose hash and size were just computed, while the caller goes on using that name.
 

@@ -1,14 +1,19 @@
 """Local files laid over remote ones: what an open for writing and a rename begin with (W5, W9), and originals (R5).
 
-**Threading:** any thread may call `open_original` and `verify`; `take_over` needs the filesystem's lock.
+Whoever reads the stored version goes on with the local file, which is the same one, written in place; and with what
+is stored then, once nobody writes to it any more (W12).
+
+**Threading:** any thread may call `open_original` and `verify`; the rest needs the filesystem's lock.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 
 from moonfs.attributes import Attributes
-from moonfs.errors import ReadOnly
+from moonfs.errors import BytesNotHere, ReadOnly
+from moonfs.handles import Handles
 from moonfs.localfile import LocalFile
 from moonfs.namespace import Awaited, Entry, Namespace, Remote, Sidecar
 from moonfs.originals import Originals
@@ -16,14 +21,24 @@ from moonfs.shown import Shown
 from moonfs.spool import Spool
 from moonfs.wire import FileObject
 
+log = logging.getLogger(__name__)
+
 
 class Overlay:
     """The overlay of one account."""
 
     def __init__(
-        self, space: Namespace, shown: Shown, *, spool: Spool, attributes: Attributes, originals: Originals
+        self,
+        space: Namespace,
+        shown: Shown,
+        handles: Handles,
+        *,
+        spool: Spool,
+        attributes: Attributes,
+        originals: Originals,
     ) -> None:
         self._space = space
+        self._handles = handles
         self._shown = shown
         self._spool = spool
         self._attributes = attributes
@@ -60,4 +75,20 @@ class Overlay:
         )
         local.sha256 = self._attributes.get(entry.file.id).sha256 or ""
         self._space.put(local)
+        self._handles.follow(local, entry.file.id)
         return local
+
+    def give_back(self, local: LocalFile) -> None:
+        """Have who reads a file that nobody writes to read what is stored in its place: the same bytes, or, where
+        these are to go, those before them. Who cannot keeps it open, as a version that was replaced."""
+        file, fd = (local.current if local.clean else local.base), None
+        if file is None:
+            return
+        try:
+            fd = local.descriptor() if local.clean else self.open_original(file)
+            self._handles.leave(local, file.id, self._shown.original(file), fd)
+        except (OSError, BytesNotHere) as error:
+            log.debug("Readers of %s stay with it: %s", local.name, error)
+        finally:
+            if fd is not None:
+                os.close(fd)

@@ -73,7 +73,7 @@ def overview(
             "unsettled": unsettled,
             "deletions": len(deletions),
             "deleting": deletions,
-            "local": sorted(file.name for file in locals_ if file.stays_local and not file.handles),
+            "local": sorted(file.name for file in locals_ if file.stays_local and not file.writers),
             "temporary": sorted(file.name for file in locals_ if file.passing and file.size),
             "failed": [
                 {

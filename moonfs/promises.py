@@ -128,6 +128,7 @@ class Promises:
                 tuple(sorted(local.held.items())),
             )
             if local.journaled == state:
+                local.kept = True
                 return
             # An upload that is under way, under another name, moves its bytes to the originals when it ends.
             spool = local.materialise_alone()
@@ -142,7 +143,7 @@ class Promises:
     def remember_time(self, local: LocalFile) -> None:
         """Record a modification time that was set on bytes that are kept here (A1); the filesystem's lock is held."""
         with local.lock:
-            kept_here = local.journaled is not None and not local.handles
+            kept_here = local.journaled is not None and not local.writers
             spool = local.committed
             if spool is not None and spool is local.spool and local.lent is None and not local.refused_for_good:
                 # An attempt whose outcome is open stays known (W3).

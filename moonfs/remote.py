@@ -120,7 +120,7 @@ class Remote:
         with self._lock:
             self._sending.append(sending)
         try:
-            with spool.file().open("rb") as source:
+            with spool.source() as source:
                 stored = self._client.upload(
                     source,
                     filename=filename,

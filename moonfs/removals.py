@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from moonfs import names
-from moonfs.errors import NotFound
+from moonfs.errors import MoonfsError, NotFound
 from moonfs.listing import Listing
 from moonfs.localfile import LocalFile
 from moonfs.namespace import Namespace, Remote, awaited_name
@@ -66,26 +66,46 @@ class Removals:
     def remove(self, entry: Remote | LocalFile, name: str, group: int) -> None:
         """Delete a file, seen as `name`, for the process `group`, which may then delete its text's name too (W10).
 
+        In write-back what cannot be recorded here is deleted on the service at once (W7).
+
         Raises:
             MoonfsError: the service did not delete it.
+            OSError: in write-back, the local disk refuses, and the service did not delete it either.
         """
+        refusal: OSError | None = None
+        if self._write_back:
+            try:
+                with self._lock:
+                    self._remove_later(entry, name, group)
+                return
+            except OSError as error:
+                refusal = error
+        try:
+            self._remove_now(entry, name, group)
+        except MoonfsError:
+            if refusal is None:
+                raise
+            raise refusal from None
+
+    def _remove_later(self, entry: Remote | LocalFile, name: str, group: int) -> None:
+        """Have a file deleted in the background; the lock is held."""
+        if isinstance(entry, LocalFile):
+            text = self._text_of(entry, name)
+            self._versions.unlink_later(entry)
+        else:
+            text = _text_name(entry.file, name)
+            self._versions.delete_later(frozenset({entry.file.id}))
+        self._leave_ghost(text, group)
+
+    def _remove_now(self, entry: Remote | LocalFile, name: str, group: int) -> None:
         if isinstance(entry, LocalFile):
             self._remove_local(entry, name, group)
             return
-        if not self._write_back:
-            self._versions.uploader.delete(entry.file.id)
+        self._versions.uploader.delete(entry.file.id)
         with self._lock:
-            if self._write_back:
-                self._versions.delete_later(frozenset({entry.file.id}))
             self._leave_ghost(_text_name(entry.file, name), group)
 
     def _remove_local(self, local: LocalFile, name: str, group: int) -> None:
-        if self._write_back:
-            with self._lock:
-                text = self._text_of(local, name)
-                self._versions.unlink_later(local)
-                self._leave_ghost(text, group)
-            return
         deleted: set[str] = set()
         while True:
             with self._lock:

@@ -79,7 +79,7 @@ class Renames:
                     f"Cannot move {source.name}: the API has no rename, and its original bytes are not on this "
                     f"machine; copy it to {target.name} from where you have it."
                 )
-            local.handles += 1
+            local.handles, local.writers = local.handles + 1, local.writers + 1
             over = self._space.local.get(target.name)
             over = None if over is local else over
             replaced = self._replaced(target.name)
@@ -98,7 +98,7 @@ class Renames:
                     self._drop_staged(staged)
         finally:
             with self._lock:
-                local.handles -= 1
+                local.handles, local.writers = local.handles - 1, local.writers - 1
                 self._versions.end_use(local)
 
     def arrive(self, local: LocalFile) -> bool:
@@ -133,7 +133,7 @@ class Renames:
 
     def end_use(self, local: LocalFile) -> None:
         """Put a file's bytes where they belong once nobody has it open; the filesystem's lock is held."""
-        if not local.handles and self._space.staged_name(local) is not None:
+        if not local.writers and self._space.staged_name(local) is not None:
             # Nothing was written, or its writer was told that it failed.
             self._drop_staged(local)
         self._versions.end_use(local)

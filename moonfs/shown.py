@@ -62,7 +62,7 @@ class Shown:
         entry = entry.local if isinstance(entry, Awaited) else entry
         if isinstance(entry, LocalFile):
             file = entry.current if entry.clean else None
-            state = "open" if entry.handles else "local" if entry.stays_local else "pending"
+            state = "open" if entry.writers else "local" if entry.stays_local else "pending"
             error, step = ("", "") if entry.refusal is None else (str(entry.refusal), next_step(entry.refusal))
             sha256 = entry.sha256 if entry.clean else ""
             state = "failed" if error else state

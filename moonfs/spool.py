@@ -12,12 +12,13 @@ from any thread.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import secrets
 import threading
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 _CHUNK = 1024 * 1024
 #: The most bytes that the journal carries in place of a sync of the spool file and its directory; as many may stay
@@ -25,6 +26,9 @@ _CHUNK = 1024 * 1024
 CARRIED_BYTES: Final = 64 * 1024
 #: The most bytes of all spool files in memory; what is beyond goes to disk at once.
 MEMORY_BYTES: Final = 8 * 1024 * 1024
+#: With less than this the disk is scarce: others use it too.
+_FEW_BYTES: Final = 16 * 1024 * 1024
+_FEW_INODES: Final = 64
 
 
 class _Memory:
@@ -67,6 +71,12 @@ class SpoolFile:
         """The name inside the spool directory, by which the journal refers to it."""
         return self._path.name
 
+    @property
+    def held(self) -> bytes | None:
+        """All the bytes where they are in memory, else None."""
+        held = self._held
+        return None if held is None else bytes(held)
+
     def file(self) -> Path:
         """Bring the bytes to disk, if they are not there yet, and return the file.
 
@@ -88,6 +98,20 @@ class SpoolFile:
                 self._held = None
                 self._memory.take(-len(held))
         return self._path
+
+    def source(self) -> BinaryIO:
+        """Return the bytes to be read from the first one, from memory if a full disk has them there; to be closed.
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        held = self._held
+        try:
+            return self.file().open("rb")
+        except OSError:
+            if held is None:
+                raise
+            return io.BytesIO(held)
 
     def read(self, length: int, offset: int) -> bytes:
         """Return up to `length` bytes from `offset`; empty at the end."""
@@ -234,6 +258,13 @@ class Spool:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._memory = _Memory()
+
+    @property
+    def scarce(self) -> bool:
+        """Whether the disk may soon refuse what it takes now."""
+        found = os.statvfs(self._directory)
+        few = found.f_files > 0 and found.f_favail < _FEW_INODES
+        return few or found.f_bavail * found.f_frsize < _FEW_BYTES
 
     def create(self) -> SpoolFile:
         """Return a new, empty spool file."""

@@ -132,7 +132,7 @@ class Temporaries:
 
     def _is_over(self, local: LocalFile) -> bool:
         here = self._space.local.get(local.name) is local and not local.unlinked
-        return here and bool(local.closed) and not local.handles and local.lent is None and _left(local) <= 0
+        return here and bool(local.closed) and not local.writers and local.lent is None and _left(local) <= 0
 
     def _is_whole(self, local: LocalFile) -> bool:
         """Say whether the bytes that take the place of what is held can be read, and are those that were renamed."""

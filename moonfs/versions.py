@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Final
 
 from moonfs import advice, names
 from moonfs.attributes import Attributes
@@ -31,12 +32,15 @@ from moonfs.recovery import Recovery
 from moonfs.remote import Remote as Account
 from moonfs.room import Room
 from moonfs.settings import Settings
-from moonfs.spool import Spool
+from moonfs.spool import CARRIED_BYTES, Spool
 from moonfs.temporaries import Temporaries
 from moonfs.wire import FileObject
 from moonfs.writeback import Uploader
 
 log = logging.getLogger(__name__)
+
+#: Seconds after which the disk is asked again to keep a file.
+_AGAIN: Final = 5.0
 
 
 class Versions:
@@ -55,8 +59,12 @@ class Versions:
         originals: Originals,
         attributes: Attributes,
         report: Report,
+        give_back: Callable[[LocalFile], None],
     ) -> None:
+        """`report(name, error)` is told what fails in the background; `give_back(local)` gives what is stored to who
+        reads a file to which nobody writes any more."""
         self._space = space
+        self._give_back = give_back
         self._lock = lock
         self._settings = settings
         self._journal = journal
@@ -236,8 +244,11 @@ class Versions:
         self._temporaries.closed(local)
 
     def end_use(self, local: LocalFile) -> None:
-        """Put a file's bytes where they belong once nobody has it open; the lock must be held."""
-        if local.handles:
+        """Put a file's bytes where they belong once nobody writes to it; the lock must be held.
+
+        Those who only read it have no part in what becomes of it.
+        """
+        if local.writers:
             return
         broken = local.committed is not None and local.committed is not local.spool
         broken = broken and (local.refused is not None or not local.stays_local)
@@ -245,6 +256,10 @@ class Versions:
             # Its writer was told that the newest bytes failed: what was acknowledged before shows again.
             local.revert()
         if local.lent is not None:
+            return
+        if local.handles and not local.unlinked and (local.clean or not (local.kept or local.stays_local)):
+            self._give_back(local)
+        if local.handles and (local.unlinked or local.clean):
             return
         if local.unlinked:
             local.discard()
@@ -260,9 +275,11 @@ class Versions:
                 self.keep_local(local)
             except OSError as error:
                 log.error("Cannot keep %s: %s", local.name, error.strerror)
-                if not local.kept:  # it would be gone with the next mount
+                if not local.kept and local.size:  # its close has said so
                     self._space.drop(local)
                     local.discard()
+                elif not local.kept:
+                    self._keep_again(local, error)
             local.rest()
         elif local.committed is not None:
             local.refused = None  # by a write that changed nothing
@@ -272,8 +289,26 @@ class Versions:
             self._space.drop(local)
             if local.spool is not None:
                 self._journal.forget(local.spool.name)
-            local.discard()
+            if not local.handles:
+                local.discard()
         self._temporaries.watch(local)
+
+    def _keep_again(self, local: LocalFile, error: OSError) -> None:
+        """Try again to keep an empty file that is in memory only, though nobody was told so; the lock is held."""
+        if local.trouble is None:
+            lost = MoonfsError(
+                f"{local.name} could not be kept on this machine ({error.strerror}), and is gone after an unmount; "
+                "make room on its disk."
+            )
+            self._report(local.name, lost)
+        local.trouble = error
+
+        def again() -> None:
+            with self._lock:
+                if self._space.local.get(local.name) is local and not local.kept:
+                    self.end_use(local)
+
+        self.uploader.workers.submit(again, _AGAIN)
 
     def supersede(self, local: LocalFile, inherited: frozenset[str]) -> None:
         """End a local file whose name another one took; its open handles go on with its bytes; lock held.
@@ -302,7 +337,11 @@ class Versions:
             # Should this process end before the upload does, its copy is to be deleted at the next start.
             in_doubt = attempt is not None and (flying or attempt.unanswered)
             left = [self._disowned.left_of(attempt)] if attempt is not None and in_doubt else []
-            self._journal.give_up(spools, left, delete)
+            try:
+                self._journal.give_up(spools, left, delete)
+            except OSError:
+                if left or delete or not self._is_freed(local):
+                    raise
             local.unlinked, local.attempt = True, None
             if attempt is not None and in_doubt:
                 attempt.cancelled = True
@@ -311,6 +350,19 @@ class Versions:
         self.uploader.delete_later(delete)
         for intent in left:
             self._disowned.look_for(intent)
+
+    def _is_freed(self, local: LocalFile) -> bool:
+        """Free the bytes of a file whose row cannot be dropped yet; False where that would bring it back after a kill.
+
+        A row without its bytes is nothing, unless it carries them.
+        """
+        files = [file for file in (local.spool, local.committed, local.growing) if file is not None]
+        if local.handles or any(file.size <= CARRIED_BYTES for file in files):
+            return False
+        for file in files:
+            file.discard()
+            self._journal.forget(file.name)
+        return True
 
     def unlink_later(self, local: LocalFile) -> None:
         """Delete a local file and what it replaces on the service, in the background (W8); the lock must be held."""
@@ -358,7 +410,16 @@ class Versions:
                     raise
                 here = True
         if here:
-            self._rename_here(local, name, purpose, replaced)
+            try:
+                self._rename_here(local, name, purpose, replaced)
+            except OSError as refusal:
+                if patient or local.stays_as(name) or local.refused is not None:
+                    raise
+                # What this disk does not take is done on the service at once (W7).
+                try:
+                    self._flights.rename(local, name, purpose, replaced(), over, patient=patient)
+                except MoonfsError:
+                    raise refusal from None
         elif local.growing is not None:
             with local.lock:
                 self._promises.hold(local)  # under its new name

@@ -23,7 +23,7 @@ LAYERS = """
     daemons  holders
     filesystem
     closes
-    overview  control
+    overview  control  ahead
     renames  removals
     versions  overlay
     flights  shown  lingering  awaiting

@@ -223,7 +223,9 @@ def test_an_unforeseen_failure_leaves_a_line_too() -> None:
 def test_an_error_log_that_fails_costs_no_errno(problem: Exception) -> None:
     """Errors: the one boundary answers with the file's errno even when the line about it cannot be written."""
     with pytest.raises(OSError) as caught:
-        adapter(errors.FileTooLarge("x"), Record(problem))("write", "/a", b"", 0, SimpleNamespace(fh=1))
+        adapter(errors.FileTooLarge("x"), Record(problem))(
+            "write", "/a", b"", 0, SimpleNamespace(fh=1, flags=0, writepage=0)
+        )
     assert caught.value.errno == errno.EFBIG
 
 
