@@ -8,6 +8,7 @@ stay open in numbered slots, so that several of these processes hold the same fi
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -53,17 +54,31 @@ def pwrites(slot: int, text: str, offset: int) -> None:
     os.pwrite(SLOTS[slot], text.encode("latin-1"), offset)
 
 
-def maps(slot: int, text: str, offset: int) -> None:
-    """Write through a shared mapping; it ends before its descriptor is closed."""
+def maps(slot: int, text: str, offset: int) -> bool:
+    """Write through a shared mapping, which ends before its descriptor is closed.
+
+    Say whether there was one: a file that took the place of one which is still open cannot be mapped.
+    """
     data = text.encode("latin-1")
-    with mmap.mmap(SLOTS[slot], 0) as memory:
+    try:
+        memory = mmap.mmap(SLOTS[slot], 0)
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return False
+    with memory:
         memory[offset : offset + len(data)] = data
         memory.flush()
+    return True
 
 
-def reads(slot: int, sized: bool) -> tuple[int, str]:
-    """Return the size by fstat, where that is asked for, and the bytes."""
-    return os.fstat(SLOTS[slot]).st_size if sized else -1, read_all(SLOTS[slot])
+def reads(slot: int) -> tuple[int | None, str]:
+    """Return the size by fstat and the bytes; a file that has lost its name has no size, since libfuse asks by name."""
+    try:
+        size = os.fstat(SLOTS[slot]).st_size
+    except FileNotFoundError:
+        size = None
+    return size, read_all(SLOTS[slot])
 
 
 def cuts(slot: int, length: int) -> None:

@@ -3,8 +3,9 @@
 A file outlives its name while it is open, and one that is written in place stays the same file, whoever holds it. Three
 things are looser than POSIX. Who opened a file to read before it was written sees the bytes of then, of now, or of a
 close between (L4); who opens one while it is written sees the last that were closed, or later ones. A temporary name or
-an empty file is not on the service (W6), and a stored file that gets a temporary name may stay there under its old one
-(W9). A purpose is not known after everything (N5, W11).
+an empty file is not on the service (W6); what the service had under the name may stay there until the file has bytes,
+or goes, and a stored file that gets a temporary name may stay there under its old one (W9). A purpose is not known
+after everything (N5, W11).
 
 **Threading:** one thread.
 """
@@ -126,6 +127,8 @@ class Reference:
             file.held.add(old)
         if self.purpose_of(old) != self.purpose_of(new):
             file.purpose = ""
+        if new in TEMPORARY and new in self.names:
+            file.held |= self.names[new].held  # they wait for the same ten minutes
         self.names[new] = file
 
     def open(self, process: int, slot: int, name: str, mode: str) -> None:
@@ -156,13 +159,15 @@ class Reference:
         """Return the slots in which a process has something open in one of `modes`."""
         return [slot for (who, slot), opened in self.slots.items() if who == process and opened.mode in modes]
 
+    def open_names(self) -> list[str]:
+        """Return the names of what somebody has open."""
+        return sorted(name for name, file in self.names.items() if any(o.file is file for o in self.slots.values()))
+
     def stored(self) -> dict[str, bytes]:
         """Return what the service must have once nothing is pending, but for what is open to be written."""
-        return {
-            name: file.data for name, file in self.names.items() if not self.stays_here(name) and not file.writers
-        }
+        return {name: file.data for name, file in self.names.items() if not self.stays_here(name) and not file.writers}
 
     def may_be_stored(self) -> set[str]:
-        """Return the other names that the service may have then: open ones, and those that a temporary file had."""
-        there = {name for name, file in self.names.items() if file.writers and name not in TEMPORARY}
+        """Return the other names that the service may have then, of files that are open, or empty, or temporary."""
+        there = {name for name, file in self.names.items() if name not in TEMPORARY and (file.writers or not file.data)}
         return there.union(*(file.held for name, file in self.names.items() if name in TEMPORARY))
