@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from moonfs import wire
-from tests.faults.reference import NAMES, STORED, File, Reference
+from tests.faults.reference import NAMES, STORED, TEMPORARY, File, Reference
 from tests.faults.server import Fault, FaultServer, Seen, Turn
 from tests.harness.drive import ROOT, Drive, hosted, wait_until
 
@@ -59,7 +59,7 @@ KINDS = {
     "text": (3, "name"),
     "list": (1, ""),
     "open": (10, "name slot mode"),
-    "close": (5, "slot"),
+    "close": (7, "slot"),
     "dup": (1, "slot to"),
     "write": (8, "slot number size"),
     "pwrite": (4, "slot number size"),
@@ -73,6 +73,8 @@ KINDS = {
 }
 #: Those that only look.
 LOOKS = ("get", "text", "list", "read", "settle")
+#: Operations of which half have one name.
+SPELL = 30
 #: What the last lines of a failure show.
 LAST = 25
 
@@ -127,18 +129,21 @@ def draw(chance: random.Random, reference: Reference, number: int) -> Operation:
     """Return something to do that makes sense now, as a rule."""
     process = chance.randrange(PROCESSES)
     (kind,) = chance.choices([*KINDS], [often for often, _ in KINDS.values()])
+    if kind == "open" and not reference.free(process):
+        kind = "close"
     there = sorted(reference.names)
     name = chance.choice(there if there and chance.random() < 0.8 else NAMES)
-    if kind in ("open", "get", "append", "rename") and chance.random() < 0.5:
-        # What is open already is where writers and readers meet.
-        name = chance.choice(reference.open_names() or [name])
-    if kind in ("text", "save", "offer"):
+    if chance.random() < 0.5:  # so that writers and readers meet
+        name = random.Random(number // SPELL).choice(there or NAMES)
+    if kind in ("text", "save", "offer") and name in TEMPORARY:
         name = chance.choice(STORED)
     other = chance.choice(wire.PURPOSES if kind in ("give", "offer") else NAMES)
     size = 0 if chance.random() < 0.05 else chance.choice(SIZES)
     mode = chance.choice("rraaw")
     wanted = {"write": "a", "pwrite": "w", "map": "w", "cut": "aw", "sync": "aw"}.get(kind, "raw")
     held = reference.held(process, wanted)
+    if named := [slot for slot in held if reference.slots[process, slot].file in reference.names.values()]:
+        held = named if chance.random() < 0.8 else held
     slot = chance.choice(held or [0])
     free = reference.free(process)
     if kind == "open" and free:

@@ -159,10 +159,6 @@ class Reference:
         """Return the slots in which a process has something open in one of `modes`."""
         return [slot for (who, slot), opened in self.slots.items() if who == process and opened.mode in modes]
 
-    def open_names(self) -> list[str]:
-        """Return the names of what somebody has open."""
-        return sorted(name for name, file in self.names.items() if any(o.file is file for o in self.slots.values()))
-
     def stored(self) -> dict[str, bytes]:
         """Return what the service must have once nothing is pending, but for what is open to be written."""
         return {name: file.data for name, file in self.names.items() if not self.stays_here(name) and not file.writers}
