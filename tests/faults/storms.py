@@ -252,10 +252,18 @@ def shown_in_storm(point: Path, letter: str = "") -> World:
     for name in os.listdir(point):
         if not name.startswith(letter) or name.endswith(names.SIDECAR) or _SECOND.search(name):
             continue
-        try:
-            shown[name] = (point / name).read_bytes()
-        except FileNotFoundError:
-            pass  # what is in doubt may go meanwhile
-        except PermissionError:
-            raise AssertionError(f"lost: {name} is there and cannot be read") from None
+        with contextlib.suppress(FileNotFoundError):  # what is in doubt may go meanwhile
+            shown[name] = _read(point / name)
     return shown
+
+
+def _read(path: Path) -> bytes:
+    ends = time.monotonic() + 5
+    while True:
+        try:
+            return path.read_bytes()
+        except PermissionError:
+            if time.monotonic() > ends:
+                state = {name: os.getxattr(path, name).decode() for name in os.listxattr(path)}
+                raise AssertionError(f"lost: {path.name} is there and cannot be read: {state}") from None
+            time.sleep(0.05)
