@@ -1,8 +1,9 @@
 """Two machines that overwrite the same names of one account, as fast as they can.
 
-What it is: two drives, each with writers of its own on a real mount, on one service whose answers take their time. What
-was acknowledged and that nobody can have seen before he wrote over it must be there in the end; of what one machine has
-stored under a name only its newest version may be left (W3, W4, N3). What it is not: a test of faults or of kills.
+What it is: two drives, each with writers of its own on a real mount, on one service whose answers take their time, or
+fail as in `storms`. All versions have one size. What was acknowledged and that nobody can have seen before he wrote
+over it must be there in the end; of what one machine has stored under a name only its newest version may be left (W3,
+W4, N3), and it can be read there (R5). What it is not: a test of kills.
 
 **Threading:** a thread for each writer; a name is written by one of them on each machine.
 """
@@ -19,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.model import MODES, slow
-from tests.faults.server import FaultServer
+from tests.faults.server import OPERATIONS, FaultServer
+from tests.faults.storms import PASSING, Storm
 from tests.harness.drive import Drive, hosted, wait_until
 
 NAMES = tuple(f"{letter}.txt" for letter in "abcdef")
@@ -30,13 +32,14 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Version:
-    """What a machine has written under a name, and from when to when, on the monotonic clock."""
+    """What a machine has written under a name, from when to when, on the monotonic clock, and whether it succeeded."""
 
     machine: int
     name: str
     data: bytes
     began: float
     ended: float
+    acknowledged: bool
 
 
 @dataclass
@@ -47,7 +50,7 @@ class Outcome:
         versions: how many were acknowledged.
         lost: those that had to be there and are not.
         doubled: names of which more than one version of one machine is left.
-        unlike: what a machine shows and the other does not.
+        unlike: names that do not show what the service has.
     """
 
     versions: int
@@ -56,16 +59,17 @@ class Outcome:
     unlike: list[str]
 
 
-def overwrite(mode: str, seed: str, seconds: float, home: Path) -> Outcome:
+def overwrite(mode: str, seed: str, seconds: float, home: Path, *, stormy: bool = False) -> Outcome:
     """Have two machines write for so many seconds, and wait until both are done."""
     chance = random.Random(f"{mode} {seed}")
     with FaultServer() as server, contextlib.ExitStack() as stack:
-        server.weather = slow(random.Random(chance.random()))
+        storm = Storm(random.Random(chance.random()))
         drives = [
             stack.enter_context(Drive(home / str(number), *hosted(server.base_url, server.key))) for number in (0, 1)
         ]
         for drive in drives:
-            drive.mount("listing_ttl=1", *MODES[mode])
+            drive.mount("listing_ttl=1", "upload_timeout=5", *MODES[mode])
+        server.weather = storm if stormy else slow(random.Random(chance.random()))
         written: list[Version] = []
         lock = threading.Lock()
         ends = time.monotonic() + seconds
@@ -76,9 +80,15 @@ def overwrite(mode: str, seed: str, seconds: float, home: Path) -> Outcome:
                 number += 1
                 name, began = own.choice(names), time.monotonic()
                 data = f"{machine} has written {number:06d} to {name}.\n".encode()
-                (drives[machine] / name).write_bytes(data)
+                acknowledged = True
+                try:
+                    (drives[machine] / name).write_bytes(data)
+                except OSError as failure:
+                    if not stormy or failure.errno not in PASSING:
+                        raise
+                    acknowledged = False
                 with lock:
-                    written.append(Version(machine, name, data, began, time.monotonic()))
+                    written.append(Version(machine, name, data, began, time.monotonic(), acknowledged))
 
         shares = [NAMES[start : start + EACH] for start in range(0, len(NAMES), EACH)]
         with ThreadPoolExecutor(4) as pool:
@@ -87,6 +97,7 @@ def overwrite(mode: str, seed: str, seconds: float, home: Path) -> Outcome:
                 for machine in (0, 1) for share in shares
             ]:  # fmt: skip
                 future.result(seconds + PATIENCE)
+        storm.calm = {*OPERATIONS}
         for drive in drives:
             wait_until(lambda drive=drive: _is_at_rest(drive), "nothing is pending", PATIENCE)
         return _judge(written, server, drives)
@@ -99,27 +110,29 @@ def _is_at_rest(drive: Drive) -> bool:
 
 def _judge(written: list[Version], server: FaultServer, drives: list[Drive]) -> Outcome:
     with server.lock:
-        stored = [(file.filename, file.data) for file in server.files.values()]
+        files = sorted(server.files.values(), key=lambda file: (file.created_at, file.id))
+    stored = [(file.filename, file.data) for file in files]
     newest: dict[str, float] = defaultdict(float)
     for version in written:
-        newest[version.name] = max(newest[version.name], version.began)
+        # What failed may have happened, and counts where it is there.
+        if version.acknowledged or (version.name, version.data) in stored:
+            newest[version.name] = max(newest[version.name], version.began)
     # What ended before somebody began to write over it may have been seen, and replaced.
-    lost = [v for v in written if v.ended >= newest[v.name] and (v.name, v.data) not in stored]
+    lost = [v for v in written if v.acknowledged and v.ended >= newest[v.name] and (v.name, v.data) not in stored]
     left = Counter((name, data[:1].decode()) for name, data in stored)
     doubled = [f"{often} copies of {name} by machine {machine}" for (name, machine), often in left.items() if often > 1]
     for drive in drives:
         drive.command("refresh", str(drive.point))
-    shown = [{name: _read(drive / name) for name in NAMES} for drive in drives]
-    unlike = [
-        f"{name}: {one!r} here and {other!r} there"
-        for name, one, other in ((name, shown[0][name], shown[1][name]) for name in NAMES)
-        if one is not None and other is not None and one != other
-    ]
+    unlike = []
+    for name, data in dict(stored).items():  # the newest of each
+        shown = _read(drives[int(data[:1])] / name)
+        if shown != data:
+            unlike.append(f"{name} is {shown!r} where {data!r} was written, which the service has")
     return Outcome(len(written), [f"{v.name}: {v.data!r}" for v in lost], doubled, unlike)
 
 
 def _read(path: Path) -> bytes | None:
-    """Return what a file holds, None where only the other machine has it."""
+    """Return what a file holds, None where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError:

@@ -170,14 +170,15 @@ def _kill(
 
 
 def run_machines(task: Task, home: Path) -> Report:
-    """Have two machines write until the time is over."""
+    """Have two machines write, in turn on a service that serves and in a storm, until the time is over."""
     report = Report(Counter(versions=0))
-    for seed in task.seeds(report):
-        outcome = machines.overwrite(task.mode, seed, min(60.0, task.seconds), home / seed)
+    for number, seed in enumerate(task.seeds(report)):
+        seconds = min(45.0, task.seconds / 2)
+        outcome = machines.overwrite(task.mode, seed, seconds, home / seed, stormy=number % 2 == 1)
         report.figures["versions"] += outcome.versions
         again = f"\nRepeat: {task.repeat(seed)}"
-        report.found += [f"lost: {each}{again}" for each in outcome.lost + outcome.unlike]
-        report.found += [f"doubled: {each}{again}" for each in outcome.doubled]
+        wrong = {"lost": outcome.lost, "lost: here": outcome.unlike, "doubled": outcome.doubled}
+        report.found += [f"{what}: " + "; ".join(each) + again for what, each in wrong.items() if each]
     return report
 
 
