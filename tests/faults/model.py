@@ -61,10 +61,10 @@ KINDS = {
     "open": (10, "name slot mode"),
     "close": (7, "slot"),
     "dup": (1, "slot to"),
-    "write": (8, "slot number size"),
+    "write": (10, "slot number size"),
     "pwrite": (4, "slot number size"),
-    "map": (2, "slot number size"),
-    "read": (6, "slot"),
+    "map": (4, "slot number size"),
+    "read": (8, "slot"),
     "cut": (2, "slot number"),
     "sync": (2, "slot"),
     "die": (0.3, ""),
@@ -139,6 +139,8 @@ def draw(chance: random.Random, reference: Reference, number: int) -> Operation:
         name = chance.choice(STORED)
     other = chance.choice(wire.PURPOSES if kind in ("give", "offer") else NAMES)
     size = 0 if chance.random() < 0.05 else chance.choice(SIZES)
+    if kind == "map":
+        size = min(SIZES)
     mode = chance.choice("rraaw")
     wanted = {"write": "a", "pwrite": "w", "map": "w", "cut": "aw", "sync": "aw"}.get(kind, "raw")
     held = reference.held(process, wanted)
@@ -467,6 +469,7 @@ class Walk:
         if uploads["failed"]:
             raise Wrong(f"failed: {uploads['failed']}")
         self._check_service()
+        reference.settle()
         self._list(operation)
         for name, file in sorted(reference.names.items()):
             self._compare(name, self._ask(operation, "get", self._path(name)), file.readable)

@@ -34,7 +34,8 @@ class File:
         writers: how many open files may write to it.
         purpose: what it is on the service, where that is certain, else empty.
         mtime: seconds since 1970, where it was set and nothing was written since.
-        held: names under which the service may have it still, though it has a temporary one (W9).
+        former: names that it, and what it took the place of, has had since the service had it: the service may have
+            it under these still while it is temporary (W9) or empty (W6).
     """
 
     versions: list[bytes] = field(default_factory=lambda: [b""])
@@ -42,7 +43,7 @@ class File:
     writers: int = 0
     purpose: str = ""
     mtime: int | None = None
-    held: set[str] = field(default_factory=set)
+    former: set[str] = field(default_factory=set)
 
     @property
     def data(self) -> bytes:
@@ -111,9 +112,9 @@ class Reference:
 
     def written(self, name: str, *, purpose: str = "", anew: bool = False) -> File:
         """Return the file to be written under `name`, which is made if need be; `anew`: the one that is there goes."""
-        if anew:
-            self.names.pop(name, None)
         made = File(purpose=purpose or self.purpose_of(name))
+        if anew and name in self.names:
+            made.former = self.names.pop(name).former
         return self.names.setdefault(name, made)
 
     def rename(self, old: str, new: str) -> None:
@@ -121,14 +122,9 @@ class Reference:
         if old == new:
             return
         file = self.names.pop(old)
-        if new not in TEMPORARY:
-            file.held.clear()
-        elif old not in TEMPORARY:
-            file.held.add(old)
+        file.former |= {old, *(self.names[new].former if new in self.names else ())}
         if self.purpose_of(old) != self.purpose_of(new):
             file.purpose = ""
-        if new in TEMPORARY and new in self.names:
-            file.held |= self.names[new].held  # they wait for the same ten minutes
         self.names[new] = file
 
     def open(self, process: int, slot: int, name: str, mode: str) -> None:
@@ -163,7 +159,14 @@ class Reference:
         """Return what the service must have once nothing is pending, but for what is open to be written."""
         return {name: file.data for name, file in self.names.items() if not self.stays_here(name) and not file.writers}
 
+    def settle(self) -> None:
+        """Take in that nothing is pending."""
+        for name, file in self.names.items():
+            if not self.stays_here(name) and not file.writers:
+                file.former.clear()
+
     def may_be_stored(self) -> set[str]:
         """Return the other names that the service may have then, of files that are open, or empty, or temporary."""
-        there = {name for name, file in self.names.items() if name not in TEMPORARY and (file.writers or not file.data)}
-        return there.union(*(file.held for name, file in self.names.items() if name in TEMPORARY))
+        open_ones = {name for name, file in self.names.items() if file.writers}
+        here = [{name, *file.former} for name, file in self.names.items() if self.stays_here(name)]
+        return open_ones.union(*here) - {*TEMPORARY}
