@@ -19,9 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.model import MODES, slow
+from tests.faults.model import slow
 from tests.faults.server import OPERATIONS, FaultServer
 from tests.faults.storms import PASSING, Storm
+from tests.faults.walk import MODES
 from tests.harness.drive import Drive, hosted, wait_until
 
 NAMES = tuple(f"{letter}.txt" for letter in "abcdef")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults import model
-from tests.faults.model import KINDS, MODES, Operation, Walk, Wrong, walk_on, walking
+from tests.faults.model import walk_on, walking
+from tests.faults.walk import KINDS, MODES, Operation, Walk, Wrong
 
 OPERATIONS = 1000
 

@@ -27,7 +27,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults import kills, machines, matrix, model
+from tests.faults import kills, machines, matrix, model, walk
 from tests.faults.crash import Fate
 from tests.faults.kills import longest_life
 from tests.faults.lives import Mortal, Trial, local_server
@@ -116,10 +116,10 @@ def run_model(task: Task, home: Path) -> Report:
     """Walk until the time is over."""
     report, is_over = Report(Counter(operations=0)), task.until()
     for seed in task.seeds(report):
-        log: list[model.Operation] = []
+        log: list[walk.Operation] = []
         try:
             model.walk_on(task.mode, seed, LONG, home / seed, log=log, ends=is_over)
-        except model.Wrong as wrong:
+        except walk.Wrong as wrong:
             report.found.append(str(wrong))
         report.figures["operations"] += len(log)
     return report
