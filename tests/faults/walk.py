@@ -134,11 +134,12 @@ def draw(chance: random.Random, reference: Reference, number: int) -> Operation:
         size = min(SIZES)
     mode = chance.choice("rraaw")
     wanted = {"write": "a", "pwrite": "w", "map": "w", "cut": "aw", "sync": "aw"}.get(kind, "raw")
-    held = reference.held(process, wanted)
+    held, free = reference.held(process, wanted), reference.free(process)
+    if wanted != "raw" and not held and free:
+        kind, mode = "open", chance.choice(wanted)
     if named := [slot for slot in held if reference.slots[process, slot].file in reference.names.values()]:
         held = named if chance.random() < 0.8 else held
     slot = chance.choice(held or [0])
-    free = reference.free(process)
     if kind == "open" and free:
         slot = chance.choice(free)
     to = chance.choice(free or [0])
@@ -448,10 +449,7 @@ class Walk:
         def at_rest() -> bool:
             nonlocal uploads
             uploads = json.loads(self._ask(operation, "get", self._path(".moonfs/status.json"))[1])["uploads"]
-            open_ones = bool(being_written or reference.slots)
-            return set(uploads["pending"]) <= being_written and not uploads["deletions"] and (
-                open_ones or not uploads["active"]
-            )  # fmt: skip
+            return set(uploads["pending"]) <= being_written and not uploads["deletions"] and not uploads["active"]
 
         try:
             wait_until(at_rest, "nothing is pending", PATIENCE)
