@@ -35,10 +35,26 @@ def test_a_misuse(arguments: list[str]) -> None:
 
 
 def test_what_is_not_there_is_skipped_with_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torture.shutil, "which", lambda *_args, **_options: None)
     monkeypatch.setitem(sys.modules, "tests.server.fuzz", None)
-    for part in ("fuzz", "audit"):
-        assert torture.run(Task(part, "", "1", 1.0)).line().startswith("skipped: ")
+    assert torture.run(Task("fuzz", "", "1", 1.0)).line() == "skipped: tests/server/fuzz.py is not there"
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("", "skipped: pip-audit gives no answer, but says 'No module'"),
+        ('{"dependencies": [{"name": "a", "skip_reason": "not found"}]}',
+         "skipped: pip-audit reaches the advisories of none of 1 packages"),
+        ('{"dependencies": [{"name": "a", "version": "1", "vulns": []}]}',
+         "1 packages; 0 lost, 0 doubled, 0 resurrected"),
+        ('{"dependencies": [{"name": "a", "version": "1", "vulns": [{"id": "X-1"}]}]}',
+         "1 packages; 0 lost, 0 doubled, 0 resurrected, 1 other"),
+    ],
+)  # fmt: skip
+def test_advisories(said: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = subprocess.CompletedProcess([], 1, said, "No module")
+    monkeypatch.setattr(torture.subprocess, "run", lambda *_args, **_options: answer)
+    assert torture.run_audit(Task("audit", "", "1", 1.0), Path()).line() == line
 
 
 def test_the_line_of_a_part() -> None:
