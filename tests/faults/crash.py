@@ -22,7 +22,8 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,11 +31,13 @@ from typing import Any
 
 from moonfs import mount
 from moonfs.api import Client
+from moonfs.api.retry import Backoff, Retry
 from moonfs.attributes import Attributes
 from moonfs.journal import Journal
 from moonfs.mount import Request
 from moonfs.originals import Originals
 from moonfs.spool import SpoolFile
+from moonfs.writeback import Uploader
 
 #: Seconds, instead of those that the product waits for: a copy that comes late is looked for soon, so that a drain need
 #: not wait longer, and an upload begins at once, so that most of them are under way when their files change again,
@@ -51,6 +54,8 @@ OTHERS: tuple[tuple[type, str], ...] = (
     (Client, "delete"),
 )
 COMMIT = "COMMIT"
+#: Seconds after which a clock that is wrong is wrong in another way.
+STEP = 0.15
 
 
 @dataclass(frozen=True)
@@ -102,10 +107,20 @@ def steps() -> list[str]:
     return [f"{when} {what}" for what in [*calls, COMMIT] for when in ("before", "after")]
 
 
-def live(request: Request, ready: Connection, notes: Notes, fate: Fate | None, *, cuts: bool) -> None:
+def live(
+    request: Request,
+    ready: Connection,
+    notes: Notes,
+    fate: Fate | None,
+    *,
+    cuts: bool,
+    hasty: bool = False,
+    clock: Sequence[float] = (),
+) -> None:
     """Mount and serve until the mount ends, or `fate` comes. What `-f` prints when it is usable goes to `ready`.
 
-    With `cuts`, what is synced is noted for `power_cut`.
+    With `cuts`, what is synced is noted for `power_cut`. Who is `hasty` tries again at once where the product waits
+    seconds. `clock` is by how many seconds the clock is wrong, one after the other, each for a while.
     """
     log = os.open(notes.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     os.dup2(log, 2)
@@ -115,6 +130,10 @@ def live(request: Request, ready: Connection, notes: Notes, fate: Fate | None, *
         for wait, seconds in SOONER.items():
             if name.startswith("moonfs.") and hasattr(module, wait):
                 setattr(module, wait, seconds)
+    if hasty:
+        _hurry()
+    if clock:
+        _step_clock(clock)
     if cuts:
         _note_syncs(notes)
     if fate is not None:
@@ -127,6 +146,24 @@ def _calls() -> Iterator[tuple[type, str]]:
         if inspect.isfunction(function) and not name.startswith("_") and name != "close":
             yield Journal, name
     yield from OTHERS
+
+
+def _hurry() -> None:
+    """Have what fails tried again soon."""
+    assert Uploader.__init__.__kwdefaults__ and Client.__init__.__kwdefaults__
+    Uploader.__init__.__kwdefaults__["backoff"] = lambda attempt: min(0.3, 0.01 * 2**attempt)
+    Client.__init__.__kwdefaults__["retry"] = Retry(Backoff(first=0.01, first_limited=0.01, longest=0.1))
+
+
+def _step_clock(steps: Sequence[float]) -> None:
+    """Have the clock go wrong by each of these seconds, for so long at a time."""
+    seconds, nanoseconds, began = time.time, time.time_ns, time.monotonic()
+
+    def wrong() -> float:
+        return steps[int((time.monotonic() - began) / STEP) % len(steps)]
+
+    time.time = lambda: seconds() + wrong()
+    time.time_ns = lambda: nanoseconds() + int(wrong() * 10**9)
 
 
 def _meet(fate: Fate, notes: Notes) -> None:

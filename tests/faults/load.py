@@ -121,7 +121,8 @@ class Promises:
     @staticmethod
     def _wrong(shown: World, values: Mapping[str, set[bytes | None]]) -> str:
         return "; ".join(
-            f"{name} is {short(shown.get(name))} and not {' or '.join(sorted(map(short, values.get(name, {None}))))}"
+            f"{'lost' if None not in values.get(name, {None}) else 'resurrected'}: {name} is {short(shown.get(name))} "
+            f"and not {' or '.join(sorted(map(short, values.get(name, {None}))))}"
             for name in sorted({*shown, *values})
             if shown.get(name) not in values.get(name, {None})
         )

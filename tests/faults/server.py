@@ -108,6 +108,8 @@ class FaultServer:
         base_url, key, socket: what a client needs.
         files: what is stored, by id, in the order of arrival; tests may add and remove.
         seen: every request, in the order of arrival.
+        weather: gives a request its fault, or None, where none is scripted.
+        busy: how many requests are being answered.
     """
 
     def __init__(self, *, socket: Path | None = None, clock: Callable[[], float] = time.time) -> None:
@@ -118,6 +120,8 @@ class FaultServer:
         self.seen: list[Seen] = []
         self.lock = threading.Lock()
         self.ending = threading.Event()
+        self.weather: Callable[[Seen], Fault | None] = lambda _seen: None
+        self.busy = 0
         self._scripts: dict[str, deque[Fault]] = defaultdict(deque)
         self._number = 0
         self._answers = threading.Event()
@@ -225,7 +229,7 @@ class FaultServer:
             if not self._answers.is_set():
                 return self._swallowed
             script = self._scripts[seen.operation]
-            return script.popleft() if script else None
+            return script.popleft() if script else self.weather(seen)
 
     def _swallowed(self, turn: Turn) -> None:
         turn.read()
@@ -586,6 +590,8 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 operation = "unknown"
         seen = Seen(operation, self.command, self.path, headers, file_id=path[1] if len(path) > 1 else "")
+        with owner.lock:
+            owner.busy += 1
         fault = owner.begin(seen)
         turn = Turn(owner, seen, self)
         try:
@@ -598,6 +604,9 @@ class _Handler(BaseHTTPRequestHandler):
                 fault(turn)
         except OSError:  # the client hung up
             self.close_connection = True
+        finally:
+            with owner.lock:
+                owner.busy -= 1
 
     do_GET = do_POST = do_DELETE = _turn  # noqa: N815
 

@@ -1,0 +1,140 @@
+"""Two machines that overwrite the same names of one account, as fast as they can.
+
+What it is: two drives, each with writers of its own on a real mount, on one service whose answers take their time, or
+fail as in `storms`. All versions have one size. What was acknowledged and that nobody can have seen before he wrote
+over it must be there in the end; of what one machine has stored under a name only its newest version may be left (W3,
+W4, N3), and it can be read there (R5). What it is not: a test of kills.
+
+**Threading:** a thread for each writer; a name is written by one of them on each machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.model import slow
+from tests.faults.server import OPERATIONS, FaultServer
+from tests.faults.storms import PASSING, Storm
+from tests.faults.walk import MODES
+from tests.harness.drive import Drive, hosted, wait_until
+
+NAMES = tuple(f"{letter}.txt" for letter in "abcdef")
+#: Names of each writer.
+EACH = 3
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Version:
+    """What a machine has written under a name, from when to when, on the monotonic clock, and whether it succeeded."""
+
+    machine: int
+    name: str
+    data: bytes
+    began: float
+    ended: float
+    acknowledged: bool
+
+
+@dataclass
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        versions: how many were acknowledged.
+        lost: those that had to be there and are not.
+        doubled: names of which more than one version of one machine is left.
+        unlike: names that do not show what the service has.
+    """
+
+    versions: int
+    lost: list[str]
+    doubled: list[str]
+    unlike: list[str]
+
+
+def overwrite(mode: str, seed: str, seconds: float, home: Path, *, stormy: bool = False) -> Outcome:
+    """Have two machines write for so many seconds, and wait until both are done."""
+    chance = random.Random(f"{mode} {seed}")
+    with FaultServer() as server, contextlib.ExitStack() as stack:
+        storm = Storm(random.Random(chance.random()))
+        drives = [
+            stack.enter_context(Drive(home / str(number), *hosted(server.base_url, server.key))) for number in (0, 1)
+        ]
+        for drive in drives:
+            drive.mount("listing_ttl=1", "upload_timeout=5", *MODES[mode])
+        server.weather = storm if stormy else slow(random.Random(chance.random()))
+        written: list[Version] = []
+        lock = threading.Lock()
+        ends = time.monotonic() + seconds
+
+        def write(machine: int, names: tuple[str, ...], own: random.Random) -> None:
+            number = 0
+            while time.monotonic() < ends:
+                number += 1
+                name, began = own.choice(names), time.monotonic()
+                data = f"{machine} has written {number:06d} to {name}.\n".encode()
+                acknowledged = True
+                try:
+                    (drives[machine] / name).write_bytes(data)
+                except OSError as failure:
+                    if not stormy or failure.errno not in PASSING:
+                        raise
+                    acknowledged = False
+                with lock:
+                    written.append(Version(machine, name, data, began, time.monotonic(), acknowledged))
+
+        shares = [NAMES[start : start + EACH] for start in range(0, len(NAMES), EACH)]
+        with ThreadPoolExecutor(4) as pool:
+            for future in [
+                pool.submit(write, machine, share, random.Random(chance.random()))
+                for machine in (0, 1) for share in shares
+            ]:  # fmt: skip
+                future.result(seconds + PATIENCE)
+        storm.calm = {*OPERATIONS}
+        for drive in drives:
+            wait_until(lambda drive=drive: _is_at_rest(drive), "nothing is pending", PATIENCE)
+        return _judge(written, server, drives)
+
+
+def _is_at_rest(drive: Drive) -> bool:
+    uploads = drive.status()["uploads"]
+    return not (uploads["pending"] or uploads["deletions"] or uploads["active"])
+
+
+def _judge(written: list[Version], server: FaultServer, drives: list[Drive]) -> Outcome:
+    with server.lock:
+        files = sorted(server.files.values(), key=lambda file: (file.created_at, file.id))
+    stored = [(file.filename, file.data) for file in files]
+    newest: dict[str, float] = defaultdict(float)
+    for version in written:
+        # What failed may have happened, and counts where it is there.
+        if version.acknowledged or (version.name, version.data) in stored:
+            newest[version.name] = max(newest[version.name], version.began)
+    # What ended before somebody began to write over it may have been seen, and replaced.
+    lost = [v for v in written if v.acknowledged and v.ended >= newest[v.name] and (v.name, v.data) not in stored]
+    left = Counter((name, data[:1].decode()) for name, data in stored)
+    doubled = [f"{often} copies of {name} by machine {machine}" for (name, machine), often in left.items() if often > 1]
+    for drive in drives:
+        drive.command("refresh", str(drive.point))
+    unlike = []
+    for name, data in dict(stored).items():  # the newest of each
+        shown = _read(drives[int(data[:1])] / name)
+        if shown != data:
+            unlike.append(f"{name} is {shown!r} where {data!r} was written, which the service has")
+    return Outcome(len(written), [f"{v.name}: {v.data!r}" for v in lost], doubled, unlike)
+
+
+def _read(path: Path) -> bytes | None:
+    """Return what a file holds, None where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
