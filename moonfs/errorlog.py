@@ -48,7 +48,8 @@ class ErrorLog:
         self._lock = threading.Lock()
         self._lines: deque[str] = deque(maxlen=KEPT)
         self._refused: dict[tuple[str, str], tuple[float, set[str]]] = {}  # since when, and which files
-        self._over: set[str] = set()  # those of the lines
+        self._taken = 0  # lines, ever: the number of the next one
+        self._over: set[int] = set()  # the numbers of lines that are over
         self._named: set[str] = set()  # files that have lines
         try:
             # "\n" alone ends a line: JSON leaves U+2028 and its like in names as they are.
@@ -99,17 +100,18 @@ class ErrorLog:
             self._end(over)
         elif line:
             self._lines.append(line)
-            self._over.discard(line)
+            self._taken += 1
             self._named.add(_file(record))
 
     def _end(self, name: str) -> bool:
         """Mark the failures of a file as over, and say whether there were any."""
-        self._over.intersection_update(self._lines)  # fewer than were ever
+        first = self._taken - len(self._lines)
+        self._over = {number for number in self._over if number >= first}
         before = len(self._over)
-        for line in self._lines:
+        for number, line in enumerate(self._lines, first):
             record = _parsed(line)
             if _file(record) == name and record.get("operation") in _WRITING | _READING:
-                self._over.add(line)
+                self._over.add(number)
         self._named = {_file(_parsed(line)) for line in self._lines} - {name}
         return len(self._over) > before
 
@@ -174,7 +176,8 @@ class ErrorLog:
     def last(self, count: int) -> list[dict[str, Any]]:
         """Return the newest `count` records of what is not over, newest last."""
         with self._lock:
-            lines = [line for line in self._lines if line not in self._over][-count:]
+            first = self._taken - len(self._lines)
+            lines = [line for number, line in enumerate(self._lines, first) if number not in self._over][-count:]
         return [record for record in map(_parsed, lines) if record]
 
 

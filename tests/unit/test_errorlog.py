@@ -218,3 +218,25 @@ def test_a_refusal_is_told_anew_after_it_was_cleared(path: Path) -> None:
     )
     log.clear()
     assert log.record("open", "a", "EACCES", BytesNotHere("x"))
+
+
+def test_what_has_arrived_is_over(path: Path) -> None:
+    """E1: what failed of a file before it arrived is shown no more, at the next mount neither; the lines stay."""
+    log = ErrorLog(path)
+    for operation, name in (
+        ("write", "a.rs"), ("flush", "a.rs"), ("open", "a.rs.content"), ("rename", "a.rs"), ("flush", "b.rs"),
+    ):  # fmt: skip
+        log.record(operation, name, "ENOTSUP", refused())
+    log.over("a.rs")
+    log.over("nobody.txt")
+    written = path.read_bytes()
+    log.over("a.rs")
+    assert path.read_bytes() == written, "it was over already"
+    for each in (log, ErrorLog(path)):
+        assert [(line["operation"], line["name"]) for line in each.last(9)] == [("rename", "a.rs"), ("flush", "b.rs")]
+        assert len(each.text().splitlines()) == 5 and b"over" not in each.text()
+    log.record("flush", "a.rs", "ENOTSUP", refused())
+    for each in (log, ErrorLog(path)):
+        assert [line["name"] for line in each.last(9)] == ["a.rs", "b.rs", "a.rs"]
+    assert log.clear({"a.rs"}) == 1
+    assert [line["operation"] for line in ErrorLog(path).last(9)] == ["flush"]
