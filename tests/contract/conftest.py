@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
-import openai
 import pytest
 
 from moonfs.server.address import read_address, read_key
 from tests.harness import forks
+
+if TYPE_CHECKING:
+    import openai
 
 ROOT = Path(__file__).parent.parent.parent
 LOCAL, HOSTED = "local", "hosted"
@@ -50,6 +53,8 @@ class Service:
         return httpx.Client(base_url=self.base_url, headers={"Authorization": f"Bearer {key}"}, timeout=120)
 
     def sdk(self) -> openai.OpenAI:
+        import openai  # 0.6 s, which each worker would spend though one at most needs it
+
         return openai.OpenAI(api_key=self.key, base_url=self.base_url, timeout=120, max_retries=5)
 
     def ask(self, method: str, path: str, **arguments: object) -> httpx.Response:

@@ -167,7 +167,11 @@ class _Server:
         """End it; what it has forked stays."""
         if os.getpid() == self._pid:
             self._socket.close()
-            self._process.wait()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:  # a process that was forked beside has the socket too
+                self._process.kill()
+                self._process.wait()
 
     def fork(self, argv: list[str], environ: dict[str, str], cwd: str, fds: list[int]) -> tuple[int, socket.socket]:
         """Have `argv` run; return its process and where its status will come."""

@@ -294,6 +294,9 @@ def test_a_thousand_silent_connections_stand_in_nobodys_way(launch):
         for _ in range(min(1000, soft - 200)):
             stack.enter_context(connect(server)).sendall(b"POST /v1/fi")
         began = time.monotonic()
+        with connect(server) as last:  # which waits for its place in the queue, where httpx, with its time-out, cannot
+            last.sendall(head(server, method="GET"))
+            assert first_answer(last)[0] == 200
         assert server.text("a.txt", b"still here" * 20_000) == "still here" * 20_000
     assert time.monotonic() - began < protocol.HEAD_SECONDS / 2  # not only after they were hung up on
 

@@ -11,8 +11,6 @@ import pytest
 
 from moonfs.server.address import read_key
 
-openai = pytest.importorskip("openai")
-
 ROOT = Path(__file__).parent.parent.parent
 SAMPLES = ROOT / "tests" / "samples"
 SERVE = """
@@ -23,7 +21,13 @@ sys.exit(serve_command("127.0.0.1", 0, *sys.argv[1:]))
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
+def openai():
+    """The SDK; it takes 0.6 s to load, which each worker would spend though one at most needs it."""
+    return pytest.importorskip("openai")
+
+
+@pytest.fixture(scope="module")
+def client(openai, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sdk")
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, str(folder / "data"), str(folder / "run")],
@@ -71,7 +75,7 @@ def test_iterating_the_list_ends(client):
     assert seen == [file.id for file in client.files.list().data]
 
 
-def test_delete(client):
+def test_delete(openai, client):
     file_id = client.files.create(file=("a.txt", b"x"), purpose="file-extract").id
     assert client.files.delete(file_id=file_id).deleted is True
     with pytest.raises(openai.NotFoundError, match="The requested resource was not found"):
@@ -107,12 +111,12 @@ def test_the_multi_file_message_builder(client, tmp_path):
     assert "这张图片里有文字" in messages[1]["content"]
 
 
-def test_a_wrong_key(client):
+def test_a_wrong_key(openai, client):
     stranger = client.with_options(api_key="sk-wrong")
     with pytest.raises(openai.AuthenticationError, match="Invalid Authentication"):
         stranger.files.list()
 
 
-def test_what_cannot_be_extracted_is_a_bad_request(client):
+def test_what_cannot_be_extracted_is_a_bad_request(openai, client):
     with pytest.raises(openai.BadRequestError, match="没有解析出内容"):
         client.files.create(file=("a.pdf", b"%PDF-1.7\n broken"), purpose="file-extract")

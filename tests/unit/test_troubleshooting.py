@@ -6,7 +6,7 @@ import ast
 import errno
 import os
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,31 +29,31 @@ QUOTED = [quoted for row in ROWS for quoted in re.findall(r"`([^`]+)`", row[0])]
 STRERRORS = {os.strerror(code) for code in errno.errorcode}
 
 
-def said() -> Iterator[str]:
-    """Yield every text in moonfs's sources but docstrings, `…` in the place of what is filled in."""
+@cache
+def said() -> list[str]:
+    """Return every text in moonfs's sources but docstrings, `…` in the place of what is filled in."""
+    found = []
     for source in PACKAGE.rglob("*.py"):
         nodes = list(ast.walk(ast.parse(source.read_text(encoding="utf-8"))))
         documentation = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
         for node in nodes:
             if isinstance(node, ast.JoinedStr):
                 parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
-                yield "".join(map(str, parts))
+                found.append("".join(map(str, parts)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
-                yield node.value
-
-
-SAID = list(said())
+                found.append(node.value)
+    return found
 
 
 @pytest.mark.parametrize("quoted", QUOTED)
 def test_what_is_quoted_is_what_people_see(quoted: str) -> None:
     """A message of the system's, or one that stands in the sources: who searches for it finds its row."""
-    assert quoted in STRERRORS or any(quoted in text for text in SAID), f"nothing says {quoted!r}"
+    assert quoted in STRERRORS or any(quoted in text for text in said()), f"nothing says {quoted!r}"
 
 
 def test_a_message_that_nobody_says_is_seen() -> None:
     """The test of the test."""
-    assert not any("No API key at all" in text for text in SAID) and "No such message" not in STRERRORS
+    assert not any("No API key at all" in text for text in said()) and "No such message" not in STRERRORS
     assert len(QUOTED) > 30
 
 
