@@ -167,6 +167,5 @@ class Reference:
 
     def may_be_stored(self) -> set[str]:
         """Return the other names that the service may have then, of files that are open, or empty, or temporary."""
-        open_ones = {name for name, file in self.names.items() if file.writers}
-        here = [{name, *file.former} for name, file in self.names.items() if self.stays_here(name)]
-        return open_ones.union(*here) - {*TEMPORARY}
+        unsettled = [{name, *file.former} for name, file in self.names.items() if file.writers or self.stays_here(name)]
+        return set().union(*unsettled) - {*TEMPORARY}
