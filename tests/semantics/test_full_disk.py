@@ -169,20 +169,20 @@ def test_what_is_stored_is_removed_and_renamed(small: Small) -> None:
 
 def test_many_removals_and_renames(small: Small) -> None:
     """W7: for as long as it takes: what is set aside for the journal does not run out."""
-    names = [f"{number:03}.txt" for number in range(60)]
+    names = [f"{number:03}.txt" for number in range(24)]
     for name in names:
         (small / name).write_bytes(name.encode())
     small.has({name: name.encode() for name in names})
     small.fill()
-    for name in names[:30]:
+    for name in names[:12]:
         os.unlink(small / name)
         small.fill()
-    for name in names[30:]:
+    for name in names[12:]:
         os.rename(small / name, small / f"new {name}")
         small.fill()
-    small.has({f"new {name}": name.encode() for name in names[30:]})
+    small.has({f"new {name}": name.encode() for name in names[12:]})
     small.free()
-    small.again(*(f"new {name}" for name in names[30:]))
+    small.again(*(f"new {name}" for name in names[12:]))
 
 
 def test_a_removal_frees_the_spool(small: Small) -> None:
