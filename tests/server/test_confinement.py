@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -133,7 +134,7 @@ def test_a_stop_leaves_no_child_behind(launch, until):
     server = launch(light={"workers": 1}, worker="loose_worker")
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(answered, server, "a.holder")
-        until(lambda: left_of(server), "a child has left the family")
+        until(lambda: set(left_of(server)) & set(children(server.process.pid)), "a child has lost its parent")
         began = time.monotonic()
         server.process.terminate()
         assert server.process.wait(60) == 0
@@ -166,18 +167,15 @@ def answered(server, name: str) -> int | None:
         return None
 
 
-def left_of(server) -> list[str]:
-    """Return the command lines of what once was a worker with the home of this server, or came of one."""
+def left_of(server) -> list[int]:
+    """Return the pids of what is or was below a worker of this server; workers have sessions that they lead."""
     found = []
     for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            place = os.readlink(process / "cwd")
-        except OSError:
-            continue
-        if place.startswith(str(server.data / "workers")) and int(process.name) not in server.children():
-            found.append((process / "cmdline").read_text())
+        with contextlib.suppress(OSError):
+            pid = int(process.name) if process.name.isdigit() else 0
+            if pid and os.readlink(process / "cwd").startswith(str(server.data / "workers" / "worker-")):
+                is_worker = os.getsid(pid) == pid and pid in server.children()
+                found += [] if is_worker else [pid]
     return found
 
 
