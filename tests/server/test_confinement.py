@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from moonfs.server.extraction import priming, seccomp
+from moonfs.server.extraction import priming, readable, seccomp
 from tests.harness.programs import needs
 from tests.server.conftest import ROOT, children, command, started
 
@@ -332,3 +332,20 @@ for path, mode in (("open/a", "r"), ("shut/a", "r"), ("open/a", "w"), ("open/new
         pytest.skip("this kernel has an older one")
     assert run.stdout.split() == [str(version), "done", "refused", "refused", "refused"], run.stderr
     assert (tmp_path / "open" / "a").read_text() == "text"
+
+
+def test_what_may_be_read_of_a_home_that_modules_are_searched_in(tmp_path, monkeypatch):
+    """As where a container installs into the home: the modules, and no more than the names of all else."""
+    for name in ("package/__init__.py", "single.py", ".ssh/id", "notes/a.txt", "data/workers/w/document"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    home = f"{tmp_path}/data/workers/w"
+    for spared in (str(tmp_path), "/nonexistent"):
+        read, listed = readable.readable(home, spared)
+        assert {path for path in read if path.startswith(f"{tmp_path}/")} == {
+            home, f"{tmp_path}/package", f"{tmp_path}/single.py",
+        }  # fmt: skip
+        assert str(tmp_path) in listed
+        assert str(tmp_path) not in read
+    assert not read & {"/", "/usr", "/etc", "/home", "/root", "/proc", "/tmp", os.path.expanduser("~")}

@@ -255,6 +255,8 @@ class _Worker:
         if not self._child.tell(json.dumps(told).encode() + b"\n"):
             raise _Gone
         if await self._line() != b"taken\n":
+            await asyncio.wait((self._child.exited,), timeout=1.0)  # which tells why
+            _log.info("a worker has ended before its job: %s", self._child.words() or "it said nothing")
             raise _Gone
         job.taken = True  # what it loads at its start is loaded
         while (answer := await self._line()).endswith(b"\n"):
