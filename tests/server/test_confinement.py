@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import json
 import os
 import re
@@ -17,7 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from moonfs.server.extraction import priming, seccomp
+from moonfs.server.extraction import priming, readable, seccomp
 from tests.harness.programs import needs
 from tests.server.conftest import ROOT, children, command, started
 
@@ -133,7 +135,7 @@ def test_a_stop_leaves_no_child_behind(launch, until):
     server = launch(light={"workers": 1}, worker="loose_worker")
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(answered, server, "a.holder")
-        until(lambda: left_of(server), "a child has left the family")
+        until(lambda: set(left_of(server)) & set(children(server.process.pid)), "a child has lost its parent")
         began = time.monotonic()
         server.process.terminate()
         assert server.process.wait(60) == 0
@@ -166,18 +168,15 @@ def answered(server, name: str) -> int | None:
         return None
 
 
-def left_of(server) -> list[str]:
-    """Return the command lines of what once was a worker with the home of this server, or came of one."""
+def left_of(server) -> list[int]:
+    """Return the pids of what is or was below a worker of this server; workers have sessions that they lead."""
     found = []
     for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            place = os.readlink(process / "cwd")
-        except OSError:
-            continue
-        if place.startswith(str(server.data / "workers")) and int(process.name) not in server.children():
-            found.append((process / "cmdline").read_text())
+        with contextlib.suppress(OSError):
+            pid = int(process.name) if process.name.isdigit() else 0
+            if pid and os.readlink(process / "cwd").startswith(str(server.data / "workers" / "worker-")):
+                is_worker = os.getsid(pid) == pid and pid in server.children()
+                found += [] if is_worker else [pid]
     return found
 
 
@@ -257,3 +256,96 @@ def test_the_numbers_of_system_calls_are_those_of_linux(column, header):
     known = {name: int(number) for name, number in found if name in ours}
     assert len(known) > 150
     assert {name: ours[name] for name in known} == known
+
+
+def judged(machine: int, column: int, number: int, *arguments: int, called_by: int | None = None) -> int:
+    """Return what the filter says of a call, as the kernel would run it: 0 for allowed, or the errno."""
+    own = 77
+    memory = {0: number, 4: called_by or machine} | {16 + 8 * at: value for at, value in enumerate(arguments)}
+    steps = list(seccomp._program(machine, column, own))
+    at, loaded = 0, 0
+    while True:
+        code, yes, no, value = steps[at]
+        at += 1
+        if code == 0x20:
+            loaded = memory.get(value, 0) & 0xFFFFFFFF
+        elif code == 0x06:
+            return 0 if value == 0x7FFF0000 else value & 0xFFFF
+        else:
+            is_so = {0x15: loaded == value, 0x25: loaded > value, 0x35: loaded >= value, 0x45: bool(loaded & value)}
+            at += yes if is_so[code] else no
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_filter_of_each_machine(machine):
+    """Also of the one that this is not."""
+    architecture, column = seccomp._MACHINES[machine]
+    numbers = seccomp.numbers(column)
+
+    def says(name: str, *arguments: int) -> int:
+        return judged(architecture, column, numbers[name], *arguments)
+
+    thread = 0x3D0F00
+    assert says("clone", thread) == 0
+    assert says("clone", 17) == says("clone", thread | 0x10000000) == errno.EPERM
+    assert says("openat", 0, 0, os.O_RDONLY | os.O_CLOEXEC) == 0
+    assert {says("openat", 0, 0, flag) for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC)} == {errno.EACCES}
+    assert (says("kill", 77), says("kill", 1), says("tgkill", 77), says("tgkill", -1)) == (0, 1, 0, 1)
+    assert (says("prctl", 15), says("prctl", 1), says("ioctl", 0, 0x5401), says("ioctl", 0, 0x5412)) == (0, 1, 0, 1)
+    assert (says("fcntl", 0, 1), says("fcntl", 0, 8), says("prlimit64", 0), says("prlimit64", 1)) == (0, 1, 0, 1)
+    assert says("socket") == says("connect") == errno.EACCES
+    assert says("clone3") == says("io_uring_setup") == says("openat2") == errno.ENOSYS
+    decided = ("clone", "open", "openat", "kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "prctl")
+    plain = set(numbers) - {*decided, "prlimit64", "fcntl", "ioctl"}
+    assert 0 not in {says(name) for name in plain}
+    refused = {number for number in range(1000) if judged(architecture, column, number, 77) != 0}
+    assert {number for number in refused if number < 451} <= set(numbers.values())
+    assert set(range(451, 1000)) <= refused
+    assert judged(architecture, column, 0x40000000) == judged(architecture, column, 60, called_by=3) == errno.EPERM
+
+
+@pytest.mark.parametrize("version", range(1, 8))
+def test_each_version_of_landlock(tmp_path, version):
+    """What a kernel knows that has a newer one."""
+    code = f"""
+import ctypes, sys
+from moonfs.server.extraction import landlock
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(38, 1, 0, 0, 0)
+if landlock.version(libc) < {version}:
+    sys.exit("older")
+landlock.version = lambda _libc: {version}
+print(landlock.restrict(libc, [{str(tmp_path / "open")!r}], []))
+for path, mode in (("open/a", "r"), ("shut/a", "r"), ("open/a", "w"), ("open/new", "x")):
+    try:
+        open({str(tmp_path)!r} + "/" + path, mode).close()
+        print("done")
+    except PermissionError:
+        print("refused")
+"""
+    for name in ("open", "shut"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text("text")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    if run.stderr == "older\n":
+        pytest.skip("this kernel has an older one")
+    assert run.stdout.split() == [str(version), "done", "refused", "refused", "refused"], run.stderr
+    assert (tmp_path / "open" / "a").read_text() == "text"
+
+
+def test_what_may_be_read_of_a_home_that_modules_are_searched_in(tmp_path, monkeypatch):
+    """As where a container installs into the home: the modules, and no more than the names of all else."""
+    for name in ("package/__init__.py", "single.py", ".ssh/id", "notes/a.txt", "data/workers/w/document"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    home = f"{tmp_path}/data/workers/w"
+    for spared in (str(tmp_path), "/nonexistent"):
+        read, listed = readable.readable(home, spared)
+        assert {path for path in read if path.startswith(f"{tmp_path}/")} == {
+            home, f"{tmp_path}/package", f"{tmp_path}/single.py",
+        }  # fmt: skip
+        assert str(tmp_path) in listed
+        assert str(tmp_path) not in read
+    assert not read & {"/", "/usr", "/etc", "/home", "/root", "/proc", "/tmp", os.path.expanduser("~")}

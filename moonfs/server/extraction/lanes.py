@@ -245,19 +245,28 @@ class _Worker:
     async def ask(self, asked: dict[str, Any], job: _Job) -> dict[str, Any]:
         if self.idle_timer is not None:
             self.idle_timer.cancel()
-        await asyncio.to_thread(_lay, asked["path"], self._document)
+        try:
+            await asyncio.to_thread(_lay, asked["path"], self._document)
+        except FileNotFoundError:
+            if os.path.exists(self._home):
+                raise
+            raise _Gone from None  # killed meanwhile, since the server stops
         told = {"path": self._document, **{name: asked[name] for name in _TOLD}}
         if not self._child.tell(json.dumps(told).encode() + b"\n"):
             raise _Gone
         if await self._line() != b"taken\n":
+            await asyncio.wait((self._child.exited,), timeout=1.0)  # which tells why
+            _log.info("a worker has ended before its job: %s", self._child.words() or "it said nothing")
             raise _Gone
         job.taken = True  # what it loads at its start is loaded
         while (answer := await self._line()).endswith(b"\n"):
             said = _understood(answer)
             if "verdict" in said:
                 remove(self._document)
+                if self._output.closed:
+                    raise _Gone
                 if said["verdict"] == "text":
-                    await asyncio.to_thread(_copy, self._output.fileno(), asked["target"])
+                    await asyncio.to_thread(_copy, os.dup(self._output.fileno()), asked["target"])
                 return said
             job.report(said["done"], said["total"])
         code = await self._child.exited
@@ -331,14 +340,15 @@ def _lay(path: str, document: str) -> None:
 
 
 def _copy(source: int, target: str) -> None:
-    """Copy an open file, from its start, to a path where there is none yet. Raises OSError."""
-    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
+    """Copy an open file, from its start, to a path where there is none yet, and close it. Raises OSError."""
+    with os.fdopen(source, "rb", buffering=0), open(target, "xb", buffering=0, opener=_private) as stream:
         done = 0
         while block := os.pread(source, _BLOCK, done):
             view = memoryview(block)
             while view:
-                written = os.write(handle, view)
+                written = stream.write(view)
                 view, done = view[written:], done + written
-    finally:
-        os.close(handle)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)

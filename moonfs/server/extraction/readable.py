@@ -32,10 +32,12 @@ def readable(home: str, spared: str) -> tuple[set[str], set[str]]:
         spared: the home of who runs the server.
     """
     places = {os.path.realpath(place) for place in _code()}
-    # What holds our package and is no place of packages is somebody's work, such as a clone of moonfs.
-    work = {os.path.dirname(_PACKAGE)} if not _PACKAGE.endswith("-packages/moonfs") else set()
+    # Where our package lies in a clone, what is beside it is somebody's work, not libraries.
+    beside = os.path.dirname(_PACKAGE)
+    work = {beside} if os.path.exists(os.path.join(beside, "pyproject.toml")) else set()
     wide = {place for place in places if place in work or _is_wide(place, home, os.path.realpath(spared))}
-    return {*_SYSTEM, _PACKAGE, home, *(places - wide)}, wide
+    modules = {module for place in wide - work for module in _modules(place)}
+    return {*_SYSTEM, _PACKAGE, home, *(places - wide), *modules}, wide
 
 
 def _code() -> Iterator[str]:
@@ -48,6 +50,15 @@ def _code() -> Iterator[str]:
             path = line.split(None, 5)[-1].strip()
             if path.startswith("/") and ".so" in path:
                 yield from (path, os.path.dirname(path))  # more may be loaded from beside it
+
+
+def _modules(place: str) -> Iterator[str]:
+    """Yield what can be imported from a directory that holds other things too, and libraries that come with it."""
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        for entry in entries:
+            is_module = entry.name.endswith((".py", ".so", ".libs", ".dist-info"))
+            if is_module or os.path.exists(os.path.join(entry.path, "__init__.py")):
+                yield entry.path
 
 
 def _is_wide(place: str, *homes: str) -> bool:

@@ -114,7 +114,7 @@ def _files(document: Document, where: dict[str, Any]) -> dict[str, Callable[[], 
         "write into its own home": lambda: Path(own, "new").write_text("x"),
         "make a temporary file": lambda: tempfile.TemporaryFile(dir=own),
         "write over the code": lambda: os.open(moonfs.__file__, os.O_RDWR),
-        "write beside the code": lambda: Path(moonfs.__file__ + ".new").write_text("x"),
+        "write beside the code": lambda: tempfile.NamedTemporaryFile(dir=os.path.dirname(moonfs.__file__)).close(),
         "write over a device": lambda: os.open("/dev/null", os.O_RDWR),
         "read a terminal": lambda: os.open("/dev/tty", os.O_RDONLY),
     }
