@@ -16,7 +16,10 @@ from moonfs.server.serve import run
 FAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "faults")
 FAULTY = tuple(
     Format(name, f"faulty_readers:{name}", frozenset((f".{name}",)))
-    for name in "hang spin burn crash swallow print_much wait_for_gate environment pages dial".split()
+    for name in (
+        "hang spin burn crash swallow print_much wait_for_gate environment pages dial"
+        " dawdle stall stall_spin stumble swallow_late unsure"
+    ).split()
 )
 
 
@@ -27,14 +30,18 @@ def main() -> None:
     app.RECEIVE_SECONDS = options.get("receive_seconds", app.RECEIVE_SECONDS)
     light = {"python_path": (FAULTS,), **options.get("light", {})}
     ocr = {"python_path": (FAULTS,), **options.get("ocr", {})}
-    gate = Format("ocr_gate", "faulty_readers:wait_for_gate", frozenset((".ocr_gate",)), lane="ocr")
+    pictures = (
+        Format("ocr_gate", "faulty_readers:wait_for_gate", frozenset((".ocr_gate",)), lane="ocr"),
+        Format("large_gate", "faulty_readers:large_gate", frozenset((".large_gate",)), lane="ocr"),
+        Format("ocr_dawdle", "faulty_readers:ocr_dawdle", frozenset((".ocr_dawdle",)), lane="ocr"),
+    )
 
     def make_extractor(homes: str) -> Extraction:
         return Extraction(
             homes,
             replace(extractor.LIGHT, **light),
             replace(extractor.OCR, **ocr),
-            (*FORMATS, *FAULTY, gate),
+            (*FORMATS, *FAULTY, *pictures),
         )
 
     run(

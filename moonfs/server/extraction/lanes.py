@@ -17,18 +17,29 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from moonfs.server.extraction.turns import Turns
 
 _log = logging.getLogger(__name__)
 
 #: Seconds between two lines in the log about how far one document is.
 _LOG_SECONDS: Final = 10.0
+#: Seconds that a worker may take to load what it needs.
+_START_SECONDS: Final = 60.0
 
 
 class WorkerFailed(Exception):
-    """A job without a verdict: crash or time-out; the message goes to the client, so it names no path."""
+    """A job without a verdict: a crash; the message goes to the client, so it names no path."""
+
+
+class TookTooLong(WorkerFailed):
+    """A job that was ended since it took too long by the wall clock or by the CPU; what it wrote so far is left."""
+
+    def __init__(self) -> None:
+        super().__init__("it takes too long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +49,13 @@ class LaneSettings:
     Attributes:
         workers: how many at once.
         memory_bytes: address space of one.
-        seconds: wall clock of one job; a reader is asked to stop at 80 % of it.
+        seconds: wall clock of one job, once it is taken; a reader is asked to stop at 80 % of it.
         cpu_seconds: CPU of one job, all threads together.
         idle_seconds: after which an idle worker ends, so that its memory returns.
         resident_bytes: a worker that holds more after a job is ended at once.
         nice: how much it yields to others.
         with_ocr: whether it loads the OCR models at its start.
+        is_small: whether its readers leave what is large to others.
         python_path: more places to import readers from.
     """
 
@@ -55,6 +67,7 @@ class LaneSettings:
     resident_bytes: int
     nice: int = 0
     with_ocr: bool = False
+    is_small: bool = False
     python_path: Sequence[str] = field(default=())
 
 
@@ -90,7 +103,7 @@ class Lane:
         self._name = name
         self._homes = homes
         self._settings = settings
-        self._places = asyncio.Semaphore(settings.workers)
+        self._turns = Turns(settings.workers)
         self._idle: list[_Worker] = []
         self._alive: set[_Worker] = set()
         self._jobs: list[_Job] = []
@@ -117,15 +130,25 @@ class Lane:
             ],
         }
 
-    async def run(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Have a worker do `job` and return its verdict. Raises WorkerFailed."""
+    def is_busy(self) -> bool:
+        """Say whether a job that comes now has to wait."""
+        return self._turns.is_busy()
+
+    async def run(self, job: dict[str, Any], account: Hashable = None) -> dict[str, Any]:
+        """Have a worker do `job` and return its verdict. Raises WorkerFailed.
+
+        Args:
+            job: what the worker is told.
+            account: whose job it is; those of several accounts are taken in turn.
+        """
         job = {**job, "seconds": self._settings.seconds * 0.8, "cpu": self._settings.cpu_seconds}
+        job["small"] = self._settings.is_small
         line = json.dumps(job).encode() + b"\n"
         self._queued += 1
-        if self._places.locked():
+        if self._turns.is_busy():
             _log.info("%s: all workers are busy, %d wait", self._name, self._queued)
         try:
-            await self._places.acquire()
+            await self._turns.take(account)
         finally:
             self._queued -= 1
         running = _Job(self._name, time.monotonic())
@@ -139,7 +162,7 @@ class Lane:
             raise
         finally:
             self._jobs.remove(running)
-            self._places.release()
+            self._turns.give_back(account)
 
     async def _ask(self, line: bytes, job: _Job) -> dict[str, Any]:
         while True:
@@ -148,10 +171,13 @@ class Lane:
             worker = worker or await self._spawn()
             verdict: dict[str, Any] | None = None
             try:
-                async with asyncio.timeout(self._settings.seconds):
-                    verdict = await worker.ask(line, job)
+                # The clock starts anew when the job is taken: what a worker loads is not the document's to pay.
+                async with asyncio.timeout(_START_SECONDS + self._settings.seconds) as clock:
+                    verdict = await worker.ask(line, job, lambda: self._start(clock))
             except TimeoutError:
-                raise WorkerFailed("it takes too long") from None
+                if not job.taken:
+                    raise WorkerFailed("the reader did not start") from None
+                raise TookTooLong from None
             except _Gone:
                 if fresh or self._closed:
                     raise WorkerFailed("the reader did not start") from None
@@ -159,6 +185,9 @@ class Lane:
             finally:
                 await self._put_back(worker, verdict)
             return verdict
+
+    def _start(self, clock: asyncio.Timeout) -> None:
+        clock.reschedule(asyncio.get_running_loop().time() + self._settings.seconds)
 
     async def close(self) -> None:
         """Kill all workers, whatever they do."""
@@ -176,7 +205,8 @@ class Lane:
         return worker
 
     async def _put_back(self, worker: _Worker, verdict: dict[str, Any] | None) -> None:
-        if verdict is None or self._closed or verdict["resident"] > self._settings.resident_bytes:
+        is_worn = verdict is None or verdict.get("worn", False) or verdict["resident"] > self._settings.resident_bytes
+        if is_worn or self._closed:
             await self._end(worker)
             return
         self._idle.append(worker)
@@ -232,7 +262,8 @@ class _Worker:
         )
         return cls(process, home)
 
-    async def ask(self, line: bytes, job: _Job) -> dict[str, Any]:
+    async def ask(self, line: bytes, job: _Job, start: Callable[[], None]) -> dict[str, Any]:
+        """Return the verdict on a job; `start` is called when the worker has taken it."""
         if self.idle_timer is not None:
             self.idle_timer.cancel()
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -246,6 +277,7 @@ class _Worker:
         if await stdout.readline() != b"taken\n":
             raise _Gone
         job.taken = True  # what it loads at its start is loaded
+        start()
         while (answer := await stdout.readline()).endswith(b"\n"):
             said: dict[str, Any] = json.loads(answer)
             if "verdict" in said:
@@ -253,7 +285,9 @@ class _Worker:
             job.report(said["done"], said["total"])
         code = await self._process.wait()
         _log.warning("a worker ended in mid-job (%s)", code)
-        raise WorkerFailed("it takes too long" if code == -signal.SIGXCPU else "the reader broke down")
+        if code == -signal.SIGXCPU:
+            raise TookTooLong
+        raise WorkerFailed("the reader broke down")
 
     async def kill(self) -> None:
         if self.idle_timer is not None:
