@@ -242,6 +242,19 @@ def nested(tag: str, how: str) -> str:
     return f'<svg {SVG}><{tag} id="u0"><path d="M0 0h1v1z"/></{tag}>{steps}{last}</svg>'
 
 
+def test_words_beside_a_drawing_that_takes_for_ever_are_kept(server):
+    layer = '<g opacity=".5" style="mix-blend-mode: multiply">' + '<path d="M0 0h3000v4000z"/>' * 2 + "</g>"
+    image = '<image width="9" height="9" href="data:,"/>'
+    made = f'<svg {SVG} width="3000" height="4000"><text>some words</text>{image}{layer * 20_000}</svg>'
+    answer = server.client.post(
+        "/files", files={"file": ("a.svg", made.encode())}, data={"purpose": "file-extract"}, timeout=600
+    )
+    assert answer.status_code == 200, answer.text
+    text = server.client.get(f"/files/{answer.json()['id']}/content").json()["content"]
+    assert text.startswith("some words\n")
+    assert "[The text is cut here: reading it took too long.]" in text
+
+
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [

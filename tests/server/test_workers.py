@@ -271,6 +271,21 @@ def test_places_are_given_in_turn():
         turns.give_back("a")
         await asyncio.gather(*tasks, return_exceptions=True)
         assert not turns.is_busy()
+        await turns.take("a")
+        await turns.take("a")
+        gone, stays = (asyncio.create_task(turns.take(who)) for who in "ef")
+        await asyncio.sleep(0)
+        gone.cancel()  # the place is given before who waited for it has noticed
+        turns.give_back("a")
+        await asyncio.wait([gone, stays])
+        assert (gone.cancelled(), stays.cancelled()) == (True, False)
+        late = asyncio.create_task(turns.take("g"))
+        await asyncio.sleep(0)
+        turns.give_back("a")
+        late.cancel()  # the place was given already
+        await asyncio.wait([late])
+        turns.give_back("f")
+        assert not turns.is_busy()
         await turns.take("d")  # both places came back
         await turns.take("d")
         assert turns.is_busy()

@@ -156,8 +156,8 @@ class Extraction:
         """Return the verdict of a worker; of one that took too long, what it has read by then. Raises WorkerFailed."""
         try:
             return await self._lanes[lane].run(job, account)
-        except TookTooLong:
-            if lane == "small ocr":
+        except TookTooLong as error:
+            if lane == "small ocr" and not error.by_cpu:
                 return {"verdict": "needs ocr"}
             found = await asyncio.to_thread(rescue, job["target"], "reading it took too long")
             return {"verdict": "text" if found else "no text", "why": Why.LATE}

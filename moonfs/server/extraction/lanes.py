@@ -36,10 +36,15 @@ class WorkerFailed(Exception):
 
 
 class TookTooLong(WorkerFailed):
-    """A job that was ended since it took too long by the wall clock or by the CPU; what it wrote so far is left."""
+    """A job that was ended since it took too long; what it wrote so far is left.
 
-    def __init__(self) -> None:
+    Args:
+        by_cpu: of processor time, so that it will take too long wherever it is read.
+    """
+
+    def __init__(self, *, by_cpu: bool = False) -> None:
         super().__init__("it takes too long")
+        self.by_cpu = by_cpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +291,7 @@ class _Worker:
         code = await self._process.wait()
         _log.warning("a worker ended in mid-job (%s)", code)
         if code == -signal.SIGXCPU:
-            raise TookTooLong
+            raise TookTooLong(by_cpu=True)
         raise WorkerFailed("the reader broke down")
 
     async def kill(self) -> None:

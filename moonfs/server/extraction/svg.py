@@ -52,6 +52,7 @@ def read(document: Document, output: Output) -> None:
         output.line(line)
     if shows_more:
         assert document.recognise is not None
+        output.flush()  # what is drawn may end this process
         drawing = importlib.import_module("moonfs.server.extraction.drawing")  # it takes libraries of OCR workers
         try:
             output.line(document.recognise(drawing.draw(root, document.budget)))

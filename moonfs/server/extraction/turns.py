@@ -42,9 +42,9 @@ class Turns:
         try:
             await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():  # it was given at the same moment
+            if not place.cancelled():  # it was given at the same moment
                 self.give_back(account)
-            else:
+            elif place in self._waiting.get(account, ()):
                 self._leave(account, place)
             raise
 
@@ -54,13 +54,15 @@ class Turns:
         if not self._held[account]:
             del self._held[account]
         self._free += 1
-        if self._waiting:
+        while self._waiting:
             following = min(self._waiting, key=lambda who: (self._held[who], self._served.get(who, 0)))
             place = self._waiting[following][0]
             self._leave(following, place)
-            self._give(following)
-            place.set_result(None)
-        elif not self._held:
+            if not place.done():  # who waited may have gone a moment ago
+                self._give(following)
+                place.set_result(None)
+                return
+        if not self._held:
             self._served.clear()  # nobody is there to be compared with
 
     def _give(self, account: Hashable) -> None:
