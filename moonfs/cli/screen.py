@@ -226,11 +226,16 @@ def _traffic(traffic: Mapping[str, Any]) -> str:
     return shown
 
 
+_LANES: Final = {
+    "ocr": "pictures (OCR)", "small ocr": "small pictures (OCR)", "light": "documents", "text": "plain text"
+}  # fmt: skip
+
+
 def _reading(server: Drive) -> str:
     """Return what the local Files API is doing: documents that it reads, and what waits."""
     words = []
     for lane, state in server.get("extraction", {}).items():
-        name = {"ocr": "pictures (OCR)", "light": "documents", "text": "plain text"}.get(lane, lane)
+        name = _LANES.get(lane, lane)
         for job in state["running"]:
             far = f", part {job['done']} of {job['total']}" if job["total"] else ""
             how = "starting" if job.get("state") == "starting" else "reading"

@@ -18,6 +18,7 @@ FAULTY = tuple(
     Format(name, f"faulty_readers:{name}", frozenset((f".{name}",)))
     for name in (
         "hang spin burn crash swallow print_much wait_for_gate environment pages dial chatter babble holder"
+        " dawdle stall stall_spin stumble swallow_late unsure"
     ).split()
 )
 
@@ -36,14 +37,18 @@ def main() -> None:
     os.makedirs(gates, exist_ok=True)
     light = {"python_path": (FAULTS, gates), **options.get("light", {})}
     ocr = {"python_path": (FAULTS, gates), **options.get("ocr", {})}
-    gate = Format("ocr_gate", "faulty_readers:wait_for_gate", frozenset((".ocr_gate",)), lane="ocr")
+    pictures = (
+        Format("ocr_gate", "faulty_readers:wait_for_gate", frozenset((".ocr_gate",)), lane="ocr"),
+        Format("large_gate", "faulty_readers:large_gate", frozenset((".large_gate",)), lane="ocr"),
+        Format("ocr_dawdle", "faulty_readers:ocr_dawdle", frozenset((".ocr_dawdle",)), lane="ocr"),
+    )
 
     def make_extractor(homes: str) -> Extraction:
         return Extraction(
             homes,
             replace(extractor.LIGHT, **light),
             replace(extractor.OCR, **ocr),
-            (*FORMATS, *FAULTY, *ATTACKS, gate),
+            (*FORMATS, *FAULTY, *ATTACKS, *pictures),
         )
 
     lanes.WORKER = options.get("worker", lanes.WORKER)

@@ -121,7 +121,7 @@ def test_health_needs_no_key_and_tells_nothing_private(launch):
         assert anybody.head("http://local/healthz").status_code == 200
     state = answer.json()
     assert (state["status"], state["accounts"]) == ("ok", 1)
-    assert set(state["extraction"]) == {"text", "light", "ocr"}
+    assert set(state["extraction"]) == {"text", "light", "small ocr", "ocr"}
     for private in (server.key, file_id, "secret", str(server.data)):
         assert private not in answer.text
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
+import io
+import os
 
 import pytest
+from PIL import Image
 
+import moonfs.server.extraction.drawing as drawing_module
+from moonfs.server.extraction import svg
+from moonfs.server.extraction.document import Budget
 from tests.server.refused import refused
 from tests.server.samples import NOTE, OUTLINED, SAMPLES
-from tests.server.test_formats_pictures import CHINESE, ENGLISH, MIB, TOO_LARGE, missing
+from tests.server.test_formats_pictures import CHINESE, ENGLISH, MIB, TOO_LARGE, missing, png_bomb
 
 SVG = 'xmlns="http://www.w3.org/2000/svg"'
 WORDS = (
@@ -67,11 +74,126 @@ def test_a_picture_within_an_svg(server):
     assert missing(text, [*NOTE, ENGLISH]) == []
 
 
-def test_a_picture_outside_of_an_svg_is_left_there(server):
+XLINK = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
+SIZE = 'width="900" height="420"'
+HERE = str(SAMPLES / "note.png")
+
+
+def drawing(inside: str, head: str = "") -> str:
+    """Return a drawing with outlines, so that it is drawn, and something more."""
+    return f'{head}<svg {SVG} {XLINK} {SIZE}><path d="M0 0h9v9z"/>{inside}</svg>'
+
+
+def embedded(inner: str) -> str:
+    """Return a drawing within a drawing."""
+    return f'<image {SIZE} href="data:image/svg+xml;base64,{base64.b64encode(drawing(inner).encode()).decode()}"/>'
+
+
+#: Ways to name a picture that lies on the disk of the server.
+OUTSIDE = {
+    "plain": drawing(f'<image {SIZE} href="{HERE}"/>'),
+    "old": drawing(f'<image {SIZE} xlink:href="{HERE}"/>'),
+    "plain, beside one that is part of it": drawing(f'<image {SIZE} href="{HERE}" xlink:href="data:,"/>'),
+    "old, beside one that is part of it": drawing(f'<image {SIZE} href="data:," xlink:href="{HERE}"/>'),
+    "in the order of the other": drawing(f'<image {SIZE} xlink:href="data:image/png;base64," href="{HERE}"/>'),
+    "entity": drawing(f'<image {SIZE} xlink:href="data:," href="&p;"/>', f'<!DOCTYPE svg [<!ENTITY p "{HERE}">]>'),
+    "half an entity": drawing(f'<image {SIZE} href="&p;note.png"/>', f'<!DOCTYPE svg [<!ENTITY p "{SAMPLES}/">]>'),
+    "address": drawing(f'<image {SIZE} href="file://{HERE}" xlink:href="data:,"/>'),
+    "in the namespace of svg": drawing(f'<s:image {SIZE} href="{HERE}" xlink:href="data:," xmlns:s="{SVG[7:-1]}"/>'),
+    "attribute of svg": drawing(f'<image {SIZE} s:href="{HERE}" href="data:," xmlns:s="{SVG[7:-1]}"/>'),
+    "attribute of xml": drawing(f'<image {SIZE} xml:href="{HERE}" href="data:,"/>'),
+    "no declared prefix": drawing(f'<image {SIZE} href="{HERE}" xlink:href="data:,"/>').replace(XLINK, ""),
+    "pattern": drawing(
+        f'<pattern id="p" {SIZE} patternUnits="userSpaceOnUse"><image {SIZE} href="{HERE}" xlink:href="data:,"/>'
+        f'</pattern><rect {SIZE} fill="url(#p)"/>'
+    ),
+    "use": drawing(
+        f'<defs><image id="i" {SIZE} href="{HERE}" xlink:href="data:,"/></defs><use href="#i"/><use href="{HERE}#i"/>'
+    ),
+    "symbol and mask": drawing(
+        f'<mask id="m"><image {SIZE} href="{HERE}" xlink:href="data:,"/></mask><rect {SIZE} mask="url(#m)"/>'
+        f'<symbol id="s"><image {SIZE} href="{HERE}" xlink:href="data:,"/></symbol><use href="#s"/>'
+    ),
+    "filter": drawing(
+        f'<filter id="f" {SIZE} filterUnits="userSpaceOnUse"><feImage href="{HERE}" xlink:href="data:,"/></filter>'
+        f'<rect {SIZE} filter="url(#f)"/>'
+    ),
+    "drawing within": drawing(embedded(f'<image {SIZE} href="{HERE}" xlink:href="data:,"/>')),
+    "two drawings within": drawing(embedded(embedded(f'<image {SIZE} href="{HERE}" xlink:href="data:,"/>'))),
+    "styles": drawing(
+        f"<style>@import url({HERE}); image {{ href: url({HERE}); content: url({HERE}) }} rect {{ fill: url({HERE});"
+        f' background: image-set("{HERE}" 1x); mask-image: u\\72l({HERE}) }}'
+        f"@font-face {{ font-family: x; src: url({HERE}) }}</style>"
+        f'<image {SIZE} style="href: {HERE}" href="data:,"/><rect {SIZE} style="fill: url({HERE})"/>'
+    ),
+    "instruction": f'<?xml-stylesheet type="text/css" href="{HERE}"?>{drawing("")}',
+    "inclusion": drawing(f'<i:include href="{HERE}" parse="text" xmlns:i="http://www.w3.org/2001/XInclude"/>'),
+    "base": drawing(f'<image {SIZE} href="note.png" xlink:href="data:,"/>').replace("<svg", f'<svg xml:base="{HERE}"'),
+    "a malformed address of data": drawing(f'<image {SIZE} href="data:/../../../../../../../..{HERE}"/>'),
+}
+
+
+@pytest.mark.parametrize("way", OUTSIDE)
+def test_a_picture_outside_of_an_svg_is_left_there(server, way):
     """It would be read from the server's disk."""
-    image = f'<image width="900" height="420" href="{SAMPLES}/note.png"/>'
-    drawing = f'<svg {SVG} width="900" height="420"><path d="M0 0h9v9z"/>{image}</svg>'
-    refused(server, "a.svg", drawing.encode(), "no text: svg .*it holds no text")
+    answer = server.upload("a.svg", OUTSIDE[way].encode())
+    seen = answer.text
+    if answer.status_code == 200:
+        seen = server.client.get(f"/files/{answer.json()['id']}/content").json()["content"]
+    assert [words for words in NOTE if words in seen] == []
+
+
+@pytest.mark.parametrize("path", ["/proc/self/fd/0", "/dev/zero", "/proc/self/mem"])
+def test_no_drawing_reads_what_has_no_end(server, path):
+    refused(server, "a.svg", drawing(f'<image {SIZE} href="{path}" xlink:href="data:,"/>').encode(), "it holds no text")
+
+
+def test_who_draws_can_open_no_file(monkeypatch):
+    """Even if a name of a file came through: the kernel refuses to open it."""
+
+    errors = []
+
+    def opened(**given: str) -> bytes:
+        try:
+            os.open(HERE, os.O_RDONLY)
+        except OSError as error:
+            errors.append(error.errno)
+        return b"no picture"
+
+    monkeypatch.setattr(drawing_module.resvg_py, "svg_to_bytes", opened)
+    with pytest.raises(OSError, match="cannot identify"):
+        drawing_module.draw(svg.parse(drawing("").encode()), Budget(0))
+    assert errors == [errno.EMFILE]
+    with open(HERE, "rb") as stream:
+        assert stream.read(4) == b"\x89PNG"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF", "PNG"])
+@pytest.mark.parametrize("prefix", ["", "xlink:"])
+def test_pictures_of_all_kinds_within_an_svg(server, kind, prefix):
+    stream = io.BytesIO()
+    with Image.open(HERE) as note:
+        note.convert("RGB").save(stream, kind, quality=95)
+    data = base64.b64encode(stream.getvalue()).decode()
+    image = f'<image {SIZE} {prefix}href="data:image/{kind.lower()};base64,{data}"/>'
+    assert missing(server.text("a.svg", drawing(image).encode()), NOTE) == []
+
+
+def test_a_picture_within_a_drawing_within_an_svg(server):
+    data = base64.b64encode((SAMPLES / "note.png").read_bytes()).decode()
+    inner = embedded(f'<image {SIZE} href="data:image/png;base64,{data}"/>')
+    assert missing(server.text("a.svg", drawing(inner).encode()), NOTE) == []
+
+
+def test_what_is_shown_by_filters_masks_and_styles(server):
+    """Letters as outlines, with a shadow, cut out by a mask, coloured by a style sheet."""
+    outlined = (SAMPLES / "outlined.svg").read_text(encoding="utf-8")
+    head, _, shapes = outlined.partition(">")
+    inside = shapes.rpartition("</svg>")[0]
+    shadow = '<filter id="s"><feDropShadow dx="2" dy="2" stdDeviation="3"/></filter>'
+    style = "<style>.a { fill: #123; filter: url(#s); opacity: .9 } @media print { .a { fill: none } }</style>"
+    made = f'{head}>{style}{shadow}<g class="a" filter="url(#s)" style="opacity:.9; filter:url(#s)">{inside}</g></svg>'
+    assert server.text("a.svg", made.encode()).split("\n")[:-1] == list(OUTLINED)
 
 
 LAUGHS = (
@@ -92,9 +214,58 @@ def uses(depth: int) -> str:
     return f'<svg {SVG}><g id="u0"><path d="M0 0h1v1z"/></g>{steps}</svg>'
 
 
+def worked(filters: str) -> str:
+    """Return a drawing of 12 megapixels that goes through filters."""
+    return (
+        f'<svg {SVG} width="3000" height="4000"><filter id="f" x="0" y="0" width="1" height="1">{filters}</filter>'
+        '<g filter="url(#f)"><path d="M0 0h3000v4000z"/></g></svg>'
+    )
+
+
+def chain(length: int) -> str:
+    """Return a drawing in which each `use` uses the next one."""
+    links = "".join(f'<use id="u{n}" href="#u{n + 1}"/>' for n in range(length))
+    return f'<svg {SVG}>{links}<path id="u{length}" d="M0 0h1v1z"/></svg>'
+
+
+def within(picture: bytes) -> str:
+    return drawing(f'<image {SIZE} href="data:image/png;base64,{base64.b64encode(picture).decode()}"/>')
+
+
+def nested(tag: str, how: str) -> str:
+    """Return a drawing whose patterns, masks or the like repeat one another: ten times as much at each step."""
+    steps = "".join(
+        f'<{tag} id="u{n}">' + f'<rect width="9" height="9" {how.format(n - 1)}/>' * 10 + f"</{tag}>"
+        for n in range(1, 9)
+    )
+    last = f'<rect width="9" height="9" {how.format(8)}/>'
+    return f'<svg {SVG}><{tag} id="u0"><path d="M0 0h1v1z"/></{tag}>{steps}{last}</svg>'
+
+
+def test_words_beside_a_drawing_that_takes_for_ever_are_kept(server):
+    layer = '<g opacity=".5" style="mix-blend-mode: multiply">' + '<path d="M0 0h3000v4000z"/>' * 2 + "</g>"
+    image = '<image width="9" height="9" href="data:,"/>'
+    made = f'<svg {SVG} width="3000" height="4000"><text>some words</text>{image}{layer * 20_000}</svg>'
+    answer = server.client.post(
+        "/files", files={"file": ("a.svg", made.encode())}, data={"purpose": "file-extract"}, timeout=600
+    )
+    assert answer.status_code == 200, answer.text
+    text = server.client.get(f"/files/{answer.json()['id']}/content").json()["content"]
+    assert text.startswith("some words\n")
+    assert "[The text is cut here: reading it took too long.]" in text
+
+
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
+        ("noise.svg", worked('<feTurbulence numOctaves="9999" baseFrequency=".7"/>' * 9).encode(), "it holds no text"),
+        ("growth.svg", worked('<feMorphology radius="900"/>' * 9).encode(), "it holds no text"),
+        ("masks.svg", nested("mask", 'mask="url(#u{})"').encode(), TOO_LARGE),
+        ("patterns.svg", nested("pattern", 'style="fill: url(#u{})"').encode(), TOO_LARGE),
+        ("clips.svg", nested("clipPath", "clip-path='url(#u{})'").encode(), TOO_LARGE),
+        ("markers.svg", nested("marker", 'marker-mid="url( &quot;#u{}&quot; )"').encode(), TOO_LARGE),
+        ("chain.svg", chain(20_000).encode(), TOO_LARGE),
+        ("bomb-within.svg", within(png_bomb(50_000)).encode(), "it holds no text"),
         ("laughs.svg", f"{LAUGHS}<svg {SVG}><text>&k;</text></svg>".encode(), "it is damaged"),
         ("laughs-in-an-attribute.svg", f"{LAUGHS}<svg {SVG}><text x='&k;'>text</text></svg>".encode(), "it is damaged"),
         ("outside.svg", f"{PASSWD}<svg {SVG}><text>&x;</text></svg>".encode(), "it holds no text"),

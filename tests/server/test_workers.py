@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import os
 import re
 import signal
@@ -14,11 +16,21 @@ from pathlib import Path
 
 import pytest
 
+from moonfs import wire
+from moonfs.server.address import read_key
+from moonfs.server.extraction.rescue import rescue
+from moonfs.server.extraction.turns import Turns
 from tests.harness.programs import needs
 from tests.server.conftest import wait_until
+from tests.server.refused import refused
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 FAILED = "Failed to extract file: "
+
+
+def too_long(server, name: str) -> None:
+    """Upload a document whose reader does not end: it is refused, as it would be the next time."""
+    refused(server, name, b"x", "reading it takes too long")
 
 
 def failed(answer, why: str) -> None:
@@ -59,6 +71,10 @@ class Gate:
         os.close(self._handle)
         self._handle = -1
 
+    def pass_through(self) -> None:
+        self.wait()
+        self.let_through()
+
 
 def test_a_crash_ends_one_request(launch):
     server = launch(light={"workers": 1})
@@ -69,14 +85,65 @@ def test_a_crash_ends_one_request(launch):
 
 def test_a_hang_is_ended_by_the_wall_clock(launch):
     server = launch(light={"workers": 1, "seconds": 1.0})
-    failed(server.upload("a.hang", b"x"), "it takes too long")
+    too_long(server, "a.hang")
     assert server.children() == []
     assert server.text("a.txt", b"still here") == "still here"
 
 
 def test_a_spin_is_ended_by_the_cpu_clock(launch):
     server = launch(light={"workers": 1, "cpu_seconds": 1})
-    failed(server.upload("a.spin", b"x"), "it takes too long")
+    too_long(server, "a.spin")
+
+
+LATE = "\n\n[The text is cut here: reading it took too long.]"
+
+
+def test_a_reader_that_never_looks_at_the_clock_gives_what_it_has_read(launch):
+    server = launch(light={"workers": 1, "seconds": 4.0})
+    assert server.text("a.dawdle", b"x") == f"the first line\n{LATE}"
+    assert server.text("a.environment", b"y").startswith("home"), "who knows what state the old worker is in"
+
+
+@pytest.mark.parametrize("seconds", [1.0, 60.0])
+def test_what_was_read_before_a_worker_was_killed_is_kept(launch, seconds):
+    """By the wall clock; the CPU clock is that of `test_a_spin_is_ended_by_the_cpu_clock`."""
+    server = launch(light={"workers": 1, "seconds": seconds, "cpu_seconds": 1})
+    written = 'a line with "quotes", \\ and 汉字\n' * 1000
+    if seconds == 1.0:
+        assert server.text("a.stall", written.encode()) == written + LATE
+    else:
+        assert server.text("a.stall_spin", written.encode()) == written + LATE
+    assert os.listdir(server.data / "incoming") == []
+
+
+def test_what_was_read_before_something_broken_is_kept(launch):
+    server = launch(light={"workers": 1})
+    cut = "the first line\n\n\n[The text is cut here: {}.]"
+    assert server.text("a.stumble", b"x") == cut.format("the rest of it is damaged")
+    assert server.text("a.swallow_late", b"x") == cut.format("reading the rest of it needs too much memory")
+
+
+def test_half_a_text_becomes_a_whole_one(tmp_path):
+    """Wherever a worker was ended: in the midst of a character, of an escape, of nothing but escapes."""
+    for text in ('a "b" \\ \\\\ c\n\1\x7f 汉字 😀\\', "\\" * 200, "x" + "\\" * 99 + "\1", "汉" * 100):
+        whole = wire.dump(text)
+        for length in range(len(whole)):
+            path = tmp_path / "text"
+            path.write_bytes(whole[:length])
+            found = rescue(str(path), "why")
+            kept = json.loads(path.read_bytes()) if found else ""
+            shown, _, note = kept.partition("\n\n[The text is cut here: ")
+            assert text.startswith(shown)
+            assert not found or note == "why.]"
+            assert len(wire.dump(shown)) >= length - 6
+
+
+def test_of_nothing_nothing_is_made(tmp_path):
+    assert not rescue(str(tmp_path / "missing"), "why")
+    for content in (b"", b'"', b'" \\n\\t', b"no string"):
+        path = tmp_path / "text"
+        path.write_bytes(content)
+        assert not rescue(str(path), "why")
 
 
 def test_the_cpu_clock_starts_anew_with_each_job(launch):
@@ -89,7 +156,7 @@ def test_the_cpu_clock_starts_anew_with_each_job(launch):
 
 def test_memory_is_capped(launch):
     server = launch(light={"workers": 1})
-    failed(server.upload("a.swallow", b"x"), "it needs too much memory")
+    refused(server, "a.swallow", b"x", "reading it needs too much memory")
     assert server.text("a.environment", b"y").startswith("home")
 
 
@@ -140,6 +207,97 @@ def test_a_slow_extraction_delays_nobody(launch, tmp_path):
         for gate in gates.values():
             gate.let_through()
         assert [upload.result().status_code for upload in waiting] == [200, 200]
+
+
+def test_a_long_scan_does_not_stand_before_a_small_picture(launch, tmp_path):
+    server = launch()
+    gate, again = Gate(tmp_path), Gate(tmp_path)
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(server.upload, "a.large_gate", gate.document)]
+        gate.wait()
+        waiting.append(pool.submit(server.upload, "a.large_gate", again.document))
+        assert "A note to the reader" in server.text("a.png", (SAMPLES / "note.png").read_bytes())
+        gate.let_through()
+        again.wait()
+        again.let_through()
+        assert [upload.result().status_code for upload in waiting] == [200, 200]
+
+
+def test_what_is_more_than_it_seemed_is_left_to_the_next_worker(launch):
+    server = launch(ocr={"seconds": 6.0})
+
+    def done(lane: str) -> int:
+        return server.client.get("http://local/healthz").json()["extraction"][lane]["done"]
+
+    assert server.text("a.unsure", b"x").startswith("read by pid")
+    assert (done("light"), done("small ocr"), done("ocr")) == (1, 1, 1)
+    assert server.text("a.ocr_dawdle", b"x") == "read in the end\n"
+    assert (done("light"), done("small ocr"), done("ocr")) == (1, 2, 2)
+
+
+def test_an_account_with_many_documents_stands_before_no_other(launch, tmp_path, until):
+    server = launch(light={"workers": 1}, accounts=["ann"])
+    gates = [Gate(tmp_path) for _ in range(4)]
+    hers = Gate(tmp_path)
+
+    def queued(count: int) -> bool:
+        return bool(server.client.get("http://local/healthz").json()["extraction"]["light"]["queued"] == count)
+
+    with server.make_client(read_key(server.data / "accounts" / "ann")) as ann, ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(server.upload, "a.wait_for_gate", gates[0].document)]
+        gates[0].wait()
+        waiting += [pool.submit(server.upload, "a.wait_for_gate", gate.document) for gate in gates[1:]]
+        until(lambda: queued(3), "three of the first account wait")
+        form = {"files": {"file": ("a.wait_for_gate", hers.document)}, "data": {"purpose": "file-extract"}}
+        waiting.append(pool.submit(ann.post, "/files", **form))
+        until(lambda: queued(4), "hers waits, too")
+        gates[0].let_through()
+        hers.wait()
+        hers.let_through()
+        list(pool.map(Gate.pass_through, gates[1:]))  # in whatever order they came in
+        assert [upload.result().status_code for upload in waiting] == [200] * 5
+
+
+def test_places_are_given_in_turn():
+    async def places() -> list[str]:
+        turns, order = Turns(2), []
+
+        async def work(who: str) -> None:
+            await turns.take(who)
+            order.append(who)
+            await asyncio.sleep(0)
+            turns.give_back(who)
+
+        await turns.take("a")
+        await turns.take("a")
+        tasks = [asyncio.create_task(work(who)) for who in "aaaabbc"]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        turns.give_back("a")
+        turns.give_back("a")
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert not turns.is_busy()
+        await turns.take("a")
+        await turns.take("a")
+        gone, stays = (asyncio.create_task(turns.take(who)) for who in "ef")
+        await asyncio.sleep(0)
+        gone.cancel()  # the place is given before who waited for it has noticed
+        turns.give_back("a")
+        await asyncio.wait([gone, stays])
+        assert (gone.cancelled(), stays.cancelled()) == (True, False)
+        late = asyncio.create_task(turns.take("g"))
+        await asyncio.sleep(0)
+        turns.give_back("a")
+        late.cancel()  # the place was given already
+        await asyncio.wait([late])
+        turns.give_back("f")
+        assert not turns.is_busy()
+        await turns.take("d")  # both places came back
+        await turns.take("d")
+        assert turns.is_busy()
+        return order
+
+    assert asyncio.run(places()) == ["b", "c", "a", "b", "a", "a"]
 
 
 def test_the_same_bytes_at_once_are_read_once(launch, tmp_path, until):

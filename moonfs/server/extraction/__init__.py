@@ -1,7 +1,9 @@
 """Text out of documents and pictures: a registry of formats, read in worker processes that may crash.
 
     extractor                  chooses a format, asks a lane, turns what comes back into text or a refusal
-    lanes                      warm workers by kind (text, light, ocr): spawn, wall clock, kill, idle end
+    lanes                      warm workers by kind (text, light, small ocr, ocr): spawn, wall clock, kill, idle end
+    turns                      whose document is next, where several accounts wait
+    rescue                     of a document whose reader was killed, the text so far
     examination                which walls this machine has around readers, for the log and the doctor
     priming                    bytecode that workers cannot write
     processes                  of workers, seen from outside: started, heard, ended with all that came of them
@@ -18,9 +20,11 @@
     illustrations                      of Office files: charts, diagrams, comments, pictures of text
     mobi kf8 palm                      Kindle books, the pages of newer ones, and how they are packed
     tags                               of html, and of the pages in books: tags and text, one after the other
-    drawing · ocr              an svg into a picture  ·  pictures into text, by one warm engine
+    harmless · drawing         an svg of what may be drawn alone  ·  and into a picture
+    ocr                        pictures into text, by one warm engine
     layout · textlayer         lines into reading order  ·  is the text layer of a page real, can it be mended
-    document                   what readers are given and write to; how they say that there is nothing to read
+    document                   what readers are given and write to, what a document may cost; how they say that there
+                               is nothing to read
 
 To add a format: a function `read(document, output)` and a line in the registry. Importing this package
 imports no reader; each reader's libraries are loaded in the worker at its first job.

@@ -9,8 +9,11 @@ file without any text of its own, such as scans pasted into Word, gives what is 
 from __future__ import annotations
 
 import importlib
+import lzma
 import posixpath
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -22,6 +25,13 @@ MAX_MEMBERS: Final = 20_000
 #: Inflated bytes of one member and of all, as declared; `read` holds each member to what it declares.
 MAX_MEMBER_BYTES: Final = 256 * 1024**2
 MAX_TOTAL_BYTES: Final = 1024**3
+
+#: What is raised of a member that is damaged, or is no XML where it should be. A hole in the file may even make who
+#: reads it seek to before its beginning, which is an OSError.
+DAMAGED: Final = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, NoText, KeyError,
+    ValueError, OSError, struct.error, etree.LxmlError,
+)  # fmt: skip
 
 _BY_PREFIX: Final = {"word/": "word", "xl/": "sheets", "ppt/": "slides", "META-INF/container.xml": "epub"}
 _RELATIONSHIP: Final = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
@@ -36,6 +46,8 @@ def read(document: Document, output: Output) -> None:
         if not output.has_text and archive.kind() != "epub":
             illustrations = importlib.import_module("moonfs.server.extraction.illustrations")
             illustrations.recognise_pictures(archive, document, output)
+        if archive.is_damaged:
+            output.note_cut("some of its parts are damaged")
 
 
 class Archive(zipfile.ZipFile):
@@ -52,6 +64,9 @@ class Archive(zipfile.ZipFile):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.path = path
+        #: Something could not be read and was left out.
+        self.is_damaged = False
+        self._known: dict[str, list[tuple[str, str, str]]] = {}
         members = self.infolist()
         total = sum(member.file_size for member in members)
         if any(member.flag_bits & 1 for member in members):
@@ -86,8 +101,29 @@ class Archive(zipfile.ZipFile):
             raise NoText
         return root
 
-    def related(self, part: str) -> Iterator[tuple[str, str]]:
-        """Yield (last word of the type, part) of what `part` relates to; `""` is the document as a whole."""
+    def parts(self, part: str, *kinds: str) -> list[str]:
+        """Return the parts of some kinds that `part` relates to and that are there, each once, if it is readable."""
+        found: dict[str, None] = {}
+        try:
+            for _, kind, target in self._relations(part):
+                if kind in kinds and self.has(target):
+                    found[target] = None
+        except DAMAGED:
+            self.is_damaged = True
+        return list(found)
+
+    def targets(self, part: str) -> dict[str, str]:
+        """Return what `part` relates to by the id of the relation. Raises one of DAMAGED."""
+        return {relation: target for relation, _, target in self._relations(part)}
+
+    def _relations(self, part: str) -> list[tuple[str, str, str]]:
+        """Return (id, last word of the type, part) of what `part` relates to; `""` is the document as a whole."""
+        if part not in self._known:
+            self._known[part] = []  # of what is damaged it is said once
+            self._known[part] = list(self._read_relations(part))
+        return self._known[part]
+
+    def _read_relations(self, part: str) -> Iterator[tuple[str, str, str]]:
         folder, name = posixpath.split(part)
         relations = posixpath.join(folder, "_rels", f"{name}.rels")
         if not self.has(relations):
@@ -95,4 +131,5 @@ class Archive(zipfile.ZipFile):
         for relation in self.xml(relations).iter(_RELATIONSHIP):
             if relation.get("TargetMode") != "External":
                 target = posixpath.normpath(posixpath.join("/", folder, relation.get("Target", "")))
-                yield relation.get("Type", "").rpartition("/")[2], target.lstrip("/")
+                kind = relation.get("Type", "").rpartition("/")[2]
+                yield relation.get("Id", ""), kind, target.lstrip("/")

@@ -17,13 +17,12 @@ import posixpath
 import re
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeGuard
 from urllib.parse import unquote
 
-from moonfs.server.extraction.archive import Archive
+from moonfs.server.extraction.archive import DAMAGED, Archive
 from moonfs.server.extraction.document import Document, NoText, Output, Why
 from moonfs.server.extraction.markup import decode_page, visible_text
 from moonfs.server.extraction.tags import Tag, Tags
@@ -39,7 +38,8 @@ _OBFUSCATIONS: Final = frozenset(("http://www.idpf.org/2008/embedding", "http://
 #: Licences of Readium LCP and of Apple FairPlay; Adobe's is in `rights.xml`, a name that others may use.
 _LICENCES: Final = ("META-INF/license.lcpl", "META-INF/sinf.xml")
 _ADOBE: Final = b"ns.adobe.com/adept"
-_DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, NoText)
+#: Items that stand in for one another: real books have two.
+_MAX_FALLBACKS: Final = 8
 _ALTERNATIVE: Final = re.compile(rb"""\balt\s*=\s*(?:"[^"]*"|'[^']*')""")
 _DIGITS: Final = re.compile(r"(\d+)")
 
@@ -112,7 +112,7 @@ class _Members:
         return self._by_path.get(_folded(self.base + path))
 
     def read(self, member: str) -> bytes:
-        """Return the bytes of a member; raises one of _DAMAGED."""
+        """Return the bytes of a member; raises one of DAMAGED."""
         return self._archive.read(member)
 
     def tags(self, member: str | None) -> Iterator[Tag | str]:
@@ -174,7 +174,7 @@ class _Package:
 def _package(members: _Members) -> _Package:
     """Read the package of the first rendition that is there; of several each is the whole book."""
     roots: list[dict[str, str]] = []
-    with contextlib.suppress(*_DAMAGED):
+    with contextlib.suppress(*DAMAGED):
         container = members.tags(members.find_exactly("META-INF/container.xml"))
         roots += [piece.attributes() for piece in container if _is(piece, "rootfile")]
     roots.sort(key=lambda root: root.get("media-type", _PACKAGE_TYPE) != _PACKAGE_TYPE)
@@ -182,7 +182,7 @@ def _package(members: _Members) -> _Package:
     paths += sorted(name for name in members.names if name.lower().endswith(".opf"))
     path = next((path for path in paths if path and not path.lower().endswith(".pdf")), None)
     package = _Package(posixpath.dirname(path or ""))
-    with contextlib.suppress(*_DAMAGED):  # what is known by then is enough for many books
+    with contextlib.suppress(*DAMAGED):  # what is known by then is enough for many books
         _read_package(members.tags(path), package)
     return package
 
@@ -236,9 +236,9 @@ def _member(members: _Members, package: _Package, name: str) -> str | None:
     item = package.items.get(name)
     if item is None:
         return members.find(name, package.folder) if name else None
-    seen: set[str] = set()
-    while not _is_page(item) and item.fallback in package.items and item.fallback not in seen:
-        seen.add(item.fallback)
+    for _ in range(_MAX_FALLBACKS):  # they may be a ring
+        if _is_page(item) or item.fallback not in package.items:
+            break
         item = package.items[item.fallback]
     return members.find(item.href, package.folder)
 
@@ -256,7 +256,7 @@ def _in_contents(members: _Members, package: _Package) -> Iterator[str]:
     tables += [item for item in package.items.values() if item.is_nav]
     pages = {members.find(item.href, package.folder) for item in package.items.values() if _is_page(item)}
     for path in dict.fromkeys(members.find(table.href, package.folder) for table in tables):
-        with contextlib.suppress(*_DAMAGED):  # the book can be read without
+        with contextlib.suppress(*DAMAGED):  # the book can be read without
             for piece in members.tags(path):
                 if path is not None and (_is(piece, "content") or _is(piece, "a")):
                     attributes = piece.attributes()
@@ -276,7 +276,7 @@ def _read_chapters(members: _Members, chapters: list[str], document: Document, o
         try:
             raw = members.read(chapter)
             text = "" if _is_picture(raw) else visible_text(raw, title=False, is_late=document.is_late)
-        except _DAMAGED:
+        except DAMAGED:
             damaged += 1
             continue
         written += len(text)
@@ -300,7 +300,7 @@ def _has_text(members: _Members, chapters: Iterable[str]) -> bool:
 def _pages(members: _Members, chapters: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """Yield (chapter, its bytes) but for those that are damaged."""
     for chapter in chapters:
-        with contextlib.suppress(*_DAMAGED):
+        with contextlib.suppress(*DAMAGED):
             yield chapter, members.read(chapter)
 
 

@@ -12,15 +12,18 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from moonfs import wire
 from moonfs.server import refusal
+from moonfs.server.extraction.document import Why
 from moonfs.server.extraction.examination import describe, examine_soon
-from moonfs.server.extraction.lanes import Lane, LaneSettings, WorkerFailed
+from moonfs.server.extraction.lanes import Lane, LaneSettings, TookTooLong, WorkerFailed
 from moonfs.server.extraction.priming import prime
 from moonfs.server.extraction.registry import FORMATS, VERSION, Format, choose, extension_of, is_taken
+from moonfs.server.extraction.rescue import rescue
 from moonfs.server.extraction.singleflight import SingleFlight
 from moonfs.server.media import TEXT, media_type
 from moonfs.server.staged import Extracted, Staged, remove
@@ -35,7 +38,7 @@ LIGHT: Final = LaneSettings(
     idle_seconds=120,
     resident_bytes=_GIB // 4,
 )
-#: One OCR at a time: it uses several threads, and 3 GiB at worst.
+#: One OCR at a time of what is large: it uses several threads, and 3 GiB at worst.
 OCR: Final = LaneSettings(
     workers=1,
     memory_bytes=3 * _GIB,
@@ -46,6 +49,8 @@ OCR: Final = LaneSettings(
     nice=10,
     with_ocr=True,
 )
+#: A second one, for what is small, so that no long scan stands before a picture of a screen.
+_SMALL_OCR_SECONDS: Final = 60
 #: Readers whose text of UTF-8 bytes is those bytes.
 _VERBATIM: Final = frozenset(("text", "json"))
 
@@ -57,7 +62,8 @@ class Extraction:
 
     Args:
         homes: a directory for the homes of the workers.
-        light, ocr: the two kinds of workers; plain text has its own, of the light kind.
+        light, ocr: the two kinds of workers; plain text has its own, of the light kind, and small pictures those of the
+            other.
         formats: the registry.
     """
 
@@ -70,7 +76,8 @@ class Extraction:
     ) -> None:
         self._formats = formats
         # Plain text has workers of its own, so that no slow document stands before it.
-        kinds = {"text": light, "light": light, "ocr": ocr}
+        small = replace(ocr, seconds=min(_SMALL_OCR_SECONDS, ocr.seconds), is_small=True)
+        kinds = {"text": light, "light": light, "small ocr": small, "ocr": ocr}
         self._lanes = {name: Lane(name, homes, settings) for name, settings in kinds.items()}
         self._flights: SingleFlight[str] = SingleFlight()
         self._closed = False
@@ -101,7 +108,9 @@ class Extraction:
         target = store.incoming()
         try:
             await self._flights.run(
-                (id(store), staged.sha256, reader), target, lambda: self._read(entry, staged, extension, target)
+                (id(store), staged.sha256, reader),
+                target,
+                lambda: self._read(entry, staged, extension, target, id(store)),
             )
         except BaseException:
             await asyncio.to_thread(remove, target)
@@ -118,15 +127,17 @@ class Extraction:
             *(lane.close() for lane in self._lanes.values()), asyncio.wait((self._preparation,)), return_exceptions=True
         )
 
-    async def _read(self, entry: Format, staged: Staged, extension: str, target: str) -> str:
+    async def _read(self, entry: Format, staged: Staged, extension: str, target: str, account: Hashable) -> str:
         job: dict[str, Any] = {"path": staged.path, "extension": extension, "target": target, "reader": entry.reader}
-        lane, began = entry.lane, time.monotonic()
+        began = time.monotonic()
+        lane = self._for_pictures() if entry.lane == "ocr" else entry.lane
         try:
-            answer = await self._lanes[lane].run(job)
-            if answer["verdict"] == "needs ocr":
-                lane = "ocr"
+            while True:
+                answer = await self._ask(lane, job, account)
+                if answer["verdict"] != "needs ocr" or lane == "ocr":
+                    break
                 await asyncio.to_thread(remove, target)
-                answer = await self._lanes[lane].run(job)
+                lane = "ocr" if lane == "small ocr" else self._for_pictures()
         except WorkerFailed as error:
             if self._closed:
                 raise refusal.stopping() from error
@@ -141,6 +152,21 @@ class Extraction:
         if verdict != "text":
             raise refusal.no_text(why)
         return entry.name
+
+    def _for_pictures(self) -> str:
+        """Return the workers to try first: those for what is small, unless they are busy and the others are not."""
+        is_better = self._lanes["small ocr"].is_busy() and not self._lanes["ocr"].is_busy()
+        return "ocr" if is_better else "small ocr"
+
+    async def _ask(self, lane: str, job: dict[str, Any], account: Hashable) -> dict[str, Any]:
+        """Return the verdict of a worker; of one that took too long, what it has read by then. Raises WorkerFailed."""
+        try:
+            return await self._lanes[lane].run(job, account)
+        except TookTooLong as error:
+            if lane == "small ocr" and not error.by_cpu:
+                return {"verdict": "needs ocr"}
+            found = await asyncio.to_thread(rescue, job["target"], "reading it took too long")
+            return {"verdict": "text" if found else "no text", "why": Why.LATE}
 
 
 class NoExtraction:

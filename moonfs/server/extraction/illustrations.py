@@ -8,39 +8,54 @@ Shared by `word`, `sheets` and `slides`; the parts of a package, by the kind of 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from lxml import etree
-from PIL import Image, UnidentifiedImageError
 
-from moonfs.server.extraction.archive import Archive
-from moonfs.server.extraction.document import Document, NeedsOcr, Output
-from moonfs.server.extraction.pictures import prepare
+from moonfs.server.extraction.archive import DAMAGED, Archive
+from moonfs.server.extraction.document import Document, NeedsOcr, NoText, Output
+from moonfs.server.extraction.pictures import OCR_PIXELS, open_picture, prepare
 
 #: Pictures of one document that are recognised when it holds no other text.
 MAX_PICTURES: Final = 200
 #: Points of one series of a chart.
 MAX_POINTS: Final = 10_000
 
+_INDEX: Final = re.compile("[0-9]{1,9}")
 _MEDIA: Final = ("word/media/", "xl/media/", "ppt/media/")
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def related_lines(archive: Archive, part: str) -> Iterator[str]:
-    """Yield the lines of the charts, diagrams and comments that a part refers to."""
-    for kind, target in archive.related(part):
-        if not archive.has(target):
-            continue
-        if kind == "chart":
-            yield from _chart(archive.xml(target))
-        elif kind == "diagramData":
-            yield from _diagram(archive.xml(target))
-        elif kind == "comments" and not part.startswith("word/"):  # of Word they have their place
-            yield from (f"Comment: {line}" for line in _comments(archive.xml(target)))
-        elif kind == "drawing":  # of a sheet: boxes, and charts one step further
-            yield from _paragraphs(archive.xml(target))
-            yield from related_lines(archive, target)
+def related_lines(archive: Archive, part: str, document: Document, output: Output) -> Iterator[str]:
+    """Yield the lines of the charts, diagrams and comments that a part refers to; damaged ones are left out."""
+    seen: set[str] = set()
+    drawings = [part]
+    while drawings:  # a drawing leads to charts, and a damaged one to itself
+        here = drawings.pop(0)
+        for kind, reader in _READERS.items():
+            if kind == "comments" and part.startswith("word/"):  # of Word they have their place
+                continue
+            for target in archive.parts(here, kind):
+                if target in seen:
+                    continue
+                seen.add(target)
+                if document.is_late():
+                    output.note_cut("reading it took too long")
+                    return
+                if kind == "drawing":  # of a sheet: boxes, and charts one step further
+                    drawings.append(target)
+                yield from _lines_of(archive, target, reader)
+
+
+def _lines_of(archive: Archive, part: str, reader: Callable[[etree._Element], Iterable[str]]) -> list[str]:
+    """Return the lines that `reader` finds in a part; of a damaged one none."""
+    try:
+        return list(reader(archive.xml(part)))
+    except DAMAGED:
+        archive.is_damaged = True
+        return []
 
 
 def recognise_pictures(
@@ -63,11 +78,19 @@ def recognise_pictures(
             output.cut(f"only the first {number} pictures are read")
         document.report(number, len(names))
         try:
-            with Image.open(io.BytesIO(archive.read(name))) as picture:
-                assert document.recognise is not None
-                output.line(document.recognise(prepare(picture)))
-        except (UnidentifiedImageError, OSError, ValueError):
-            continue  # one that is broken takes no other with it
+            with open_picture(io.BytesIO(archive.read(name))) as picture:
+                document.budget.foresee(len(names) * min(picture.width * picture.height, OCR_PIXELS))
+                prepared = prepare(picture, document.budget)
+        except NeedsOcr:
+            raise
+        except NoText as error:
+            output.note_cut(f"some of its pictures are left out, as {error.why}")
+            continue
+        except Exception:  # noqa: BLE001 - one that is broken takes no other with it, whatever is said of it
+            output.note_cut("some of its pictures are damaged")
+            continue
+        assert document.recognise is not None
+        output.line(document.recognise(prepared))
 
 
 def _chart(root: etree._Element) -> Iterator[str]:
@@ -89,7 +112,7 @@ def _points(series: etree._Element, name: str) -> dict[int, str]:
     for point in _within(series, name, "pt"):
         value = point.find("{*}v")
         index = point.get("idx", "")
-        if value is not None and index.isdigit():
+        if value is not None and _INDEX.fullmatch(index):
             points[int(index)] = value.text or ""
     return points
 
@@ -115,3 +138,16 @@ def _paragraphs(root: etree._Element) -> Iterator[str]:
     """Yield the paragraphs of DrawingML."""
     for paragraph in root.iter("{http://schemas.openxmlformats.org/drawingml/2006/main}p"):
         yield "".join(t.text or "" for t in paragraph.iter("{http://schemas.openxmlformats.org/drawingml/2006/main}t"))
+
+
+def _remarks(root: etree._Element) -> Iterator[str]:
+    return (f"Comment: {line}" for line in _comments(root))
+
+
+#: What reads the parts of each kind.
+_READERS: Final[dict[str, Callable[[etree._Element], Iterable[str]]]] = {
+    "chart": _chart,
+    "diagramData": _diagram,
+    "comments": _remarks,
+    "drawing": _paragraphs,
+}

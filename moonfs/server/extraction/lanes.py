@@ -19,11 +19,12 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
 from moonfs.server.extraction.processes import Child
+from moonfs.server.extraction.turns import Turns
 from moonfs.server.staged import remove
 
 #: What runs in a worker.
@@ -33,8 +34,10 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between two lines in the log about how far one document is.
 _LOG_SECONDS: Final = 10.0
+#: Seconds that a worker may take to load what it needs.
+_START_SECONDS: Final = 60.0
 #: What a job says of itself to its worker; the paths are not the worker's to know.
-_TOLD: Final = ("extension", "reader", "seconds", "cpu")
+_TOLD: Final = ("extension", "reader", "seconds", "cpu", "small")
 _VERDICTS: Final = ("text", "no text", "needs ocr", "failed")
 #: Characters of a reason.
 _REASON: Final = 200
@@ -42,7 +45,19 @@ _BLOCK: Final = 1024**2
 
 
 class WorkerFailed(Exception):
-    """A job without a verdict: crash or time-out; the message goes to the client, so it names no path."""
+    """A job without a verdict: a crash; the message goes to the client, so it names no path."""
+
+
+class TookTooLong(WorkerFailed):
+    """A job that was ended since it took too long; what it wrote so far is left.
+
+    Args:
+        by_cpu: of processor time, so that it will take too long wherever it is read.
+    """
+
+    def __init__(self, *, by_cpu: bool = False) -> None:
+        super().__init__("it takes too long")
+        self.by_cpu = by_cpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +67,13 @@ class LaneSettings:
     Attributes:
         workers: how many at once.
         memory_bytes: address space of one.
-        seconds: wall clock of one job; a reader is asked to stop at 80 % of it.
+        seconds: wall clock of one job, once it is taken; a reader is asked to stop at 80 % of it.
         cpu_seconds: CPU of one job, all threads together.
         idle_seconds: after which an idle worker ends, so that its memory returns.
         resident_bytes: a worker that holds more after a job is ended at once.
         nice: how much it yields to others.
         with_ocr: whether it loads the OCR models at its start.
+        is_small: whether its readers leave what is large to others.
         python_path: more places to import readers from.
     """
 
@@ -69,6 +85,7 @@ class LaneSettings:
     resident_bytes: int
     nice: int = 0
     with_ocr: bool = False
+    is_small: bool = False
     python_path: Sequence[str] = field(default=())
 
 
@@ -104,7 +121,7 @@ class Lane:
         self._name = name
         self._homes = homes
         self._settings = settings
-        self._places = asyncio.Semaphore(settings.workers)
+        self._turns = Turns(settings.workers)
         self._idle: list[_Worker] = []
         self._alive: set[_Worker] = set()
         self._jobs: list[_Job] = []
@@ -131,19 +148,29 @@ class Lane:
             ],
         }
 
-    async def run(self, job: dict[str, Any]) -> dict[str, Any]:
+    def is_busy(self) -> bool:
+        """Say whether a job that comes now has to wait."""
+        return self._turns.is_busy()
+
+    async def run(self, job: dict[str, Any], account: Hashable = None) -> dict[str, Any]:
         """Have a worker read `job["path"]` and return its verdict; text is written to `job["target"]`.
 
+        Args:
+            job: what the worker is told.
+            account: whose job it is; those of several accounts are taken in turn.
+
         Raises:
+            TookTooLong: there is no verdict; what was read by then is in `job["target"]`.
             WorkerFailed: there is no verdict.
             OSError: the disk refuses.
         """
         job = {**job, "seconds": self._settings.seconds * 0.8, "cpu": self._settings.cpu_seconds}
+        job["small"] = self._settings.is_small
         self._queued += 1
-        if self._places.locked():
+        if self._turns.is_busy():
             _log.info("%s: all workers are busy, %d wait", self._name, self._queued)
         try:
-            await self._places.acquire()
+            await self._turns.take(account)
         finally:
             self._queued -= 1
         running = _Job(self._name, time.monotonic())
@@ -157,7 +184,7 @@ class Lane:
             raise
         finally:
             self._jobs.remove(running)
-            self._places.release()
+            self._turns.give_back(account)
 
     async def _ask(self, asked: dict[str, Any], job: _Job) -> dict[str, Any]:
         while True:
@@ -166,10 +193,17 @@ class Lane:
             worker = worker or await self._spawn()
             verdict: dict[str, Any] | None = None
             try:
-                async with asyncio.timeout(self._settings.seconds):
-                    verdict = await worker.ask(asked, job)
+                # The clock starts anew when the job is taken: what a worker loads is not the document's to pay.
+                async with asyncio.timeout(_START_SECONDS + self._settings.seconds) as clock:
+                    verdict = await worker.ask(asked, job, lambda: self._start(clock))
             except TimeoutError:
-                raise WorkerFailed("it takes too long") from None
+                if not job.taken:
+                    raise WorkerFailed("the reader did not start") from None
+                await self._rescue(worker, asked["target"])
+                raise TookTooLong from None
+            except TookTooLong:
+                await self._rescue(worker, asked["target"])
+                raise
             except _Gone:
                 if fresh or self._closed:
                     raise WorkerFailed("the reader did not start") from None
@@ -177,6 +211,15 @@ class Lane:
             finally:
                 await self._put_back(worker, verdict)
             return verdict
+
+    async def _rescue(self, worker: _Worker, target: str) -> None:
+        """End a worker, and leave at `target` what it has written so far. Raises OSError."""
+        output = worker.written()
+        await self._end(worker)
+        await asyncio.to_thread(_copy, output, target)
+
+    def _start(self, clock: asyncio.Timeout) -> None:
+        clock.reschedule(asyncio.get_running_loop().time() + self._settings.seconds)
 
     async def close(self) -> None:
         """Kill all workers, whatever they do."""
@@ -194,7 +237,8 @@ class Lane:
         return worker
 
     async def _put_back(self, worker: _Worker, verdict: dict[str, Any] | None) -> None:
-        if verdict is None or self._closed or verdict["resident"] > self._settings.resident_bytes:
+        is_worn = verdict is None or verdict["worn"] or verdict["resident"] > self._settings.resident_bytes
+        if is_worn or self._closed:
             await self._end(worker)
             return
         self._idle.append(worker)
@@ -242,7 +286,8 @@ class _Worker:
             raise
         return cls(child, home, output)
 
-    async def ask(self, asked: dict[str, Any], job: _Job) -> dict[str, Any]:
+    async def ask(self, asked: dict[str, Any], job: _Job, start: Callable[[], None]) -> dict[str, Any]:
+        """Return the verdict on a job; `start` is called when the worker has taken it."""
         if self.idle_timer is not None:
             self.idle_timer.cancel()
         try:
@@ -259,20 +304,27 @@ class _Worker:
             _log.info("a worker has ended before its job: %s", self._child.words() or "it said nothing")
             raise _Gone
         job.taken = True  # what it loads at its start is loaded
+        start()
         while (answer := await self._line()).endswith(b"\n"):
             said = _understood(answer)
             if "verdict" in said:
                 remove(self._document)
-                if self._output.closed:
-                    raise _Gone
                 if said["verdict"] == "text":
-                    await asyncio.to_thread(_copy, os.dup(self._output.fileno()), asked["target"])
+                    await asyncio.to_thread(_copy, self.written(), asked["target"])
                 return said
             job.report(said["done"], said["total"])
         code = await self._child.exited
         words = self._child.words()
         _log.warning("a worker ended in mid-job (%s)%s", code, f": {words}" if words else "")
-        raise WorkerFailed("it takes too long" if code == -signal.SIGXCPU else "the reader broke down")
+        if code == -signal.SIGXCPU:
+            raise TookTooLong(by_cpu=True)
+        raise WorkerFailed("the reader broke down")
+
+    def written(self) -> int:
+        """Return a descriptor of what it has written, to be closed. Raises _Gone: it was ended."""
+        if self._output.closed:
+            raise _Gone
+        return os.dup(self._output.fileno())
 
     async def kill(self) -> None:
         if self.idle_timer is not None:
@@ -317,7 +369,8 @@ def _understood(answer: bytes) -> dict[str, Any]:
             return {name: max(0, min(int(said[name]), 10**9)) for name in ("done", "total")}
         if said["verdict"] in _VERDICTS:
             reasons = {name: _plain(said[name]) for name in ("why", "detail") if name in said}
-            return {"verdict": str(said["verdict"]), "resident": int(said["resident"]), **reasons}
+            worn = said.get("worn", False) is True
+            return {"verdict": str(said["verdict"]), "resident": int(said["resident"]), "worn": worn, **reasons}
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         pass
     _log.warning("a worker answers what none does")

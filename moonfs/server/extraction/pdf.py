@@ -31,6 +31,13 @@ _WIDE: Final = 0.95
 #: Dots per inch of a page turned into a picture, and its most pixels.
 _DPI: Final = 170
 _MAX_PIXELS: Final = 12_000_000
+_MAX_SIDE: Final = 20_000.0
+#: Those of a page of A4, about.
+_PAGE_PIXELS: Final = 2_800_000
+#: Pixels of a picture on a page, which is unpacked whole to be drawn: A4 at 600 dpi has 35 million.
+_MAX_IMAGE_PIXELS: Final = 200_000_000
+#: CPU seconds that drawing one page may take.
+_CPU_SECONDS: Final = 60
 #: What is looked at, at most, to find out what is drawn on a page.
 _MAX_OBJECTS: Final = 20_000
 _MAX_COMMENTS: Final = 2000
@@ -65,7 +72,7 @@ def read(document: Document, output: Output) -> None:
     """Read a PDF. Raises NeedsOcr in a light worker; NoText for one that is encrypted, broken or without pages."""
     pdf = _open(document.path)
     pages = len(pdf)
-    reader = _Reader(document, output)
+    reader = _Reader(document, output, pages)
     if pdf.get_formtype() != pdfium.FORMTYPE_NONE:
         pdf.init_forms()
     broken = 0
@@ -139,8 +146,9 @@ def _turns(page: pypdfium2.PdfPage) -> int | None:
 class _Reader:
     """Reads pages one by one; what it learns of a font's letters on one page helps it on the next."""
 
-    def __init__(self, document: Document, output: Output) -> None:
+    def __init__(self, document: Document, output: Output, pages: int) -> None:
         self._document = document
+        self._pages = pages
         self._output = output
         self._shift = 0
 
@@ -168,7 +176,16 @@ class _Reader:
         if self._document.is_late():
             self._output.note_cut("recognising all its pages took too long")
             return layer
-        shown = self._document.recognise(_picture(page))
+        budget = self._document.budget
+        if _image_pixels(page) > _MAX_IMAGE_PIXELS:
+            self._output.note_cut("pictures of too many pixels are left out")
+            return layer
+        budget.foresee(self._pages * _PAGE_PIXELS)
+        self._output.flush()  # what is drawn may end this process
+        with budget.cpu(_CPU_SECONDS):
+            picture = _picture(page)
+        budget.unpack(picture.width * picture.height)
+        shown = self._document.recognise(picture)
         if odd and textlayer.visible(shown) >= textlayer.FEW_CHARACTERS and not textlayer.is_like(shown, layer):
             return shown
         return textlayer.add_unsaid(layer, shown)
@@ -233,10 +250,22 @@ def _holds_picture(form: pypdfium2.PdfObject) -> bool:
     return False
 
 
+def _image_pixels(page: pypdfium2.PdfPage) -> int:
+    """Return the pixels of the largest picture on a page: one is drawn after the other."""
+    most = 0
+    width, height = ctypes.c_uint(), ctypes.c_uint()
+    for number, item in enumerate(page.get_objects(filter=(pdfium.FPDF_PAGEOBJ_IMAGE,), max_depth=4)):
+        if number >= _MAX_OBJECTS:
+            break
+        if pdfium.FPDFImageObj_GetImagePixelSize(item.raw, width, height):
+            most = max(most, width.value * height.value)
+    return most
+
+
 def _picture(page: pypdfium2.PdfPage) -> Any:
     """Draw a page, forms and comments included; a PIL image, which OCR workers alone import."""
     width, height = page.get_size()
-    scale = min(_DPI / 72, math.sqrt(_MAX_PIXELS / max(width * height, 1.0)))
+    scale = min(_DPI / 72, math.sqrt(_MAX_PIXELS / max(width * height, 1.0)), _MAX_SIDE / max(width, height, 1.0))
     return page.render(scale=scale).to_pil().convert("RGB")
 
 

@@ -8,6 +8,7 @@ shared with `sheets97`.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta
@@ -15,9 +16,13 @@ from itertools import zip_longest
 from typing import Any, Final
 
 from openpyxl import load_workbook
-from python_calamine import CalamineWorkbook, PasswordError
+from openpyxl.worksheet import _read_only as openpyxl_reader
+from openpyxl.worksheet._reader import ROW_TAG, WorkSheetParser
+from openpyxl.xml.constants import SHEET_MAIN_NS
+from openpyxl.xml.functions import iterparse
+from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
-from moonfs.server.extraction.archive import Archive
+from moonfs.server.extraction.archive import DAMAGED, Archive
 from moonfs.server.extraction.document import Document, NoText, Output, Why
 from moonfs.server.extraction.illustrations import related_lines
 
@@ -28,12 +33,16 @@ _CHUNK: Final = 1024**2
 #: A formula without a value beside it.
 _NO_VALUE: Final = re.compile(rb"(</f>|<f[^>]{0,40}/>)\s*(</c>|<v/>|<v></v>)")
 
+_ROWS_TAG: Final = f"{{{SHEET_MAIN_NS}}}sheetData"
+#: Characters of a cell, in Excel.
+_LONGEST: Final = 32_767
+
 #: What a cell may hold.
 Value = str | int | float | bool | date | time | timedelta | None
 
 
 def read(archive: Archive, document: Document, output: Output) -> None:
-    """Read a spreadsheet."""
+    """Read a spreadsheet. Raises NoText for one without a sheet that can be read."""
     try:
         book = _open(archive, data_only=True)
     except Exception:  # noqa: BLE001 - of styles that it takes offence at, there are many kinds
@@ -49,7 +58,57 @@ def read(archive: Archive, document: Document, output: Output) -> None:
             twin = formulas.worksheets[index]
             twin.reset_dimensions()
             rows = _filled(rows, twin.iter_rows(values_only=True))
-        write_sheet(sheet.title, rows, document, output, related_lines(archive, part))
+        more = related_lines(archive, part, document, output)
+        write_sheet(sheet.title, _readable(rows, archive), document, output, more)
+    if archive.is_damaged and not output.has_text:
+        raise NoText
+
+
+def _readable(rows: Iterable[Sequence[Value]], archive: Archive) -> Iterator[Sequence[Value]]:
+    """Yield the rows of a sheet as far as it is readable."""
+    try:
+        yield from rows
+    except Exception:  # noqa: BLE001 - whatever is said of it, the sheet is broken from here on
+        archive.is_damaged = True
+
+
+class _Rows(WorkSheetParser):  # type: ignore[misc]
+    """The rows of a sheet, and nothing that stands behind them; of a cell that makes no sense, its text if any."""
+
+    _last = 0
+
+    def parse(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        for _, element in iterparse(self.source):
+            if element.tag == ROW_TAG:
+                yield self.parse_row(element)
+                element.clear()
+            elif element.tag == _ROWS_TAG:
+                return
+
+    def parse_row(self, row: Any) -> tuple[int, list[dict[str, Any]]]:
+        try:
+            number = int(row.get("r", self._last + 1))
+        except ValueError:
+            number = self._last + 1
+        self._last = self.row_counter = number
+        self.col_counter = 0
+        return number, [cell for element in row if (cell := self._cell(element))]
+
+    def _cell(self, element: Any) -> dict[str, Any] | None:
+        for kind in ("", "str"):  # a number of too many digits is text
+            if kind:
+                element.set("t", kind)
+            try:
+                cell: dict[str, Any] = self.parse_cell(element)
+            except (ValueError, LookupError, TypeError, ArithmeticError):
+                continue
+            if isinstance(cell["value"], str):
+                cell["value"] = cell["value"][:_LONGEST]
+            return cell
+        return None
+
+
+openpyxl_reader.WorkSheetParser = _Rows  # there is no public way to give it another
 
 
 def _open(archive: Archive, *, data_only: bool) -> Any:
@@ -61,7 +120,7 @@ def _open(archive: Archive, *, data_only: bool) -> Any:
 def _lacks_values(archive: Archive, part: str) -> bool:
     """Say whether there are formulas that nothing has calculated yet: a program wrote them, not a person."""
     rest = b""
-    with archive.open(part) as stream:
+    with contextlib.suppress(*DAMAGED), archive.open(part) as stream:
         while chunk := stream.read(_CHUNK):
             if _NO_VALUE.search(rest + chunk):
                 return True
@@ -81,7 +140,14 @@ def _read_plainly(archive: Archive, document: Document, output: Output) -> None:
     except PasswordError as error:
         raise NoText(Why.PASSWORD) from error
     for name in book.sheet_names:
-        write_sheet(name, book.get_sheet_by_name(name).iter_rows(), document, output)
+        try:
+            rows = book.get_sheet_by_name(name).iter_rows()
+        except CalamineError:
+            archive.is_damaged = True
+            continue
+        write_sheet(name, rows, document, output)
+    if archive.is_damaged and not output.has_text:
+        raise NoText
 
 
 def write_sheet(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import xlrd
 
@@ -24,19 +24,32 @@ _ENCRYPTED: Final = "encrypted"
 
 def read(compound: Compound, document: Document, output: Output) -> None:
     """Read a spreadsheet. Raises NoText for one under a password."""
-    read_file(document, output)
+    # Unpacked by olefile: xlrd goes round for ever where the chain of a stream is a ring.
+    _read(document, output, file_contents=compound.stream("Workbook" if compound.has("Workbook") else "Book"))
 
 
 def read_file(document: Document, output: Output) -> None:
-    """Read a spreadsheet, be it a compound file or the bare records of Excel 4 and before."""
+    """Read a spreadsheet that is the bare records of Excel 4 and before."""
+    _read(document, output, filename=document.path)
+
+
+def _read(document: Document, output: Output, **source: Any) -> None:
     try:
-        book = xlrd.open_workbook(document.path, logfile=io.StringIO(), on_demand=True, ragged_rows=True)
+        book = xlrd.open_workbook(**source, logfile=io.StringIO(), on_demand=True, ragged_rows=True)
     except xlrd.XLRDError as error:
         raise NoText(Why.PASSWORD if _ENCRYPTED in str(error).lower() else Why.CORRUPT) from error
+    damaged = 0
     for index, name in enumerate(book.sheet_names()):
-        sheet = book.sheet_by_index(index)
+        try:
+            sheet = book.sheet_by_index(index)
+        except Exception:  # noqa: BLE001 - whatever is said of one sheet, the others may be whole
+            damaged += 1
+            output.note_cut("some of its parts are damaged")
+            continue
         write_sheet(name, _rows(sheet, book.datemode), document, output)
         book.unload_sheet(index)
+    if damaged == book.nsheets:
+        raise NoText
 
 
 def _rows(sheet: xlrd.sheet.Sheet, datemode: int) -> Iterator[list[Value]]:

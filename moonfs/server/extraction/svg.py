@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import io
 import re
 import zlib
 from collections.abc import Iterator
@@ -31,36 +32,42 @@ _BLOCKS: Final = frozenset(
 )
 _HIDDEN: Final = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\b")
 _DECLARATION: Final = re.compile(r"^\s*<\?xml[^>]*\?>")
-#: The names under which a reference stands.
-HREFS: Final = ("href", "{http://www.w3.org/1999/xlink}href")
+#: The names under which a reference stands; the first that is there counts, as it does for who draws. The last one is
+#: what a parser makes of a prefix that is not declared.
+_HREFS: Final = ("href", "{http://www.w3.org/1999/xlink}href", "xlink:href")
 _UNDEFINED_PREFIX: Final = 201  # libxml2's XML_NS_ERR_UNDEFINED_NAMESPACE
 
 
 def read(document: Document, output: Output) -> None:
     """Read the words of an SVG, and what it shows as a picture."""
-    root = _parse(_bytes(document.path))
+    with open(document.path, "rb") as stream:
+        root = parse(unpacked(stream.read(MAX_BYTES + 1)))
     if name_of(root) != "svg":
         raise NoText(Why.CORRUPT)
     lines = list(_lines(root))
-    if _shows_more(root, any(is_shown for is_shown, _ in lines)):
-        if document.recognise is None:
-            raise NeedsOcr
-        drawing = importlib.import_module("moonfs.server.extraction.drawing")  # it takes libraries of OCR workers
-        shown = document.recognise(drawing.draw(root))
-    else:
-        shown = ""
+    shows_more = _shows_more(root, any(is_shown for is_shown, _ in lines))
+    if shows_more and document.recognise is None:
+        raise NeedsOcr
     for _, line in lines:
         output.line(line)
-    output.line(shown)
+    if shows_more:
+        assert document.recognise is not None
+        output.flush()  # what is drawn may end this process
+        drawing = importlib.import_module("moonfs.server.extraction.drawing")  # it takes libraries of OCR workers
+        try:
+            output.line(document.recognise(drawing.draw(root, document.budget)))
+        except NoText as error:
+            if not output.has_text:
+                raise
+            output.note_cut(f"what it shows beside its words is left out, as {error.why}")
 
 
-def _bytes(path: str) -> bytes:
-    with open(path, "rb") as stream:
-        raw = stream.read(MAX_BYTES + 1)
+def unpacked(raw: bytes) -> bytes:
+    """Return the bytes of a drawing, which may be compressed. Raises NoText for too many, or for damaged ones."""
     if raw.startswith(b"\x1f\x8b"):
         try:
-            with gzip.open(path) as unpacked:
-                raw = unpacked.read(MAX_BYTES + 1)
+            with gzip.open(io.BytesIO(raw)) as packed:
+                raw = packed.read(MAX_BYTES + 1)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise NoText(Why.CORRUPT) from error
     if len(raw) > MAX_BYTES:
@@ -68,7 +75,8 @@ def _bytes(path: str) -> bytes:
     return raw
 
 
-def _parse(raw: bytes) -> etree._Element:
+def parse(raw: bytes) -> etree._Element:
+    """Return the root of a drawing. Raises etree.XMLSyntaxError."""
     options = {"resolve_entities": False, "no_network": True, "load_dtd": False, "remove_pis": True}
     try:
         return etree.fromstring(raw, etree.XMLParser(**options))
@@ -174,4 +182,9 @@ def _shows_more(root: etree._Element, has_words: bool) -> bool:
 
 def is_embedded(image: etree._Element) -> bool:
     """Say whether a picture is part of the drawing."""
-    return any(image.get(href, "").lstrip().startswith("data:") for href in HREFS)
+    return reference(image).lstrip()[:5].lower() == "data:"
+
+
+def reference(element: etree._Element) -> str:
+    """Return what an element refers to, as who draws it understands it; empty for nothing."""
+    return next((value for href in _HREFS if (value := element.get(href)) is not None), "")

@@ -13,29 +13,34 @@ from typing import Final
 
 from lxml import etree
 
-from moonfs.server.extraction.archive import Archive
+from moonfs.server.extraction.archive import DAMAGED, Archive
 from moonfs.server.extraction.document import Document, NoText, Output
 from moonfs.server.extraction.illustrations import related_lines
 from moonfs.server.extraction.markup import visible_text
 
 #: The kinds of parts that hold text, in the order they are written; `None` is the body.
 _PARTS: Final = ("header", None, "footnotes", "endnotes", "comments", "footer")
+#: Where the body is where nothing says where it is.
+_MAIN: Final = "word/document.xml"
 _BREAKS: Final = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 
 
 def read(archive: Archive, document: Document, output: Output) -> None:
-    """Read a Word document."""
-    main = next((part for kind, part in archive.related("") if kind == "officeDocument"), None)
-    if main is None or not archive.has(main):
+    """Read a Word document. One whose body is damaged has no text; what is damaged beside it is left out."""
+    main = next(iter(archive.parts("", "officeDocument")), _MAIN)
+    if not archive.has(main):
         raise NoText
-    related = list(archive.related(main))
     seen: set[str] = set()
     for wanted in _PARTS:
-        parts = [main] if wanted is None else [part for kind, part in related if kind == wanted]
-        for part in parts:
-            if not archive.has(part):
+        for part in [main] if wanted is None else archive.parts(main, wanted):
+            try:
+                root = archive.xml(part)
+            except DAMAGED:
+                if wanted is None:
+                    raise
+                archive.is_damaged = True
                 continue
-            for line in _blocks(archive.xml(part)):
+            for line in _blocks(root):
                 if wanted not in {"header", "footer"} or line not in seen:  # one a section, mostly the same
                     output.line(line)
                 if wanted in {"header", "footer"}:
@@ -43,15 +48,18 @@ def read(archive: Archive, document: Document, output: Output) -> None:
                 if document.is_late():
                     output.cut("reading it took too long")
         if wanted is None:
-            for line in (*related_lines(archive, main), *_inserted(archive, related)):
+            for line in (*related_lines(archive, main, document, output), *_inserted(archive, main)):
                 output.line(line)
 
 
-def _inserted(archive: Archive, related: list[tuple[str, str]]) -> Iterator[str]:
+def _inserted(archive: Archive, main: str) -> Iterator[str]:
     """Yield the pages of HTML that a document takes in."""
-    for kind, part in related:
-        if kind == "aFChunk" and part.lower().endswith((".html", ".htm", ".xhtml")) and archive.has(part):
-            yield visible_text(archive.read(part))
+    for part in archive.parts(main, "aFChunk"):
+        if part.lower().endswith((".html", ".htm", ".xhtml")):
+            try:
+                yield visible_text(archive.read(part))
+            except DAMAGED:
+                archive.is_damaged = True
 
 
 def _name(element: etree._Element) -> str:

@@ -7,7 +7,7 @@ import socket
 import stat
 import time
 
-from moonfs.server.extraction.document import Document, Output
+from moonfs.server.extraction.document import Document, NeedsOcr, Output
 
 
 def hang(document: Document, output: Output) -> None:
@@ -117,3 +117,64 @@ def _is_open(handle: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def dawdle(document: Document, output: Output) -> None:
+    """Write a line, then do something for ever without a look at the clock."""
+    output.line("the first line")
+    number = 0
+    while True:
+        number += 1
+
+
+def stall(document: Document, output: Output) -> None:
+    """Write what the document says, as far as it is flushed, then hang where no signal comes through."""
+    with open(document.path, encoding="utf-8") as stream:
+        output.add(stream.read())
+    output.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGALRM,))
+    while True:
+        time.sleep(3600)
+
+
+def stall_spin(document: Document, output: Output) -> None:
+    """Write what the document says, then use the CPU for ever where no signal comes through."""
+    with open(document.path, encoding="utf-8") as stream:
+        output.add(stream.read())
+    output.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGALRM,))
+    while True:
+        pass
+
+
+def stumble(document: Document, output: Output) -> None:
+    """Write a line, then come upon something that is broken."""
+    output.line("the first line")
+    int("no number")
+
+
+def swallow_late(document: Document, output: Output) -> None:
+    """Write a line, then take all the memory there is."""
+    output.line("the first line")
+    swallow(document, output)
+
+
+def unsure(document: Document, output: Output) -> None:
+    """Write a line, then leave the rest to others for as long as it is read by those for small documents."""
+    output.line(f"read by pid {os.getpid()}")
+    document.budget.recognise(20_000_000)
+    if document.recognise is None or document.budget.is_small:
+        raise NeedsOcr
+
+
+def large_gate(document: Document, output: Output) -> None:
+    """Leave it to the workers for what is large, and wait at the gate there."""
+    document.budget.foresee(20_000_000)
+    wait_for_gate(document, output)
+
+
+def ocr_dawdle(document: Document, output: Output) -> None:
+    """Do something for ever where small documents are read; elsewhere, write a line."""
+    while document.budget.is_small:
+        pass
+    output.line("read in the end")
