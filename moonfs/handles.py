@@ -153,6 +153,19 @@ class Handles:
         self._cached.pop(path, None)
         self._filling.pop(path, None)
 
+    def moved(self, old: str, new: str) -> None:
+        """Say that what was at `old` is at `new`: libfuse's node goes along, with all that is open on it."""
+        if old == new:
+            return
+        for handle in self.by_path.pop(new, {}).values():
+            handle.path = ""  # its node has no path any more
+        if there := self.by_path.pop(old, {}):
+            self.by_path[new] = there
+            for handle in there.values():
+                handle.path = new
+        for path in (old, new):
+            self.renewed(path)
+
     def written(self, number: int) -> LocalFile:
         """Return the local file behind a handle that may be written to.
 
