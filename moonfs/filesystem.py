@@ -690,10 +690,13 @@ class Filesystem:
             )
         try:
             self._renames.rename(source, target)
-        finally:
+        except BaseException:
             with self._lock:
                 for path in (old, new):
                     self._handles.renewed(path)
+            raise
+        with self._lock:
+            self._handles.moved(old, new)
 
     def make_directory(self, path: str) -> None:
         """Refuse: the remote list is flat (N1).

@@ -27,6 +27,10 @@ def original_of(file_id: str) -> str:
     return f"original of {file_id}"
 
 
+def _is_by_id(path: str) -> bool:
+    return bool(path) and locate(path).directory == BY_ID
+
+
 @dataclass(frozen=True, slots=True)
 class Attr:
     """What `stat` shows (A1, A2).
@@ -171,7 +175,7 @@ class Handles:
         Not who reads it by its id, since that is of one version.
         """
         for opened in list(self._open.values()):
-            if opened.holds == original_of(file_id) and locate(opened.path).directory != BY_ID:
+            if opened.holds == original_of(file_id) and not _is_by_id(opened.path):
                 self.renewed(opened.path)
                 opened.local, opened.holds = local, str(id(local))
                 local.handles += 1
@@ -193,6 +197,19 @@ class Handles:
                 opened.fd = os.dup(fd)
             opened.attr, opened.file_id, opened.holds, opened.local = attr, file_id, original_of(file_id), None
             local.handles -= 1
+
+    def moved(self, old: str, new: str) -> None:
+        """Say that what was at `old` is at `new`: libfuse's node goes along, with all that is open on it."""
+        if old == new:
+            return
+        for handle in self.by_path.pop(new, {}).values():
+            handle.path = ""  # its node has no path any more
+        if there := self.by_path.pop(old, {}):
+            self.by_path[new] = there
+            for handle in there.values():
+                handle.path = new
+        for path in (old, new):
+            self.renewed(path)
 
     def written(self, number: int) -> LocalFile:
         """Return the local file behind a handle that may be written to.
