@@ -125,7 +125,7 @@ def test_a_child_that_holds_the_pipes_keeps_nobody_waiting(launch):
     assert server.text("a.environment", b"x").startswith("home")
     began = time.monotonic()
     answer = server.upload("a.holder", b"x")
-    assert answer.json()["error"]["message"].endswith("it takes too long")
+    assert answer.status_code == 400, answer.text  # it took too long, and had no text by then
     assert time.monotonic() - began < 40
     assert left_of(server) == []
     assert server.text("a.environment", b"y").startswith("home")
