@@ -7,6 +7,7 @@ again = house.next_run()        # what a new process finds after `kill -9`
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -190,8 +191,14 @@ class House:
 
     def next_run(self, *, start: bool = True, **settings: Any) -> Drive:
         """Build the drive that a next process makes of the disk as it is now."""
-        shutil.copytree(self.drives[-1].home, self.root / f"home{len(self.drives)}")
+        home = self.root / f"home{len(self.drives)}"
+        shutil.copytree(self.drives[-1].home, home, copy_function=_copy_what_is_there)
         return self.start(**settings) if start else self.build(**settings)
+
+
+def _copy_what_is_there(source: str, target: str) -> None:
+    with contextlib.suppress(FileNotFoundError):  # it has gone meanwhile, as it may before a kill
+        shutil.copy2(source, target)
 
 
 def in_thread(call: Callable[[], Any]) -> Future[Any]:

@@ -297,7 +297,7 @@ def test_an_original_is_read_once(both: Faulty) -> None:
 
 
 def test_a_reader_of_the_old_text_spoils_no_reader_of_the_new(both: Faulty) -> None:
-    """Tenet 3, R2: both have one path, and so one page cache; each reads its own bytes, then and later."""
+    """Tenet 3, R2, W12: both have one path, and so one page cache; each reads its own text, and the file as it is."""
     old, new = ("".join(f"{word} {line}\n" for line in range(20_000)) for word in ("old", "new"))
     path, text = both.drive / "a.txt", both.drive / "a.txt.content"
     path.write_text(old)
@@ -306,7 +306,7 @@ def test_a_reader_of_the_old_text_spoils_no_reader_of_the_new(both: Faulty) -> N
         path.write_text(new)
         with text.open("rb", buffering=0) as new_text, path.open("rb", buffering=0) as new_bytes:
             new_text.read(10), new_bytes.read(10)
-            assert b"new" not in old_text.readall() and b"new" not in old_bytes.readall()
+            assert b"new" not in old_text.readall() and b"old" not in old_bytes.readall()
             assert b"old" not in new_text.readall() and b"old" not in new_bytes.readall()
     for _ in range(2):
         assert b"old" not in text.read_bytes() and path.read_text() == new

@@ -238,6 +238,7 @@ def test_bytecode_that_workers_cannot_write_is_written_beforehand(tmp_path, monk
     (library / "__init__.py").write_text("from openpyxl import inner")
     (library / "inner.py").write_text("")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "openpyxl", raising=False)  # other tests have the real one
     asyncio.run(priming.prime(str(tmp_path)))
     written = sorted(path.name.partition(".")[0] for path in (library / "__pycache__").iterdir())
     assert written == ["__init__", "inner"]
