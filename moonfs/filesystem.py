@@ -139,6 +139,7 @@ class Filesystem:
             attributes=attributes,
             report=report,
             give_back=self._overlay.give_back,
+            succeed=self._overlay.succeed,
         )
         self._versions.uploader.on_arrival = arrived
         self._awaiting = Awaiting(
@@ -688,12 +689,13 @@ class Filesystem:
                 f"Cannot move {old.lstrip('/')} to {new.lstrip('/')}: {names.CONTROL} shows the drive's state; "
                 f"only the directories in {places.PURPOSES} take files."
             )
+        with self._lock:
+            self._handles.moving(new)
         try:
             self._renames.rename(source, target)
         except BaseException:
             with self._lock:
-                for path in (old, new):
-                    self._handles.renewed(path)
+                self._handles.stays(old, new)
             raise
         with self._lock:
             self._handles.moved(old, new)

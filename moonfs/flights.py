@@ -53,8 +53,8 @@ class Life(Protocol):
     def end_use(self, local: LocalFile) -> None:
         """Put its bytes where they belong once nobody has it open; the filesystem's lock is held."""
 
-    def supersede(self, local: LocalFile, inherited: frozenset[str]) -> None:
-        """End a file whose name another one has taken; the filesystem's lock is held."""
+    def took(self, local: LocalFile, over: LocalFile | None, inherited: frozenset[str]) -> None:
+        """Take in that it has the name of `over`, and what that answers for; the filesystem's lock is held."""
 
 
 @dataclass(slots=True)
@@ -269,8 +269,7 @@ class Flights:
                 local.replaces |= intent.replaces
                 flight.moves, flight.background, flight.replaces = False, True, intent.replaces
             superseded = self._space.move(local, name)
-            if superseded is not None:
-                self._life.supersede(superseded, intent.replaces)
+            self._life.took(local, superseded, intent.replaces)
             self._space.changed()
         return True
 
@@ -424,8 +423,7 @@ class Flights:
                 self.adopt(local, sent, intent.sha256)
             if flight.moves and not local.unlinked and intent.name != local.name:
                 superseded = self._space.move(local, intent.name)
-                if superseded is not None:
-                    self._life.supersede(superseded, intent.replaces | {file.id})
+                self._life.took(local, superseded, intent.replaces | {file.id})
             self._space.changed()
             if local.committed is not None and not local.unlinked:
                 # It was renamed or overwritten while it was on its way.
@@ -524,8 +522,8 @@ class Flights:
                     kept = promised or local.kept or flight.moves
                     advice.about(error, sent.head(advice.HEAD), name=local.name, wanted=intent.name, kept=kept)
                 local.lock.notify_all()
-            if moved and (superseded := self._space.move(local, intent.name)):
-                self._life.supersede(superseded, intent.replaces)
+            if moved:
+                self._life.took(local, self._space.move(local, intent.name), intent.replaces)
             self._what_is_left(flight, intent, sent, error, promised=promised, mine=mine)
             self._space.changed()
             self._life.end_use(local)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -127,6 +127,8 @@ class Handles:
         # By path: whose bytes the kernel's page cache has, and the handle that is the first to fill it anew.
         self._cached: dict[str, str] = {}
         self._filling: dict[str, int] = {}
+        # Paths over which the kernel is renaming.
+        self._targets: set[str] = set()
 
     def __iter__(self) -> Iterator[Handle]:
         return iter(list(self._open.values()))
@@ -198,8 +200,38 @@ class Handles:
             opened.attr, opened.file_id, opened.holds, opened.local = attr, file_id, original_of(file_id), None
             local.handles -= 1
 
+    def succeed(self, local: LocalFile, paths: Iterable[str], over: LocalFile | None, stored: Collection[str]) -> None:
+        """Have who reads, by one of `paths`, the file `over` or the stored files `stored` read `local` (W12).
+
+        These have lost their name to it, and libfuse's node stays with the path: it is of one size. Only where the
+        kernel itself renames over the path it gives up the node, and its readers keep what they have.
+        """
+        held = {original_of(file_id) for file_id in stored}
+        for path in paths:
+            there = {} if path in self._targets else self.by_path.get(path, {})
+            for opened in there.values():
+                older = opened.local
+                if opened.writes or older is local or not (opened.holds in held or (older and older is over)):
+                    continue
+                self.renewed(path)
+                if older is not None:
+                    older.handles -= 1
+                opened.local, opened.holds = local, str(id(local))
+                local.handles += 1
+
+    def moving(self, new: str) -> None:
+        """Say that the kernel is about to rename over `new`; `moved` or `stays` is called next."""
+        self._targets.add(new)
+
+    def stays(self, old: str, new: str) -> None:
+        """Say that a rename has failed."""
+        self._targets.discard(new)
+        for path in (old, new):
+            self.renewed(path)
+
     def moved(self, old: str, new: str) -> None:
         """Say that what was at `old` is at `new`: libfuse's node goes along, with all that is open on it."""
+        self._targets.discard(new)
         if old == new:
             return
         for handle in self.by_path.pop(new, {}).values():

@@ -1,7 +1,7 @@
 """Local files laid over remote ones: what an open for writing and a rename begin with (W5, W9), and originals (R5).
 
 Whoever reads the stored version goes on with the local file, which is the same one, written in place; and with what
-is stored then, once nobody writes to it any more (W12).
+is stored then, once nobody writes to it any more; and with what takes its name without the kernel's knowledge (W12).
 
 **Threading:** any thread may call `open_original` and `verify`; the rest needs the filesystem's lock.
 """
@@ -17,6 +17,7 @@ from moonfs.handles import Handles
 from moonfs.localfile import LocalFile
 from moonfs.namespace import Awaited, Entry, Namespace, Remote, Sidecar
 from moonfs.originals import Originals
+from moonfs.places import PURPOSES
 from moonfs.shown import Shown
 from moonfs.spool import Spool
 from moonfs.wire import FileObject
@@ -77,6 +78,14 @@ class Overlay:
         self._space.put(local)
         self._handles.follow(local, entry.file.id)
         return local
+
+    def succeed(self, local: LocalFile, over: LocalFile | None, stored: frozenset[str]) -> None:
+        """Have who reads what had the name of `local` read that, where their path shows it now (W12).
+
+        That is the local file `over`, or those that are `stored`.
+        """
+        paths = [f"/{local.name}", f"/{PURPOSES}/{self._space.purpose_of(local)}/{local.name}"]
+        self._handles.succeed(local, paths, over, stored)
 
     def give_back(self, local: LocalFile) -> None:
         """Have who reads a file that nobody writes to read what is stored in its place: the same bytes, or, where

@@ -60,11 +60,14 @@ class Versions:
         attributes: Attributes,
         report: Report,
         give_back: Callable[[LocalFile], None],
+        succeed: Callable[[LocalFile, LocalFile | None, frozenset[str]], None],
     ) -> None:
         """`report(name, error)` is told what fails in the background; `give_back(local)` gives what is stored to who
-        reads a file to which nobody writes any more."""
+        reads a file to which nobody writes any more; `succeed(local, over, stored)` gives `local` to who reads what had
+        its name."""
         self._space = space
         self._give_back = give_back
+        self._succeed = succeed
         self._lock = lock
         self._settings = settings
         self._journal = journal
@@ -310,7 +313,13 @@ class Versions:
 
         self.uploader.workers.submit(again, _AGAIN)
 
-    def supersede(self, local: LocalFile, inherited: frozenset[str]) -> None:
+    def took(self, local: LocalFile, over: LocalFile | None, inherited: frozenset[str]) -> None:
+        """Take in that a file has taken its name from the file `over` and the remote files `inherited`; lock held."""
+        self._succeed(local, over, inherited)
+        if over is not None:
+            self._supersede(over, inherited)
+
+    def _supersede(self, local: LocalFile, inherited: frozenset[str]) -> None:
         """End a local file whose name another one took; its open handles go on with its bytes; lock held.
 
         `inherited` are the remote files that the other one answers for; what else it had stored must go.
@@ -475,8 +484,7 @@ class Versions:
                 if superseded is not None:
                     self._space.put(superseded)
                 raise
-            if superseded is not None:
-                self.supersede(superseded, local.replaces)
+            self.took(local, superseded, local.replaces)
             if stays:
                 self._temporaries.watch(local)
         if not stays:

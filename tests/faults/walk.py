@@ -306,14 +306,13 @@ class Walk:
         return True
 
     def _offer(self, operation: Operation) -> bool:
-        """Write to a purpose's directory: a file of another purpose is replaced."""
+        """Write to a purpose's directory: a file of another purpose is replaced, also for its readers (W12)."""
         file = self.reference.names.get(operation.name)
         if (file is not None and (not file.purpose or file.writers)) or not operation.size:
             return False
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         self._ask(operation, "put", self._path(operation.name, operation.other), flags, *self._in(operation))
-        anew = file is not None and file.purpose != operation.other
-        file = self.reference.written(operation.name, purpose=operation.other, anew=anew)
+        file = self.reference.written(operation.name, purpose=operation.other)
         file.change(operation.data, operation.other)
         file.close()
         return True

@@ -318,6 +318,48 @@ def test_a_version_that_was_renamed_over_is_another_file(log: Faulty) -> None:
     log.holds({"a.txt": b"another, longer version\n" + b"".join(LINES)})
 
 
+@pytest.mark.parametrize("way", ["write", "move", "stored and moved", "moved in the root"])
+def test_a_version_that_is_replaced_by_its_other_name_goes_on(log: Faulty, way: str) -> None:
+    """W12, N5: it is one name, seen from two sides: who has it open there sees one size, and the bytes of that."""
+    path, other = log.drive / "a.txt", log.drive / ".moonfs/purpose/batch/a.txt"
+    new = b"another, longer version\n"
+    if way == "moved in the root":
+        path, other = log.drive / ".moonfs/purpose/file-extract/a.txt", path
+    with Reader(path) as reader:
+        assert reader.sees() == b"first\n"
+        if way == "write":
+            other.write_bytes(new)
+        else:
+            (log.drive / "b.txt").write_bytes(new)
+            if way == "stored and moved":
+                log.arrived()
+            os.rename(log.drive / "b.txt", other)
+        assert reader.sees() == path.read_bytes() == new
+        assert log.arrived() == {"a.txt": new}
+        assert reader.sees() == new
+        file = opened(path)
+        for line in LINES:
+            os.write(file, line)
+            reader.look()
+        os.close(file)
+        assert reader.sees() == new + b"".join(LINES)
+    log.holds({"a.txt": new + b"".join(LINES)})
+
+
+def test_whoever_writes_to_a_version_that_is_replaced_keeps_it(log: Faulty) -> None:
+    """W12: a place in the old bytes is none in the new ones, so that what it writes on is in none but its own."""
+    path, other = log.drive / "a.txt", log.drive / ".moonfs/purpose/batch/a.txt"
+    file = os.open(path, os.O_RDWR)
+    with Reader(path) as reader:
+        os.write(file, b"FIRST")
+        other.write_bytes(b"another, longer version\n")
+        assert reader.sees() == b"another, longer version\n"
+    os.pwrite(file, b"!", 5)
+    assert path.read_bytes() == b"another, longer version\n"
+    os.close(file)
+    log.holds({"a.txt": b"another, longer version\n"})
+
+
 def test_a_version_that_another_machine_replaced_is_another_file(log: Faulty) -> None:
     """W12, L4: its readers keep it, and do not disturb who appends to the new one; nor do they hide that."""
     theirs = b"another machine has written this, and it is longer\n"
