@@ -306,7 +306,10 @@ class Walk:
         return True
 
     def _offer(self, operation: Operation) -> bool:
-        """Write to a purpose's directory: a file of another purpose is replaced, also for its readers (W12)."""
+        """Write to a purpose's directory: a file of another purpose is replaced, also for its readers (W12).
+
+        Its writers keep it, with the size of the new one by fstat, so that it is left out while there are any.
+        """
         file = self.reference.names.get(operation.name)
         if (file is not None and (not file.purpose or file.writers)) or not operation.size:
             return False
