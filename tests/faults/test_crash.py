@@ -18,7 +18,6 @@ import pytest
 
 from tests.faults import load
 from tests.faults.crash import Fate
-from tests.faults.kills import longest_life, trial_in_storm
 from tests.faults.lives import Mortal, Steps, Trial, local_server
 from tests.harness.account import Account
 
@@ -97,15 +96,3 @@ def test_power_cut(mode: str, trial: Callable[..., Trial]) -> None:
         lives.live(Fate(last=lives.chance.randrange(1, 200)))
         lives.drive.cut_power(lives.chance)
     lives.end()
-
-
-@both_modes
-def test_killed_in_a_storm(mode: str, fuse: None, tmp_path: Path) -> None:
-    """W1, W2, W3, W4, W8: the same while three requests in ten fail, writers are killed too, and clocks step."""
-    with trial_in_storm(mode, "storm", tmp_path / "home") as lives:
-        longest = 0.2
-        for _ in range(KILLS // 2):
-            lives.die(longest)
-            longest = longest_life(lives, longest)
-        lives.drain()
-        assert lives.faults() > lives.life, "the weather was fine"
