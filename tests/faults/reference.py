@@ -77,12 +77,14 @@ class Open:
         mode: `r` to read, `a` to append, `w` to read and write anywhere.
         since: the version that the file had when it was opened.
         slots: how many descriptors it has.
+        aside: the name below a purpose to which the kernel has moved it, as libfuse's node (W12); else empty.
     """
 
     file: File
     mode: str
     since: int
     slots: int = 1
+    aside: str = ""
 
     @property
     def readable(self) -> set[bytes]:
@@ -126,6 +128,23 @@ class Reference:
         if self.purpose_of(old) != self.purpose_of(new):
             file.purpose = ""
         self.names[new] = file
+
+    def give(self, name: str, purpose: str) -> None:
+        """Move a file to a purpose: what is open of it has its node there, and not in the root, from then on."""
+        file = self.names[name]
+        file.purpose = purpose
+        for opened in self.slots.values():
+            if opened.file is file:
+                opened.aside = name
+
+    def is_aside(self, opened: Open) -> bool:
+        """Say whether another file than the open one, or none, has the name of its node in a purpose's directory.
+
+        Who reads it then sees that one, if it took the name at once and has that purpose (W12). Otherwise, as where
+        the file was renamed in the root before, it stays with its own, with the size of the other. The open point:
+        libfuse's node is the path, and a rename in the root moves none of a purpose.
+        """
+        return bool(opened.aside) and self.names.get(opened.aside) is not opened.file
 
     def open(self, process: int, slot: int, name: str, mode: str) -> None:
         """Open a file that is there."""

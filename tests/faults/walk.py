@@ -302,7 +302,7 @@ class Walk:
         if file is None or file.writers:
             return False
         self._ask(operation, "rename", self._path(operation.name), self._path(operation.name, operation.other))
-        file.purpose = operation.other
+        self.reference.give(operation.name, operation.other)
         return True
 
     def _offer(self, operation: Operation) -> bool:
@@ -400,7 +400,7 @@ class Walk:
 
     def _read(self, operation: Operation) -> bool:
         opened = self.reference.slots.get((operation.process, operation.slot))
-        if opened is None:
+        if opened is None or self.reference.is_aside(opened):
             return False
         size, text = self._ask(operation, "read", operation.slot)
         found = (len(text) if size is None else size, text)
