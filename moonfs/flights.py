@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -245,7 +246,7 @@ class Flights:
                 if local.unlinked or local.attempt is not intent or local.growing is not None:
                     return False
                 older = local.committed
-                intent.state, intent.acknowledged = journal_states.PENDING, time.time_ns()
+                intent.state, intent.acknowledged = journal_states.PENDING, self._journal.number()
                 intent.local_name, intent.private, intent.held, intent.closed = "", False, {}, 0
                 try:
                     data = spool.small()
@@ -391,6 +392,9 @@ class Flights:
         if flight.background:
             self._adoption.outlast_the_journal(local)
         with self._lock:
+            if intent.adopted and local.unlinked:
+                # Nobody wants it, and it may be a newer version's copy, of the same bytes.
+                raise Overtaken(f"{intent.name} is not wanted any more.", maybe_stored=True)
             here = flight.moves or intent.name == local.name
             holds = not here and not local.unlinked and local.stays_local
             surplus = self._surplus(flight, intent, file)
@@ -416,7 +420,8 @@ class Flights:
                 self._adoption.share(sent, intent.sha256)
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
                 since = local.closed if holds else 0
-                recorded = self._journal.stored(intent, file.id, surplus, older, since)
+                left = self._what_may_come(intent, file)
+                recorded = self._journal.stored(intent, file.id, surplus, older, since, left=left)
                 waiting = self._adoption.begin(local)
                 local.lock.notify_all()
             if sent is not None and sent is not local.spool and sent is not local.committed:
@@ -426,6 +431,7 @@ class Flights:
                 superseded = self._space.move(local, intent.name)
                 if superseded is not None:
                     self._life.supersede(superseded, intent.replaces | {file.id})
+            self._answered(intent, left)
             self._space.changed()
             if local.committed is not None and not local.unlinked:
                 # It was renamed or overwritten while it was on its way.
@@ -437,6 +443,21 @@ class Flights:
             with self._lock:
                 self._adoption.end(local, waiting)
         return surplus
+
+    def _answered(self, intent: Intent, left: list[Intent]) -> None:
+        """Take in that an upload got its id, and have what is `left` of its attempts looked for; the lock is held."""
+        self._disowned.ended(intent.left or intent.spool, answered=True)
+        self._disowned.hurry(intent.name)
+        for one in left:
+            self._disowned.look_for(one)
+
+    def _what_may_come(self, intent: Intent, file: FileObject) -> list[Intent]:
+        """Return the record of the copies that attempts without an answer may have left beside `file` (W3)."""
+        attempts = intent.unanswered - intent.adopted
+        if attempts <= 0 or intent.left:
+            return []
+        left = self._disowned.left_of(replace(intent, unanswered=attempts), flying=False, replaced=True)
+        return [replace(left, spool=f"{intent.spool}.{secrets.token_hex(4)}", inode=0, known=left.known | {file.id})]
 
     def _surplus(self, flight: _Flight, intent: Intent, file: FileObject) -> frozenset[str]:
         """Return the ids that go now that the service has `file`; the lock must be held."""
@@ -559,6 +580,8 @@ class Flights:
                 self._journal.put(replace(intent, state=journal_states.FAILED, error=said))
         elif not flight.background or not mine:
             self.schedule(local, attempt=1, delay=self._uploader.backoff(_PATIENT if _is_full(error) else 1))
+        if not (intent.unanswered and not promised and intent.left == ""):
+            self._disowned.ended(intent.left or intent.spool, answered=not getattr(error, "maybe_stored", False))
         if not promised and local.committed is not None:
             # An older version is promised still; its turn may have come and gone meanwhile.
             self.schedule(local)
@@ -596,13 +619,20 @@ class Flights:
         self.schedule(local)
 
     def _abandon(self, flight: _Flight, intent: Intent, sent: SpoolFile | None) -> None:
-        """Forget a version that nobody counts on; if it may have arrived, its copy is looked for; lock held."""
+        """Forget a version that nobody counts on; if it may have arrived, its copy is looked for; lock held.
+
+        Its writer was told that it failed. If it has arrived all the same, it is to be whole: its bytes are kept until
+        that is told (W3).
+        """
         local = flight.local
-        if intent.unanswered and (local.unlinked or flight.background):
-            intent.cancelled = True
-            left = self._disowned.left_of(intent)
-            self._journal.put(left)
-            self._disowned.look_for(left)
+        if intent.unanswered and not intent.left:
+            wanted = not (local.unlinked or flight.background or flight.moves)
+            if not (wanted and self._keep_in_doubt(local, intent, sent)):
+                intent.cancelled = True
+                replaced = bool(intent.replaces) if flight.moves else local.replaced or not local.unlinked
+                left = self._disowned.left_of(intent, flying=False, replaced=replaced)
+                self._journal.put(left, data=None)
+                self._disowned.look_for(left)
         else:
             self._journal.forget(intent.spool)
         if sent is not None and sent is not local.spool:
@@ -611,6 +641,30 @@ class Flights:
             local.journaled = None
             with contextlib.suppress(OSError):
                 self._promises.keep_local(local)
+
+    def _keep_in_doubt(self, local: LocalFile, intent: Intent, sent: SpoolFile | None) -> bool:
+        """Keep the bytes of a version whose close failed and that may have arrived; False where they cannot be kept."""
+        try:
+            if sent is None:
+                return False
+            file = local.share(sent)
+            left = replace(
+                intent,
+                spool=file.name,
+                state=journal_states.DOUBTFUL,
+                inode=local.inode,
+                mtime_ns=local.mtime_ns,
+                replaces=intent.replaces,
+                local_name="",
+                held={},
+                closed=0,
+            )
+            self._journal.put(left, instead_of=intent.spool, data=file.small())
+        except OSError as error:
+            log.warning("Cannot keep the bytes of %s, whose upload is in doubt: %s", local.name, error)
+            return False
+        self._disowned.look_for(left, file=file)
+        return True
 
 
 def _is_kept_off(error: BaseException) -> bool:

@@ -56,7 +56,7 @@ class Promises:
         before = attempt.state
         if before != journal_states.UPLOADING:
             return False
-        attempt.state, attempt.acknowledged, attempt.local_name = journal_states.PENDING, time.time_ns(), ""
+        attempt.state, attempt.acknowledged, attempt.local_name = journal_states.PENDING, self._journal.number(), ""
         try:
             data = spool.small()
             if data is None:
@@ -167,7 +167,7 @@ class Promises:
             mtime_ns=local.mtime_ns,
             inode=local.inode,
             replaces=local.replaces,
-            acknowledged=time.time_ns(),
+            acknowledged=self._journal.number(),
             private=local.private,
             held=dict(local.held),
             closed=local.closed,
@@ -207,8 +207,9 @@ class Promises:
             if attempt.name == local.name and local.lent is not None and local.lent.name != spool:
                 return []  # its own row stays, beside the newer one
             attempt.cancelled = attempt.name != local.name
-        else:
-            self._uploader.remember_doubt(attempt, local.name)
-        left = replace(self._disowned.left_of(attempt), spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
-        self._disowned.look_for(left)
+        left = self._disowned.left_of(attempt, flying=flying, replaced=attempt.name == local.name)
+        left = replace(left, spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
+        if flying:
+            attempt.left = left.spool
+        self._disowned.look_for(left, flying=flying)
         return [left]

@@ -43,6 +43,7 @@ class Removals:
         with self._lock:
             if self._write_back:
                 self._versions.delete_later(frozenset({entry.file.id}))
+            self._versions.removed(name)
             self._leave_ghost(_text_name(entry.file, name), group)
 
     def _remove_local(self, local: LocalFile, name: str, group: int) -> None:

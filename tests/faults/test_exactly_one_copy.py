@@ -58,7 +58,8 @@ from tests.harness.house import in_thread
 from tests.harness.rest import at_rest
 
 V0, V1, V2 = b"version nought", b"version one", b"version two, longer"
-BIG = bytes(range(256)) * 4000
+BIG = bytes(range(32, 127)) * 10_000
+BINARY = bytes(range(256)) * 4000
 
 
 class Drive:

@@ -39,13 +39,17 @@ SELF = os.getpid
 
 def text_of(body: bytes) -> bytes:
     """Return what the account answers as the text of a file with these bytes."""
-    return json.dumps({"content": "text of " + body.decode("latin-1")}).encode()
+    return json.dumps({"content": body.decode("latin-1")}).encode()
 
 
 class Account:
     """`api.Client` in memory. `gate` holds uploads back; `script` is what the next ones do."""
 
     server_clock_offset = 0.0
+
+    @property
+    def service_time(self) -> float:
+        return time.time()
 
     def __init__(self) -> None:
         self.files: dict[str, FileObject] = {}
