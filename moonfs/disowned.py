@@ -152,6 +152,13 @@ class Disowned:
             adopted=False,
         )
 
+    def has_older(self, intent: Intent) -> bool:
+        """Say whether what `intent` was to replace has its name, so that a version of it is there without it."""
+        known = self._account.known()
+        return any(
+            file_id in known and names.safe(known[file_id].filename) == intent.name for file_id in intent.replaces
+        )
+
     def look_for(self, left: Intent, *, flying: bool = False, file: SpoolFile | None = None) -> None:
         """Look for what `left`, which the journal has, may have made: now, or, if `flying`, once it has `ended`.
 
@@ -198,7 +205,7 @@ class Disowned:
     # Looking
 
     def hurry(self, name: str) -> None:
-        """Look at once for what earlier uploads of `name` have left: a newer version is there; the lock must be held."""
+        """Look at once for what earlier uploads of `name` have left: a newer version is there; the lock is held."""
         for left in self._watched.values():
             if left.name == name and left.spool not in self._flying:
                 self._later(left.spool, self._next.get(left.spool, (0, 0))[0], 0.0)
@@ -290,7 +297,7 @@ class Disowned:
         if stands and not suspects and look == 0:
             self._later(left.spool, 1)
             return True
-        self._cancel(left, replaced=bool(left.replaces))
+        self._cancel(left, replaced=self.has_older(left))
         return False
 
     def _cancel(self, left: Intent, *, replaced: bool) -> None:

@@ -629,7 +629,7 @@ class Flights:
             wanted = not (local.unlinked or flight.background or flight.moves)
             if not (wanted and self._keep_in_doubt(local, intent, sent)):
                 intent.cancelled = True
-                replaced = bool(intent.replaces) if flight.moves else local.replaced or not local.unlinked
+                replaced = self._disowned.has_older(intent) if flight.moves else local.replaced or not local.unlinked
                 left = self._disowned.left_of(intent, flying=False, replaced=replaced)
                 self._journal.put(left, data=None)
                 self._disowned.look_for(left)

@@ -298,6 +298,7 @@ class Journal:
             json.dumps(sorted(intent.replaces)),
             intent.ended,
             intent.unanswered + flying,
+            intent.purpose,
         )
         key = (intent.spool, names.as_bytes(intent.name), CANCELLED)
         row = (
@@ -310,7 +311,7 @@ class Journal:
             changed = db.execute(
                 # What was acknowledged meanwhile stays so.
                 "UPDATE intents SET state = CASE state WHEN ? THEN state ELSE ? END, size = ?, sha256 = ?, "
-                "local_name = ?, started = ?, known = ?, replaces = ?, ended = ?, unanswered = ? "
+                "local_name = ?, started = ?, known = ?, replaces = ?, ended = ?, unanswered = ?, purpose = ? "
                 "WHERE spool = ? AND name = ? AND state != ?",
                 (PENDING, *values, *key),
             ).rowcount

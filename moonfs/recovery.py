@@ -157,7 +157,7 @@ class Recovery:
     def _give_up(self, intent: Intent) -> None:
         """Forget an upload that nobody was told of; a copy of it that comes late takes nobody's place (W3)."""
         if intent.started:
-            self._journal.put(self._leave(intent, replaced=bool(intent.replaces)), data=None)
+            self._journal.put(self._leave(intent, replaced=self._disowned.has_older(intent)), data=None)
         else:
             self._journal.forget(intent.spool)
 
@@ -180,7 +180,7 @@ class Recovery:
         left = []
         if intent.started:
             spool = f"{intent.spool}.{secrets.token_hex(4)}"
-            left.append(self._leave(intent, replaced=bool(intent.replaces - before), spool=spool))
+            left.append(self._leave(intent, replaced=self._disowned.has_older(intent), spool=spool))
         self._journal.put(undone, *left)
         return undone
 

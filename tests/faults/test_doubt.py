@@ -454,7 +454,7 @@ def test_a_rejected_version_leaves_the_doubt_before_it(bench: Bench) -> None:
     bench.server.script("upload", *(refused(400, wire.MSG_UNSUPPORTED) for _ in range(3)))
     with suppress(MoonfsError):
         overwrite(drive, TWO)
-    bench.server._scripts["list"].clear()
+    bench.server.unscript("list")
     wait_until(lambda: not drive.fs.busy(), "nothing is pending")
     assert ONE in bench.copies() and drive.read("a.txt") == TWO
 
@@ -465,8 +465,7 @@ def test_a_crash_while_two_versions_are_in_doubt(bench: Bench) -> None:
     held = Held(store=True)
     bench.server.script("upload", held)
     drive.write("a.txt", TWO)
-    back_lists = lambda: bench.server._scripts["list"].clear()  # noqa: E731
-    back_lists()
+    bench.server.unscript("list")
     assert held.reached.wait(60)
     after = bench.after_crash(write_back=True)
     held.go.set()

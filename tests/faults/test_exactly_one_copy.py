@@ -374,14 +374,25 @@ def test_two_late_copies_become_one(bench: Bench) -> None:
     assert bench.copies() == [V1]
 
 
-def test_a_video_that_turns_up_late_is_deleted(bench: Bench) -> None:
-    """W3 holds for every purpose: nothing but our own attempt can have this name, size and time."""
+def test_a_video_that_turns_up_late_is_left(bench: Bench) -> None:
+    """W3: it has no text, and this name, size and time another machine's may have as well: both stay, visible."""
     drive = bench.start()
     bench.server.script("upload", answer_lost())
     bench.server.script("list", without("a.mp4"), without("a.mp4"))
     drive.write("a.mp4", V1)
     drive.idle()
-    assert bench.copies("a.mp4") == [V1]
+    assert bench.copies("a.mp4") == [V1, V1]
+
+
+@pytest.mark.parametrize("fault", STORED)
+def test_bytes_that_are_no_text_end_as_one_copy(bench: Bench, fault: str) -> None:
+    """W3: sent again, since nothing tells that they have arrived; then the text of the one proves the other."""
+    drive = bench.start()
+    bench.server.script("upload", STORED[fault]())
+    drive.write("a.txt", BINARY)
+    drive.idle()
+    assert bench.copies() == [BINARY] and drive.ls() == ["a.txt"] and drive.read("a.txt") == BINARY
+    assert bench.server.count("upload") == 2
 
 
 def test_somebody_elses_file_is_not_ours(bench: Bench) -> None:
@@ -505,7 +516,8 @@ def test_a_crash_in_a_full_account_loses_no_byte(bench: Bench) -> None:
     held = Held(store=False)
     bench.server.script("upload", refused(400, wire.MSG_TOO_MANY.format(n=1000)), held)
     after = crash_during(bench, lambda: drive.write("a.txt", V1), held)
-    assert bench.copies() == [V1] and after.ls() == ["a.txt"] and after.journal.intents() == []
+    assert bench.copies() == [V1] and after.ls() == ["a.txt"]
+    assert all(row.state == states.CANCELLED for row in after.journal.intents()), "a late copy is looked for"
 
 
 def test_a_crash_in_a_full_account_makes_no_second_copy(bench: Bench) -> None:

@@ -223,6 +223,8 @@ def let_go(house: House, drive: Drive) -> None:
 
 
 def record(drive: Drive, name: str, data: bytes, state: str, **other: Any) -> SpoolFile:
+    """Write a row into the journal; what was started had no answer."""
+    other.setdefault("unanswered", int("started" in other))
     file = drive.spool.create()
     file.write(data, 0)
     drive.journal.put(
