@@ -466,12 +466,27 @@ class Flights:
             # It may have been renamed over others and back to this name while it was on its way.
             surplus |= local.replaces
             if not local.unlinked:
-                surplus |= self._space.held_under(intent.name, local)
+                surplus |= self._space.held_under(intent.name, local) | self._older_of_ours(intent.name, local)
         if flight.over is not None:
             # What it takes the place of may have been stored meanwhile.
             surplus |= flight.over.replaces
         surplus -= {file.id}
         return surplus | {file.id} if local.unlinked else surplus
+
+    def _older_of_ours(self, name: str, local: LocalFile) -> frozenset[str]:
+        """Return the versions of `name` that this machine stored, though another machine's came between (W4).
+
+        Not what another file here takes the place of, or holds; the lock must be held.
+        """
+        ours = frozenset(
+            file.id
+            for file in self._account.known().values()
+            if names.safe(file.filename) == name and self._disowned.given(file.id)
+        )
+        if ours:
+            others = [*self._space.local.values(), *self._space.staged.values()]
+            ours = ours.difference(*(other.replaces for other in others if other is not local))
+        return ours
 
     def _settle(self, flight: _Flight, intent: Intent, file: FileObject) -> None:
         """Note that a flight has come to its end; the lock is held."""

@@ -40,7 +40,7 @@ from moonfs.server.address import read_address, read_key
 from moonfs.settings import Settings
 from tests.faults import crash, load
 from tests.faults.crash import Fate, Notes
-from tests.faults.load import IN_VAIN, KINDS, Writer, is_dead, look, original
+from tests.faults.load import IN_TROUBLE, IN_VAIN, KINDS, Writer, is_dead, look, original
 from tests.harness.account import Account
 from tests.harness.drive import ROOT, Drive, hosted, wait_until
 
@@ -251,6 +251,17 @@ class Trial:
         self.writers = [Writer(drive.point, letter, random.Random(chance.random())) for letter in "ab"]
         self.life = 0
         self.certain = 0
+        self.errors = 0
+
+    def trouble(self, percent: int) -> None:
+        """Let so many of a hundred requests fail from now on, half of them when they have been carried out."""
+        self.errors = percent
+        for writer in self.writers:
+            writer.troubled = bool(percent)
+
+    def _fail(self, percent: int) -> None:
+        url = f"{self.account.base_url.removesuffix('/v1')}/errors/{percent}"
+        httpx.get(url, timeout=PATIENCE).raise_for_status()
 
     def live(self, fate: Fate, moment: float | None = None, *, lazily: bool = False) -> None:
         """Have a daemon started, loaded and killed: by itself, or `moment` seconds after it was ready.
@@ -260,12 +271,14 @@ class Trial:
         self.life += 1
         drive = self.drive
         if drive.start(fate) and self.look():
+            self._fail(self.errors)
             work = [drive.apart(writer.work, 10_000) for writer in self.writers]
             if moment is not None:
                 drive.dies(moment)
                 drive.leave() if lazily else drive.strike()
             died = drive.dies()
             drive.strike()
+            self._fail(0)
             ends = [self.outcome(future) for future in work]
             assert died and all(ends), self.tell("the drive hangs")
         drive.bury(killed=not lazily)
@@ -383,6 +396,25 @@ def test_killed_at_random_moments(mode: str, trial: Callable[..., Trial]) -> Non
         if lives.often() < 8 * lives.life:  # on a slow machine a life takes longer
             longest = min(1.1 * longest, 3.0)
     lives.end()
+
+
+@both_modes
+def test_killed_while_the_service_fails(mode: str, trial: Callable[..., Trial]) -> None:
+    """W2, W3, W4, W8: three requests in ten fail, half of them carried out: nothing acknowledged is lost or undone.
+
+    What was deleted stays so, and there is no second copy.
+    """
+    lives = trial(mode, "errors")
+    lives.trouble(30)
+    longest = 0.5
+    for kill in range(KILLS):
+        last = lives.chance.randrange(1, 20) if kill % 4 == 3 else 10**9
+        lives.live(Fate(last=last), lives.chance.uniform(0, longest))
+        if lives.often() < 8 * lives.life:  # on a slow machine a life takes longer
+            longest = min(1.1 * longest, 3.0)
+    lives.drain()
+    done = sum((writer.done for writer in lives.writers), Counter())
+    assert mode == "write-back" or done[IN_TROUBLE] > lives.life / 4, f"little has failed: {done}"
 
 
 @both_modes

@@ -50,7 +50,6 @@ SILENT = "a.mp4"
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setattr(disowned, "TWIN_CHECK", 0.6, raising=False)
     monkeypatch.setattr(disowned, "LOOKS", (0.1, 0.4, 0.8), raising=False)
     monkeypatch.setattr(disowned, "AGAIN", 0.05, raising=False)
     with FaultServer() as server:

@@ -63,12 +63,12 @@ BINARY = bytes(range(256)) * 4000
 
 
 class Drive:
-    """A filesystem over the service of a bench, with its state in `home`."""
+    """A filesystem over the service of a bench, with its state in `home`; `upload_read` is that of `Timeouts`."""
 
-    def __init__(self, server: FaultServer, home: Path, **settings: Any) -> None:
+    def __init__(self, server: FaultServer, home: Path, *, upload_read: float = 0.3, **settings: Any) -> None:
         self.home = home
         chosen = Settings(**{"upload_timeout": 5.0, "listing_ttl": 1000.0, **settings})
-        timeouts = Timeouts(connect=2, read=2, write=2, pool=2, upload_read=0.3, deadline=5)
+        timeouts = Timeouts(connect=2, read=2, write=2, pool=2, upload_read=upload_read, deadline=5)
         self.client = Client(
             server.base_url, server.key, timeouts=timeouts, retry=Retry(sleep=lambda _: None, jitter=lambda: 0.0)
         )
@@ -208,18 +208,19 @@ REFUSED: dict[str, tuple[Callable[[], Fault], type[MoonfsError]]] = {
     "429 plan": (lambda: refused(429, "suspended", wire.EXCEEDED_CURRENT_QUOTA), errors.QuotaExceeded),
 }
 DOUBT = {**STORED, **NOT_STORED}
+#: Of these, those that only a time-out ends.
+SILENT = {"no answer after storing", "no body after the head", "no answer"}
 
 
 @pytest.mark.parametrize("fault", DOUBT)
 def test_a_new_file_ends_as_one_copy(bench: Bench, fault: str) -> None:
     """W3, W1: `cp` succeeds, and there is exactly one copy with the right bytes."""
-    drive = bench.start()
+    # A time-out of its own may come before the service has stored what it was sent, which then is sent again.
+    drive = bench.start(upload_read=2.0 if fault in SILENT else 60.0, upload_timeout=120.0)
     bench.server.script("upload", DOUBT[fault]())
     drive.write("a.txt", BIG)
     assert bench.copies() == [BIG] and drive.ls() == ["a.txt"] and drive.read("a.txt") == BIG
-    # Once, not explained yet, what had arrived with this answer was sent again, and the other copy dropped.
-    again = fault == "200 without a body"
-    assert bench.server.count("upload") in ((1, 2) if again else (1,) if fault in STORED else (2,))
+    assert bench.server.count("upload") == (1 if fault in STORED else 2)
 
 
 @pytest.mark.parametrize("fault", DOUBT)
