@@ -109,25 +109,23 @@ class Disowned:
 
     def leave(self, intent: Intent, copies: Iterable[FileObject]) -> None:
         """Have status tell of copies that may be ours, and that nothing proves to be."""
-        left = {file.id: file.filename for file in copies if file.id not in self._copies}
+        with self._lock:
+            left = {file.id: file.filename for file in copies if file.id not in self._copies}
+            self._copies |= left
         if left:
             log.warning(
                 "Nothing tells whether %s came from an upload of %s that ended without an answer; it stays.",
                 ", ".join(sorted(left)),
                 intent.name,
             )
-            self._copies |= left
             self._journal.leave(left)
 
     def copies(self) -> dict[str, str]:
         """Return the filenames, by id, of the copies that were left and are there still."""
         present = self._account.known()
-        gone = [file_id for file_id in self._copies if file_id not in present]
-        if gone:
-            for file_id in gone:
-                self._copies.pop(file_id, None)
-            self._journal.forget_copies(gone)
-        return dict(self._copies)
+        with self._lock:
+            self._told([file_id for file_id in self._copies if file_id not in present or self.given(file_id)])
+            return dict(self._copies)
 
     # Giving up, and its end
 
@@ -329,10 +327,14 @@ class Disowned:
         left.known |= doomed
         self._journal.give_up((), [left], delete=doomed)
         self._space.doom(doomed)
-        self._journal.forget_copies(doomed)
-        for file_id in doomed:
-            self._copies.pop(file_id, None)
+        self._told(doomed)
         return doomed
+
+    def _told(self, ids: Iterable[str]) -> None:
+        """Forget that nothing was known of the copies `ids`."""
+        known = [file_id for file_id in ids if self._copies.pop(file_id, None) is not None]
+        if known:
+            self._journal.forget_copies(known)
 
     def _go_on(self, left: Intent, suspects: list[FileObject], verdicts: Mapping[str, Verdict], look: int) -> None:
         """Have the next look, or let it rest: what is not ours for sure is shown; the lock must be held."""

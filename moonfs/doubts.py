@@ -38,7 +38,7 @@ from typing import Final, Protocol
 from moonfs import names, wire
 from moonfs.errors import (
     ExtractionFailed,
-    MoonfsError,
+    ForeignAnswer,
     NotFound,
     ProtocolError,
     Rejected,
@@ -107,7 +107,7 @@ def _text(evidence: Evidence, file: FileObject) -> bytes:
         return b""
     try:
         return evidence.text(file)
+    except ForeignAnswer:  # a proxy's page says nothing of the file
+        raise
     except _NO_TEXT:
         return b""
-    except MoonfsError:
-        raise

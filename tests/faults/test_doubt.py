@@ -27,6 +27,7 @@ from tests.faults.server import (
     answer_reset,
     failed_after,
     page,
+    rate_limited,
     refused,
     reset_mid_body,
 )
@@ -246,6 +247,17 @@ def test_what_has_no_text_is_sent_again_and_the_other_is_left(bench: Bench, writ
     remove(drive, f"a~{first}.mp4")
     wait_until(lambda: bench.copies(SILENT) == [ONE], "it is deleted")
     assert status(drive)["copies"] == []
+
+
+@pytest.mark.parametrize("answer", [page(502), refused(500, "failed", "server_error"), rate_limited("0")])
+def test_a_text_that_cannot_be_had_now_is_waited_for(bench: Bench, answer: Fault) -> None:
+    """W3: a proxy's page, or a busy service, says nothing of whose the copy is: it is asked again, and adopted."""
+    drive = bench.start(upload_timeout=60.0)
+    bench.server.script("upload", answer_lost())
+    bench.server.script("content", *[answer] * 7)
+    drive.write("a.txt", ONE)
+    settled(drive)
+    assert bench.copies() == [ONE] and bench.server.count("upload") == 1 and status(drive)["copies"] == []
 
 
 def test_a_video_of_somebody_else_outlives_rm(bench: Bench) -> None:
