@@ -254,7 +254,7 @@ def test_one_failure_after_another(bench: Bench, first: str, second: str) -> Non
 @pytest.mark.parametrize("times", [1, 5, 12])
 def test_a_patient_client_of_a_busy_service(bench: Bench, times: int) -> None:
     """W3: 429 takes nothing, however often it comes within the deadline."""
-    drive = bench.start(upload_timeout=600.0)
+    drive = bench.start(upload_timeout=600.0, upload_read=60.0)
     bench.server.script("upload", *(rate_limited() for _ in range(times)))
     drive.write("a.txt", V1)
     assert bench.copies() == [V1] and bench.server.count("upload") == times + 1
