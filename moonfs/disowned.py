@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -24,6 +25,7 @@ from moonfs.attributes import Attributes
 from moonfs.doubts import Verdict
 from moonfs.errors import MoonfsError
 from moonfs.journal import Intent, Journal
+from moonfs.localfile import LocalFile
 from moonfs.namespace import Namespace
 from moonfs.remote import Remote as Account
 from moonfs.spool import SpoolFile
@@ -150,6 +152,29 @@ class Disowned:
             adopted=False,
         )
 
+    def beside(self, intent: Intent, file: FileObject) -> list[Intent]:
+        """Return the record of what attempts without an answer may have left beside `file`, as which it is stored."""
+        attempts = intent.unanswered - intent.adopted
+        if attempts <= 0 or intent.left:
+            return []
+        left = self.left_of(replace(intent, unanswered=attempts), flying=False, replaced=True)
+        return [replace(left, spool=f"{intent.spool}.{secrets.token_hex(4)}", inode=0, known=left.known | {file.id})]
+
+    def older_of_ours(self, name: str, local: LocalFile) -> frozenset[str]:
+        """Return the versions of `name` that this machine stored, though another machine's came between (W4).
+
+        Not what another file than `local` takes the place of, or holds; the lock must be held.
+        """
+        ours = frozenset(
+            file.id
+            for file in self._account.known().values()
+            if names.safe(file.filename) == name and self.given(file.id)
+        )
+        if ours:
+            others = [*self._space.local.values(), *self._space.staged.values()]
+            ours = ours.difference(*(other.replaces for other in others if other is not local))
+        return ours
+
     def has_older(self, intent: Intent) -> bool:
         """Say whether what `intent` was to replace has its name, so that a version of it is there without it."""
         known = self._account.known()
@@ -219,13 +244,16 @@ class Disowned:
         left = self._record(spool)
         if left is None:
             return
+        file = self._bytes.get(spool)
         try:
             present = self._account.relist()
             suspects = doubts.candidates(self, left, present.values())
-            verdicts = {file.id: doubts.judge(self, left, file, present) for file in suspects}
-        except MoonfsError as error:
+            verdicts = {each.id: doubts.judge(self, left, each, present) for each in suspects}
+            whole = bool(suspects) and file is not None and file.sha256() == left.sha256
+        except (MoonfsError, OSError) as error:
+            unsent = isinstance(error, MoonfsError) and error.unsent
             log.log(
-                logging.DEBUG if error.unsent else logging.WARNING,
+                logging.DEBUG if unsent else logging.WARNING,
                 "Cannot see yet whether an interrupted upload of %s left a copy: %s",
                 left.name,
                 error,
@@ -243,7 +271,7 @@ class Disowned:
             # Looked at after the listing: what another upload of this name has stored since is `known` now.
             suspects = [file for file in doubts.candidates(self, left, suspects) if file.id in verdicts]
             try:
-                if left.state != journal_states.DOUBTFUL or not self._decide(left, suspects, look):
+                if left.state != journal_states.DOUBTFUL or not self._decide(left, suspects, look, whole=whole):
                     doomed = self._sort(left, suspects, verdicts, present)
                     self._go_on(left, suspects, verdicts, look)
             except OSError as error:
@@ -270,10 +298,10 @@ class Disowned:
                     self._space.disowned[spool] = found
             return found
 
-    def _decide(self, left: Intent, suspects: list[FileObject], look: int) -> bool:
+    def _decide(self, left: Intent, suspects: list[FileObject], look: int, *, whole: bool) -> bool:
         """Take up a version whose close had failed, where it may have arrived; False where it is to be gone. Lock held.
 
-        Its bytes are whole, and nothing has happened to its name since, so either version may stand.
+        `whole`: its bytes are. Where nothing has happened to its name since, either version may stand.
         """
         hidden = frozenset().union(*(local.replaces for local in self._space.local.values()))
         present = self._account.known()
@@ -285,7 +313,7 @@ class Disowned:
             if left.name in self._space.local:
                 self._later(left.spool, look, AGAIN)  # it is open
                 return True
-            if file.sha256() == left.sha256:
+            if whole:
                 self.revive(left, file)
                 del self._bytes[left.spool]
                 self._watched.pop(left.spool, None)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -420,7 +419,7 @@ class Flights:
                 self._adoption.share(sent, intent.sha256)
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
                 since = local.closed if holds else 0
-                left = self._what_may_come(intent, file)
+                left = self._disowned.beside(intent, file)
                 recorded = self._journal.stored(intent, file.id, surplus, older, since, left=left)
                 waiting = self._adoption.begin(local)
                 local.lock.notify_all()
@@ -451,14 +450,6 @@ class Flights:
         for one in left:
             self._disowned.look_for(one)
 
-    def _what_may_come(self, intent: Intent, file: FileObject) -> list[Intent]:
-        """Return the record of the copies that attempts without an answer may have left beside `file` (W3)."""
-        attempts = intent.unanswered - intent.adopted
-        if attempts <= 0 or intent.left:
-            return []
-        left = self._disowned.left_of(replace(intent, unanswered=attempts), flying=False, replaced=True)
-        return [replace(left, spool=f"{intent.spool}.{secrets.token_hex(4)}", inode=0, known=left.known | {file.id})]
-
     def _surplus(self, flight: _Flight, intent: Intent, file: FileObject) -> frozenset[str]:
         """Return the ids that go now that the service has `file`; the lock must be held."""
         local, surplus = flight.local, intent.replaces
@@ -466,27 +457,12 @@ class Flights:
             # It may have been renamed over others and back to this name while it was on its way.
             surplus |= local.replaces
             if not local.unlinked:
-                surplus |= self._space.held_under(intent.name, local) | self._older_of_ours(intent.name, local)
+                surplus |= self._space.held_under(intent.name, local) | self._disowned.older_of_ours(intent.name, local)
         if flight.over is not None:
             # What it takes the place of may have been stored meanwhile.
             surplus |= flight.over.replaces
         surplus -= {file.id}
         return surplus | {file.id} if local.unlinked else surplus
-
-    def _older_of_ours(self, name: str, local: LocalFile) -> frozenset[str]:
-        """Return the versions of `name` that this machine stored, though another machine's came between (W4).
-
-        Not what another file here takes the place of, or holds; the lock must be held.
-        """
-        ours = frozenset(
-            file.id
-            for file in self._account.known().values()
-            if names.safe(file.filename) == name and self._disowned.given(file.id)
-        )
-        if ours:
-            others = [*self._space.local.values(), *self._space.staged.values()]
-            ours = ours.difference(*(other.replaces for other in others if other is not local))
-        return ours
 
     def _settle(self, flight: _Flight, intent: Intent, file: FileObject) -> None:
         """Note that a flight has come to its end; the lock is held."""
@@ -642,7 +618,7 @@ class Flights:
         local = flight.local
         if intent.unanswered and not intent.left:
             wanted = not (local.unlinked or flight.background or flight.moves)
-            if not (wanted and self._keep_in_doubt(local, intent, sent)):
+            if not (wanted and self._promises.keep_in_doubt(local, intent, sent)):
                 intent.cancelled = True
                 replaced = self._disowned.has_older(intent) if flight.moves else local.replaced or not local.unlinked
                 left = self._disowned.left_of(intent, flying=False, replaced=replaced)
@@ -656,30 +632,6 @@ class Flights:
             local.journaled = None
             with contextlib.suppress(OSError):
                 self._promises.keep_local(local)
-
-    def _keep_in_doubt(self, local: LocalFile, intent: Intent, sent: SpoolFile | None) -> bool:
-        """Keep the bytes of a version whose close failed and that may have arrived; False where they cannot be kept."""
-        try:
-            if sent is None:
-                return False
-            file = local.share(sent)
-            left = replace(
-                intent,
-                spool=file.name,
-                state=journal_states.DOUBTFUL,
-                inode=local.inode,
-                mtime_ns=local.mtime_ns,
-                replaces=intent.replaces,
-                local_name="",
-                held={},
-                closed=0,
-            )
-            self._journal.put(left, instead_of=intent.spool, data=file.small())
-        except OSError as error:
-            log.warning("Cannot keep the bytes of %s, whose upload is in doubt: %s", local.name, error)
-            return False
-        self._disowned.look_for(left, file=file)
-        return True
 
 
 def _is_kept_off(error: BaseException) -> bool:

@@ -23,7 +23,6 @@ from moonfs.originals import Originals
 from moonfs.remote import Remote as Account
 from moonfs.spool import Spool, SpoolFile
 from moonfs.wire import FileObject
-from moonfs.writeback import Uploader
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,6 @@ class Recovery:
         journal: Journal,
         originals: Originals,
         attributes: Attributes,
-        uploader: Uploader,
         disowned: Disowned,
     ) -> None:
         self._account = account
@@ -49,7 +47,6 @@ class Recovery:
         self._journal = journal
         self._originals = originals
         self._attributes = attributes
-        self._uploader = uploader
         self._disowned = disowned
         self._live: list[Intent] = []
         #: The uploads in doubt that nobody waits for, with the bytes of those that may be wanted.

@@ -74,7 +74,7 @@ class Versions:
         )
         self._disowned.revive = self._revive
         service.judge_by(self._disowned)
-        self._promises = Promises(journal, self._disowned, self.uploader, purpose=settings.purpose)
+        self._promises = Promises(journal, self._disowned, purpose=settings.purpose)
         self._temporaries = Temporaries(
             self._bring, lock, space=space, journal=journal, promises=self._promises, uploader=self.uploader
         )
@@ -101,7 +101,6 @@ class Versions:
             journal=journal,
             originals=originals,
             attributes=attributes,
-            uploader=self.uploader,
             disowned=self._disowned,
         )
         self.prepare = self._promises.prepare
