@@ -124,9 +124,11 @@ class Disowned:
 
     def copies(self) -> dict[str, str]:
         """Return the filenames, by id, of the copies that were left and are there still."""
-        present = self._account.known()
+        snapshot = self._account.listing.peek()
+        present = snapshot.files
         with self._lock:
-            self._told([file_id for file_id in self._copies if file_id not in present or self.given(file_id)])
+            if snapshot.version:
+                self._told([file_id for file_id in self._copies if file_id not in present or self.given(file_id)])
             return dict(self._copies)
 
     # Giving up, and its end
