@@ -68,6 +68,7 @@ class Disowned:
         self._watched: dict[str, Intent] = {}
         self._bytes: dict[str, SpoolFile] = {}
         self._flying: set[str] = set()
+        self._seen: dict[str, set[str]] = {}
         self._next: dict[str, tuple[int, int]] = {}
         self._turns = itertools.count()
         self._copies: dict[str, str] = journal.copies()
@@ -112,6 +113,7 @@ class Disowned:
     def leave(self, intent: Intent, copies: Iterable[FileObject]) -> None:
         """Have status tell of copies that may be ours, and that nothing proves to be."""
         with self._lock:
+            self._space.changed()  # what was told apart shows
             left = {file.id: file.filename for file in copies if file.id not in self._copies}
             self._copies |= left
         if left:
@@ -247,9 +249,15 @@ class Disowned:
         if left is None:
             return
         file = self._bytes.get(spool)
+        with self._lock:
+            waits = self._waits(left)
         try:
-            present = self._account.relist()
+            # While nothing can be done, nothing is asked for but what shows that a file is somebody else's.
+            present = self._account.known() if waits else self._account.relist()
             suspects = doubts.candidates(self, left, present.values())
+            if waits:
+                seen = self._seen.setdefault(spool, set())
+                suspects = [each for each in suspects if each.id not in seen]
             verdicts = {each.id: doubts.judge(self, left, each, present) for each in suspects}
             whole = bool(suspects) and file is not None and file.sha256() == left.sha256
         except (MoonfsError, OSError) as error:
@@ -267,7 +275,10 @@ class Disowned:
             left = self._record(spool)
             if left is None:
                 return
-            if self._is_on_its_way(left) or left.spool in self._flying:
+            if waits:
+                self._seen.setdefault(spool, set()).update(verdicts)
+            self._show(left, (each for each, verdict in verdicts.items() if verdict is Verdict.THEIRS))
+            if waits or self._waits(left):
                 self._later(spool, look, AGAIN)
                 return
             # Looked at after the listing: what another upload of this name has stored since is `known` now.
@@ -283,6 +294,18 @@ class Disowned:
         for file_id in doomed:
             log.info("Deleting %s, which an interrupted upload of %s had left.", file_id, left.name)
             self._uploader.delete_queued(file_id)
+
+    def _waits(self, left: Intent) -> bool:
+        """Say whether nothing can be done yet about what an upload has left; the lock must be held."""
+        is_open = left.state == journal_states.DOUBTFUL and left.name in self._space.local
+        return is_open or left.spool in self._flying or self._is_on_its_way(left)
+
+    def _show(self, left: Intent, theirs: Iterable[str]) -> None:
+        """Let files show that are somebody else's, however long the rest takes; the lock must be held."""
+        ids = frozenset(theirs)
+        if ids:
+            left.known |= ids
+            self._space.changed()
 
     def _record(self, spool: str) -> Intent | None:
         """Return the record of an upload as the journal has it, with what was learned since; None once it is over."""
@@ -311,17 +334,13 @@ class Disowned:
             each in present and each not in hidden and not self._space.is_doomed(each) for each in left.replaces
         )
         file = self._bytes.get(left.spool)
-        if stands and suspects and file is not None:
-            if left.name in self._space.local:
-                self._later(left.spool, look, AGAIN)  # it is open
-                return True
-            if whole:
-                self.revive(left, file)
-                del self._bytes[left.spool]
-                self._watched.pop(left.spool, None)
-                self._space.disowned.pop(left.spool, None)
-                self._space.changed()
-                return True
+        if stands and suspects and whole and file is not None:
+            self.revive(left, file)
+            del self._bytes[left.spool]
+            self._watched.pop(left.spool, None)
+            self._space.disowned.pop(left.spool, None)
+            self._space.changed()
+            return True
         if stands and not suspects and look == 0:
             self._later(left.spool, 1)
             return True
@@ -388,6 +407,7 @@ class Disowned:
         self._space.disowned.pop(spool, None)
         self._flying.discard(spool)
         self._next.pop(spool, None)
+        self._seen.pop(spool, None)
         file = self._bytes.pop(spool, None)
         if file is not None:
             file.discard()

@@ -357,6 +357,8 @@ class Uploader:
                 return file
             if verdict is doubts.Verdict.UNKNOWN:
                 unproven.append(file)
+            else:
+                intent.known |= {file.id}  # it is shown from now on
         self._service.leave(intent, unproven)
         return None
 

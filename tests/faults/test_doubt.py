@@ -260,6 +260,23 @@ def test_a_text_that_cannot_be_had_now_is_waited_for(bench: Bench, answer: Fault
     assert bench.copies() == [ONE] and bench.server.count("upload") == 1 and status(drive)["copies"] == []
 
 
+@pytest.mark.parametrize("newer", [True, False], ids=["a newer version is pending", "it is pending itself"])
+def test_somebody_elses_file_shows_though_ours_is_pending(bench: Bench, newer: bool) -> None:
+    """W3: however long our upload has to wait, theirs is not hidden once it is told apart; and nothing is asked for."""
+    drive = in_doubt(bench, reset_mid_body(50), write_back=True)
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    bench.server.script("upload", *(refused(429, "suspended", wire.EXCEEDED_CURRENT_QUOTA) for _ in range(50)))
+    if newer:
+        drive.write("a.txt", TWO)
+    theirs = bench.server.add("a.txt", SIX)
+    bench.server.unscript("list")
+    wait_until(lambda: f"a~{theirs.id}.txt" in drive.ls(), "theirs is shown")
+    assert drive.read("a.txt") == (TWO if newer else ONE)
+    asked = bench.server.count("list")
+    drive.uploader._stopping.wait(1.0)
+    assert bench.server.count("list") <= asked + 2
+
+
 def test_a_video_of_somebody_else_outlives_rm(bench: Bench) -> None:
     """W3, W8: nothing proves that what has this name and size is ours: it stays, and is shown."""
     drive = in_doubt(bench, reset_mid_body(50), write_back=True, name=SILENT)
