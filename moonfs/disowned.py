@@ -142,6 +142,8 @@ class Disowned:
         """
         before = self._watched.get(attempt.spool)
         known = attempt.known if attempt.started else frozenset(self._account.known())
+        if before is not None:
+            replaced = before.replaced  # what has happened to its name since
         return replace(
             attempt,
             state=journal_states.CANCELLED,

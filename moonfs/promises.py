@@ -234,6 +234,8 @@ class Promises:
             if attempt.name == local.name and local.lent is not None and local.lent.name != spool:
                 return []  # its own row stays, beside the newer one
             attempt.cancelled = attempt.name != local.name
+            if attempt.left:
+                return []  # it was left before, and is under way still
         left = self._disowned.left_of(attempt, flying=flying, replaced=attempt.name == local.name)
         left = replace(left, spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
         if flying:

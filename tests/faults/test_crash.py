@@ -312,7 +312,8 @@ class Trial:
         if states:
             # A copy that comes late is looked for until it must have come.
             assert drive.start(), self.tell("the drive died")
-            wait_until(lambda: drive.outcome(drive.apart(drive.status)) and not drive.rows(), "nothing is left to do")
+            over = lambda: drive.outcome(drive.apart(drive.status)) and not drive.rows()  # noqa: E731
+            wait_until(over, self.tell("something is left to do"))
             drive.umount()
         left = drive.leftovers()
         assert left == ([], [], []), self.tell(f"left behind: {left}")

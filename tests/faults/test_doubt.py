@@ -476,6 +476,37 @@ class Stepping:
         self._offset += seconds
 
 
+def test_a_file_that_is_renamed_twice_and_deleted_during_its_upload(bench: Bench) -> None:
+    """W3, W8, W9: one attempt, however often it was given up: when it ends, nothing is left, here and there."""
+    drive = bench.start(write_back=True)
+    held = Held(store=True)
+    bench.server.script("upload", held)
+    drive.write("a.txt", ONE)
+    assert held.reached.wait(60)
+    drive.fs.rename("/a.txt", "/b.txt")
+    drive.fs.rename("/b.txt", "/c.txt")
+    remove(drive, "c.txt")
+    held.go.set()
+    settled(drive)
+    assert bench.server.names() == [] and drive.ls() == [] and not drive.fs.busy()
+
+
+@pytest.mark.parametrize("store", [True, False], ids=["stored", "not stored"])
+def test_rm_of_what_has_replaced_an_upload_under_way(bench: Bench, store: bool) -> None:
+    """W3, W8: v1 is under way, v2 takes its name, and is deleted: nothing of the name comes back."""
+    drive = bench.start(write_back=True)
+    held = Held(store=store)
+    bench.server.script("upload", held)
+    drive.write("a.txt", ONE)
+    assert held.reached.wait(60)
+    rename_over(drive, TWO)
+    wait_until(lambda: TWO in bench.copies(), "v2 is stored")
+    remove(drive)
+    held.go.set()
+    settled(drive)
+    assert bench.copies() == [] and drive.ls() == []
+
+
 def test_a_rejected_version_leaves_the_doubt_before_it(bench: Bench) -> None:
     """W3: v2 is refused for good: of v1, in doubt, which it has replaced, the last copy of the name stays."""
     drive = in_doubt(bench, answer_lost(), write_back=True)
