@@ -306,7 +306,9 @@ class Versions:
             # Should this process end before the upload does, its copy is to be deleted at the next start.
             in_doubt = attempt is not None and (flying or attempt.unanswered)
             left = []
-            if attempt is not None and in_doubt and not attempt.left:
+            if attempt is not None and attempt.left:
+                spools.add(attempt.spool)  # what it may leave is looked for by another row already
+            elif attempt is not None and in_doubt:
                 left.append(self._disowned.left_of(attempt, flying=flying, replaced=local.replaced))
             self._journal.give_up(spools, left, delete)
             local.unlinked, local.attempt = True, None
