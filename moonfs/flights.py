@@ -245,7 +245,7 @@ class Flights:
                 if local.unlinked or local.attempt is not intent or local.growing is not None:
                     return False
                 older = local.committed
-                intent.state, intent.acknowledged = journal_states.PENDING, time.time_ns()
+                intent.state, intent.acknowledged = journal_states.PENDING, self._journal.number()
                 intent.local_name, intent.private, intent.held, intent.closed = "", False, {}, 0
                 try:
                     data = spool.small()
@@ -390,6 +390,9 @@ class Flights:
         if flight.background:
             self._adoption.outlast_the_journal(local)
         with self._lock:
+            if intent.adopted and local.unlinked:
+                # Nobody wants it, and it may be a newer version's copy, of the same bytes.
+                raise Overtaken(f"{intent.name} is not wanted any more.", maybe_stored=True)
             here = flight.moves or intent.name == local.name
             holds = not here and not local.unlinked and local.stays_local
             surplus = self._surplus(flight, intent, file)
@@ -415,7 +418,8 @@ class Flights:
                 self._adoption.share(sent, intent.sha256)
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
                 since = local.closed if holds else 0
-                recorded = self._journal.stored(intent, file.id, surplus, older, since)
+                left = self._disowned.beside(intent, file)
+                recorded = self._journal.stored(intent, file.id, surplus, older, since, left=left)
                 waiting = self._adoption.begin(local)
                 local.lock.notify_all()
             if sent is not None and sent is not local.spool and sent is not local.committed:
@@ -424,6 +428,7 @@ class Flights:
             if flight.moves and not local.unlinked and intent.name != local.name:
                 superseded = self._space.move(local, intent.name)
                 self._life.took(local, superseded, intent.replaces | {file.id})
+            self._answered(intent, left)
             self._space.changed()
             if local.committed is not None and not local.unlinked:
                 # It was renamed or overwritten while it was on its way.
@@ -436,6 +441,13 @@ class Flights:
                 self._adoption.end(local, waiting)
         return surplus
 
+    def _answered(self, intent: Intent, left: list[Intent]) -> None:
+        """Take in that an upload got its id, and have what is `left` of its attempts looked for; the lock is held."""
+        self._disowned.ended(intent.left or intent.spool, answered=True)
+        self._disowned.hurry(intent.name)
+        for one in left:
+            self._disowned.look_for(one)
+
     def _surplus(self, flight: _Flight, intent: Intent, file: FileObject) -> frozenset[str]:
         """Return the ids that go now that the service has `file`; the lock must be held."""
         local, surplus = flight.local, intent.replaces
@@ -443,7 +455,7 @@ class Flights:
             # It may have been renamed over others and back to this name while it was on its way.
             surplus |= local.replaces
             if not local.unlinked:
-                surplus |= self._space.held_under(intent.name, local)
+                surplus |= self._space.held_under(intent.name, local) | self._disowned.older_of_ours(intent.name, local)
         if flight.over is not None:
             # What it takes the place of may have been stored meanwhile.
             surplus |= flight.over.replaces
@@ -557,6 +569,8 @@ class Flights:
                 self._journal.put(replace(intent, state=journal_states.FAILED, error=said))
         elif not flight.background or not mine:
             self.schedule(local, attempt=1, delay=self._uploader.backoff(_PATIENT if _is_full(error) else 1))
+        if not (intent.unanswered and not promised and intent.left == ""):
+            self._disowned.ended(intent.left or intent.spool, answered=not getattr(error, "maybe_stored", False))
         if not promised and local.committed is not None:
             # An older version is promised still; its turn may have come and gone meanwhile.
             self.schedule(local)
@@ -594,13 +608,20 @@ class Flights:
         self.schedule(local)
 
     def _abandon(self, flight: _Flight, intent: Intent, sent: SpoolFile | None) -> None:
-        """Forget a version that nobody counts on; if it may have arrived, its copy is looked for; lock held."""
+        """Forget a version that nobody counts on; if it may have arrived, its copy is looked for; lock held.
+
+        Its writer was told that it failed. If it has arrived all the same, it is to be whole: its bytes are kept until
+        that is told (W3).
+        """
         local = flight.local
-        if intent.unanswered and (local.unlinked or flight.background):
-            intent.cancelled = True
-            left = self._disowned.left_of(intent)
-            self._journal.put(left)
-            self._disowned.look_for(left)
+        if intent.unanswered and not intent.left:
+            wanted = not (local.unlinked or flight.background or flight.moves)
+            if not (wanted and self._promises.keep_in_doubt(local, intent, sent)):
+                intent.cancelled = True
+                replaced = self._disowned.has_older(intent) if flight.moves else local.replaced or not local.unlinked
+                left = self._disowned.left_of(intent, flying=False, replaced=replaced)
+                self._journal.put(left, data=None)
+                self._disowned.look_for(left)
         else:
             self._journal.forget(intent.spool)
         if sent is not None and sent is not local.spool:

@@ -8,6 +8,7 @@ replaced by a newer one, of other bytes or under another name, goes in the same 
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from dataclasses import replace
@@ -18,16 +19,16 @@ from moonfs.errors import MoonfsError, is_final
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import LocalFile
 from moonfs.spool import CARRIED_BYTES, SpoolFile
-from moonfs.writeback import Uploader
+
+log = logging.getLogger(__name__)
 
 
 class Promises:
     """The promises of one account on one machine."""
 
-    def __init__(self, journal: Journal, disowned: Disowned, uploader: Uploader, *, purpose: str) -> None:
+    def __init__(self, journal: Journal, disowned: Disowned, *, purpose: str) -> None:
         self._journal = journal
         self._disowned = disowned
-        self._uploader = uploader
         self._purpose = purpose
 
     def upload(self, local: LocalFile) -> None:
@@ -56,7 +57,7 @@ class Promises:
         before = attempt.state
         if before != journal_states.UPLOADING:
             return False
-        attempt.state, attempt.acknowledged, attempt.local_name = journal_states.PENDING, time.time_ns(), ""
+        attempt.state, attempt.acknowledged, attempt.local_name = journal_states.PENDING, self._journal.number(), ""
         try:
             data = spool.small()
             if data is None:
@@ -97,6 +98,32 @@ class Promises:
         self._record(local, intent, spool)
         local.commit(spool, generation, refusal=error)
         local.journaled = None
+
+    def keep_in_doubt(self, local: LocalFile, intent: Intent, sent: SpoolFile | None) -> bool:
+        """Keep the bytes `sent` of a version whose close failed, and that may have arrived all the same (W3).
+
+        They are looked for from now on. False where they cannot be kept. The filesystem's lock must be held.
+        """
+        if sent is None:
+            return False
+        try:
+            file = local.share(sent)
+            left = replace(
+                intent,
+                spool=file.name,
+                state=journal_states.DOUBTFUL,
+                inode=local.inode,
+                mtime_ns=local.mtime_ns,
+                local_name="",
+                held={},
+                closed=0,
+            )
+            self._journal.put(left, instead_of=intent.spool, data=file.small())
+        except OSError as error:
+            log.warning("Cannot keep the bytes of %s, whose upload is in doubt: %s", local.name, error)
+            return False
+        self._disowned.look_for(left, file=file)
+        return True
 
     @staticmethod
     def prepare(local: LocalFile, *, alone: bool = False) -> None:
@@ -168,7 +195,7 @@ class Promises:
             mtime_ns=local.mtime_ns,
             inode=local.inode,
             replaces=local.replaces,
-            acknowledged=time.time_ns(),
+            acknowledged=self._journal.number(),
             private=local.private,
             held=dict(local.held),
             closed=local.closed,
@@ -208,8 +235,11 @@ class Promises:
             if attempt.name == local.name and local.lent is not None and local.lent.name != spool:
                 return []  # its own row stays, beside the newer one
             attempt.cancelled = attempt.name != local.name
-        else:
-            self._uploader.remember_doubt(attempt, local.name)
-        left = replace(self._disowned.left_of(attempt), spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
-        self._disowned.look_for(left)
+            if attempt.left:
+                return []  # it was left before, and is under way still
+        left = self._disowned.left_of(attempt, flying=flying, replaced=attempt.name == local.name)
+        left = replace(left, spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
+        if flying:
+            attempt.left = left.spool
+        self._disowned.look_for(left, flying=flying)
         return [left]

@@ -95,6 +95,7 @@ class Removals:
         else:
             text = _text_name(entry.file, name)
             self._versions.delete_later(frozenset({entry.file.id}))
+            self._versions.removed(name)
         self._leave_ghost(text, group)
 
     def _remove_now(self, entry: Remote | LocalFile, name: str, group: int) -> None:
@@ -103,6 +104,7 @@ class Removals:
             return
         self._versions.uploader.delete(entry.file.id)
         with self._lock:
+            self._versions.removed(name)
             self._leave_ghost(_text_name(entry.file, name), group)
 
     def _remove_local(self, local: LocalFile, name: str, group: int) -> None:

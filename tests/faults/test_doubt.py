@@ -1,0 +1,532 @@
+"""Uploads in doubt: an acknowledged byte is never lost, and nobody else's file is ever deleted or hidden (W3).
+
+An upload ends without an answer, and before the list has told what became of it, its name holds something else: a
+newer version of the same size, another machine's file, nothing. What is on the service then has this name and this
+size, and came in this time. The drive is that of `test_exactly_one_copy`: the real one, over real HTTP.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from moonfs import disowned, errors, wire
+from moonfs.errors import MoonfsError
+from tests.faults.server import (
+    Fault,
+    FaultServer,
+    Reply,
+    Turn,
+    answer_lost,
+    answer_reset,
+    failed_after,
+    page,
+    rate_limited,
+    refused,
+    reset_mid_body,
+)
+from tests.faults.test_exactly_one_copy import Bench, Drive, Held
+from tests.harness.drive import wait_until
+from tests.harness.house import in_thread
+
+ONE, TWO, SIX = b"version one of it", b"version two of it", b"version six of it"
+assert len(ONE) == len(TWO) == len(SIX)
+
+#: How an upload ends without an answer: with its copy on the service, and without.
+ENDS: dict[str, Callable[[], Fault]] = {
+    "500 after the body": failed_after,
+    "reset in mid-body": lambda: reset_mid_body(100),
+    "reset after it": answer_reset,
+    "502 page": lambda: failed_after(Reply(502, b"<html><title>502</title></html>", {"Content-Type": "text/html"})),
+}
+#: What has no text, so that nothing proves whose it is.
+SILENT = "a.mp4"
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setattr(disowned, "LOOKS", (0.1, 0.4, 0.8), raising=False)
+    monkeypatch.setattr(disowned, "AGAIN", 0.05, raising=False)
+    with FaultServer() as server:
+        bench = Bench(server, tmp_path)
+        yield bench
+        server.ending.set()
+        for drive in bench.drives:
+            drive.close()
+
+
+def away(bench: Bench) -> None:
+    """Let no list be had until `back`."""
+    bench.server.script("list", *(page(503) for _ in range(5000)))
+
+
+def back(bench: Bench) -> None:
+    bench.server.unscript()
+
+
+def settled(drive: Drive) -> None:
+    """Wait until nothing is pending, in doubt or to be deleted, and every search is over."""
+
+    def is_over() -> bool:
+        rows = drive.journal.intents()
+        return not rows and not drive.journal.deletions() and not drive.uploader.active
+
+    wait_until(is_over, "nothing is in doubt")
+    drive.idle()
+
+
+def status(drive: Drive) -> dict[str, Any]:
+    return cast(dict[str, Any], drive.fs.summary()["uploads"])
+
+
+def rename_over(drive: Drive, data: bytes, name: str = "a.txt") -> None:
+    drive.write(f".{name}.new", data)
+    drive.fs.rename(f"/.{name}.new", f"/{name}")
+
+
+def remove(drive: Drive, name: str = "a.txt") -> None:
+    drive.fs.unlink(f"/{name}", os.getpid)
+
+
+def remove_and_write(drive: Drive, data: bytes, name: str = "a.txt") -> None:
+    with suppress(errors.NotFound):
+        remove(drive, name)
+    drive.write(name, data)
+
+
+def overwrite(drive: Drive, data: bytes, name: str = "a.txt") -> None:
+    drive.write(name, data)
+
+
+WAYS = {"rename over it": rename_over, "rm and a new file": remove_and_write, "an overwrite": overwrite}
+
+
+def in_doubt(bench: Bench, fault: Fault, *, write_back: bool, name: str = "a.txt", data: bytes = ONE) -> Drive:
+    """Return a drive whose upload of `data` has ended without an answer, and that has no list yet."""
+    drive = bench.start(upload_timeout=0.3 if not write_back else 1.0, write_back=write_back)
+    drive.uploader.backoff = lambda _attempt: 0.05  # type: ignore[method-assign]
+    bench.server.script("upload", fault)
+    away(bench)
+    if write_back:
+        drive.write(name, data)
+    else:
+        with suppress(MoonfsError):
+            drive.write(name, data)
+    wait_until(lambda: bench.server.count("upload") and not drive.uploader.active, "the upload has failed")
+    return drive
+
+
+@pytest.mark.parametrize("write_back", [False, True], ids=["write-through", "write-back"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("end", ENDS)
+def test_the_next_version_of_the_same_size_stays(bench: Bench, end: str, way: str, write_back: bool) -> None:
+    """W3, tenet 1: the search for an older version's copy never takes the newer one for it, which was confirmed."""
+    drive = in_doubt(bench, ENDS[end](), write_back=write_back)
+    if write_back:
+        WAYS[way](drive, TWO)
+        back(bench)
+    else:
+        back(bench)
+        WAYS[way](drive, TWO)
+    wait_until(lambda: TWO in bench.copies(), "the new version arrives")
+    settled(drive)
+    assert bench.copies() == [TWO] and drive.ls() == ["a.txt"] and drive.read("a.txt") == TWO
+
+
+@pytest.mark.parametrize("write_back", [False, True], ids=["write-through", "write-back"])
+def test_the_next_version_is_in_doubt_too(bench: Bench, write_back: bool) -> None:
+    """W3, tenet 1: both answers are lost; each copy is told by its bytes, and the newer one is adopted, not sent again.
+
+    The older version's copy goes.
+    """
+    drive = in_doubt(bench, answer_lost(), write_back=write_back)
+    back(bench)
+    bench.server.script("upload", answer_lost())
+    rename_over(drive, TWO)
+    settled(drive)
+    assert bench.copies() == [TWO] and drive.ls() == ["a.txt"] and drive.read("a.txt") == TWO
+    assert bench.server.count("upload") <= 3
+
+
+@pytest.mark.parametrize("write_back", [False, True], ids=["write-through", "write-back"])
+@pytest.mark.parametrize("store", [True, False], ids=["ours was stored", "ours was not"])
+@pytest.mark.parametrize("end", ["their bytes first", "their bytes last"])
+def test_another_machines_file_stays(bench: Bench, end: str, store: bool, write_back: bool) -> None:
+    """W3: theirs, of this name and size and of this moment, is neither deleted nor taken for ours, which is there."""
+    drive = bench.start(write_back=write_back, upload_timeout=20.0)
+
+    def fault(turn: Turn) -> None:
+        turn.read()
+        if end == "their bytes first":
+            bench.server.add("a.txt", SIX)
+        if store:
+            turn.serve()
+        if end == "their bytes last":
+            bench.server.add("a.txt", SIX)
+        turn.hang_up()
+
+    bench.server.script("upload", fault)
+    drive.write("a.txt", ONE)
+    settled(drive)
+    assert sorted(bench.copies()) == [ONE, SIX]
+    assert bench.server.count("upload") == (1 if store else 2)
+    assert len(drive.ls()) == 2
+    assert ONE in (drive.read(name) for name in drive.ls() if drive.fs.xattrs(f"/{name}").get("user.moonfs.sha256"))
+
+
+@pytest.mark.parametrize("write_back", [False, True], ids=["write-through", "write-back"])
+@pytest.mark.parametrize("answer", [True, False], ids=["answered", "without an answer"])
+def test_what_others_store_after_rm_is_shown(bench: Bench, answer: bool, write_back: bool) -> None:
+    """W3, W8: `rm` during an upload hides what that upload leaves, and nothing that comes later."""
+    drive = bench.start(write_back=write_back)
+    held = Held(store=False)
+
+    def fault(turn: Turn) -> None:
+        if answer:
+            held.reached.set()
+            held.go.wait(60)
+            turn.send(turn.serve())
+        else:
+            held(turn)
+
+    bench.server.script("upload", fault)
+    writing = in_thread(lambda: drive.write("a.txt", ONE))
+    assert held.reached.wait(60)
+    remove(drive)
+    held.go.set()
+    with suppress(MoonfsError):
+        writing.result(60)
+    wait_until(lambda: not drive.uploader.active and ONE not in bench.copies(), "the upload is over and deleted")
+    bench.server.add("a.txt", SIX)
+    wait_until(lambda: drive.ls() == ["a.txt"], "theirs is shown")
+    settled(drive)
+    assert bench.copies() == [SIX] and drive.ls() == ["a.txt"]
+
+
+def test_rm_of_a_version_in_doubt_deletes_its_copy(bench: Bench) -> None:
+    """W3, W8: proven by its bytes, and no more of them than there were attempts without an answer."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    remove(drive)
+    assert bench.copies() == [ONE]
+    back(bench)
+    settled(drive)
+    assert bench.copies() == [] and drive.ls() == []
+
+
+def test_rm_where_two_have_the_same_bytes(bench: Bench) -> None:
+    """W3: one attempt, two candidates of these bytes: nothing says which of them is ours, so both stay, with a line."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    remove(drive)
+    bench.server.add("a.txt", ONE)
+    back(bench)
+    settled(drive)
+    assert bench.copies() == [ONE, ONE] and len(drive.ls()) == 2
+    assert len(status(drive)["copies"]) == 2
+
+
+@pytest.mark.parametrize("write_back", [False, True], ids=["write-through", "write-back"])
+def test_what_has_no_text_is_sent_again_and_the_other_is_left(bench: Bench, write_back: bool) -> None:
+    """W3: a video proves nothing: it is uploaded again, and the other copy stays, visible, with a line in status."""
+    drive = bench.start(write_back=write_back)
+    bench.server.script("upload", answer_lost())
+    drive.write(SILENT, ONE)
+    settled(drive)
+    assert bench.copies(SILENT) == [ONE, ONE]
+    with bench.server.lock:
+        first, second = bench.server.files
+    assert sorted(drive.ls()) == sorted([SILENT, f"a~{first}.mp4"])
+    assert drive.fs.xattrs(f"/{SILENT}")["user.moonfs.id"].decode() == second
+    (line,) = status(drive)["copies"]
+    assert line["name"] == f"a~{first}.mp4" and line["next"]
+    remove(drive, f"a~{first}.mp4")
+    wait_until(lambda: bench.copies(SILENT) == [ONE], "it is deleted")
+    assert status(drive)["copies"] == []
+
+
+@pytest.mark.parametrize("answer", [page(502), refused(500, "failed", "server_error"), rate_limited("0")])
+def test_a_text_that_cannot_be_had_now_is_waited_for(bench: Bench, answer: Fault) -> None:
+    """W3: a proxy's page, or a busy service, says nothing of whose the copy is: it is asked again, and adopted."""
+    drive = bench.start(upload_timeout=60.0)
+    bench.server.script("upload", answer_lost())
+    bench.server.script("content", *[answer] * 7)
+    drive.write("a.txt", ONE)
+    settled(drive)
+    assert bench.copies() == [ONE] and bench.server.count("upload") == 1 and status(drive)["copies"] == []
+
+
+@pytest.mark.parametrize("newer", [True, False], ids=["a newer version is pending", "it is pending itself"])
+def test_somebody_elses_file_shows_though_ours_is_pending(bench: Bench, newer: bool) -> None:
+    """W3: however long our upload has to wait, theirs is not hidden once it is told apart; and nothing is asked for."""
+    drive = in_doubt(bench, reset_mid_body(50), write_back=True)
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    bench.server.script("upload", *(refused(429, "suspended", wire.EXCEEDED_CURRENT_QUOTA) for _ in range(50)))
+    if newer:
+        drive.write("a.txt", TWO)
+    theirs = bench.server.add("a.txt", SIX)
+    bench.server.unscript("list")
+    wait_until(lambda: f"a~{theirs.id}.txt" in drive.ls(), "theirs is shown")
+    assert drive.read("a.txt") == (TWO if newer else ONE)
+    asked = bench.server.count("list")
+    drive.uploader._stopping.wait(1.0)
+    assert bench.server.count("list") <= asked + 2
+
+
+def test_a_video_of_somebody_else_outlives_rm(bench: Bench) -> None:
+    """W3, W8: nothing proves that what has this name and size is ours: it stays, and is shown."""
+    drive = in_doubt(bench, reset_mid_body(50), write_back=True, name=SILENT)
+    remove(drive, SILENT)
+    bench.server.add(SILENT, SIX)
+    back(bench)
+    settled(drive)
+    assert bench.copies(SILENT) == [SIX] and drive.ls() == [SILENT]
+
+
+def test_a_doubt_is_pending_until_it_is_settled(bench: Bench) -> None:
+    """W3, N5: `moonfs status` shows it, and `moonfs umount` waits for it."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    remove(drive)
+    assert status(drive)["pending"] == ["a.txt"]
+    assert drive.fs.busy()
+    back(bench)
+    wait_until(lambda: not drive.fs.busy(), "it is settled")
+    assert status(drive)["pending"] == [] and bench.copies() == []
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["over an older version", "a new file"])
+@pytest.mark.parametrize("store", [True, False], ids=["arrived", "not arrived"])
+def test_a_close_that_failed_in_doubt(bench: Bench, store: bool, old: bool) -> None:
+    """W3, R5: its writer has its error; when the service is back one version is there, whole: readable, and alone."""
+    drive = bench.start(upload_timeout=0.3)
+    if old:
+        drive.write("a.txt", SIX)
+    bench.server.script("upload", answer_lost() if store else reset_mid_body(50))
+    away(bench)
+    with pytest.raises(MoonfsError):
+        drive.write("a.txt", ONE)
+    back(bench)
+    expected = [ONE] if store else [SIX] if old else []
+    wait_until(lambda: bench.copies() == expected, "one version is left")
+    settled(drive)
+    assert bench.copies() == expected and drive.ls() == ["a.txt"] * len(expected)
+    assert [drive.read(name) for name in drive.ls()] == expected
+
+
+@pytest.mark.parametrize("then", ["rm", "mv", "a newer version", "a newer version, and rm"])
+def test_after_a_close_that_failed_in_doubt(bench: Bench, then: str) -> None:
+    """W3, W8, W9: what is done with the name meanwhile stands: no version that was in doubt comes back over it."""
+    drive = bench.start(upload_timeout=0.3)
+    drive.write("a.txt", SIX)
+    bench.server.script("upload", answer_lost())
+    away(bench)
+    with pytest.raises(MoonfsError):
+        drive.write("a.txt", ONE)
+    back(bench)
+    if then == "rm":
+        remove(drive)
+        expected = {}
+    elif then == "mv":
+        drive.fs.rename("/a.txt", "/b.txt")
+        expected = {"b.txt": SIX}
+    else:
+        drive.write("a.txt", TWO)
+        expected = {"a.txt": TWO}
+        if then.endswith("rm"):
+            remove(drive)
+            expected = {}
+    settled(drive)
+    assert drive.ls() == sorted(expected)
+    assert {name: drive.read(name) for name in drive.ls()} == expected
+    assert sorted(bench.server.names()) == sorted(expected)
+
+
+@pytest.mark.parametrize("store", [True, False], ids=["arrived", "not arrived"])
+def test_a_kill_after_a_close_that_failed_in_doubt(bench: Bench, store: bool) -> None:
+    """W3: the journal knows of it: after `kill -9` it ends as without."""
+    drive = bench.start(upload_timeout=0.3)
+    drive.write("a.txt", SIX)
+    bench.server.script("upload", answer_lost() if store else reset_mid_body(50))
+    away(bench)
+    with pytest.raises(MoonfsError):
+        drive.write("a.txt", ONE)
+    back(bench)
+    after = bench.after_crash()
+    settled(after)
+    expected = [ONE] if store else [SIX]
+    assert bench.copies() == expected and after.ls() == ["a.txt"] and after.read("a.txt") == expected[0]
+
+
+def test_a_kill_in_doubt_and_somebody_elses_file(bench: Bench) -> None:
+    """W3, tenet 1: the next run does not take theirs for the upload that it finds in its journal."""
+    drive = bench.start(write_back=True)
+    held = Held(store=False)
+    bench.server.script("upload", held)
+    drive.write("a.txt", ONE)
+    assert held.reached.wait(60)
+    bench.server.add("a.txt", SIX)
+    after = bench.after_crash(write_back=True)
+    held.go.set()
+    settled(after)
+    assert sorted(bench.copies()) == [ONE, SIX]
+    assert len(after.ls()) == 2
+
+
+def test_a_kill_during_a_write_through_and_somebody_elses_file(bench: Bench) -> None:
+    """W3: nobody was told that ours is safe; theirs stays whatever becomes of ours."""
+    bench.server.add("a.txt", b"before")
+    drive = bench.start()
+    held = Held(store=False)
+    bench.server.script("upload", held)
+    threading.Timer(0.0, lambda: (held.reached.wait(60), bench.server.add("a.txt", SIX))).start()
+    wait_for_theirs = lambda: SIX in bench.copies()  # noqa: E731
+    writing = in_thread(lambda: drive.write("a.txt", ONE))
+    wait_until(wait_for_theirs, "theirs is stored")
+    after = bench.after_crash()
+    held.go.set()
+    with suppress(MoonfsError):
+        writing.result(60)
+    settled(after)
+    assert SIX in bench.copies()
+
+
+@pytest.mark.parametrize("step", [60, -60, 3600, -3600, 86400, -86400])
+@pytest.mark.parametrize("when", ["before the upload", "while it is under way", "after it"])
+def test_a_step_of_the_clock_leaves_one_copy(
+    bench: Bench, when: str, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W3: an attempt's time is the service's, carried on by a clock that nobody sets."""
+    clock = Stepping(monkeypatch)
+    drive = bench.start()
+
+    def fault(turn: Turn) -> None:
+        turn.read()
+        if when == "while it is under way":
+            clock.step(step)
+        turn.serve()
+        if when == "after it":
+            clock.step(step)
+        turn.hang_up()
+
+    bench.server.script("upload", fault)
+    if when == "before the upload":
+        clock.step(step)
+    drive.write("a.txt", ONE)
+    settled(drive)
+    assert bench.copies() == [ONE] and bench.server.count("upload") == 1
+
+
+@pytest.mark.parametrize("step", [60, 3600, -3600])
+def test_a_service_without_a_date(bench: Bench, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W3: where it sends none, time excludes nothing: lists and proof decide."""
+    head = Turn.head
+
+    def dateless(turn: Turn, reply: Reply) -> bytes:
+        return head(turn, Reply(reply.status, reply.body, {**reply.headers, "Date": None}))
+
+    monkeypatch.setattr(Turn, "head", dateless)
+    clock = Stepping(monkeypatch)
+    drive = bench.start()
+    bench.server.script("upload", answer_lost())
+    clock.step(step)
+    drive.write("a.txt", ONE)
+    settled(drive)
+    assert bench.copies() == [ONE] and bench.server.count("upload") == 1
+
+
+@pytest.mark.parametrize("step", [60, -60, 3600, -3600, 86400, -86400])
+@pytest.mark.parametrize("stored", [True, False], ids=["v1 arrives", "v1 does not"])
+def test_a_step_of_the_clock_between_two_versions(
+    bench: Bench, stored: bool, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W2, tenet 1: which of two acknowledged versions is the newer is a matter of the journal, not of the clock."""
+    clock = Stepping(monkeypatch)
+    drive = bench.start(write_back=True)
+    held = Held(store=stored)
+    bench.server.script("upload", held)
+    drive.write("a.txt", ONE)
+    assert held.reached.wait(60)
+    clock.step(step)
+    drive.write("a.txt", TWO)
+    after = bench.after_crash(write_back=True)
+    held.go.set()
+    assert after.ls() == ["a.txt"] and after.read("a.txt") == TWO
+    settled(after)
+    assert bench.copies() == [TWO] and after.read("a.txt") == TWO
+
+
+class Stepping:
+    """This machine's wall clock, which can be set; the service's goes on, and so does the monotonic one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import time
+
+        self._offset = 0
+        real, real_ns = time.time, time.time_ns
+        service = real
+        monkeypatch.setattr("tests.faults.server.time.time", lambda: real() + self._offset)
+        monkeypatch.setattr("time.time_ns", lambda: real_ns() + self._offset * 10**9)
+        self.service = service
+
+    def step(self, seconds: int) -> None:
+        self._offset += seconds
+
+
+def test_a_file_that_is_renamed_twice_and_deleted_during_its_upload(bench: Bench) -> None:
+    """W3, W8, W9: one attempt, however often it was given up: when it ends, nothing is left, here and there."""
+    drive = bench.start(write_back=True)
+    held = Held(store=True)
+    bench.server.script("upload", held)
+    drive.write("a.txt", ONE)
+    assert held.reached.wait(60)
+    drive.fs.rename("/a.txt", "/b.txt")
+    drive.fs.rename("/b.txt", "/c.txt")
+    remove(drive, "c.txt")
+    held.go.set()
+    settled(drive)
+    assert bench.server.names() == [] and drive.ls() == [] and not drive.fs.busy()
+
+
+@pytest.mark.parametrize("store", [True, False], ids=["stored", "not stored"])
+def test_rm_of_what_has_replaced_an_upload_under_way(bench: Bench, store: bool) -> None:
+    """W3, W8: v1 is under way, v2 takes its name, and is deleted: nothing of the name comes back."""
+    drive = bench.start(write_back=True)
+    held = Held(store=store)
+    bench.server.script("upload", held)
+    drive.write("a.txt", ONE)
+    assert held.reached.wait(60)
+    rename_over(drive, TWO)
+    wait_until(lambda: TWO in bench.copies(), "v2 is stored")
+    remove(drive)
+    held.go.set()
+    settled(drive)
+    assert bench.copies() == [] and drive.ls() == []
+
+
+def test_a_rejected_version_leaves_the_doubt_before_it(bench: Bench) -> None:
+    """W3: v2 is refused for good: of v1, in doubt, which it has replaced, the last copy of the name stays."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    bench.server.script("upload", *(refused(400, wire.MSG_UNSUPPORTED) for _ in range(3)))
+    with suppress(MoonfsError):
+        overwrite(drive, TWO)
+    bench.server.unscript("list")
+    wait_until(lambda: not drive.fs.busy(), "nothing is pending")
+    assert ONE in bench.copies() and drive.read("a.txt") == TWO
+
+
+def test_a_crash_while_two_versions_are_in_doubt(bench: Bench) -> None:
+    """W3, W2: both had arrived; the next run keeps the newer one and deletes the older one's copy."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    held = Held(store=True)
+    bench.server.script("upload", held)
+    drive.write("a.txt", TWO)
+    bench.server.unscript("list")
+    assert held.reached.wait(60)
+    after = bench.after_crash(write_back=True)
+    held.go.set()
+    settled(after)
+    assert bench.copies() == [TWO] and after.ls() == ["a.txt"] and after.read("a.txt") == TWO
