@@ -11,11 +11,13 @@ change, and never held during a request.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -72,6 +74,7 @@ class Disowned:
         self._next: dict[str, tuple[int, int]] = {}
         self._turns = itertools.count()
         self._copies: dict[str, str] = journal.copies()
+        self._removing: Counter[str] = Counter()
         self.revive: Callable[[Intent, SpoolFile], None] = lambda _intent, _file: None
 
     # Evidence, and what the uploader asks for
@@ -226,6 +229,17 @@ class Disowned:
             if left.name == name and (left.state == journal_states.DOUBTFUL or left.replaced):
                 self._cancel(left, replaced=False)
 
+    @contextlib.contextmanager
+    def removing(self, name: str) -> Iterator[None]:
+        """Have nothing that is in doubt come back under `name` while the service is asked to delete what has it."""
+        with self._lock:
+            self._removing[name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._removing[name] -= 1
+
     @property
     def open(self) -> list[str]:
         """The names of the uploads that are over and whose outcome is not told yet; the lock must be held."""
@@ -299,7 +313,9 @@ class Disowned:
 
     def _waits(self, left: Intent) -> bool:
         """Say whether nothing can be done yet about what an upload has left; the lock must be held."""
-        is_open = left.state == journal_states.DOUBTFUL and left.name in self._space.local
+        is_open = left.state == journal_states.DOUBTFUL and (
+            left.name in self._space.local or self._removing[left.name] > 0
+        )
         return is_open or left.spool in self._flying or self._is_on_its_way(left)
 
     def _show(self, left: Intent, theirs: Iterable[str]) -> None:

@@ -252,7 +252,8 @@ class Flights:
                     if data is None:
                         spool.sync()
                     instead_of = "" if older is None or older is spool else older.name
-                    self._journal.put(intent, instead_of=instead_of, data=data)
+                    known = replace(intent, unanswered=intent.unanswered + intent.under_way)
+                    self._journal.put(known, instead_of=instead_of, data=data)
                 except OSError as error:
                     log.warning("The rename to %s cannot be promised and has to wait: %s", name, error)
                     intent.state = journal_states.UPLOADING

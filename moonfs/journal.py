@@ -142,6 +142,7 @@ class Intent:
         left: the row by which its copy is looked for, where it was given up while it is under way. Not recorded.
         adopted: it took a proven candidate for its own: one attempt less without an answer. Not recorded.
         cancelled: its name is gone; not to be tried again (W8). Not recorded: the row goes with the name.
+        under_way: `attempt` has recorded one that has no outcome yet, beside those in `unanswered`. Not recorded.
     """
 
     spool: str
@@ -168,6 +169,7 @@ class Intent:
     replaced: bool = False
     adopted: bool = False
     left: str = ""
+    under_way: bool = False
 
     def may_have_made(self, file: FileObject) -> bool:
         """Say whether an attempt of this intent, whose answer never came, may have made `file` (W3).
@@ -301,6 +303,7 @@ class Journal:
         `flying`: one more attempt is about to be sent. An unacknowledged intent gets its row here, the others must have
         theirs still.
         """
+        intent.under_way = flying
         values = (
             intent.state,
             intent.size,

@@ -64,7 +64,8 @@ class Promises:
                 spool.sync()
             older = local.committed or local.growing
             older = None if older is spool else older
-            self._journal.put(attempt, instead_of="" if older is None else older.name, data=data)
+            known = replace(attempt, unanswered=attempt.unanswered + attempt.under_way)
+            self._journal.put(known, instead_of="" if older is None else older.name, data=data)
         except OSError:
             attempt.state = before
             raise

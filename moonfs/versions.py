@@ -84,6 +84,7 @@ class Versions:
             account=account, space=space, journal=journal, attributes=attributes, uploader=self.uploader, lock=lock
         )
         self._disowned.revive = self._revive
+        self.removing = self._disowned.removing
         service.judge_by(self._disowned)
         self._promises = Promises(journal, self._disowned, purpose=settings.purpose)
         self._temporaries = Temporaries(
