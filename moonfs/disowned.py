@@ -91,6 +91,10 @@ class Disowned:
         """
         return self._account.plain_text(file)
 
+    def is_sure(self, file: FileObject) -> bool:
+        """Say whether the text of a file came as the API gives one."""
+        return self._account.is_sure(file)
+
     def confirmed(self, sha256: str) -> frozenset[str]:
         """Return the ids that are known to hold the bytes of this hash."""
         return self._attributes.holders(sha256)

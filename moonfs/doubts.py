@@ -67,6 +67,9 @@ class Evidence(Protocol):
     def text(self, file: FileObject) -> bytes:
         """The text of a file, as UTF-8; empty for none; raises MoonfsError."""
 
+    def is_sure(self, file: FileObject) -> bool:
+        """Whether its text came as the API gives one: a body that was cut is told by nothing else (R2)."""
+
     def confirmed(self, sha256: str) -> frozenset[str]:
         """The ids that are known to hold the bytes of this hash."""
 
@@ -93,11 +96,15 @@ def judge(evidence: Evidence, intent: Intent, file: FileObject, present: Mapping
         return Verdict.UNKNOWN
     if hashlib.sha256(text).hexdigest() == intent.sha256:
         return Verdict.OURS
+    if not evidence.is_sure(file):
+        return Verdict.UNKNOWN
     if len(text) == file.bytes:
         return Verdict.THEIRS
     for other_id in sorted(evidence.confirmed(intent.sha256) & present.keys()):
         other = present[other_id]
-        if other_id != file.id and other.purpose == file.purpose and (confirmed := _text(evidence, other)):
+        if other_id == file.id or other.purpose != file.purpose:
+            continue
+        if (confirmed := _text(evidence, other)) and evidence.is_sure(other):
             return Verdict.OURS if confirmed == text else Verdict.THEIRS
     return Verdict.UNKNOWN
 

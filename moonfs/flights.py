@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -68,6 +69,7 @@ class _Flight:
         over: the local file whose name it takes.
         purpose: what it is uploaded as, empty where the mount says; for a version that is promised already, as that is.
         given_up: nobody wants it to start any more.
+        before: the attempt, in doubt, at a version that was promised and that this one may overtake.
     """
 
     local: LocalFile
@@ -79,6 +81,7 @@ class _Flight:
     over: LocalFile | None = None
     purpose: str = ""
     given_up: bool = False
+    before: Intent | None = None
 
 
 class Flights:
@@ -285,6 +288,7 @@ class Flights:
         intent = flight.intent
         assert intent is not None
         try:
+            self._leave_before(flight)
             intent.sha256 = intent.sha256 or spool.sha256()
             with self._lock:
                 intent.borrowed = self._space.held_under(intent.name, local)
@@ -344,8 +348,24 @@ class Flights:
                 acknowledged=0,
             )
         flight.replaces = flight.intent.replaces
+        if local.attempt is not flight.intent:
+            flight.before = local.attempt
         local.lent, local.attempt = spool, flight.intent
         return spool
+
+    def _leave_before(self, flight: _Flight) -> None:
+        """Keep track of what an upload in doubt has left that this flight may overtake (W3).
+
+        Should this one fail, that one's bytes are sent again, and are told by this record.
+        """
+        before = flight.before
+        if before is None or not before.unanswered or before.left:
+            return
+        with self._lock:
+            left = self._disowned.left_of(before, flying=False, replaced=not flight.local.unlinked)
+            left = replace(left, spool=f"{before.spool}.{secrets.token_hex(4)}", inode=0)
+            self._journal.put(left)
+            self._disowned.look_for(left)
 
     def _same_bytes(self, intent: Intent) -> FileObject | None:
         """Return the file that has exactly these bytes under this name already, as was asked (W4); lock held."""

@@ -79,6 +79,7 @@ class Recovery:
                 local.rest()
                 self._space.put(local)
                 recovered.append(local)
+        self.in_doubt = [each for each in self.in_doubt if not self._is_told(each[0])]
         deletions = self._journal.deletions()
         self._space.doom(frozenset(deletions))
         left = self._journal.intents()
@@ -93,6 +94,31 @@ class Recovery:
             file.rest()
         self._space.disowned[intent.spool] = intent
         self.in_doubt.append((intent, file))
+
+    def _is_told(self, intent: Intent) -> bool:
+        """Say whether answers have told all of an upload that nobody wants any more; have what they gave deleted (W3).
+
+        A kill came before the journal had such an answer; the ids of other uploads of this name are `known` by now.
+        """
+        if intent.state != journal_states.CANCELLED or not intent.sha256:
+            return False
+        given = frozenset(
+            file.id
+            for file in self._account.known().values()
+            if intent.may_have_made(file)
+            and not self._space.is_doomed(file.id)
+            and self._attributes.get(file.id).sha256 == intent.sha256
+        )
+        if not given or len(given) > intent.unanswered:
+            return False
+        intent.known |= given
+        intent.unanswered -= len(given)
+        is_over = not intent.unanswered
+        self._journal.give_up([intent.spool] if is_over else [], [] if is_over else [intent], delete=given)
+        self._space.doom(given)
+        if is_over:
+            del self._space.disowned[intent.spool]
+        return is_over
 
     def _leave(self, intent: Intent, *, replaced: bool, spool: str = "") -> Intent:
         """Return the record of what an attempt may have left, under another key if need be; hide that from now on."""

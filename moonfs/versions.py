@@ -586,7 +586,8 @@ class _Service:
 
     def judge_by(self, disowned: Disowned) -> None:
         """Take what is known of uploads in doubt from `disowned`."""
-        self.given, self.text, self.confirmed = disowned.given, disowned.text, disowned.confirmed
+        self.given, self.confirmed = disowned.given, disowned.confirmed
+        self.text, self.is_sure = disowned.text, disowned.is_sure
         self.earlier, self.take_over, self.leave = disowned.earlier, disowned.take_over, disowned.leave
 
     def make_room(self, intent: Intent) -> frozenset[str]:
