@@ -104,7 +104,7 @@ class Disowned:
         with self._lock:
             return [
                 left
-                for left in self._space.disowned.values()
+                for left in tuple(self._space.disowned.values())
                 if (left.name, left.sha256, left.size, left.purpose)
                 == (intent.name, intent.sha256, intent.size, intent.purpose)
                 and left.spool not in self._flying
@@ -198,17 +198,16 @@ class Disowned:
     def look_for(self, left: Intent, *, flying: bool = False, file: SpoolFile | None = None) -> None:
         """Look for what `left`, which the journal has, may have made: now, or, if `flying`, once it has `ended`.
 
-        `file` are the bytes of a `DOUBTFUL` one.
+        `file` are the bytes of a `DOUBTFUL` one. It takes no lock: its caller may hold a file's.
         """
-        with self._lock:
-            self._space.disowned[left.spool] = self._watched[left.spool] = left
-            if file is not None:
-                self._bytes[left.spool] = file
-            if flying:
-                self._flying.add(left.spool)
-            else:
-                self._flying.discard(left.spool)
-            self._space.changed()
+        if file is not None:
+            self._bytes[left.spool] = file
+        if flying:
+            self._flying.add(left.spool)
+        else:
+            self._flying.discard(left.spool)
+        self._space.disowned[left.spool] = self._watched[left.spool] = left
+        self._space.changed()
         if not flying:
             self._later(left.spool, 0)
 
@@ -247,13 +246,13 @@ class Disowned:
     @property
     def open(self) -> list[str]:
         """The names of the uploads that are over and whose outcome is not told yet; the lock must be held."""
-        return sorted({left.name for left in self._space.disowned.values() if left.spool not in self._flying})
+        return sorted({left.name for left in tuple(self._space.disowned.values()) if left.spool not in self._flying})
 
     # Looking
 
     def hurry(self, name: str) -> None:
         """Look at once for what earlier uploads of `name` have left: a newer version is there; the lock is held."""
-        for left in self._watched.values():
+        for left in tuple(self._watched.values()):
             if left.name == name and left.spool not in self._flying:
                 self._later(left.spool, self._next.get(left.spool, (0, 0))[0], 0.0)
 
@@ -444,7 +443,7 @@ class Disowned:
         local = self._space.local.get(name)
         if local is not None and not (local.clean or local.stays_local or local.refused_for_good):
             return True
-        if any(other != left.spool and self._named(other, name) for other in self._flying):
+        if any(other != left.spool and self._named(other, name) for other in tuple(self._flying)):
             return True
         others = (*self._space.local.values(), *self._space.staged.values())
         attempts = (other.attempt for other in others if other.lent is not None)
