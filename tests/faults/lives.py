@@ -122,13 +122,16 @@ class Mortal(Drive):
             self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
-        self._pidfd = os.pidfd_open(self.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:  # it is dead already, and whoever forked it has taken note
+            self._pidfd = os.open(os.devnull, os.O_RDONLY)  # can be read at once, as that of a dead process
         assert select.select([self._ready], [], [], PATIENCE)[0], f"not ready: {self.said()}"
         return b"Mounted on" in os.read(self._ready.fileno(), 4096)
 
     def strike(self) -> None:
         """Kill the daemon, if it has not done so itself."""
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def leave(self) -> None:

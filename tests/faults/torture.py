@@ -254,8 +254,11 @@ PARTS = {
 
 def run(task: Task) -> Report:
     """Run a task, in whatever process this is."""
+    disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="moonfs-torture-", ignore_cleanup_errors=True) as home:
+    with contextlib.ExitStack() as stack:
+        stack.callback(logging.disable, disabled)
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="moonfs-torture-", ignore_cleanup_errors=True))
         try:
             return PARTS[task.part].run(task, Path(home))
         except Exception:  # a part that cannot go on must not end the others

@@ -103,10 +103,9 @@ class Windows:
             copied = self.desktop.copied()
             return sorted(copied) == sorted(files)
 
-        began, wait = time.monotonic(), 1.0
+        began = time.monotonic()
 
         def there() -> bool:
-            nonlocal wait
             # GNOME Files once missed a file that it had itself copied in, of which the kernel tells. Texts, of which
             # the drive tells, have to show without F5.
             missing = set(files) - set(copied)
@@ -114,10 +113,9 @@ class Windows:
                 self.desktop.presses("F5")
             select()
             self.desktop.presses("ctrl+c")
-            # Keys wait for who is busy; more of them make it slower, and each question that they open later.
+            # Keys wait for who is busy; more of them would make it no quicker.
             with contextlib.suppress(AssertionError):
-                wait_until(told, "copied", wait)
-            wait *= 2
+                wait_until(told, "copied", 1)
             return told()
 
         try:
