@@ -134,7 +134,10 @@ class Writer:
     Attributes:
         done: how often it has done what.
         trace: the last things that it did, and what became of them.
+        cut_off: a drive that ends keeps what has come by then of an edit, as when its writer is killed (L2).
     """
+
+    cut_off = False
 
     def __init__(self, point: Path, letter: str, chance: random.Random) -> None:
         self.letter = letter
@@ -314,7 +317,7 @@ class Writer:
             expected = errno.ENOTSUP if len(change) > 1 else errno.EACCES
         # A file that stays here is written in place, as on any disk; every other one changes as a whole.
         in_place = name in promises.now and _stays_here(name, promises.now[name])
-        promises.begin(change, over if in_place else None)
+        promises.begin(change, over if in_place or (self.cut_off and over) else None)
         self.trace.append(str(short_of(change)))
         try:
             yield

@@ -82,6 +82,7 @@ def test_ended_lazily_at_random_moments(
     """L2, W2, W3, W4: nothing acknowledged is lost or undone, though programs are at work; nothing is sent twice."""
     # What comes in one write: of more a part may have come, which is kept as if its writer had been killed.
     monkeypatch.setattr(load, "SIZES", (20, 20, 20, 4000))
+    monkeypatch.setattr(load.Writer, "cut_off", True)
     lives = trial(mode, "lazily")
     for _ in range(KILLS // 4):
         lives.live(Fate(last=10**9), lives.chance.uniform(0, 0.2), lazily=True)
