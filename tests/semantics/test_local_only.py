@@ -64,7 +64,7 @@ def test_the_temporary_files_of_programs(both: Faulty, make: str) -> None:
     "install -m 600 Makefile.am $DIR/",
     "umask 077; dd if=Makefile.am of=$DIR/Makefile.am status=none",
     "umask 077; cat Makefile.am | tee $DIR/Makefile.am > /dev/null",
-    "chmod 600 Makefile.am; tar -cf a.tar Makefile.am; cd $DIR; tar -xf ../work/a.tar",
+    "chmod 600 Makefile.am; tar -cf a.tar Makefile.am; cd $DIR; tar -xf $OLDPWD/a.tar",
 ], ids=lambda copy: copy.replace("Makefile.am ", ""))  # fmt: skip
 def test_a_copy_of_mode_0600_does_not_stay_in_silence(both: Faulty, copy: str) -> None:
     """N6, N7: `cp` and its like say what the service refuses, whatever the mode; or it arrives."""

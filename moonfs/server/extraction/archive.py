@@ -133,3 +133,8 @@ class Archive(zipfile.ZipFile):
                 target = posixpath.normpath(posixpath.join("/", folder, relation.get("Target", "")))
                 kind = relation.get("Type", "").rpartition("/")[2]
                 yield relation.get("Id", ""), kind, target.lstrip("/")
+
+
+def name_of(element: etree._Element) -> str:
+    """Return the name of an element of a part, without its namespace; empty for comments and entities."""
+    return etree.QName(element).localname if isinstance(element.tag, str) else ""

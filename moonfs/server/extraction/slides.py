@@ -14,7 +14,7 @@ from typing import Final
 
 from lxml import etree
 
-from moonfs.server.extraction.archive import DAMAGED, Archive
+from moonfs.server.extraction.archive import DAMAGED, Archive, name_of
 from moonfs.server.extraction.document import Document, NoText, Output
 from moonfs.server.extraction.illustrations import related_lines
 
@@ -89,18 +89,14 @@ def _notes(archive: Archive, part: str) -> Iterator[str]:
         archive.is_damaged = True
 
 
-def _name(element: etree._Element) -> str:
-    return etree.QName(element).localname if isinstance(element.tag, str) else ""
-
-
 def _shapes(container: etree._Element) -> Iterator[str]:
     """Yield the texts of shapes, and tables row by row, whatever they are grouped in."""
     for element in container:
-        name = _name(element)
+        name = name_of(element)
         if name == "txBody":
-            yield "\n".join("".join(_runs(part)) for part in element if _name(part) == "p")
+            yield "\n".join("".join(_runs(part)) for part in element if name_of(part) == "p")
         elif name == "tr":
-            cells = (" ".join(_shapes(cell)).replace("\n", " ") for cell in element if _name(cell) == "tc")
+            cells = (" ".join(_shapes(cell)).replace("\n", " ") for cell in element if name_of(cell) == "tc")
             yield "\t".join(cells)
         elif name == "AlternateContent":
             yield from _shapes(_choice(element))
@@ -111,7 +107,7 @@ def _shapes(container: etree._Element) -> Iterator[str]:
 def _runs(paragraph: etree._Element) -> Iterator[str]:
     """Yield the text of a paragraph, its fields and its formulas."""
     for element in paragraph:
-        name = _name(element)
+        name = name_of(element)
         if name == "t":
             yield (element.text or "").replace("\v", "\n")
         elif name == "br":

@@ -13,7 +13,7 @@ from typing import Final
 
 from lxml import etree
 
-from moonfs.server.extraction.archive import DAMAGED, Archive
+from moonfs.server.extraction.archive import DAMAGED, Archive, name_of
 from moonfs.server.extraction.document import Document, NoText, Output
 from moonfs.server.extraction.illustrations import related_lines
 from moonfs.server.extraction.markup import visible_text
@@ -62,14 +62,10 @@ def _inserted(archive: Archive, main: str) -> Iterator[str]:
                 archive.is_damaged = True
 
 
-def _name(element: etree._Element) -> str:
-    return etree.QName(element).localname if isinstance(element.tag, str) else ""
-
-
 def _blocks(container: etree._Element) -> Iterator[str]:
     """Yield the lines of what holds paragraphs and tables: a body, a cell, a box, a note."""
     for element in container:
-        name = _name(element)
+        name = name_of(element)
         if name == "p":
             boxes: list[etree._Element] = []
             yield "".join(_runs(element, boxes))
@@ -91,25 +87,25 @@ def _blocks(container: etree._Element) -> Iterator[str]:
 
 def _rows(table: etree._Element) -> Iterator[str]:
     for element in table:
-        if _name(element) == "tr":
+        if name_of(element) == "tr":
             cells = (" ".join(line for line in _blocks(cell) if line) for cell in _cells(element))
             yield "\t".join(cell.replace("\n", " ") for cell in cells)
-        elif _name(element) not in {"tblPr", "tblGrid"}:
+        elif name_of(element) not in {"tblPr", "tblGrid"}:
             yield from _rows(element)
 
 
 def _cells(row: etree._Element) -> Iterator[etree._Element]:
     for element in row:
-        if _name(element) == "tc":
+        if name_of(element) == "tc":
             yield element
-        elif _name(element) in {"sdt", "sdtContent", "customXml", "ins"}:
+        elif name_of(element) in {"sdt", "sdtContent", "customXml", "ins"}:
             yield from _cells(element)
 
 
 def _runs(container: etree._Element, boxes: list[etree._Element]) -> Iterator[str]:
     """Yield the text of a paragraph; boxes that hang on it are collected, to be read after it."""
     for element in container:
-        name = _name(element)
+        name = name_of(element)
         if name == "t":  # of Word and of its formulas
             yield element.text or ""
         elif name in _BREAKS:
