@@ -16,6 +16,7 @@ import itertools
 import logging
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -25,7 +26,7 @@ from moonfs import doubts, names
 from moonfs import journal as journal_states
 from moonfs.attributes import Attributes
 from moonfs.doubts import Verdict
-from moonfs.errors import MoonfsError
+from moonfs.errors import MoonfsError, ServiceError
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import LocalFile
 from moonfs.namespace import Namespace
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 #: Seconds after the end of an upload at which what it may have left is looked for. With the second look the doubt is
 #: settled, so that files of others show; the last one is for a copy that came late.
 LOOKS: Final = (0.0, 5.0, 30.0)
+#: Seconds for which a text that makes no sense is asked for again, before it counts as none.
+SENSELESS: Final = 6.0
 #: Seconds to the next try where the service gives no list, or another version of the name is on its way.
 AGAIN: Final = 2.0
 
@@ -74,6 +77,7 @@ class Disowned:
         self._next: dict[str, tuple[int, int]] = {}
         self._turns = itertools.count()
         self._copies: dict[str, str] = journal.copies()
+        self._senseless: dict[str, float] = {}
         self._removing: Counter[str] = Counter()
         self.revive: Callable[[Intent, SpoolFile], None] = lambda _intent, _file: None
 
@@ -89,11 +93,24 @@ class Disowned:
         Raises:
             MoonfsError: it cannot be had.
         """
-        return self._account.plain_text(file)
+        text = self._account.plain_text(file)
+        if self.is_sure(file):
+            self._senseless.pop(file.id, None)
+        return text
 
     def is_sure(self, file: FileObject) -> bool:
         """Say whether the text of a file came as the API gives one."""
         return self._account.is_sure(file)
+
+    def bear(self, file: FileObject) -> None:
+        """Take in that the text of a file makes no sense: it may have been cut, or the service fails.
+
+        Raises:
+            ServiceError: it is to be asked for again.
+        """
+        now = time.monotonic()
+        if now - self._senseless.setdefault(file.id, now) < SENSELESS:
+            raise ServiceError(f"The text of {file.filename} makes no sense yet.")
 
     def confirmed(self, sha256: str) -> frozenset[str]:
         """Return the ids that are known to hold the bytes of this hash."""
@@ -156,7 +173,7 @@ class Disowned:
             state=journal_states.CANCELLED,
             started=attempt.started or self._account.now(),
             known=known if before is None else known | before.known,
-            unanswered=attempt.unanswered + flying,
+            unanswered=attempt.unanswered + (flying and attempt.under_way),
             replaced=replaced,
             replaces=frozenset(),
             held={},
@@ -195,6 +212,16 @@ class Disowned:
             file_id in known and names.safe(known[file_id].filename) == intent.name for file_id in intent.replaces
         )
 
+    def hide(self, left: Intent) -> None:
+        """Have what `left` may have made not shown, while its record is on its way to the journal; takes no lock."""
+        self._space.disowned[left.spool] = left
+        self._space.changed()
+
+    def show(self, left: Intent) -> None:
+        """Take `hide` back: the journal does not take the record."""
+        self._space.disowned.pop(left.spool, None)
+        self._space.changed()
+
     def look_for(self, left: Intent, *, flying: bool = False, file: SpoolFile | None = None) -> None:
         """Look for what `left`, which the journal has, may have made: now, or, if `flying`, once it has `ended`.
 
@@ -206,19 +233,21 @@ class Disowned:
             self._flying.add(left.spool)
         else:
             self._flying.discard(left.spool)
-        self._space.disowned[left.spool] = self._watched[left.spool] = left
-        self._space.changed()
+        self._watched[left.spool] = left
+        self.hide(left)
         if not flying:
             self._later(left.spool, 0)
 
-    def ended(self, spool: str, *, answered: bool) -> None:
-        """Take in that the upload under way whose record is that of `spool` has ended; the lock must be held."""
+    def ended(self, spool: str, *, unanswered: int) -> None:
+        """Take in that the upload under way whose record is that of `spool` has ended; the lock must be held.
+
+        `unanswered` is how many of its attempts were not answered.
+        """
         self._flying.discard(spool)
         left = self._watched.get(spool)
         if left is None:
             return
-        if answered:
-            left.unanswered -= 1
+        left.unanswered = unanswered
         if left.unanswered <= 0:
             self._forget(spool)
             return
@@ -234,9 +263,14 @@ class Disowned:
 
     @contextlib.contextmanager
     def removing(self, name: str) -> Iterator[None]:
-        """Have nothing that is in doubt come back under `name` while the service is asked to delete what has it."""
+        """Have nothing that is in doubt come back under `name` while the service is asked to delete what has it.
+
+        Nor should this process end before it has heard that it is deleted.
+        """
         with self._lock:
             self._removing[name] += 1
+            with contextlib.suppress(OSError):  # what the local disk cannot take is no reason to keep it
+                self.removed(name)
         try:
             yield
         finally:

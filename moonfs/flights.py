@@ -256,7 +256,8 @@ class Flights:
                         spool.sync()
                     instead_of = "" if older is None or older is spool else older.name
                     known = replace(intent, unanswered=intent.unanswered + intent.under_way)
-                    self._journal.put(known, instead_of=instead_of, data=data)
+                    freed = local.name if local.name != name else ""
+                    self._journal.put(known, instead_of=instead_of, freed=freed, data=data)
                 except OSError as error:
                     log.warning("The rename to %s cannot be promised and has to wait: %s", name, error)
                     intent.state = journal_states.UPLOADING
@@ -440,7 +441,8 @@ class Flights:
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
                 since = local.closed if holds else 0
                 left = self._disowned.beside(intent, file)
-                recorded = self._journal.stored(intent, file.id, surplus, older, since, left=left)
+                freed = local.name if flight.moves and not (local.unlinked or local.name == intent.name) else ""
+                recorded = self._journal.stored(intent, file.id, surplus, older, since, left=left, freed=freed)
                 waiting = self._adoption.begin(local)
                 local.lock.notify_all()
             if sent is not None and sent is not local.spool and sent is not local.committed:
@@ -464,7 +466,7 @@ class Flights:
 
     def _answered(self, intent: Intent, left: list[Intent]) -> None:
         """Take in that an upload got its id, and have what is `left` of its attempts looked for; the lock is held."""
-        self._disowned.ended(intent.left or intent.spool, answered=True)
+        self._disowned.ended(intent.left or intent.spool, unanswered=intent.unanswered - intent.adopted)
         self._disowned.hurry(intent.name)
         for one in left:
             self._disowned.look_for(one)
@@ -591,7 +593,7 @@ class Flights:
         elif not flight.background or not mine:
             self.schedule(local, attempt=1, delay=self._uploader.backoff(_PATIENT if _is_full(error) else 1))
         if not (intent.unanswered and not promised and intent.left == ""):
-            self._disowned.ended(intent.left or intent.spool, answered=not getattr(error, "maybe_stored", False))
+            self._disowned.ended(intent.left or intent.spool, unanswered=intent.unanswered)
         if not promised and local.committed is not None:
             # An older version is promised still; its turn may have come and gone meanwhile.
             self.schedule(local)

@@ -169,7 +169,7 @@ class Intent:
     replaced: bool = False
     adopted: bool = False
     left: str = ""
-    under_way: bool = False
+    under_way: bool = field(default=False, compare=False)
 
     def may_have_made(self, file: FileObject) -> bool:
         """Say whether an attempt of this intent, whose answer never came, may have made `file` (W3).
@@ -248,11 +248,17 @@ class Journal:
         return next(self._numbers)
 
     def put(
-        self, intent: Intent, *others: Intent, instead_of: str = "", data: bytes | EllipsisType | None = ...
+        self,
+        intent: Intent,
+        *others: Intent,
+        instead_of: str = "",
+        freed: str = "",
+        data: bytes | EllipsisType | None = ...,
     ) -> None:
         """Record or replace intents, and drop that of the spool file `instead_of`; one step, durable on return.
 
         A version that is promised, or stays here, has taken its name: one that was in doubt under it is `CANCELLED`.
+        The name `freed` is gone: nothing that was in doubt under it comes back.
 
         `data` are the bytes of the spool file of `intent`, which then need not be durable there; None where they are.
         Left out, it stays with what was recorded of that spool file before.
@@ -270,13 +276,19 @@ class Journal:
             db.executemany(_PUT, rows)
             for newer in taken:
                 _overtake(db, *newer)
+            _free(db, freed)
             if dropped:
                 db.execute("DELETE FROM intents WHERE spool = ?", (instead_of,))
 
         self._group.queue(change, vital=intent.state in (CANCELLED, FAILED)).wait()
 
-    def give_up(self, spools: Iterable[str], left: Iterable[Intent] = (), delete: Iterable[str] = ()) -> None:
-        """Drop the intents for `spools`, record what is `left` of them and queue `delete`, in one step (W8)."""
+    def give_up(
+        self, spools: Iterable[str], left: Iterable[Intent] = (), delete: Iterable[str] = (), freed: str = ""
+    ) -> None:
+        """Drop the intents for `spools`, record what is `left` of them and queue `delete`, in one step (W8).
+
+        `freed` is as for `put`.
+        """
         dropped = [(spool,) for spool in spools]
         rows = [_row(intent) for intent in left]
         deleted = [(file_id,) for file_id in delete]
@@ -285,6 +297,7 @@ class Journal:
             db.executemany("DELETE FROM intents WHERE spool = ?", dropped)
             db.executemany(_PUT, rows)
             db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", deleted)
+            _free(db, freed)
 
         self._group.queue(change, vital=True).wait()
 
@@ -346,13 +359,15 @@ class Journal:
         held_since: int = 0,
         *,
         left: Iterable[Intent] = (),
+        freed: str = "",
     ) -> Change[None]:
         """Record that `intent` is on the service as `file_id`, in one transaction (W4); durable once it is waited for.
 
         Its row goes, with that of the spool file `older`, and `delete` is queued. Where the file has moved on meanwhile
         (another name, newer bytes), the row of that replaces `file_id` from now on, or holds it since `held_since`; no
         other upload of this name has made it, and nobody else holds it or what is deleted. What is `left` of its
-        attempts is recorded. A disk that refuses loses nothing of it: the row stays until it goes.
+        attempts is recorded; `freed` is as for `put`. A disk that refuses loses nothing of it: the row stays until it
+        goes.
         """
         stored, name = intent.name, names.as_bytes(intent.name)
         rows = [_row(each) for each in left]
@@ -374,6 +389,7 @@ class Journal:
                 db.execute("UPDATE intents SET known = ? WHERE spool = ?", (ids, spool))
             _overtake(db, stored, intent.spool)
             db.executemany(_PUT, rows)
+            _free(db, freed)
             _let_go(db, {*delete, file_id})
             for spool, replaces in newer:
                 ids = json.dumps(sorted({*json.loads(replaces), file_id} - delete))
@@ -456,6 +472,16 @@ def _overtake(db: sqlite3.Connection, name: str, spool: str) -> None:
         "UPDATE intents SET state = ?, replaced = 1, data = NULL WHERE name = ? AND state = 'doubtful' AND spool != ?",
         (CANCELLED, names.as_bytes(name), spool),
     )
+
+
+def _free(db: sqlite3.Connection, name: str) -> None:
+    """Let nothing that is in doubt under `name` come back: whatever had it is gone; empty for none."""
+    if name:
+        db.execute(
+            "UPDATE intents SET state = ?, replaced = 0, replaces = '[]', data = NULL WHERE name = ? AND "
+            "(state = 'doubtful' OR (state = ? AND replaced))",
+            (CANCELLED, names.as_bytes(name), CANCELLED),
+        )
 
 
 def _let_go(db: sqlite3.Connection, ids: Collection[str]) -> None:

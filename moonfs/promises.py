@@ -31,14 +31,16 @@ class Promises:
         self._disowned = disowned
         self._purpose = purpose
 
-    def upload(self, local: LocalFile) -> None:
+    def upload(self, local: LocalFile, *, freed: str = "") -> None:
         """Promise that the newest bytes reach the service (W2); the file's lock must be held.
+
+        `freed` is the name that it had until now.
 
         Raises:
             OSError: the local disk refuses; nothing is promised then.
         """
         spool = local.materialise()
-        self._record(local, self.intent(local, spool), spool)
+        self._record(local, self.intent(local, spool), spool, freed)
         local.commit(spool)
         local.journaled = None
 
@@ -142,8 +144,8 @@ class Promises:
             if spool.size > CARRIED_BYTES:
                 spool.sync()
 
-    def keep_local(self, local: LocalFile) -> None:
-        """Keep a file that stays on this machine (W6); the filesystem's lock must be held.
+    def keep_local(self, local: LocalFile, *, freed: str = "") -> None:
+        """Keep a file that stays on this machine (W6), and had the name `freed`; the filesystem's lock must be held.
 
         Raises:
             OSError: the local disk refuses.
@@ -163,7 +165,7 @@ class Promises:
             intent = replace(
                 self.intent(local, spool), state=journal_states.LOCAL, purpose=local.purpose, sha256=local.seal
             )
-            self._record(local, intent, spool)
+            self._record(local, intent, spool, freed)
             local.committed = local.growing = local.refusal = None
             local.kept = True
             local.journaled = state
@@ -202,22 +204,38 @@ class Promises:
             closed=local.closed,
         )
 
-    def _record(self, local: LocalFile, intent: Intent, spool: SpoolFile) -> None:
+    def _record(self, local: LocalFile, intent: Intent, spool: SpoolFile, freed: str = "") -> None:
         """Make `spool` durable and journal `intent` for it, in place of what was promised before, in one step.
 
-        Few bytes go into the journal's row, so that one fsync does for both; others are synced before it.
+        The name `freed` goes with it. Few bytes go into the journal's row, so that one fsync does for both; others are
+        synced before it.
         """
         older = local.committed or local.growing
         data = spool.small()
         if data is None:
             spool.sync()
+        attempt = local.attempt
+        cancelled = attempt is not None and attempt.cancelled
         left = self._leave_attempt(local, intent.spool)
         instead_of = ""
         if older is not None and older.name != intent.spool:
             # An upload under way still needs its row, unless the name has changed since.
-            flying = older is local.lent and local.attempt is not None and local.attempt.name == local.name
-            instead_of = "" if flying else older.name
-        self._journal.put(intent, *left, instead_of=instead_of, data=data)
+            needed = older is local.lent and local.attempt is not None and local.attempt.name == local.name
+            instead_of = "" if needed else older.name
+        for each in left:
+            self._disowned.hide(each)
+        try:
+            self._journal.put(intent, *left, instead_of=instead_of, freed=freed, data=data)
+        except OSError:
+            local.attempt = attempt
+            for each in left:
+                self._disowned.show(each)
+            if attempt is not None:
+                attempt.cancelled = cancelled
+                attempt.left = "" if left else attempt.left
+            raise
+        for each in left:
+            self._disowned.look_for(each, flying=local.lent is not None)
         if older is not None and older.name != intent.spool and older is not local.lent:
             older.discard()
 
@@ -242,5 +260,4 @@ class Promises:
         left = replace(left, spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
         if flying:
             attempt.left = left.spool
-        self._disowned.look_for(left, flying=flying)
         return [left]

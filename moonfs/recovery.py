@@ -111,6 +111,11 @@ class Recovery:
         )
         if not given or len(given) > intent.unanswered:
             return False
+        if intent.replaced and not any(
+            names.safe(file.filename) == intent.name and file.id not in given and not self._space.is_doomed(file.id)
+            for file in self._account.known().values()
+        ):
+            return False  # the last copy of the name: it goes when the newer version is stored (W4)
         intent.known |= given
         intent.unanswered -= len(given)
         is_over = not intent.unanswered
@@ -150,8 +155,10 @@ class Recovery:
             if intent.started and self._has_arrived(intent, file, over):
                 if over is not None:
                     del left[over.spool]
+                self._free(intent)
             elif file is not None and self._may_have_arrived(intent) and file.sha256() == intent.sha256:
                 left[intent.spool] = self._promise(intent, file)
+                self._free(intent)
             elif file is None or not intent.local_name:
                 self._give_up(intent)
             else:
@@ -159,6 +166,17 @@ class Recovery:
             if file is not None:
                 file.rest()
         return list(left.values())
+
+    def _free(self, intent: Intent) -> None:
+        """Let nothing that is in doubt come back under the names that a finished rename has given up (W9)."""
+        known = self._account.known()
+        freed = {names.safe(known[i].filename) for i in intent.replaces.difference(intent.held) if i in known}
+        freed = {*freed, intent.local_name} - {intent.name}
+        for place, (left, _) in enumerate(self.in_doubt):
+            if left.name in freed and (left.replaced or left.state == journal_states.DOUBTFUL):
+                left.state, left.replaced, left.replaces = journal_states.CANCELLED, False, frozenset()
+                self._journal.put(left, data=None)
+                self.in_doubt[place] = (left, None)
 
     def _promise(self, intent: Intent, file: SpoolFile) -> Intent:
         """Promise the bytes of an upload that may have arrived: either version may stand, and these are whole."""

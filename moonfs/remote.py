@@ -188,8 +188,8 @@ class Remote:
         return body if self._plain else wire.text_in(body)
 
     def is_sure(self, file: FileObject) -> bool:
-        """Say whether the text of `file`, fetched just now, is of the API's form: such ones are kept (R2)."""
-        return file.purpose != wire.FILE_EXTRACT or file.id in self.contents
+        """Say whether the text of `file`, fetched just now, is of the API's form: only such ones are kept (R2)."""
+        return file.id in self.contents
 
     def now(self) -> float:
         """Return unix time by the service's clock, in seconds; `NO_DATE` where it does not tell."""

@@ -94,8 +94,7 @@ class Removals:
             self._versions.unlink_later(entry)
         else:
             text = _text_name(entry.file, name)
-            self._versions.delete_later(frozenset({entry.file.id}))
-            self._versions.removed(name)
+            self._versions.delete_later(name, frozenset({entry.file.id}))
         self._leave_ghost(text, group)
 
     def _remove_now(self, entry: Remote | LocalFile, name: str, group: int) -> None:

@@ -129,7 +129,9 @@ class Versions:
         """
         with self._lock:
             recovered, deletions = self._recovery.run()
-        # Nothing starts before everything is known.
+        # Nothing starts before everything is known; an upload may take over one that is in doubt.
+        for intent, file in self._recovery.in_doubt:
+            self._disowned.look_for(intent, file=file)
         self.uploader.delete_later(deletions)
         for local in recovered:
             if local.pending and not local.refused_for_good:
@@ -137,8 +139,6 @@ class Versions:
         with self._lock:
             for local in recovered:
                 self._temporaries.watch(local)
-        for intent, file in self._recovery.in_doubt:
-            self._disowned.look_for(intent, file=file)
 
     def close(self) -> None:
         """End the workers and every wait; what is unfinished stays in the journal."""
@@ -356,7 +356,7 @@ class Versions:
             elif attempt is not None and in_doubt:
                 left.append(self._disowned.left_of(attempt, flying=flying, replaced=local.replaced))
             try:
-                self._journal.give_up(spools, left, delete)
+                self._journal.give_up(spools, left, delete, "" if local.replaced else local.name)
             except OSError:
                 if left or delete or not self._is_freed(local):
                     raise
@@ -395,11 +395,12 @@ class Versions:
         self._space.drop(local)
         self.end_use(local)
 
-    def delete_later(self, ids: frozenset[str]) -> None:
-        """Hide remote files now and delete them in the background (W8); the lock must be held."""
-        self._journal.give_up((), delete=ids)
+    def delete_later(self, name: str, ids: frozenset[str]) -> None:
+        """Hide the remote files `ids` now, by which `name` goes, and delete them in the background (W8); lock held."""
+        self._journal.give_up((), delete=ids, freed=name)
         self._space.doom(ids)
         self.uploader.delete_later(ids)
+        self._disowned.removed(name)
 
     def _revive(self, intent: Intent, file: SpoolFile) -> None:
         """Have a version whose close failed in doubt, and that may have arrived, brought to the service; lock held.
@@ -513,11 +514,12 @@ class Versions:
                 local.replaces = local.replaces | replaced()
             superseded = self._space.move(local, name)
             try:
+                freed = old if old != name else ""
                 if stays:
-                    self.keep_local(local)
+                    self.keep_local(local, freed=freed)
                 else:
                     with local.lock:
-                        self._promises.upload(local)
+                        self._promises.upload(local, freed=freed)
             except OSError:
                 with local.lock:
                     for attribute, value in before.items():
@@ -587,7 +589,7 @@ class _Service:
     def judge_by(self, disowned: Disowned) -> None:
         """Take what is known of uploads in doubt from `disowned`."""
         self.given, self.confirmed = disowned.given, disowned.confirmed
-        self.text, self.is_sure = disowned.text, disowned.is_sure
+        self.text, self.is_sure, self.bear = disowned.text, disowned.is_sure, disowned.bear
         self.earlier, self.take_over, self.leave = disowned.earlier, disowned.take_over, disowned.leave
 
     def make_room(self, intent: Intent) -> frozenset[str]:

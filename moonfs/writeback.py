@@ -259,6 +259,7 @@ class Uploader:
         """Upload until it is confirmed, refused, or `limit` is reached; never twice while the first may be told."""
         for attempt in itertools.count():
             listed: list[frozenset[str]] = []
+            intent.under_way = True
             try:
                 file = self._service.upload(
                     spool,
@@ -269,13 +270,15 @@ class Uploader:
                 )
             except MoonfsError as error:
                 if not error.maybe_stored:
+                    intent.under_way = False
                     raise
                 log.warning("The upload of %s ended without an answer: %s", intent.name, error)
                 if not intent.unanswered:
                     # What was answered before left no copy, so what is known by now is none of this attempt's.
                     intent.known |= listed[-1] if listed else self._listed(intent)
-                intent.unanswered += 1
                 intent.ended = self._service.now()
+                intent.under_way = False
+                intent.unanswered += 1
                 found = self._find(intent, attempt, limit, error)
                 if found is None:
                     continue

@@ -30,6 +30,7 @@ from tests.faults.server import (
     rate_limited,
     refused,
     reset_mid_body,
+    truncated,
 )
 from tests.faults.test_exactly_one_copy import Bench, Drive, Held
 from tests.harness.drive import wait_until
@@ -260,6 +261,38 @@ def test_a_text_that_cannot_be_had_now_is_waited_for(bench: Bench, answer: Fault
     assert bench.copies() == [ONE] and bench.server.count("upload") == 1 and status(drive)["copies"] == []
 
 
+@pytest.mark.parametrize("purpose", ["file-extract", "batch"])
+@pytest.mark.parametrize(
+    "answer",
+    [refused(500, "extract task failed: failed", "server_error"), truncated(len(ONE)), truncated(12)],
+    ids=["failed", "cut to the length of the file", "cut"],
+)
+def test_a_text_that_makes_no_sense_now_is_asked_for_again(bench: Bench, answer: Fault, purpose: str) -> None:
+    """W3, W8: a bad answer does not make our copy somebody else's, or nobody's: what was removed does not come back."""
+    drive = bench.start(write_back=True, purpose=purpose)
+    drive.uploader.backoff = lambda _attempt: 0.05  # type: ignore[method-assign]
+    bench.server.script("upload", answer_lost())
+    away(bench)
+    drive.write("a.txt", ONE)
+    wait_until(lambda: ONE in bench.copies(), "it has arrived")
+    bench.server.script("content", *[answer] * 8)
+    remove(drive)
+    bench.server.unscript("list")
+    settled(drive)
+    assert bench.copies() == [] and drive.ls() == [] and status(drive)["copies"] == []
+
+
+def test_a_text_that_never_makes_sense_proves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W3: after some seconds it counts as none: the copy stays, and has its line."""
+    monkeypatch.setattr(disowned, "SENSELESS", 0.2)
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    bench.server.script("content", *[refused(500, "extract task failed: failed", "server_error")] * 5000)
+    remove(drive)
+    bench.server.unscript("list")
+    settled(drive)
+    assert bench.copies() == [ONE] and drive.ls() == ["a.txt"] and len(status(drive)["copies"]) == 1
+
+
 @pytest.mark.parametrize("newer", [True, False], ids=["a newer version is pending", "it is pending itself"])
 def test_somebody_elses_file_shows_though_ours_is_pending(bench: Bench, newer: bool) -> None:
     """W3: however long our upload has to wait, theirs is not hidden once it is told apart; and nothing is asked for."""
@@ -359,6 +392,47 @@ def test_a_kill_after_a_close_that_failed_in_doubt(bench: Bench, store: bool) ->
     settled(after)
     expected = [ONE] if store else [SIX]
     assert bench.copies() == expected and after.ls() == ["a.txt"] and after.read("a.txt") == expected[0]
+
+
+def _gone_and_killed(bench: Bench, drive: Drive, then: str, *, write_back: bool) -> None:
+    """Have `a.txt` removed or renamed, and the drive killed at the end of that; look at what the next one shows."""
+    drive.fs._versions._disowned.removed = lambda _name: None  # type: ignore[method-assign]
+    expected = {"rm": [], "mv": ["b.txt"], "mv to a temporary name": ["b.txt.tmp"]}[then]
+    if expected:
+        drive.fs.rename("/a.txt", f"/{expected[0]}")
+    else:
+        remove(drive)
+    drive.kill()
+    back(bench)
+    after = bench.after_crash(write_back=write_back)
+    wait_until(lambda: ONE not in bench.copies() and after.ls() == expected, "nothing is left of it")
+    wait_until(lambda: not after.fs.busy(), "nothing is in doubt")
+    assert after.ls() == expected and ONE not in bench.copies()
+
+
+GOES = pytest.mark.parametrize("then", ["rm", "mv", "mv to a temporary name"])
+
+
+@GOES
+def test_a_kill_when_the_name_of_two_in_doubt_has_gone(bench: Bench, then: str) -> None:
+    """W3, W8, W9: a name goes in one step with what is in doubt under it: nothing of it comes back after a kill."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    bench.server.script("upload", *[reset_mid_body(50)] * 5000)
+    rename_over(drive, TWO)
+    bench.server.unscript("upload")
+    _gone_and_killed(bench, drive, then, write_back=True)
+
+
+@GOES
+def test_a_kill_when_the_name_of_a_failed_close_has_gone(bench: Bench, then: str) -> None:
+    """W3, W8, W9: the same in write-through, where the version before has the name."""
+    drive = bench.start(upload_timeout=0.3)
+    drive.write("a.txt", SIX)
+    bench.server.script("upload", answer_lost())
+    away(bench)
+    with pytest.raises(MoonfsError):
+        drive.write("a.txt", ONE)
+    _gone_and_killed(bench, drive, then, write_back=False)
 
 
 def test_a_kill_in_doubt_and_somebody_elses_file(bench: Bench) -> None:
