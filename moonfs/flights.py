@@ -649,7 +649,9 @@ class Flights:
             self._journal.forget(intent.spool)
         if sent is not None and sent is not local.spool:
             sent.discard()
-        if local.kept and local.stays_local and not local.unlinked:
+        stayed = local.kept and local.committed is None and local.growing is None
+        if stayed and local.stays_local and not local.unlinked:
+            # Its row was that of the rename. What is promised has its own, though a writer may just have cut the file.
             local.journaled = None
             with contextlib.suppress(OSError):
                 self._promises.keep_local(local)

@@ -7,10 +7,12 @@ size, and came in this time. The drive is that of `test_exactly_one_copy`: the r
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +20,7 @@ import pytest
 
 from moonfs import disowned, errors, wire
 from moonfs.errors import MoonfsError
+from moonfs.journal import CANCELLED, PENDING, Intent
 from tests.faults.server import (
     Fault,
     FaultServer,
@@ -433,6 +436,135 @@ def test_a_kill_when_the_name_of_a_failed_close_has_gone(bench: Bench, then: str
     with pytest.raises(MoonfsError):
         drive.write("a.txt", ONE)
     _gone_and_killed(bench, drive, then, write_back=False)
+
+
+def answered_and_killed(bench: Bench, data: bytes, *, replaced: bool) -> Drive:
+    """Return a drive that has `a.txt` by an answer, of which a kill has left no more than that: its row is in doubt."""
+    drive = bench.drives[-1]
+    (stored,) = (file for file in bench.server.files.values() if file.data == data)
+    drive.journal.put(
+        Intent(
+            spool="answered",
+            name="a.txt",
+            state=CANCELLED,
+            purpose="auto",
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            mtime_ns=0,
+            inode=0,
+            started=stored.created_at - 1,
+            unanswered=1,
+            replaced=replaced,
+        )
+    )
+    return bench.after_crash(write_back=True)
+
+
+def test_an_answer_that_a_kill_came_before(bench: Bench) -> None:
+    """W3, W8: of a version that was removed while it was under way, what an answer gave goes at the next start."""
+    bench.start(write_back=True).write("a.txt", ONE)
+    settled(bench.drives[-1])
+    after = answered_and_killed(bench, ONE, replaced=False)
+    settled(after)
+    assert bench.copies() == [] and after.ls() == []
+
+
+def test_the_last_copy_of_a_name_outlasts_a_kill(bench: Bench) -> None:
+    """W3, W4: of a version that a newer one has replaced, the last copy goes when that one is stored, not before."""
+    drive = bench.start(write_back=True)
+    drive.write("a.txt", ONE)
+    settled(drive)
+    bench.server.script("upload", *[page(503)] * 5000)
+    drive.journal.put(promised(drive, TWO), data=TWO)
+    after = answered_and_killed(bench, ONE, replaced=True)
+    wait_until(lambda: bench.server.count("upload") > 2, "the newer one is tried")
+    assert bench.copies() == [ONE] and after.read("a.txt") == TWO
+    back(bench)
+    settled(after)
+    assert bench.copies() == [TWO] and after.ls() == ["a.txt"]
+
+
+def promised(drive: Drive, data: bytes) -> Intent:
+    """Return a promise of `a.txt`, which knows nothing of what was stored before."""
+    return Intent(
+        spool="promised",
+        name="a.txt",
+        state=PENDING,
+        purpose="auto",
+        size=len(data),
+        sha256="",
+        mtime_ns=0,
+        inode=77,
+        acknowledged=drive.journal.number(),
+    )
+
+
+def test_a_removal_that_waits_for_the_service(bench: Bench) -> None:
+    """W3, W8: while the service is asked to delete, what was in doubt is not taken up again, nor afterwards."""
+    drive = bench.start(upload_timeout=0.3)
+    drive.write("a.txt", SIX)
+    bench.server.script("upload", answer_lost())
+    away(bench)
+    with pytest.raises(MoonfsError):
+        drive.write("a.txt", ONE)
+    held = Held(store=True)
+    bench.server.script("delete", held)
+    removing = in_thread(lambda: remove(drive))
+    assert held.reached.wait(60)
+    back(bench)
+    drive.fs._versions._disowned.hurry("a.txt")
+    drive.uploader._stopping.wait(0.5)  # looks come by several times
+    held.go.set()
+    with suppress(MoonfsError):
+        removing.result(60)
+    with suppress(errors.NotFound):
+        remove(drive)
+    settled(drive)
+    assert bench.copies() == [] and drive.ls() == []
+
+
+def test_an_edit_of_what_is_in_doubt_fails(bench: Bench) -> None:
+    """W3: v1 was acknowledged and is in doubt; an fsync of v2 fails; v1 is sent again and ends as one copy."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    bench.server.script("upload", *(refused(400, wire.MSG_UNSUPPORTED) for _ in range(3)))
+    back_to = drive.fs._settings
+    drive.fs._versions._settings = replace(back_to, write_back=False)
+    with pytest.raises(MoonfsError):
+        overwrite(drive, TWO)
+    drive.fs._versions._settings = back_to
+    back(bench)
+    settled(drive)
+    assert bench.copies() == [ONE] and drive.ls() == ["a.txt"] and drive.read("a.txt") == ONE
+
+
+@pytest.mark.parametrize("fault", [refused(400, wire.MSG_UNSUPPORTED), reset_mid_body(50)], ids=["refused", "in doubt"])
+def test_an_upload_fails_while_a_writer_has_truncated(bench: Bench, fault: Fault) -> None:
+    """Tenet 1, W2, W4: v1 fails when v2 is acknowledged and a third writer has cut the file: a kill then leaves v2."""
+    drive = bench.start(write_back=True)
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    reached, go = threading.Event(), threading.Event()
+
+    def later(turn: Turn) -> None:
+        reached.set()
+        go.wait(60)
+        fault(turn)
+
+    bench.server.script("upload", later)
+    drive.write("a.txt", ONE)
+    assert reached.wait(60)
+    drive.write("a.txt", TWO)
+    bench.server.script("upload", *[reset_mid_body(50)] * 5000)
+    handle = drive.fs.open("/a.txt", read=False, write=True, truncate=True).handle
+    go.set()
+    wait_until(lambda: not drive.uploader.active, "the upload of v1 has failed")
+    drive.idle()
+    drive.kill()
+    bench.server.unscript()
+    after = bench.after_crash(write_back=True)
+    assert after.read("a.txt") == TWO
+    settled(after)
+    assert bench.copies() == [TWO] and after.ls() == ["a.txt"]
+    drive.fs.release(handle)
 
 
 def test_a_kill_in_doubt_and_somebody_elses_file(bench: Bench) -> None:

@@ -51,11 +51,12 @@ def row(
     started: float = 0.0,
     acknowledged: int = 1,
     private: int = 0,
+    sha256: str = "",
 ) -> tuple[Any, ...]:
     """Return a row; `data` are the bytes in it, without which `size` is needed and a spool file has them."""
     size = len(data or b"") if size is None else size
     return (
-        *(spool, os.fsencode(name), state, "auto", size, "", 1_234_567_890_123_456_789, inode),
+        *(spool, os.fsencode(name), state, "auto", size, sha256, 1_234_567_890_123_456_789, inode),
         *(json.dumps(sorted(replaces)), started, "[]", error, os.fsencode(local_name), acknowledged, private, data),
     )
 
