@@ -7,6 +7,7 @@ size, and came in this time. The drive is that of `test_exactly_one_copy`: the r
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -565,6 +566,24 @@ def test_an_upload_fails_while_a_writer_has_truncated(bench: Bench, fault: Fault
     settled(after)
     assert bench.copies() == [TWO] and after.ls() == ["a.txt"]
     drive.fs.release(handle)
+
+
+def test_a_promise_that_the_disk_refuses(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W3, W7: v2 cannot be kept, so v1 stands, which is in doubt still: it is taken up as what has arrived."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    drive.uploader.backoff = lambda _attempt: 1.0  # type: ignore[method-assign]
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drive.journal, "put", full)
+        with pytest.raises(OSError, match="No space"):
+            drive.write("a.txt", TWO)
+    back(bench)
+    settled(drive)
+    assert bench.copies() == [ONE] and bench.server.count("upload") == 1
+    assert drive.ls() == ["a.txt"] and drive.read("a.txt") == ONE
 
 
 def test_a_kill_in_doubt_and_somebody_elses_file(bench: Bench) -> None:
