@@ -173,7 +173,7 @@ class Disowned:
             state=journal_states.CANCELLED,
             started=attempt.started or self._account.now(),
             known=known if before is None else known | before.known,
-            unanswered=attempt.unanswered + (flying and attempt.under_way),
+            unanswered=attempt.unanswered + flying,  # at most, as after a crash; `ended` tells
             replaced=replaced,
             replaces=frozenset(),
             held={},

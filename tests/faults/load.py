@@ -182,10 +182,10 @@ class Writer:
             raise
         return False
 
-    def _does(self, kind: str) -> bool:
+    def _does(self, kind: str, *names: str) -> bool:
         """Do one thing; False where the service has kept it from being done."""
         try:
-            getattr(self, f"_{kind}")()
+            getattr(self, f"_{kind}")(*names)
         except OSError as error:
             if not self.troubled or error.errno not in TROUBLE or is_dead(error, self._point):
                 raise
@@ -196,7 +196,10 @@ class Writer:
         return True
 
     def _clear(self) -> None:
-        """Delete what is open, as whoever has met an error does: nothing of it may come back."""
+        """Delete what is open, as whoever has met an error does: nothing of it may come back.
+
+        A name that is not there is used anew: what failed may arrive until then (W3).
+        """
         while self.promises.open:
             name = min(self.promises.open)
             self.trace.append(f"clear {name}")
@@ -204,14 +207,14 @@ class Writer:
             try:
                 os.unlink(self._point / name)
             except FileNotFoundError:
-                pass
+                self._does("use", name)
             except OSError as error:
                 if error.errno not in TROUBLE or is_dead(error, self._point):
                     raise
                 self.promises.doubt()
                 time.sleep(0.01)
-                continue
-            self.promises.end()
+            else:
+                self.promises.end()
 
     def wrong_purposes(self, stored: Mapping[str, str]) -> list[str]:
         """Return the names that the service has for something else than is certain."""
@@ -323,6 +326,9 @@ class Writer:
     def _offer(self) -> None:
         """Write to a purpose's directory, where the name may be free though the root has it."""
         self._replace(self._chance.choice(self._names), self._fresh(), self._chance.choice(PURPOSES))
+
+    def _use(self, name: str) -> None:
+        self._replace(name, self._fresh())
 
     def _unlink(self, name: str = "") -> None:
         name = name or self._any()

@@ -238,9 +238,12 @@ class StormyWriter(Writer):
     def _unlinking(self, name: str) -> Iterator[None]:
         """Take notes of the removal of what may be gone already."""
         self.promises.begin({name: None})
-        with contextlib.suppress(FileNotFoundError):
+        try:
             yield
-        self.promises.end()
+        except FileNotFoundError:  # what failed may arrive until its name is used (W3)
+            self.promises.cancel()
+        else:
+            self.promises.end()
 
 
 def shown_in_storm(point: Path, letter: str = "") -> World:
