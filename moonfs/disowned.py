@@ -165,13 +165,12 @@ class Disowned:
         `flying`: it is under way; `replaced`: a newer version has its name, rather than nothing.
         """
         before = self._watched.get(attempt.spool)
-        known = attempt.known if attempt.started else frozenset(self._account.known())
+        known = attempt.known
         if before is not None:
             replaced = before.replaced  # what has happened to its name since
         return replace(
             attempt,
             state=journal_states.CANCELLED,
-            started=attempt.started or self._account.now(),
             known=known if before is None else known | before.known,
             unanswered=attempt.unanswered + flying,  # at most, as after a crash; `ended` tells
             replaced=replaced,
@@ -238,8 +237,8 @@ class Disowned:
         if not flying:
             self._later(left.spool, 0)
 
-    def ended(self, spool: str, *, unanswered: int) -> None:
-        """Take in that the upload under way whose record is that of `spool` has ended; the lock must be held.
+    def ended(self, spool: str, attempt: Intent, *, unanswered: int) -> None:
+        """Take in that `attempt`, whose record is that of `spool`, is under way no longer; the lock must be held.
 
         `unanswered` is how many of its attempts were not answered.
         """
@@ -247,7 +246,7 @@ class Disowned:
         left = self._watched.get(spool)
         if left is None:
             return
-        left.unanswered = unanswered
+        left.unanswered, left.started, left.known = unanswered, attempt.started, left.known | attempt.known
         if left.unanswered <= 0:
             self._forget(spool)
             return

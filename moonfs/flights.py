@@ -466,7 +466,7 @@ class Flights:
 
     def _answered(self, intent: Intent, left: list[Intent]) -> None:
         """Take in that an upload got its id, and have what is `left` of its attempts looked for; the lock is held."""
-        self._disowned.ended(intent.left or intent.spool, unanswered=intent.unanswered - intent.adopted)
+        self._disowned.ended(intent.left or intent.spool, intent, unanswered=intent.unanswered - intent.adopted)
         self._disowned.hurry(intent.name)
         for one in left:
             self._disowned.look_for(one)
@@ -593,7 +593,7 @@ class Flights:
         elif not flight.background or not mine:
             self.schedule(local, attempt=1, delay=self._uploader.backoff(_PATIENT if _is_full(error) else 1))
         if not (intent.unanswered and not promised and intent.left == ""):
-            self._disowned.ended(intent.left or intent.spool, unanswered=intent.unanswered)
+            self._disowned.ended(intent.left or intent.spool, intent, unanswered=intent.unanswered)
         if not promised and local.committed is not None:
             # An older version is promised still; its turn may have come and gone meanwhile.
             self.schedule(local)

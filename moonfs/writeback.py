@@ -372,6 +372,7 @@ class Uploader:
         """Take up what became of earlier attempts: of this intent, or of the same bytes by a writer that was failed.
 
         Raises:
+            Overtaken: nobody wants it any more; nothing has changed.
             MoonfsError: it cannot be told now; nothing has changed.
         """
         intent.adopted = False
@@ -387,6 +388,8 @@ class Uploader:
             unanswered=sum(each.unanswered for each in attempts),
         )
         found = self._match(whole)
+        if intent.cancelled:  # what the earlier ones left is theirs to look for
+            raise Overtaken(f"{intent.name} is not wanted any more.")
         intent.known, intent.started, intent.ended = whole.known, whole.started, whole.ended
         intent.unanswered, intent.adopted = whole.unanswered, whole.adopted
         intent.replaces = intent.replaces.union(*(each.replaces for each in earlier))

@@ -586,6 +586,32 @@ def test_a_promise_that_the_disk_refuses(bench: Bench, monkeypatch: pytest.Monke
     assert drive.ls() == ["a.txt"] and drive.read("a.txt") == ONE
 
 
+@pytest.mark.parametrize("then", ["mv", "rm", "mv and rm"])
+def test_a_name_that_goes_while_its_list_is_awaited(bench: Bench, then: str) -> None:
+    """W3, W8, W9: the same bytes have the name again, and are looked for, when it goes: their first copy goes too."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    drive.fs.rename("/a.txt", "/b.txt.tmp")
+    wait_until(lambda: not drive.uploader.active, "no upload is under way")
+    reached, go = threading.Event(), threading.Event()
+
+    def later(turn: Turn) -> None:
+        reached.set()
+        go.wait(60)
+        turn.send(turn.serve())
+
+    bench.server.unscript("list")
+    bench.server.script("list", *[later] * 20)
+    drive.fs.rename("/b.txt.tmp", "/a.txt")
+    assert reached.wait(60)
+    if then != "rm":
+        drive.fs.rename("/a.txt", "/b.txt.tmp")
+    if then != "mv":
+        remove(drive, "a.txt" if then == "rm" else "b.txt.tmp")
+    go.set()
+    wait_until(lambda: not drive.fs.busy() and not bench.copies(), "its copy is gone")
+    assert drive.ls() == (["b.txt.tmp"] if then == "mv" else [])
+
+
 def test_a_kill_in_doubt_and_somebody_elses_file(bench: Bench) -> None:
     """W3, tenet 1: the next run does not take theirs for the upload that it finds in its journal."""
     drive = bench.start(write_back=True)
