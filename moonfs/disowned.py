@@ -420,18 +420,35 @@ class Disowned:
         ours = [file.id for file in suspects if verdicts[file.id] is Verdict.OURS]
         if not ours or len(ours) > left.unanswered:
             return frozenset()
-        if left.replaced and not any(
-            names.safe(file.filename) == left.name and file.id not in ours and not self._space.is_doomed(file.id)
-            for file in present.values()
-        ):
-            return frozenset()
         doomed = frozenset(ours)
+        if self.is_last(left, doomed, present):
+            self.cover(left, doomed)
+            return frozenset()
         left.unanswered -= len(doomed)
         left.known |= doomed
         self._journal.give_up((), [left], delete=doomed)
         self._space.doom(doomed)
         self._told(doomed)
         return doomed
+
+    def is_last(self, left: Intent, ids: frozenset[str], present: Mapping[str, FileObject]) -> bool:
+        """Say whether a newer version has the name of `left`, and the service no other copy of it than `ids`."""
+        return left.replaced and not any(
+            names.safe(file.filename) == left.name and file.id not in ids and not self._space.is_doomed(file.id)
+            for file in present.values()
+        )
+
+    def cover(self, left: Intent, ids: frozenset[str]) -> None:
+        """Hide the last copies of a name behind the newer version, with which they go (W4); the lock must be held."""
+        local = self._space.local.get(left.name)
+        known = replace(left, known=left.known | ids, unanswered=left.unanswered - len(ids))
+        if local is None or not self._journal.cover(local.inode, ids, known):
+            return
+        left.known, left.unanswered = known.known, known.unanswered
+        with local.lock:
+            local.replaces |= ids
+        self._told(ids)
+        self._space.changed()
 
     def _told(self, ids: Iterable[str]) -> None:
         """Forget that nothing was known of the copies `ids`."""
@@ -441,13 +458,14 @@ class Disowned:
 
     def _go_on(self, left: Intent, suspects: list[FileObject], verdicts: Mapping[str, Verdict], look: int) -> None:
         """Have the next look, or let it rest: what is not ours for sure is shown; the lock must be held."""
+        open_ones = [file for file in suspects if not (file.id in left.known or self._is_settled(file.id, verdicts))]
         if not left.unanswered or look == len(LOOKS) - 1:
             if left.unanswered:
-                self.leave(left, [file for file in suspects if not self._is_settled(file.id, verdicts)])
+                self.leave(left, open_ones)
             self._forget(left.spool)
             return
         if look:
-            self.leave(left, [file for file in suspects if not self._is_settled(file.id, verdicts)])
+            self.leave(left, open_ones)
             self._space.disowned.pop(left.spool, None)
             self._space.changed()
         self._later(left.spool, look + 1)

@@ -401,6 +401,24 @@ class Journal:
 
         return self._group.queue(change, keep=True)
 
+    def cover(self, inode: int, ids: Collection[str], left: Intent) -> bool:
+        """Have the file of that `inode` replace `ids` too, which `left` knows of; False where it has no row."""
+        row = _row(left)
+
+        def change(db: sqlite3.Connection) -> bool:
+            rows = db.execute(
+                "SELECT spool, replaces FROM intents WHERE inode = ? AND state NOT IN (?, ?)",
+                (inode, CANCELLED, DOUBTFUL),
+            ).fetchall()
+            for spool, replaces in rows:
+                both = json.dumps(sorted({*json.loads(replaces), *ids}))
+                db.execute("UPDATE intents SET replaces = ? WHERE spool = ?", (both, spool))
+            if rows:
+                db.execute(_PUT, row)
+            return bool(rows)
+
+        return self._group.queue(change, vital=True).wait()
+
     def forget(self, spool: str) -> None:
         """Drop the intent for `spool`, if there is one: with the next change, since nothing depends on when."""
         self._group.queue(_statement("DELETE FROM intents WHERE spool = ?", spool), keep=True)

@@ -111,11 +111,9 @@ class Recovery:
         )
         if not given or len(given) > intent.unanswered:
             return False
-        if intent.replaced and not any(
-            names.safe(file.filename) == intent.name and file.id not in given and not self._space.is_doomed(file.id)
-            for file in self._account.known().values()
-        ):
-            return False  # the last copy of the name: it goes when the newer version is stored (W4)
+        if self._disowned.is_last(intent, given, self._account.known()):
+            self._disowned.cover(intent, given)
+            return False
         intent.known |= given
         intent.unanswered -= len(given)
         is_over = not intent.unanswered

@@ -529,6 +529,8 @@ class Versions:
                     self._space.put(superseded)
                 raise
             self.took(local, superseded, local.replaces)
+            if freed:
+                self._disowned.removed(freed)
             if stays:
                 self._temporaries.watch(local)
         if not stays:

@@ -400,7 +400,16 @@ def test_a_kill_after_a_close_that_failed_in_doubt(bench: Bench, store: bool) ->
 
 def _gone_and_killed(bench: Bench, drive: Drive, then: str, *, write_back: bool) -> None:
     """Have `a.txt` removed or renamed, and the drive killed at the end of that; look at what the next one shows."""
-    drive.fs._versions._disowned.removed = lambda _name: None  # type: ignore[method-assign]
+    disowned_by = drive.fs._versions._disowned
+    steps = [] if write_back or then != "rm" else [disowned_by.removed]  # before it is deleted
+
+    def removed(name: str) -> None:
+        if steps:
+            steps.pop()(name)
+        else:
+            drive.kill()
+
+    disowned_by.removed = removed  # type: ignore[method-assign]
     expected = {"rm": [], "mv": ["b.txt"], "mv to a temporary name": ["b.txt.tmp"]}[then]
     if expected:
         drive.fs.rename("/a.txt", f"/{expected[0]}")
@@ -612,6 +621,23 @@ def test_a_name_that_goes_while_its_list_is_awaited(bench: Bench, then: str) -> 
     assert drive.ls() == (["b.txt.tmp"] if then == "mv" else [])
 
 
+def test_an_empty_file_over_a_version_in_doubt(bench: Bench) -> None:
+    """W3, W4, W6: what stays here hides the last copy of its name, over a remount too; that goes with the next one."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    drive.write(".a.new", b"")
+    drive.fs.rename("/.a.new", "/a.txt")
+    back(bench)
+    wait_until(lambda: not drive.fs._versions.doubts, "the doubt is settled")
+    drive.idle()
+    assert bench.copies() == [ONE] and drive.ls() == ["a.txt"] and drive.read("a.txt") == b""
+    assert status(drive)["copies"] == []
+    after = bench.after_crash(write_back=True)
+    assert after.ls() == ["a.txt"] and after.read("a.txt") == b""
+    after.write("a.txt", TWO)
+    settled(after)
+    assert bench.copies() == [TWO] and after.ls() == ["a.txt"]
+
+
 def test_a_kill_in_doubt_and_somebody_elses_file(bench: Bench) -> None:
     """W3, tenet 1: the next run does not take theirs for the upload that it finds in its journal."""
     drive = bench.start(write_back=True)
@@ -766,6 +792,7 @@ def test_a_rejected_version_leaves_the_doubt_before_it(bench: Bench) -> None:
         overwrite(drive, TWO)
     bench.server.unscript("list")
     wait_until(lambda: not drive.fs.busy(), "nothing is pending")
+    wait_until(lambda: drive.ls() == ["a.txt"], "it is hidden behind the newer one")
     assert ONE in bench.copies() and drive.read("a.txt") == TWO
 
 
