@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +22,7 @@ import pytest
 
 from moonfs import disowned, errors, wire
 from moonfs.errors import MoonfsError
+from moonfs.flights import Flights
 from moonfs.journal import CANCELLED, PENDING, Intent
 from tests.faults.server import (
     Fault,
@@ -73,6 +75,20 @@ def away(bench: Bench) -> None:
 
 def back(bench: Bench) -> None:
     bench.server.unscript()
+
+
+def held_lists(bench: Bench) -> tuple[threading.Event, threading.Event]:
+    """Hold the next lists back: return what is set when one is asked for, and what lets them go."""
+    reached, go = threading.Event(), threading.Event()
+
+    def later(turn: Turn) -> None:
+        reached.set()
+        go.wait(60)
+        turn.send(turn.serve())
+
+    bench.server.unscript("list")
+    bench.server.script("list", *[later] * 20)
+    return reached, go
 
 
 def settled(drive: Drive) -> None:
@@ -601,15 +617,7 @@ def test_a_name_that_goes_while_its_list_is_awaited(bench: Bench, then: str) -> 
     drive = in_doubt(bench, answer_lost(), write_back=True)
     drive.fs.rename("/a.txt", "/b.txt.tmp")
     wait_until(lambda: not drive.uploader.active, "no upload is under way")
-    reached, go = threading.Event(), threading.Event()
-
-    def later(turn: Turn) -> None:
-        reached.set()
-        go.wait(60)
-        turn.send(turn.serve())
-
-    bench.server.unscript("list")
-    bench.server.script("list", *[later] * 20)
+    reached, go = held_lists(bench)
     drive.fs.rename("/b.txt.tmp", "/a.txt")
     assert reached.wait(60)
     if then != "rm":
@@ -636,6 +644,54 @@ def test_an_empty_file_over_a_version_in_doubt(bench: Bench) -> None:
     after.write("a.txt", TWO)
     settled(after)
     assert bench.copies() == [TWO] and after.ls() == ["a.txt"]
+
+
+def test_rm_while_the_outcome_of_an_upload_is_looked_for(bench: Bench) -> None:
+    """W3: one attempt, counted once, and two files of these bytes: nobody else's goes."""
+    drive = bench.start(write_back=True)
+    bench.server.script("upload", answer_lost())
+    reached, go = held_lists(bench)
+    drive.write("a.txt", ONE)
+    assert reached.wait(60)
+    remove(drive)
+    bench.server.add("a.txt", ONE)
+    go.set()
+    settled(drive)
+    assert bench.copies() == [ONE, ONE] and len(status(drive)["copies"]) == 2
+
+
+def test_a_newer_version_whose_promise_takes_its_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W3: what v1 has left is looked for once the journal knows of it, however long its disk takes."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    put = drive.journal.put
+
+    def slow(*intents: Intent, **options: Any) -> None:
+        time.sleep(0.5)  # looks come by meanwhile
+        put(*intents, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drive.journal, "put", slow)
+        drive.write("a.txt", TWO)
+    drive.uploader.backoff = lambda _attempt: 0.05  # type: ignore[method-assign]
+    back(bench)
+    settled(drive)
+    assert bench.copies() == [TWO] and drive.ls() == ["a.txt"]
+
+
+def test_what_is_taken_over_at_a_start_is_shown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W2, W3: a record of an earlier run that an upload takes over at once hides nothing any more."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    drive.fs.rename("/a.txt", "/b.txt.tmp")
+    drive.fs.rename("/b.txt.tmp", "/a.txt")
+    drive.kill()
+    back(bench)
+    monkeypatch.setattr(disowned, "LOOKS", (3600.0, 3600.0, 3600.0))
+    monkeypatch.setattr(
+        Flights, "schedule", lambda flights, local, attempt=0, _delay=0.0: flights._carry(local, attempt)
+    )
+    after = bench.after_crash(write_back=True)
+    assert bench.copies() == [ONE] and after.ls() == ["a.txt"] and after.read("a.txt") == ONE
 
 
 def test_a_kill_in_doubt_and_somebody_elses_file(bench: Bench) -> None:
