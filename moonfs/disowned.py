@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 #: settled, so that files of others show; the last one is for a copy that came late.
 LOOKS: Final = (0.0, 5.0, 30.0)
 #: Seconds for which a text that makes no sense is asked for again, before it counts as none.
-SENSELESS: Final = 6.0
+SENSELESS: Final = 4.0
 #: Seconds to the next try where the service gives no list, or another version of the name is on its way.
 AGAIN: Final = 2.0
 
@@ -278,8 +278,10 @@ class Disowned:
 
     @property
     def open(self) -> list[str]:
-        """The names of the uploads that are over and whose outcome is not told yet; the lock must be held."""
-        return sorted({left.name for left in tuple(self._space.disowned.values()) if left.spool not in self._flying})
+        """The names of the uploads that ended without an answer and are not told yet; the lock must be held."""
+        # Of one that is under way still, that attempt is among the unanswered.
+        left = tuple(self._space.disowned.values())
+        return sorted({each.name for each in left if each.spool not in self._flying or each.unanswered > 1})
 
     # Looking
 
@@ -492,7 +494,9 @@ class Disowned:
         """
         name = left.name
         local = self._space.local.get(name)
-        if local is not None and not (local.clean or local.stays_local or local.refused_for_good):
+        # What is promised is on its way though a writer may just have cut the file.
+        here = local is None or local.refused_for_good or (local.stays_local and local.committed is None)
+        if local is not None and not (here or local.clean):
             return True
         if any(other != left.spool and self._named(other, name) for other in tuple(self._flying)):
             return True

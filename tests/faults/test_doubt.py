@@ -582,9 +582,9 @@ def test_an_upload_fails_while_a_writer_has_truncated(bench: Bench, fault: Fault
     bench.server.script("upload", *[reset_mid_body(50)] * 5000)
     handle = drive.fs.open("/a.txt", read=False, write=True, truncate=True).handle
     go.set()
-    wait_until(lambda: not drive.uploader.active, "the upload of v1 has failed")
-    drive.idle()
-    drive.kill()
+    wait_until(lambda: drive.fs._space.local["a.txt"].lent is None, "the upload of v1 has failed")
+    with drive.fs._lock:  # and is over
+        drive.kill()
     bench.server.unscript()
     after = bench.after_crash(write_back=True)
     assert after.read("a.txt") == TWO
