@@ -275,6 +275,8 @@ class Flights:
                 flight.moves, flight.background, flight.replaces = False, True, intent.replaces
             superseded = self._space.move(local, name)
             self._life.took(local, superseded, intent.replaces)
+            with contextlib.suppress(OSError):  # it is recorded already
+                self._disowned.removed(freed)
             self._space.changed()
         return True
 
@@ -451,7 +453,7 @@ class Flights:
             if flight.moves and not local.unlinked and intent.name != local.name:
                 superseded = self._space.move(local, intent.name)
                 self._life.took(local, superseded, intent.replaces | {file.id})
-            self._answered(intent, left)
+            self._answered(intent, left, freed)
             self._space.changed()
             if local.committed is not None and not local.unlinked:
                 # It was renamed or overwritten while it was on its way.
@@ -464,12 +466,17 @@ class Flights:
                 self._adoption.end(local, waiting)
         return surplus
 
-    def _answered(self, intent: Intent, left: list[Intent]) -> None:
-        """Take in that an upload got its id, and have what is `left` of its attempts looked for; the lock is held."""
+    def _answered(self, intent: Intent, left: list[Intent], freed: str) -> None:
+        """Take in that an upload got its id, and have what is `left` of its attempts looked for; the lock is held.
+
+        The name `freed` is gone with it.
+        """
         self._disowned.ended(intent.left or intent.spool, intent, unanswered=intent.unanswered - intent.adopted)
         self._disowned.hurry(intent.name)
         for one in left:
             self._disowned.look_for(one)
+        with contextlib.suppress(OSError):  # it is recorded already
+            self._disowned.removed(freed)
 
     def _surplus(self, flight: _Flight, intent: Intent, file: FileObject) -> frozenset[str]:
         """Return the ids that go now that the service has `file`; the lock must be held."""

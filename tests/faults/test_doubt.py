@@ -447,8 +447,10 @@ def test_a_kill_when_the_name_of_two_in_doubt_has_gone(bench: Bench, then: str) 
     """W3, W8, W9: a name goes in one step with what is in doubt under it: nothing of it comes back after a kill."""
     drive = in_doubt(bench, answer_lost(), write_back=True)
     bench.server.script("upload", *[reset_mid_body(50)] * 5000)
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
     rename_over(drive, TWO)
-    bench.server.unscript("upload")
+    under_way = drive.fs._versions._disowned._flying
+    wait_until(lambda: not (drive.uploader.active or under_way), "no upload is under way")
     _gone_and_killed(bench, drive, then, write_back=True)
 
 
