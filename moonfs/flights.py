@@ -590,6 +590,8 @@ class Flights:
         final = isinstance(error, MoonfsError) and is_final(error)
         if promised and not mine and flight.moves:
             # A rename of bytes that are kept under their old name: that is what is recorded again.
+            if intent.unanswered and not intent.left:
+                self._leave_copy(flight, intent, instead_of="")
             self._keep_as_it_was(local)
         elif not promised:
             self._abandon(flight, intent, sent)
@@ -644,24 +646,34 @@ class Flights:
         that is told (W3).
         """
         local = flight.local
+        # Its row was that of the rename. What is promised has its own, though a writer may just have cut the file.
+        stays = local.kept and local.committed is None and local.growing is None
+        stays = stays and local.stays_local and not local.unlinked
         if intent.unanswered and not intent.left:
             wanted = not (local.unlinked or flight.background or flight.moves)
             if not (wanted and self._promises.keep_in_doubt(local, intent, sent)):
-                intent.cancelled = True
-                replaced = self._disowned.has_older(intent) if flight.moves else local.replaced or not local.unlinked
-                left = self._disowned.left_of(intent, flying=False, replaced=replaced)
-                self._journal.put(left, data=None)
-                self._disowned.look_for(left)
-        else:
+                self._leave_copy(flight, intent, instead_of="" if stays else intent.spool)
+        elif not stays:
             self._journal.forget(intent.spool)
         if sent is not None and sent is not local.spool:
             sent.discard()
-        stayed = local.kept and local.committed is None and local.growing is None
-        if stayed and local.stays_local and not local.unlinked:
-            # Its row was that of the rename. What is promised has its own, though a writer may just have cut the file.
+        if stays:
             local.journaled = None
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # else the next start takes the rename back
                 self._promises.keep_local(local)
+                if local.spool is None or local.spool.name != intent.spool:
+                    self._journal.forget(intent.spool)
+
+    def _leave_copy(self, flight: _Flight, intent: Intent, *, instead_of: str) -> None:
+        """Have the copy looked for that attempts may have left which nobody wants; the lock is held."""
+        local = flight.local
+        intent.cancelled = True
+        replaced = self._disowned.has_older(intent) if flight.moves else local.replaced or not local.unlinked
+        left = self._disowned.left_of(intent, flying=False, replaced=replaced)
+        if not local.unlinked:  # the row of these bytes has another use
+            left = replace(left, spool=f"{intent.spool}.{secrets.token_hex(4)}", inode=0)
+        self._journal.put(left, instead_of=instead_of, data=None)
+        self._disowned.look_for(left)
 
 
 def _is_kept_off(error: BaseException) -> bool:

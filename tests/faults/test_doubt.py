@@ -696,6 +696,25 @@ def test_what_is_taken_over_at_a_start_is_shown(bench: Bench, monkeypatch: pytes
     assert bench.copies() == [ONE] and after.ls() == ["a.txt"] and after.read("a.txt") == ONE
 
 
+@pytest.mark.parametrize("end", ["goes on", "is killed"])
+def test_a_save_that_failed_in_doubt(bench: Bench, end: str) -> None:
+    """W3, W9: a rename over a stored file has failed, and arrived: both files are what they were."""
+    drive = bench.start(upload_timeout=0.3)
+    drive.write("a.txt", SIX)
+    drive.write("a.txt.tmp", ONE)
+    bench.server.script("upload", answer_lost())
+    away(bench)
+    with pytest.raises(MoonfsError):
+        drive.fs.rename("/a.txt.tmp", "/a.txt")
+    assert sorted(bench.copies()) == [ONE, SIX]
+    if end == "is killed":
+        drive.kill()
+    back(bench)
+    after = drive if end == "goes on" else bench.after_crash()
+    wait_until(lambda: bench.copies() == [SIX] and not after.fs.busy(), "its copy is gone")
+    assert after.ls() == ["a.txt", "a.txt.tmp"] and after.read("a.txt.tmp") == ONE and after.read("a.txt") == SIX
+
+
 def test_a_kill_in_doubt_and_somebody_elses_file(bench: Bench) -> None:
     """W3, tenet 1: the next run does not take theirs for the upload that it finds in its journal."""
     drive = bench.start(write_back=True)
