@@ -77,15 +77,18 @@ def test_the_root_has_the_time_of_its_last_change(both: Faulty) -> None:
 
 
 def test_the_time_of_the_root_moves_once_more(either: Faulty) -> None:
-    """A1: KDE looks at it when a rename is done, in seconds, and again each 5 s; a text that comes along must show.
+    """A1, W10: KDE looks at it when a rename is done, in seconds, and again each 5 s; a text that comes must show.
 
     The change time stays: by it, `tar` says of a directory that it "changed as we read it".
     """
     point = either.drive.point
+    seen = [os.stat(point).st_ctime_ns]
 
     def moves() -> None:
         either.arrived()
         done = os.stat(point)
+        seen.append(done.st_ctime_ns)
+        assert seen[-2] < seen[-1]
         if time.time() < done.st_ctime + 2:
             assert done.st_mtime_ns == done.st_ctime_ns
         wait_until(lambda: int(os.stat(point).st_mtime) > int(done.st_ctime), "the time has moved")
@@ -97,6 +100,8 @@ def test_the_time_of_the_root_moves_once_more(either: Faulty) -> None:
     (either.drive / "a.txt").write_bytes(b"one")
     moves()
     os.rename(either.drive / "a.txt", either.drive / "b.txt")
+    moves()
+    os.unlink(either.drive / "b.txt.content")  # it comes back
     moves()
     os.unlink(either.drive / "b.txt")
     moves()
