@@ -468,7 +468,8 @@ class Operations:
             gid=self._gid,
             size=attr.size,
             block=_BLOCK,
-            time_ns=attr.mtime_ns,
+            mtime_ns=attr.mtime_ns,
+            ctime_ns=attr.mtime_ns if attr.ctime_ns is None else attr.ctime_ns,
         )
 
 
