@@ -25,6 +25,8 @@ NAMES = ("a.txt", "b.pdf", "c.docx", "d.png")
 class Nautilus(Windows):
     """Windows of GNOME Files; its questions have no title."""
 
+    _looks_again = True  # it once missed a file that it had itself copied in, of which the kernel tells
+
     def open(self, folder: Path) -> None:
         # On a busy machine, version 43 sometimes never lists the folder of a new window: it asks for statfs(2), is
         # answered, and says "Loading…" for good. Once it has listed a folder, it watches it.
