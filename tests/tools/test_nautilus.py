@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from moonfs.announcer import find_watch
+from moonfs.announcer import find_watches
 from tests.conftest import Faulty
 from tests.harness.desktop import Desktop
 from tests.harness.drive import wait_until
@@ -33,7 +33,7 @@ class Nautilus(Windows):
         for _ in range(5):
             super().open(folder)
             with contextlib.suppress(AssertionError):
-                wait_until(lambda: find_watch(str(folder)), f"{folder} is listed", 20)
+                wait_until(lambda: find_watches(str(folder)), f"{folder} is listed", 20)
                 return
             self.desktop.answers(self.title(folder), "ctrl+w")
         raise AssertionError(f"GNOME Files never lists {folder}")

@@ -23,11 +23,11 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_nobody_watches_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """L4: no name is compared and no process started; without a listing or a change, nobody even looks."""
     looked = threading.Semaphore(0)
-    monkeypatch.setattr(announcer, "find_watch", lambda _point: looked.release())
+    monkeypatch.setattr(announcer, "find_watches", lambda _point: looked.release() or [])
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
     quiet = Announcer("/nowhere", lambda: pytest.fail("the names were asked for"))
     assert quiet._thread is None
-    for note in (lambda: quiet.listed(["a"]), lambda: quiet.came("b"), lambda: quiet.went("a")):
+    for note in (lambda: quiet.listed(["a"], 1), lambda: quiet.came("b"), lambda: quiet.went("a")):
         note()
         assert looked.acquire(timeout=60)
     assert not looked.acquire(timeout=0.05)
@@ -41,10 +41,10 @@ def test_what_cannot_be_told_is_not_tried_for_ever(
 ) -> None:
     """E1: a directory that is no drive does not know who tells; then nobody tells any more, and the log says so."""
     names = {"kept"}
-    monkeypatch.setattr(announcer, "find_watch", lambda _point: Watch("/proc/self/fdinfo/0", "pos:"))
+    monkeypatch.setattr(announcer, "find_watches", lambda _point: [Watch(0, "/proc/self/fdinfo/0", "pos:")])
     asked: list[Any] = []
     lost = Announcer(str(tmp_path), lambda: asked.append(0) or {*names, f"{len(asked)}.txt"})
-    lost.listed(names)
+    lost.listed(names, 1)
     wait_until(lambda: not lost._able, "it has given up")
     assert "cannot be told" in caplog.text
     assert list(tmp_path.iterdir()) == []
@@ -72,7 +72,7 @@ def test_what_the_kernel_tells_meanwhile_is_not_taken_back(monkeypatch: pytest.M
         return True
 
     monkeypatch.setattr(busy, "_tell", tell)
-    busy.listed([])
+    busy.listed([], 1)
     busy._told = set(names)
     names.add("a text")
     moments = [moment == "first look", moment == "second look", False, False]
@@ -85,7 +85,7 @@ def test_what_the_kernel_tells_while_the_voice_speaks_stays(monkeypatch: pytest.
     """L4: a name that is taken anew before it is told of as gone, and one that comes and goes, are left alone."""
     names = {"back", "lasts"}
     busy = Announcer("/nowhere", lambda: names, able=False)
-    busy.listed([])
+    busy.listed([], 1)
     busy._told = {"back", "gone", "lasts"}
     names.discard("back")
     names.add("brief")
