@@ -89,7 +89,7 @@ class Announcer:
         self._thread: threading.Thread | None = None
 
     def listed(self, names: Iterable[str], process: int) -> None:
-        """Note that a process has listed the root: if it begins to watch it now, it knows these names, or newer ones."""
+        """Note that a process has listed the root: if it begins to watch it now, it knows these names or newer ones."""
         if not self._able:
             return
         with self._lock:
