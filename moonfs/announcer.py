@@ -94,6 +94,8 @@ class Announcer:
             return
         with self._lock:
             shown = set(names)
+            if len(self._first) >= _LISTINGS:
+                self._first = {each: first for each, first in self._first.items() if os.path.exists(f"/proc/{each}")}
             if len(self._first) < _LISTINGS:
                 self._first.setdefault(process, set(shown))
             if self._told is None:

@@ -104,6 +104,22 @@ def test_what_the_kernel_tells_while_the_voice_speaks_stays(monkeypatch: pytest.
     assert found == {"back": False, "gone": True, "brief": True, "lasts": True}
 
 
+def test_who_begins_to_watch_knows_what_it_has_listed_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L4: what it lists later it may not have shown; and nothing is taken for known to a process that never lists."""
+    late = Announcer("/nowhere", lambda: [])
+    monkeypatch.setattr(late, "_poke", lambda: None)
+    for process in range(2**23, 2**23 + 100):  # above any pid_max, so all of them have ended
+        late.listed(["old"], process)
+    late.listed(["old", "goes", "new"], 1)
+    late.listed(["old", "goes", "new", "newer"], 1)
+    late.went("goes")
+    window, other = Watch(1, "", ""), Watch(2, "", "")
+    assert not late._meet([window, other])
+    assert late._told == {"old"}
+    assert late._meet([window])
+    assert late._told == {"old", "new"}
+
+
 def test_a_name_that_cannot_be_said_is_left_out() -> None:
     """N2: as no listing shows it; it keeps no other from being told."""
     said = announcer._lines(b"+", ["b", "\ud800", "\udce9.txt", "a/b", "a\0b", "\u798f"])
