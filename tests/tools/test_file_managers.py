@@ -15,6 +15,7 @@ from tests.conftest import Faulty, local_account
 from tests.harness.desktop import Desktop
 from tests.harness.drive import ROOT, Drive, end_server, local, wait_until
 from tests.harness.programs import needs
+from tests.harness.watching import Watching
 from tests.harness.windows import Thunar, Windows, new_home, tell_types, works
 
 pytestmark = pytest.mark.fuse
@@ -47,8 +48,20 @@ def pcmanfm(either: Faulty, home: Path) -> Iterator[Windows]:
 
 
 def test_thunar(thunar: Thunar, either: Faulty) -> None:
-    """W1, W4, W8, W9, W10, L4: copy in, overwrite, rename, delete one, none, a text, all; texts show without F5."""
-    works(thunar, either)
+    """W1, W4, W8, W9, W10, L4: copy in, overwrite, rename, delete one, none, a text, all; texts show without F5.
+
+    What Thunar may have twice after a rename, the drive has told once.
+    """
+    names = [f"{letter}.txt.content" for letter in "abcd"] + ["d.txt"]
+
+    def told(name: str) -> list[str]:
+        return [kind for kind, of in watching.look() if of == name]
+
+    with Watching(either.drive.point) as watching:
+        works(thunar, either)
+        wait_until(lambda: all(told(name)[-1:] == ["gone"] for name in names), "all is told of as gone")
+        for name in names:
+            assert told(name) == ["come", "gone"] * (2 if name == "d.txt.content" else 1), watching.told
 
 
 def test_looking_with_thunar(thunar: Thunar, either: Faulty) -> None:
