@@ -182,8 +182,8 @@ class Announcer:
     def _meet(self, watches: list[Watch]) -> bool:
         """Take what new watchers have listed for known to them; return whether each of them has listed the root.
 
-        Who was told before them has gone, or never watched: what came since is no news to them. File managers show a
-        name twice that they are told of while they list it (libfm's on_dirlist_job_finished, Thunar's thunar_file_get).
+        Who was told before them has gone, or never watched: what came since is no news to them. PCManFM shows a name
+        twice that it is told of while it lists it (libfm/src/base/fm-folder.c, on_dirlist_job_finished).
         """
         with self._lock:
             listings = [self._first.get(watch.process) for watch in watches]
