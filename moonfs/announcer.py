@@ -36,6 +36,8 @@ _SETTLE: Final = 1.0
 #: in whole seconds, and would take what is told in the second of another change for nothing new.
 _TICK: Final = 1.0
 _BEGUN: Final = 0.05
+#: For how many comparisons new watchers may take to list the root: what they show by that is no news to them.
+_OPENING: Final = 3
 #: Seconds between two searches, while nobody watches.
 _PAUSE: Final = 5.0
 #: Seconds for all that is to be told at once; a rename that takes long holds it up.
@@ -164,15 +166,17 @@ class Announcer:
 
     def _attend(self) -> None:
         """Tell watchers of what comes and goes, while there are some."""
-        watches, known = find_watches(self._point), False
+        watches, opening = find_watches(self._point), _OPENING
         while watches and self._able and not self._closing.wait(_TICK + _BEGUN - time.time() % _TICK):
             lasting = [watch for watch in watches if watch.lasts()]
             if not lasting:
-                lasting, known = find_watches(self._point), False
+                lasting, opening = find_watches(self._point), _OPENING
             watches = lasting
             if watches:
-                known = known or self._meet(watches)
-                self._compare()
+                # Who lists in another process, as Dolphin does, is never met.
+                opening = 0 if opening and self._meet(watches) else max(0, opening - 1)
+                if not opening:
+                    self._compare()
         with self._lock:
             self._told = None  # nobody knows anything
             self._listed.clear()

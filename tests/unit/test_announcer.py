@@ -120,6 +120,18 @@ def test_who_begins_to_watch_knows_what_it_has_listed_first(monkeypatch: pytest.
     assert late._told == {"old", "new"}
 
 
+@pytest.mark.parametrize("listed", [1, 2, None])
+def test_a_window_that_opens_is_given_time(monkeypatch: pytest.MonkeyPatch, listed: int | None) -> None:
+    """L4: a program begins to watch before it lists; who never lists the root itself is told all the same."""
+    slow = Announcer("/nowhere", lambda: [])
+    monkeypatch.setattr(announcer, "find_watches", lambda _point: [Watch(1, "/proc/self/fdinfo/0", "pos:")])
+    done: list[str] = []
+    monkeypatch.setattr(slow, "_meet", lambda _watches: done.append("met") or len(done) == listed)
+    monkeypatch.setattr(slow, "_compare", lambda: done.append("told") or slow._closing.set())
+    slow._attend()
+    assert done == ["met"] * (listed or announcer._OPENING) + ["told"]
+
+
 def test_a_name_that_cannot_be_said_is_left_out() -> None:
     """N2: as no listing shows it; it keeps no other from being told."""
     said = announcer._lines(b"+", ["b", "\ud800", "\udce9.txt", "a/b", "a\0b", "\u798f"])
