@@ -165,7 +165,7 @@ def test_the_picture(tmp_path: Path, fuse: None) -> None:
         desktop = stack.enter_context(Desktop(drive, prefix=prefix, size="1000x700"))
         thunar = Thunar(drive, desktop)
         thunar.open(drive.point)
-        thunar.copy_all(drive.point)
+        thunar.show(drive.point, os.listdir(drive.point))
         thunar.select_by("nothing?")
         account = stack.enter_context(local_account(data))
         window, text = tmp_path / "window.png", ""
