@@ -39,7 +39,7 @@ class Windows:
         """`command` opens one more window, which is called `title`, in braces the folder's name."""
         self.desktop, self.source, self.point = desktop, drive.work() / "src", drive.point
         self._title, self._command = title, command
-        self._selection: list[Path] = []
+        self._select, self._selection = self.select_all, list[Path]()
 
     def open(self, folder: Path) -> None:
         """Open one."""
@@ -128,7 +128,7 @@ class Windows:
             wait_until(there, f"selected: {files}", _BUSY)
         except AssertionError as error:
             raise AssertionError(f"{error}, but {selected}; {self.desktop.windows()} show") from None
-        self._selection = files
+        self._select, self._selection = select, files
 
     def _are(self, selected: list[Path], files: list[Path]) -> bool:
         """Say whether what is selected is these files, each once."""
@@ -222,9 +222,18 @@ class Thunar(Windows):
             super().show(folder, names)
 
     def copies(self) -> None:
-        self.desktop.forgets()
-        self.desktop.presses("ctrl+c")
-        wait_until(lambda: sorted(self.desktop.copied()) == sorted(self._selection), f"copied: {self._selection}")
+        wanted = sorted(self._selection)
+
+        def there() -> bool:
+            self.desktop.forgets()
+            self.desktop.presses("ctrl+c")
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: sorted(self.desktop.copied()) == wanted, "copied", 5)
+                return True
+            self._selects(self._select, self._selection)  # something has dropped out before the key came
+            return False
+
+        wait_until(there, f"copied: {wanted}", _BUSY)
 
     def _are(self, selected: list[Path], files: list[Path]) -> bool:
         twice = self._renamed is not None and selected.count(self._renamed) == 2
