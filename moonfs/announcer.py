@@ -36,10 +36,14 @@ _SETTLE: Final = 1.0
 #: in whole seconds, and would take what is told in the second of another change for nothing new.
 _TICK: Final = 1.0
 _BEGUN: Final = 0.05
+#: For how many comparisons new watchers may take to list the root: what they show by that is no news to them.
+_OPENING: Final = 3
 #: Seconds between two searches, while nobody watches.
 _PAUSE: Final = 5.0
 #: Seconds for all that is to be told at once; a rename that takes long holds it up.
 _SECONDS: Final = 60.0
+#: Of how many processes it is kept what they listed first.
+_LISTINGS: Final = 16
 #: How often in a row the process that tells is not recognized, before nothing is told any more.
 _FAILURES: Final = 3
 #: Reads what to tell, each ended by NUL: a name that only this drive shows, and only to it; then the names.
@@ -75,6 +79,8 @@ class Announcer:
         self._lock = threading.Lock()
         self._told: set[str] | None = None
         self._listed: set[str] = set()
+        #: By process, what each listed first: who opens a folder begins to watch it, and then lists it.
+        self._first: dict[int, set[str]] = {}
         #: What the kernel has told of since the names were looked at last, or compared.
         self._touched: set[str] = set()
         self._gone: set[str] = set()
@@ -84,15 +90,20 @@ class Announcer:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def listed(self, names: Iterable[str]) -> None:
-        """Note that somebody has listed the root: who begins to watch it now knows these names, or newer ones."""
+    def listed(self, names: Iterable[str], process: int) -> None:
+        """Note that a process has listed the root: if it begins to watch it now, it knows these names or newer ones."""
         if not self._able:
             return
         with self._lock:
+            shown = set(names)
+            if len(self._first) >= _LISTINGS:
+                self._first = {each: first for each, first in self._first.items() if os.path.exists(f"/proc/{each}")}
+            if len(self._first) < _LISTINGS:
+                self._first.setdefault(process, set(shown))
             if self._told is None:
-                self._told = set(names)
+                self._told = shown
             else:
-                self._listed.update(names)
+                self._listed |= shown
         self._poke()
 
     def came(self, name: str) -> None:
@@ -108,6 +119,8 @@ class Announcer:
         with self._lock:
             self._touched.add(name)
             self._listed.discard(name)
+            for first in self._first.values():
+                first.discard(name)
             if self._told is not None:
                 self._told.discard(name)
         self._poke()
@@ -153,15 +166,36 @@ class Announcer:
 
     def _attend(self) -> None:
         """Tell watchers of what comes and goes, while there are some."""
-        watch = find_watch(self._point)
-        while watch is not None and self._able and not self._closing.wait(_TICK + _BEGUN - time.time() % _TICK):
-            self._compare()
-            if not watch.lasts():
-                watch = find_watch(self._point)
+        watches, opening = find_watches(self._point), _OPENING
+        while watches and self._able and not self._closing.wait(_TICK + _BEGUN - time.time() % _TICK):
+            lasting = [watch for watch in watches if watch.lasts()]
+            if not lasting:
+                lasting, opening = find_watches(self._point), _OPENING
+            watches = lasting
+            if watches:
+                # Who lists in another process, as Dolphin does, is never met.
+                opening = 0 if opening and self._meet(watches) else max(0, opening - 1)
+                if not opening:
+                    self._compare()
         with self._lock:
             self._told = None  # nobody knows anything
             self._listed.clear()
+            self._first.clear()
             self._touched.clear()
+
+    def _meet(self, watches: list[Watch]) -> bool:
+        """Take what new watchers have listed for known to them; return whether each of them has listed the root.
+
+        Who was told before them has gone, or never watched: what came since is no news to them. PCManFM shows a name
+        twice that it is told of while it lists it (libfm/src/base/fm-folder.c, on_dirlist_job_finished).
+        """
+        with self._lock:
+            listings = [self._first.get(watch.process) for watch in watches]
+            first = [listing for listing in listings if listing is not None]
+            if self._told is None or len(first) < len(listings):
+                return False
+            self._told |= set.intersection(*first)
+            return True
 
     def _compare(self) -> None:
         """Tell of what has come and gone since watchers were told last, or listed the root."""
@@ -233,8 +267,9 @@ def _lines(sign: bytes, names: Iterable[str]) -> list[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A watch of some process: the file in /proc that tells of it, and by what (inotify(7), proc_pid_fdinfo(5))."""
+    """A watch of some process: its file in /proc that tells of it, and by what (inotify(7), proc_pid_fdinfo(5))."""
 
+    process: int
     file: str
     mark: str
 
@@ -247,23 +282,24 @@ class Watch:
             return False
 
 
-def find_watch(point: str) -> Watch | None:
-    """Return a watch on the directory `point`, itself and not what is in it, or None where none is to be seen."""
+def find_watches(point: str) -> list[Watch]:
+    """Return the watches on the directory `point`, itself and not what is in it, that are to be seen."""
     try:
         status = os.stat(point)
         processes = [name for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
-        return None
+        return []
     device = os.major(status.st_dev) << 20 | os.minor(status.st_dev)  # as the kernel has it (linux/kdev_t.h)
     mark = f" ino:{status.st_ino:x} sdev:{device:x} "
+    found = []
     for process in processes:
         with contextlib.suppress(OSError):  # somebody else's, or gone
             for descriptor in os.listdir(f"/proc/{process}/fd"):
                 if _is_inotify(f"/proc/{process}/fd/{descriptor}"):
-                    watch = Watch(f"/proc/{process}/fdinfo/{descriptor}", mark)
+                    watch = Watch(int(process), f"/proc/{process}/fdinfo/{descriptor}", mark)
                     if watch.lasts():
-                        return watch
-    return None
+                        found.append(watch)
+    return found
 
 
 def _is_inotify(descriptor: str) -> bool:

@@ -27,6 +27,11 @@ TIDY: Final = "tidy"
 CLEAR: Final = "clear"
 #: Bytes that may be written to a switch until it is closed: a thousand names of the longest kind, four times.
 _MOST_WRITTEN: Final = 1024 * 1024
+#: Nanoseconds from a change of names until the mtime of their directory moves once more (A1). KDE Frameworks 6 take a
+#: FUSE drive for one on a network: they look at its time, in whole seconds, right after a change of their own, and then
+#: every five seconds. What came along with that change, such as a text, they would never see. It is long enough for
+#: that first look, and short for who waits.
+_ONCE_MORE_NS: Final = 2_000_000_000
 #: The first inode number of its files; below are those of the directories.
 _FILES: Final = ROOT_INODE + 15
 
@@ -59,14 +64,18 @@ class Control:
         """Return what `stat` shows of a directory; `changed_ns` is when the account's files changed last."""
         directory = place.directory
         fixed = directory in (places.CONTROL, places.PURPOSES)
+        if fixed:
+            changed_ns = self._started_ns
+        moved = not fixed and time.time_ns() >= changed_ns + _ONCE_MORE_NS
         return Attr(
             0,
-            self._started_ns if fixed else changed_ns,
+            changed_ns + _ONCE_MORE_NS if moved else changed_ns,
             0o500 if fixed else 0o700,
             ROOT_INODE + DIRECTORIES.index(directory),
             directory=True,
             subdirectories=len(places.subdirectories(directory)),
             private=self._private and directory != places.ROOT,
+            ctime_ns=changed_ns,  # by which tar says "file changed as we read it", so it stays
         )
 
     def file(self, place: Place) -> Attr:

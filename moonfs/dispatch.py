@@ -113,14 +113,14 @@ class Dispatch(_Base):
         return int(self.operations("read", None, memoryview(into).cast("B"), offset, info.contents))
 
 
-#: What `pack` is given, in its order, as parts of `struct stat`; the three times are one.
+#: What `pack` is given, in its order, as parts of `struct stat`; who reads a file changes no time of it.
 _GIVEN: Final = ("st_mode", "st_ino", "st_nlink", "st_uid", "st_gid", "st_size", "st_blocks", "st_blksize")
-_TIMES: Final = ("st_atimespec", "st_mtimespec", "st_ctimespec")
+_TIMES: Final = {"st_atimespec": 0, "st_mtimespec": 0, "st_ctimespec": 1}
 _CODES: Final = {2: "H", 4: "I", 8: "Q"}
 
 
 def _layout() -> tuple[struct.Struct, Callable[[tuple[int, ...]], tuple[int, ...]]]:
-    """Return how `struct stat` lies in memory here, and what puts `_GIVEN`, seconds and nanoseconds in its order."""
+    """Return how `struct stat` lies in memory here, and what puts `_GIVEN` and two times in its order."""
     shape, order, end = "=", [], 0
     fields = [(field[0], getattr(_Stat, field[0])) for field in getattr(_Stat, "_fields_", ())]
     for name, field in sorted(fields, key=lambda item: item[1].offset):
@@ -130,7 +130,8 @@ def _layout() -> tuple[struct.Struct, Callable[[tuple[int, ...]], tuple[int, ...
         end = field.offset + field.size
         if name in _TIMES:
             shape += 2 * {8: "i", 16: "q"}[field.size]
-            order += [len(_GIVEN), len(_GIVEN) + 1]
+            first = len(_GIVEN) + 2 * _TIMES[name]
+            order += [first, first + 1]
         else:
             shape += _CODES[field.size]
             order.append(_GIVEN.index(name))
@@ -141,7 +142,10 @@ def _layout() -> tuple[struct.Struct, Callable[[tuple[int, ...]], tuple[int, ...
 _SHAPE, _IN_ORDER = _layout()
 
 
-def pack(*, mode: int, inode: int, links: int, uid: int, gid: int, size: int, block: int, time_ns: int) -> bytes:
-    """Return a `struct stat` as C has it: sizes in bytes, one time for all three, in nanoseconds since 1970."""
+def pack(
+    *, mode: int, inode: int, links: int, uid: int, gid: int, size: int, block: int, mtime_ns: int, ctime_ns: int
+) -> bytes:
+    """Return a `struct stat` as C has it: sizes in bytes, times in nanoseconds since 1970; atime is mtime."""
     blocks = (size + 511) // 512
-    return _SHAPE.pack(*_IN_ORDER((mode, inode, links, uid, gid, size, blocks, block, *divmod(time_ns, _BILLION))))
+    times = (*divmod(mtime_ns, _BILLION), *divmod(ctime_ns, _BILLION))
+    return _SHAPE.pack(*_IN_ORDER((mode, inode, links, uid, gid, size, blocks, block, *times)))

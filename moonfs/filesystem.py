@@ -282,7 +282,7 @@ class Filesystem:
             return self._space.entries(self._account.listing.peek(), sidecars=self._settings.sidecars == "show")
 
     def announced(self) -> None:
-        """Note that who watches the root is told of a change in it, which its time shows too (A1)."""
+        """Note that a program has been told of a change in the root: its time shows it too (A1)."""
         self._space.changed_ns = time.time_ns()
 
     def scan(self, path: str) -> list[tuple[str, Attr]]:
@@ -667,6 +667,7 @@ class Filesystem:
             raise
         if isinstance(entry, Sidecar | Awaited):
             self._insisting.delete(path, group())
+            self.announced()
             return
         if place.directory == places.BY_ID:
             with self._lock:

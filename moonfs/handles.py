@@ -43,6 +43,7 @@ class Attr:
         directory: whether it is one.
         subdirectories: how many directories are in it.
         private: its owner's alone, whatever the mount's umask leaves to others.
+        ctime_ns: nanoseconds since 1970; None where it is the mtime.
     """
 
     size: int
@@ -52,6 +53,7 @@ class Attr:
     directory: bool = False
     subdirectories: int = 0
     private: bool = False
+    ctime_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

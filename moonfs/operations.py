@@ -262,7 +262,7 @@ class Operations:
         around = [(b".", self._filesystem.getattr(f"/{directory}")), (b"..", self._filesystem.getattr(f"/{parent}"))]
         shown = self._filesystem.scan(f"/{directory}")
         if directory == places.ROOT:
-            self._announcer.listed(name for name, _ in shown)
+            self._announcer.listed((name for name, _ in shown), _process())
         below = [(_listable(name), attr) for name, attr in shown]
         return [(name, self._stat(attr)) for name, attr in around + below if name is not None]
 
@@ -468,7 +468,8 @@ class Operations:
             gid=self._gid,
             size=attr.size,
             block=_BLOCK,
-            time_ns=attr.mtime_ns,
+            mtime_ns=attr.mtime_ns,
+            ctime_ns=attr.mtime_ns if attr.ctime_ns is None else attr.ctime_ns,
         )
 
 

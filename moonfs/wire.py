@@ -91,9 +91,10 @@ Body = bytes | mmap
 
 #: Bytes of a long body that are looked at at a time.
 _STEP: Final = 1024 * 1024
-#: What may be in a string of JSON (RFC 8259). What could be matched in two ways is not, and no match takes long: while
-#: there is one, no other thread runs.
-_UNITS: Final = re.compile(rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+')
+#: What may be in a string of JSON (RFC 8259), up to so many escapes. What could be matched in two ways is not, and no
+#: match takes long: while there is one, no other thread runs. No group is possessive: before Python 3.11.5, one that
+#: fails halfway, as at an escape that is cut, ends too late (CPython issue 106052).
+_UNITS: Final = re.compile(rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+){0,16384}')
 _HIGH: Final = re.compile(rb"\\u[dD][89abAB]")
 _SPACE: Final = re.compile(rb"[ \t\n\r]*+")
 #: Bytes of an object within a long body; the text itself is a string.

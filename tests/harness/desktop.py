@@ -79,6 +79,8 @@ class Desktop:
             "GIO_USE_VFS": "local",
             "GIO_USE_VOLUME_MONITOR": "unix",
             "NO_AT_BRIDGE": "1",
+            # GTK 4 draws with OpenGL, which a machine without a graphics card computes: most of the time of a window.
+            "GSK_RENDERER": "cairo",
         }
 
     def __enter__(self) -> Self:

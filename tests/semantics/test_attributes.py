@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,13 +56,14 @@ def test_looking_fetches_nothing(both: Faulty) -> None:
 
 def test_the_root_has_the_time_of_its_last_change(both: Faulty) -> None:
     """A1: whoever does it; KDE lists a folder anew only when its time has changed."""
-    seen = [os.stat(both.drive.point).st_mtime_ns]
+    seen = [os.stat(both.drive.point).st_ctime_ns]
 
     def changed() -> None:
         os.listdir(both.drive.point)
-        seen.append(os.stat(both.drive.point).st_mtime_ns)
-        assert seen[-2] < seen[-1]
-        assert os.stat(both.drive.point).st_mtime_ns == seen[-1]
+        status = os.stat(both.drive.point)
+        seen.append(status.st_ctime_ns)
+        assert seen[-2] < seen[-1] <= status.st_mtime_ns
+        assert os.stat(both.drive.point).st_ctime_ns == seen[-1]
 
     (both.drive / "a.txt").write_bytes(b"one")
     changed()
@@ -72,6 +74,38 @@ def test_the_root_has_the_time_of_its_last_change(both: Faulty) -> None:
     with both.server.lock:
         del both.server.files[file.id]
     changed()
+
+
+def test_the_time_of_the_root_moves_once_more(either: Faulty) -> None:
+    """A1, W10: KDE looks at it when a rename is done, in seconds, and again each 5 s; a text that comes must show.
+
+    The change time stays: by it, `tar` says of a directory that it "changed as we read it".
+    """
+    point = either.drive.point
+    seen = [os.stat(point).st_ctime_ns]
+
+    def moves() -> os.stat_result:
+        either.arrived()
+        done = os.stat(point)
+        seen.append(done.st_ctime_ns)
+        assert seen[-2] < seen[-1]
+        if time.time() < done.st_ctime + 2:
+            assert done.st_mtime_ns == done.st_ctime_ns
+        wait_until(lambda: int(os.stat(point).st_mtime) > int(done.st_ctime), "the time has moved")
+        moved = os.stat(point)
+        assert moved.st_ctime_ns == done.st_ctime_ns
+        return moved
+
+    (either.drive / "a.txt").write_bytes(b"one")
+    moves()
+    os.rename(either.drive / "a.txt", either.drive / "b.txt")
+    moves()
+    os.unlink(either.drive / "b.txt.content")  # it comes back
+    moves()
+    os.unlink(either.drive / "b.txt")
+    moved = moves()
+    wait_until(lambda: time.time() > moved.st_mtime + 3, "as much time has gone by again")
+    assert os.stat(point).st_mtime_ns == moved.st_mtime_ns
 
 
 def test_who_opens_a_text_only_to_look(both: Faulty) -> None:

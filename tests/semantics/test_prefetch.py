@@ -72,7 +72,7 @@ def test_what_cannot_be_had_is_named(drive: Drive, service: FaultServer) -> None
 
 def test_pending_uploads_are_waited_for(drive: Drive, service: FaultServer) -> None:
     """A2, R4: their texts count; when it has ended every text is here, and every size exact."""
-    gates = [Gate(), Gate()]
+    gates = [Gate(), Gate(), Gate()]  # uploads overtake one another: whichever goes first, none of the three gets by
     service.script("upload", *[gate.before for gate in gates])
     drive.run('cd "$DIR"; echo one > new.txt; echo two > newer.txt; echo x > film.mp4; echo x > a.tmp')
     command = [sys.executable, "-m", "moonfs", "prefetch", str(drive.point)]

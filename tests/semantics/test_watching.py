@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from moonfs.announcer import _VOICE, find_watch
+from moonfs.announcer import _VOICE, find_watches
 from tests.conftest import Faulty, Pair
 from tests.harness.drive import wait_until
 from tests.harness.watching import Watching
@@ -81,6 +81,41 @@ def test_what_others_do_is_told_when_it_is_known(both: Faulty) -> None:
         assert {seen.operation for seen in both.server.seen[asked:]} <= {"list"}
 
 
+#: Opens a folder as a file manager does, makes a file, and prints what it is told until it is told of that one's text.
+WINDOW = """
+import os, sys
+from pathlib import Path
+from tests.harness.watching import Watching
+point, name = Path(sys.argv[1]), sys.argv[2]
+with Watching(point) as watching:
+    assert "old.txt.content" in os.listdir(point), os.listdir(point)
+    (point / name).write_bytes(b"new")
+    watching.until(("come", name + ".content"))
+    print(*sorted({told for _, told in watching.told}))
+"""
+
+
+def test_who_has_listed_a_name_is_not_told_that_it_comes(both: Faulty) -> None:
+    """L4: a window that opens shows what is there, which others may have listed, or watched, before it was."""
+    drive, server = both.drive, both.server
+
+    def old() -> None:
+        server.add("old.txt", b"old")
+        (drive / ".moonfs" / "refresh").write_text("1")
+
+    drive.run('ls "$DIR"')
+    old()
+    assert drive.python(WINDOW, str(drive.point), "a.txt").split() == ["a.txt", "a.txt.content"]
+    for path in drive.point.glob("*.txt"):
+        path.unlink()
+    with Watching(drive.point) as watching:
+        lists(both)
+        (drive / "b.txt").write_bytes(b"one")
+        watching.until(("come", "b.txt.content"))
+    old()
+    assert drive.python(WINDOW, str(drive.point), "c.txt").split() == ["c.txt", "c.txt.content"]
+
+
 def test_a_watched_drive_ends(fresh: Callable[..., Pair]) -> None:
     """L2: a watch keeps nobody from unmounting, and no process is left."""
     drive = fresh().drive
@@ -97,12 +132,12 @@ def test_an_unwatched_name_is_nobodys_business(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     inner = str(tmp_path / "inner")
     with Watching(tmp_path):
-        assert find_watch(inner) is None
+        assert find_watches(inner) == []
         with Watching(tmp_path / "inner"):
-            watch = find_watch(inner)
-            assert watch is not None and watch.lasts()
+            (watch,) = find_watches(inner)
+            assert watch.process == os.getpid() and watch.lasts()
         assert not watch.lasts()
-    assert find_watch(inner) is find_watch(str(tmp_path / "missing")) is None
+    assert find_watches(inner) == find_watches(str(tmp_path / "missing")) == []
 
 
 def test_who_tells_does_nothing_where_it_is_not_known(tmp_path: Path) -> None:

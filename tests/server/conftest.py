@@ -160,10 +160,18 @@ def started(data: Path, options: dict[str, Any] | None = None, under: Sequence[s
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server as people get it, shared by the tests that only upload and read."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for the whole session."""
     with started(tmp_path_factory.mktemp("shared") / "data") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def server(shared: Server) -> Server:
+    """The server as people get it, shared by the tests that only upload and read; an account holds 1,000 files."""
+    for file_id in shared.ids():
+        shared.client.delete(f"/files/{file_id}").raise_for_status()
+    return shared
 
 
 @pytest.fixture

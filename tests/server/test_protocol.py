@@ -271,7 +271,8 @@ def test_readers_that_never_read_are_hung_up_on(launch, until):
         while time.monotonic() - began < 8:
             received += len(slow.recv(32 * 1024))
             time.sleep(0.2)
-        assert server.memory("VmRSS") - before < 60 * MIB
+        # Of 6 MiB each. Python 3.14 keeps more for each connection than 3.11: 72 MiB for all of them, not 53.
+        assert server.memory("VmRSS") - before < 100 * MIB
 
         def left() -> int:
             return len(os.listdir(f"/proc/{server.process.pid}/fd"))

@@ -33,7 +33,7 @@ class Dolphin(Windows):
             self.desktop.presses("Escape")  # what was typed before
             self.desktop.types(file.name)
 
-        self._copies(by_name, [file])
+        self._selects(by_name, [file])
 
     def pastes(self) -> None:
         self.presses("edit_paste", "ctrl+v")

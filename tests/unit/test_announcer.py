@@ -23,11 +23,11 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_nobody_watches_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """L4: no name is compared and no process started; without a listing or a change, nobody even looks."""
     looked = threading.Semaphore(0)
-    monkeypatch.setattr(announcer, "find_watch", lambda _point: looked.release())
+    monkeypatch.setattr(announcer, "find_watches", lambda _point: looked.release() or [])
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
     quiet = Announcer("/nowhere", lambda: pytest.fail("the names were asked for"))
     assert quiet._thread is None
-    for note in (lambda: quiet.listed(["a"]), lambda: quiet.came("b"), lambda: quiet.went("a")):
+    for note in (lambda: quiet.listed(["a"], 1), lambda: quiet.came("b"), lambda: quiet.went("a")):
         note()
         assert looked.acquire(timeout=60)
     assert not looked.acquire(timeout=0.05)
@@ -41,10 +41,10 @@ def test_what_cannot_be_told_is_not_tried_for_ever(
 ) -> None:
     """E1: a directory that is no drive does not know who tells; then nobody tells any more, and the log says so."""
     names = {"kept"}
-    monkeypatch.setattr(announcer, "find_watch", lambda _point: Watch("/proc/self/fdinfo/0", "pos:"))
+    monkeypatch.setattr(announcer, "find_watches", lambda _point: [Watch(0, "/proc/self/fdinfo/0", "pos:")])
     asked: list[Any] = []
     lost = Announcer(str(tmp_path), lambda: asked.append(0) or {*names, f"{len(asked)}.txt"})
-    lost.listed(names)
+    lost.listed(names, 1)
     wait_until(lambda: not lost._able, "it has given up")
     assert "cannot be told" in caplog.text
     assert list(tmp_path.iterdir()) == []
@@ -72,7 +72,7 @@ def test_what_the_kernel_tells_meanwhile_is_not_taken_back(monkeypatch: pytest.M
         return True
 
     monkeypatch.setattr(busy, "_tell", tell)
-    busy.listed([])
+    busy.listed([], 1)
     busy._told = set(names)
     names.add("a text")
     moments = [moment == "first look", moment == "second look", False, False]
@@ -85,7 +85,7 @@ def test_what_the_kernel_tells_while_the_voice_speaks_stays(monkeypatch: pytest.
     """L4: a name that is taken anew before it is told of as gone, and one that comes and goes, are left alone."""
     names = {"back", "lasts"}
     busy = Announcer("/nowhere", lambda: names, able=False)
-    busy.listed([])
+    busy.listed([], 1)
     busy._told = {"back", "gone", "lasts"}
     names.discard("back")
     names.add("brief")
@@ -102,6 +102,34 @@ def test_what_the_kernel_tells_while_the_voice_speaks_stays(monkeypatch: pytest.
     busy._compare()
     # What is found is removed where it has gone, and not made where it has come.
     assert found == {"back": False, "gone": True, "brief": True, "lasts": True}
+
+
+def test_who_begins_to_watch_knows_what_it_has_listed_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L4: what it lists later it may not have shown; and nothing is taken for known to a process that never lists."""
+    late = Announcer("/nowhere", lambda: [])
+    monkeypatch.setattr(late, "_poke", lambda: None)
+    for process in range(2**23, 2**23 + 100):  # above any pid_max, so all of them have ended
+        late.listed(["old"], process)
+    late.listed(["old", "goes", "new"], 1)
+    late.listed(["old", "goes", "new", "newer"], 1)
+    late.went("goes")
+    window, other = Watch(1, "", ""), Watch(2, "", "")
+    assert not late._meet([window, other])
+    assert late._told == {"old"}
+    assert late._meet([window])
+    assert late._told == {"old", "new"}
+
+
+@pytest.mark.parametrize("listed", [1, 2, None])
+def test_a_window_that_opens_is_given_time(monkeypatch: pytest.MonkeyPatch, listed: int | None) -> None:
+    """L4: a program begins to watch before it lists; who never lists the root itself is told all the same."""
+    slow = Announcer("/nowhere", lambda: [])
+    monkeypatch.setattr(announcer, "find_watches", lambda _point: [Watch(1, "/proc/self/fdinfo/0", "pos:")])
+    done: list[str] = []
+    monkeypatch.setattr(slow, "_meet", lambda _watches: done.append("met") or len(done) == listed)
+    monkeypatch.setattr(slow, "_compare", lambda: done.append("told") or slow._closing.set())
+    slow._attend()
+    assert done == ["met"] * (listed or announcer._OPENING) + ["told"]
 
 
 def test_a_name_that_cannot_be_said_is_left_out() -> None:

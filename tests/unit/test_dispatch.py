@@ -63,7 +63,7 @@ PACKED = {"mode": stat.S_IFREG | 0o640, "inode": 2**53 - 1, "links": 1, "uid": 2
 @pytest.mark.parametrize("size", [0, 1, 512, 5_000_000_001])
 def test_a_stat_is_what_fusepy_makes_of_it(path: bytes | None, time_ns: int, size: int) -> None:
     """A1: every field as in fusepy's own way, over whatever the buffer held; a name that is no UTF-8 arrives."""
-    dispatch, asked = dispatch_to(pack(size=size, time_ns=time_ns, **PACKED))
+    dispatch, asked = dispatch_to(pack(size=size, mtime_ns=time_ns, ctime_ns=5_000_000_007, **PACKED))
     shown, expected = fuse.c_stat(), fuse.c_stat()
     ctypes.memset(ctypes.pointer(shown), 0xFF, ctypes.sizeof(shown))
     assert dispatch.fgetattr(path, ctypes.pointer(shown), None) == 0
@@ -76,7 +76,8 @@ def test_a_stat_is_what_fusepy_makes_of_it(path: bytes | None, time_ns: int, siz
         "st_size": size,
         "st_blocks": -(-size // 512),
         "st_blksize": 4096,
-        **dict.fromkeys(("st_atime", "st_mtime", "st_ctime"), time_ns),
+        **dict.fromkeys(("st_atime", "st_mtime"), time_ns),
+        "st_ctime": 5_000_000_007,
     }
     fuse.set_st_attrs(expected, attrs, use_ns=True)
     assert bytes(shown) == bytes(expected)
@@ -108,7 +109,9 @@ def test_an_xattr_is_copied_as_it_is(value: bytes | None, size: int, expected: i
 def test_a_listing_has_kinds_and_numbers(room: int) -> None:
     """A1, readdir(3): each name with its own mode and inode number, until libfuse has no room."""
     info = ctypes.pointer(fuse.fuse_file_info(fh=3))
-    entries = [(name, pack(size=0, time_ns=0, **{**PACKED, "inode": len(name)})) for name in (b"a", b"\xff\xff")]
+    entries = [
+        (name, pack(size=0, mtime_ns=0, ctime_ns=0, **{**PACKED, "inode": len(name)})) for name in (b"a", b"\xff\xff")
+    ]
     dispatch, asked = dispatch_to(entries)
     filled: list[tuple[Any, ...]] = []
 

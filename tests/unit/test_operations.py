@@ -411,6 +411,7 @@ def test_a_name_that_cannot_be_listed_hides_no_other(name: str) -> None:
     assert shown == [b".", b"..", *(one.encode(operations._ENCODING) for one in good)]
 
 
+@with_libfuse
 def test_who_tells_of_names_reaches_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """W8: its mknod(2) and unlink(2) change what watchers have been told, and nothing else; nobody else's do that."""
     announcer = Announcer("/nowhere", list, able=False)

@@ -192,6 +192,13 @@ def test_a_long_body_is_read_as_a_short_one(monkeypatch: pytest.MonkeyPatch, bod
     assert b"".join(wire.long_text_in(_long(body))) == wire.text_in(body)
 
 
+def test_a_long_body_of_nothing_but_escapes() -> None:
+    """R1: of more than are looked at at once."""
+    body = b'{"content":"' + b"\\ud83d\\ude00\\n" * 40_000 + b'"}'
+    assert wire.is_text(_long(body)) and not wire.is_text(_long(body[:-2] + b'\\"}'))
+    assert b"".join(wire.long_text_in(_long(body))) == wire.text_in(body)
+
+
 def test_many_long_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
     """R1: escapes, characters of each length and halves of pairs, cut at each place."""
     parts = ["a", "é", "中", "😀", "\\n", "\\\\", '\\"', "\\u4e2d", "\\ud83d\\ude00", "\\ud83d", "\\ude00", "ud83d"]
