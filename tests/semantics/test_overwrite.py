@@ -273,7 +273,7 @@ def test_cp_again_after_an_open_outcome(faulty: Callable[..., Faulty], service: 
 
     def lost_for_a_while(turn: Turn) -> None:
         turn.serve()
-        service.script("list", *[refused(503, "busy", "server_unavailable")] * 20)
+        service.script("list", *[refused(503, "busy", "server_unavailable")] * 5000)
         turn.hang_up()
 
     service.script("upload", lost_for_a_while)
