@@ -18,11 +18,12 @@ A module imports only from lines below its own; modules on one line do not know 
                                                waits for texts that are to come
     temporaries · adoption                    passing names and what is held · bytes that become originals
     promises · recovery                       bytes and intents made durable here · what an earlier run left of them
-    disowned · conflicts                      uploads that nobody wants any more, and their copies · older files of a
+    disowned · conflicts                      uploads that were given up in doubt, and their copies · older files of a
                                                name that several machines stored
     writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits
     namespace · handles                       what every name means: local files over the remote listing · open files
     localfile · table                         one file whose newest bytes are here · the names of the service's files
+    doubts                                    whose copy it is, where an upload ended without an answer
     api                                       the client: the only user of httpx; translation, retries
     listing · contents · originals            caches: the account's files · their texts · own bytes
     readahead · prefetch                      the next texts of whoever reads in order · all that were asked for

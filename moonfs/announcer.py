@@ -265,6 +265,10 @@ def _lines(sign: bytes, names: Iterable[str]) -> list[bytes]:
     return lines
 
 
+#: The inode number of a drive's root (fuse.h).
+_ROOT: Final = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """A watch of some process: its file in /proc that tells of it, and by what (inotify(7), proc_pid_fdinfo(5))."""
@@ -285,12 +289,11 @@ class Watch:
 def find_watches(point: str) -> list[Watch]:
     """Return the watches on the directory `point`, itself and not what is in it, that are to be seen."""
     try:
-        status = os.stat(point)
+        major, minor, inode = _identity(point)
         processes = [name for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return []
-    device = os.major(status.st_dev) << 20 | os.minor(status.st_dev)  # as the kernel has it (linux/kdev_t.h)
-    mark = f" ino:{status.st_ino:x} sdev:{device:x} "
+    mark = f" ino:{inode:x} sdev:{major << 20 | minor:x} "  # as the kernel has it (linux/kdev_t.h)
     found = []
     for process in processes:
         with contextlib.suppress(OSError):  # somebody else's, or gone
@@ -300,6 +303,23 @@ def find_watches(point: str) -> list[Watch]:
                     if watch.lasts():
                         found.append(watch)
     return found
+
+
+def _identity(point: str) -> tuple[int, int, int]:
+    """Return the device, major and minor, and the inode number of the directory `point`.
+
+    A drive is not asked: who is killed while it waits for itself never ends, and its drive hangs for all others.
+
+    Raises:
+        OSError: there is none.
+    """
+    with open("/proc/self/mountinfo", "rb") as lines:  # proc_pid_mountinfo(5)
+        devices = [fields[2] for line in lines if (fields := line.split(b" "))[4] == os.fsencode(point)]
+    if devices:
+        major, minor = map(int, devices[-1].split(b":"))
+        return major, minor, _ROOT
+    status = os.stat(point)
+    return os.major(status.st_dev), os.minor(status.st_dev), status.st_ino
 
 
 def _is_inotify(descriptor: str) -> bool:

@@ -84,6 +84,11 @@ class Attributes:
         """Return what is known of `file_id`; all None when nothing is."""
         return self._known.get(file_id, _NOTHING)
 
+    def holders(self, sha256: str) -> frozenset[str]:
+        """Return the ids whose originals have this hash."""
+        with self._lock:
+            return frozenset(file_id for file_id, known in self._known.items() if known.sha256 == sha256 and sha256)
+
     def set(
         self,
         file_id: str,

@@ -28,8 +28,6 @@ from moonfs.wire import Body
 
 #: Bytes up to which a text is kept in memory although the disk has it.
 SMALL: Final = 16 * 1024
-#: Bytes of two texts that are compared at a time.
-_STEP: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,21 +126,6 @@ class Contents:
         """Return the whole text of `file_id` in memory; otherwise as `open`."""
         text = self.open(file_id)
         return bytes(text.body) if text.body is not None else _read(text.fd, text.size)
-
-    def same(self, one: str, other: str) -> bool:
-        """Say whether two files have the same text, in little memory; otherwise as `open`."""
-        texts: list[Text] = []
-        try:
-            for file_id in (one, other):
-                texts.append(self.open(file_id))  # noqa: PERF401 - the first is closed where the second cannot be had
-            steps = range(0, texts[0].size, _STEP)
-            return texts[0].size == texts[1].size and all(
-                _piece(texts[0], at, _STEP) == _piece(texts[1], at, _STEP) for at in steps
-            )
-        finally:
-            for text in texts:
-                if text.fd >= 0:
-                    os.close(text.fd)
 
     def ahead(self, file_id: str) -> None:
         """Fetch a text that nobody waits for yet, unless it is here or under way.
@@ -248,11 +231,6 @@ class Contents:
     def _remember(self, file_id: str, body: Body) -> None:
         if len(body) <= self._memory.maxsize:
             self._memory[file_id] = body
-
-
-def _piece(text: Text, at: int, size: int) -> bytes:
-    """Return `size` bytes of a text from `at` on, as far as it goes."""
-    return os.pread(text.fd, size, at) if text.body is None else text.body[at : at + size]
 
 
 def _read(fd: int, size: int) -> bytes:

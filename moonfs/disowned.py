@@ -1,33 +1,58 @@
-"""Uploads that nobody wants any more: what they may leave on the service is hidden, looked for and deleted.
+"""Uploads that were given up in doubt: what they have left on the service is looked for in the background (W3, W8).
 
-An upload is disowned when its file is deleted, renamed or overwritten while it is under way or in doubt (W3, W8).
-The journal keeps a `CANCELLED` row until a copy that comes late must have come, so that a kill forgets nothing.
+An upload is given up when its file is deleted, renamed or overwritten while it is under way or in doubt, or when its
+writer was told that it failed. The journal keeps a row until a copy that comes late must have come, so that a kill
+forgets nothing: `CANCELLED` where nobody wants it any more, `DOUBTFUL` where it would be wanted if it had arrived. For
+a few seconds what may be its copy is not shown; then it is told apart (`doubts`): deleted, taken up, or shown.
 
-**Threading:** any thread may call anything; the filesystem's lock is taken where the names change, and never held
-during a request.
+**Threading:** any thread may call anything that does not say otherwise; the filesystem's lock is taken where the names
+change, and never held during a request.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
+import secrets
 import threading
-from collections.abc import Iterable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Final
 
+from moonfs import doubts, names
 from moonfs import journal as journal_states
 from moonfs.attributes import Attributes
-from moonfs.errors import MoonfsError
+from moonfs.doubts import Verdict
+from moonfs.errors import MoonfsError, ServiceError
 from moonfs.journal import Intent, Journal
+from moonfs.localfile import LocalFile
 from moonfs.namespace import Namespace
 from moonfs.remote import Remote as Account
+from moonfs.spool import SpoolFile
 from moonfs.wire import FileObject
-from moonfs.writeback import TWIN_CHECK, Uploader, copies_of
+from moonfs.writeback import Uploader
 
 log = logging.getLogger(__name__)
 
+#: Seconds after the end of an upload at which what it may have left is looked for. With the second look the doubt is
+#: settled, so that files of others show; the last one is for a copy that came late.
+LOOKS: Final = (0.0, 5.0, 30.0)
+#: Seconds for which a text that makes no sense is asked for again, before it counts as none.
+SENSELESS: Final = 4.0
+#: Seconds to the next try where the service gives no list, or another version of the name is on its way.
+AGAIN: Final = 2.0
+
 
 class Disowned:
-    """The disowned uploads of one account."""
+    """The uploads in doubt of one account.
+
+    Attributes:
+        revive: called, with the filesystem's lock, with a version that was in doubt and may have arrived, and its
+            bytes: it is to be a file again. Raises OSError: the local disk refuses.
+    """
 
     def __init__(
         self,
@@ -45,67 +70,440 @@ class Disowned:
         self._attributes = attributes
         self._uploader = uploader
         self._lock = lock
+        self._watched: dict[str, Intent] = {}
+        self._bytes: dict[str, SpoolFile] = {}
+        self._flying: set[str] = set()
+        self._seen: dict[str, set[str]] = {}
+        self._next: dict[str, tuple[int, int]] = {}
+        self._turns = itertools.count()
+        self._copies: dict[str, str] = journal.copies()
+        self._senseless: dict[str, float] = {}
+        self._removing: Counter[str] = Counter()
+        self.revive: Callable[[Intent, SpoolFile], None] = lambda _intent, _file: None
 
-    def copies(self, intent: Intent, present: Iterable[FileObject]) -> frozenset[str]:
-        """Return the ids that a disowned upload may have left: not those that are known to hold other bytes."""
-        return frozenset(
-            copy.id
-            for copy in copies_of(intent, present)
-            if self._attributes.get(copy.id).sha256 in (None, intent.sha256)
-        )
+    # Evidence, and what the uploader asks for
 
-    def left_of(self, attempt: Intent) -> Intent:
-        """Return the record of a copy that `attempt` makes or has made and that is to be deleted (W3, W8)."""
+    def given(self, file_id: str) -> bool:
+        """Say whether an answer gave this id to an upload of ours, or it was adopted."""
+        return self._attributes.get(file_id).sha256 is not None
+
+    def text(self, file: FileObject) -> bytes:
+        """Return the text of a file, as UTF-8.
+
+        Raises:
+            MoonfsError: it cannot be had.
+        """
+        text = self._account.plain_text(file)
+        if self.is_sure(file):
+            self._senseless.pop(file.id, None)
+        return text
+
+    def is_sure(self, file: FileObject) -> bool:
+        """Say whether the text of a file came as the API gives one."""
+        return self._account.is_sure(file)
+
+    def bear(self, file: FileObject) -> None:
+        """Take in that the text of a file makes no sense: it may have been cut, or the service fails.
+
+        Raises:
+            ServiceError: it is to be asked for again.
+        """
+        now = time.monotonic()
+        if now - self._senseless.setdefault(file.id, now) < SENSELESS:
+            raise ServiceError(f"The text of {file.filename} makes no sense yet.")
+
+    def confirmed(self, sha256: str) -> frozenset[str]:
+        """Return the ids that are known to hold the bytes of this hash."""
+        return self._attributes.holders(sha256)
+
+    def earlier(self, intent: Intent) -> list[Intent]:
+        """Return the uploads of the same bytes, under the same name, that were given up in doubt and are over."""
+        with self._lock:
+            return [
+                left
+                for left in tuple(self._space.disowned.values())
+                if (left.name, left.sha256, left.size, left.purpose)
+                == (intent.name, intent.sha256, intent.size, intent.purpose)
+                and left.spool not in self._flying
+                and left.sha256
+            ]
+
+    def take_over(self, earlier: Iterable[Intent]) -> None:
+        """Forget what `earlier` has returned: it is a matter of a newer upload from now on."""
+        with self._lock:
+            for left in earlier:
+                self._forget(left.spool)
+
+    def leave(self, intent: Intent, copies: Iterable[FileObject]) -> None:
+        """Have status tell of copies that may be ours, and that nothing proves to be."""
+        with self._lock:
+            self._space.changed()  # what was told apart shows
+            left = {file.id: file.filename for file in copies if file.id not in self._copies}
+            self._copies |= left
+        if left:
+            log.warning(
+                "Nothing tells whether %s came from an upload of %s that ended without an answer; it stays.",
+                ", ".join(sorted(left)),
+                intent.name,
+            )
+            self._journal.leave(left)
+
+    def copies(self) -> dict[str, str]:
+        """Return the filenames, by id, of the copies that were left and are there still."""
+        snapshot = self._account.listing.peek()
+        present = snapshot.files
+        with self._lock:
+            if snapshot.version:
+                self._told([file_id for file_id in self._copies if file_id not in present or self.given(file_id)])
+            return dict(self._copies)
+
+    # Giving up, and its end
+
+    def left_of(self, attempt: Intent, *, flying: bool, replaced: bool) -> Intent:
+        """Return the record of a copy that `attempt` makes or has made and that is to be deleted (W3, W8).
+
+        `flying`: it is under way; `replaced`: a newer version has its name, rather than nothing.
+        """
+        before = self._watched.get(attempt.spool)
+        known = attempt.known
+        if before is not None:
+            replaced = before.replaced  # what has happened to its name since
         return replace(
             attempt,
             state=journal_states.CANCELLED,
-            started=attempt.started or self._account.now(),
-            known=attempt.known if attempt.started else frozenset(self._account.known()),
+            known=known if before is None else known | before.known,
+            unanswered=attempt.unanswered + flying,  # at most, as after a crash; `ended` tells
+            replaced=replaced,
             replaces=frozenset(),
             held={},
             closed=0,
+            cancelled=True,
+            adopted=False,
         )
 
-    def look_for(self, left: Intent) -> None:
+    def beside(self, intent: Intent, file: FileObject) -> list[Intent]:
+        """Return the record of what attempts without an answer may have left beside `file`, as which it is stored."""
+        attempts = intent.unanswered - intent.adopted
+        if attempts <= 0 or intent.left:
+            return []
+        left = self.left_of(replace(intent, unanswered=attempts), flying=False, replaced=True)
+        return [replace(left, spool=f"{intent.spool}.{secrets.token_hex(4)}", inode=0, known=left.known | {file.id})]
+
+    def older_of_ours(self, name: str, local: LocalFile) -> frozenset[str]:
+        """Return the versions of `name` that this machine stored, though another machine's came between (W4).
+
+        Not what another file than `local` takes the place of, or holds; the lock must be held.
+        """
+        ours = frozenset(
+            file.id
+            for file in self._account.known().values()
+            if names.safe(file.filename) == name and self.given(file.id)
+        )
+        if ours:
+            others = [*self._space.local.values(), *self._space.staged.values()]
+            ours = ours.difference(*(other.replaces for other in others if other is not local))
+        return ours
+
+    def has_older(self, intent: Intent) -> bool:
+        """Say whether what `intent` was to replace has its name, so that a version of it is there without it."""
+        known = self._account.known()
+        return any(
+            file_id in known and names.safe(known[file_id].filename) == intent.name for file_id in intent.replaces
+        )
+
+    def hide(self, left: Intent) -> None:
+        """Have what `left` may have made not shown, while its record is on its way to the journal; takes no lock."""
         self._space.disowned[left.spool] = left
         self._space.changed()
-        self._uploader.workers.submit(lambda: self._delete(left.spool, last=False), TWIN_CHECK / 3)
 
-    def _is_on_its_way(self, name: str) -> bool:
-        """Say whether another version of `name` may be on the service and not known yet; the lock must be held.
+    def show(self, left: Intent) -> None:
+        """Take `hide` back: the journal does not take the record."""
+        self._space.disowned.pop(left.spool, None)
+        self._space.changed()
+
+    def look_for(self, left: Intent, *, flying: bool = False, file: SpoolFile | None = None) -> None:
+        """Look for what `left`, which the journal has, may have made: now, or, if `flying`, once it has `ended`.
+
+        `file` are the bytes of a `DOUBTFUL` one. It takes no lock: its caller may hold a file's.
+        """
+        if file is not None:
+            self._bytes[left.spool] = file
+        if flying:
+            self._flying.add(left.spool)
+        else:
+            self._flying.discard(left.spool)
+        self._watched[left.spool] = left
+        self.hide(left)
+        if not flying:
+            self._later(left.spool, 0)
+
+    def ended(self, spool: str, attempt: Intent, *, unanswered: int) -> None:
+        """Take in that `attempt`, whose record is that of `spool`, is under way no longer; the lock must be held.
+
+        `unanswered` is how many of its attempts were not answered.
+        """
+        self._flying.discard(spool)
+        left = self._watched.get(spool)
+        if left is None:
+            return
+        left.unanswered, left.started, left.known = unanswered, attempt.started, left.known | attempt.known
+        if left.unanswered <= 0:
+            self._forget(spool)
+            return
+        left.ended = self._account.now()
+        self._journal.put(left)
+        self._later(spool, 0)
+
+    def removed(self, name: str) -> None:
+        """Take in that `name` is gone (W8, W9): nothing that is in doubt comes back under it; the lock must be held."""
+        for left in list(self._watched.values()):
+            if left.name == name and (left.state == journal_states.DOUBTFUL or left.replaced):
+                self._cancel(left, replaced=False)
+
+    @contextlib.contextmanager
+    def removing(self, name: str) -> Iterator[None]:
+        """Have nothing that is in doubt come back under `name` while the service is asked to delete what has it.
+
+        Nor should this process end before it has heard that it is deleted.
+        """
+        with self._lock:
+            self._removing[name] += 1
+            with contextlib.suppress(OSError):  # what the local disk cannot take is no reason to keep it
+                self.removed(name)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._removing[name] -= 1
+
+    @property
+    def open(self) -> list[str]:
+        """The names of the uploads that ended without an answer and are not told yet; the lock must be held."""
+        # Of one that is under way still, that attempt is among the unanswered.
+        left = tuple(self._space.disowned.values())
+        return sorted({each.name for each in left if each.spool not in self._flying or each.unanswered > 1})
+
+    # Looking
+
+    def hurry(self, name: str) -> None:
+        """Look at once for what earlier uploads of `name` have left: a newer version is there; the lock is held."""
+        for left in tuple(self._watched.values()):
+            if left.name == name and left.spool not in self._flying:
+                self._later(left.spool, self._next.get(left.spool, (0, 0))[0], 0.0)
+
+    def _later(self, spool: str, look: int, delay: float | None = None) -> None:
+        """Look for what an upload has left in `delay` seconds, in place of when that was to be."""
+        wait = LOOKS[look] - (LOOKS[look - 1] if look else 0.0) if delay is None else delay
+        due = self._next[spool] = (look, next(self._turns))
+        self._uploader.workers.submit(lambda: self._look(spool, look) if self._next.get(spool) == due else None, wait)
+
+    def _look(self, spool: str, look: int) -> None:
+        """Look for what an upload has left; with the last look it is over."""
+        left = self._record(spool)
+        if left is None:
+            return
+        file = self._bytes.get(spool)
+        with self._lock:
+            waits = self._waits(left)
+        try:
+            # While nothing can be done, nothing is asked for but what shows that a file is somebody else's.
+            present = self._account.known() if waits else self._account.relist()
+            suspects = doubts.candidates(self, left, present.values())
+            if waits:
+                seen = self._seen.setdefault(spool, set())
+                suspects = [each for each in suspects if each.id not in seen]
+            verdicts = {each.id: doubts.judge(self, left, each, present) for each in suspects}
+            whole = bool(suspects) and file is not None and file.sha256() == left.sha256
+        except (MoonfsError, OSError) as error:
+            unsent = isinstance(error, MoonfsError) and error.unsent
+            log.log(
+                logging.DEBUG if unsent else logging.WARNING,
+                "Cannot see yet whether an interrupted upload of %s left a copy: %s",
+                left.name,
+                error,
+            )
+            self._later(spool, look, AGAIN)
+            return
+        doomed: frozenset[str] = frozenset()
+        with self._lock:
+            left = self._record(spool)
+            if left is None:
+                return
+            if waits:
+                self._seen.setdefault(spool, set()).update(verdicts)
+            self._show(left, (each for each, verdict in verdicts.items() if verdict is Verdict.THEIRS))
+            if waits or self._waits(left):
+                self._later(spool, look, AGAIN)
+                return
+            # Looked at after the listing: what another upload of this name has stored since is `known` now.
+            suspects = [file for file in doubts.candidates(self, left, suspects) if file.id in verdicts]
+            try:
+                if left.state != journal_states.DOUBTFUL or not self._decide(left, suspects, look, whole=whole):
+                    doomed = self._sort(left, suspects, verdicts, present)
+                    self._go_on(left, suspects, verdicts, look)
+            except OSError as error:
+                log.warning("What an upload of %s left has to wait: %s", left.name, error)
+                self._later(spool, look, AGAIN)
+                return
+        for file_id in doomed:
+            log.info("Deleting %s, which an interrupted upload of %s had left.", file_id, left.name)
+            self._uploader.delete_queued(file_id)
+
+    def _waits(self, left: Intent) -> bool:
+        """Say whether nothing can be done yet about what an upload has left; the lock must be held."""
+        is_open = left.state == journal_states.DOUBTFUL and (
+            left.name in self._space.local or self._removing[left.name] > 0
+        )
+        return is_open or left.spool in self._flying or self._is_on_its_way(left)
+
+    def _show(self, left: Intent, theirs: Iterable[str]) -> None:
+        """Let files show that are somebody else's, however long the rest takes; the lock must be held."""
+        ids = frozenset(theirs)
+        if ids:
+            left.known |= ids
+            self._space.changed()
+
+    def _record(self, spool: str) -> Intent | None:
+        """Return the record of an upload as the journal has it, with what was learned since; None once it is over."""
+        found = next((row for row in self._journal.intents() if row.spool == spool), None)
+        with self._lock:
+            mine = self._watched.get(spool)
+            if found is None or found.state not in (journal_states.CANCELLED, journal_states.DOUBTFUL):
+                if found is None and mine is not None:
+                    self._forget(spool)
+                return None
+            if mine is not None:
+                found.known |= mine.known
+                self._watched[spool] = found
+                if spool in self._space.disowned:
+                    self._space.disowned[spool] = found
+            return found
+
+    def _decide(self, left: Intent, suspects: list[FileObject], look: int, *, whole: bool) -> bool:
+        """Take up a version whose close had failed, where it may have arrived; False where it is to be gone. Lock held.
+
+        `whole`: its bytes are. Where nothing has happened to its name since, either version may stand.
+        """
+        hidden = frozenset().union(*(local.replaces for local in self._space.local.values()))
+        present = self._account.known()
+        stands = all(
+            each in present and each not in hidden and not self._space.is_doomed(each) for each in left.replaces
+        )
+        file = self._bytes.get(left.spool)
+        if stands and suspects and whole and file is not None:
+            self.revive(left, file)
+            del self._bytes[left.spool]
+            self._watched.pop(left.spool, None)
+            self._space.disowned.pop(left.spool, None)
+            self._space.changed()
+            return True
+        if stands and not suspects and look == 0:
+            self._later(left.spool, 1)
+            return True
+        self._cancel(left, replaced=self.has_older(left))
+        return False
+
+    def _cancel(self, left: Intent, *, replaced: bool) -> None:
+        """Have what a version in doubt left deleted, and its bytes; the lock must be held."""
+        left.state, left.replaced, left.replaces = journal_states.CANCELLED, replaced, frozenset()
+        self._journal.put(left, data=None)
+        file = self._bytes.pop(left.spool, None)
+        if file is not None:
+            file.discard()
+
+    def _sort(
+        self,
+        left: Intent,
+        suspects: list[FileObject],
+        verdicts: Mapping[str, Verdict],
+        present: Mapping[str, FileObject],
+    ) -> frozenset[str]:
+        """Return which of `suspects` go, and note that in the journal; the lock must be held."""
+        ours = [file.id for file in suspects if verdicts[file.id] is Verdict.OURS]
+        if not ours or len(ours) > left.unanswered:
+            return frozenset()
+        doomed = frozenset(ours)
+        if self.is_last(left, doomed, present):
+            self.cover(left, doomed)
+            return frozenset()
+        left.unanswered -= len(doomed)
+        left.known |= doomed
+        self._journal.give_up((), [left], delete=doomed)
+        self._space.doom(doomed)
+        self._told(doomed)
+        return doomed
+
+    def is_last(self, left: Intent, ids: frozenset[str], present: Mapping[str, FileObject]) -> bool:
+        """Say whether a newer version has the name of `left`, and the service no other copy of it than `ids`."""
+        return left.replaced and not any(
+            names.safe(file.filename) == left.name and file.id not in ids and not self._space.is_doomed(file.id)
+            for file in present.values()
+        )
+
+    def cover(self, left: Intent, ids: frozenset[str]) -> None:
+        """Hide the last copies of a name behind the newer version, with which they go (W4); the lock must be held."""
+        local = self._space.local.get(left.name)
+        known = replace(left, known=left.known | ids, unanswered=left.unanswered - len(ids))
+        if local is None or not self._journal.cover(local.inode, ids, known):
+            return
+        left.known, left.unanswered = known.known, known.unanswered
+        with local.lock:
+            local.replaces |= ids
+        self._told(ids)
+        self._space.changed()
+
+    def _told(self, ids: Iterable[str]) -> None:
+        """Forget that nothing was known of the copies `ids`."""
+        known = [file_id for file_id in ids if self._copies.pop(file_id, None) is not None]
+        if known:
+            self._journal.forget_copies(known)
+
+    def _go_on(self, left: Intent, suspects: list[FileObject], verdicts: Mapping[str, Verdict], look: int) -> None:
+        """Have the next look, or let it rest: what is not ours for sure is shown; the lock must be held."""
+        open_ones = [file for file in suspects if not (file.id in left.known or self._is_settled(file.id, verdicts))]
+        if not left.unanswered or look == len(LOOKS) - 1:
+            if left.unanswered:
+                self.leave(left, open_ones)
+            self._forget(left.spool)
+            return
+        if look:
+            self.leave(left, open_ones)
+            self._space.disowned.pop(left.spool, None)
+            self._space.changed()
+        self._later(left.spool, look + 1)
+
+    def _is_settled(self, file_id: str, verdicts: Mapping[str, Verdict]) -> bool:
+        return verdicts[file_id] is Verdict.THEIRS or self._space.is_doomed(file_id)
+
+    def _forget(self, spool: str) -> None:
+        self._journal.forget(spool)
+        self._watched.pop(spool, None)
+        self._space.disowned.pop(spool, None)
+        self._flying.discard(spool)
+        self._next.pop(spool, None)
+        self._seen.pop(spool, None)
+        file = self._bytes.pop(spool, None)
+        if file is not None:
+            file.discard()
+        self._space.changed()
+
+    def _is_on_its_way(self, left: Intent) -> bool:
+        """Say whether another version of its name may be on the service and not known yet; the lock must be held.
 
         It may be about to get the name: a rename that waits for its upload. What has been told already is known.
         """
+        name = left.name
         local = self._space.local.get(name)
-        if local is not None and not (local.clean or local.stays_local or local.refused_for_good):
+        # What is promised is on its way though a writer may just have cut the file.
+        here = local is None or local.refused_for_good or (local.stays_local and local.committed is None)
+        if local is not None and not (here or local.clean):
+            return True
+        if any(other != left.spool and self._named(other, name) for other in tuple(self._flying)):
             return True
         others = (*self._space.local.values(), *self._space.staged.values())
         attempts = (other.attempt for other in others if other.lent is not None)
         return any(attempt is not None and attempt.name == name for attempt in attempts)
 
-    def _delete(self, spool: str, *, last: bool) -> None:
-        """Delete the copies that a disowned attempt made; once now, once when a late one must have arrived."""
-        try:
-            present = list(self._account.relist().values())
-        except MoonfsError as error:
-            log.warning("Cannot see whether an interrupted upload left a copy: %s", error)
-            self._uploader.workers.submit(lambda: self._delete(spool, last=last), TWIN_CHECK)
-            return
-        with self._lock:
-            # Looked at after the listing: what another upload of this name has stored since is `known` now.
-            found = [intent for intent in self._journal.intents() if intent.spool == spool]
-            if not found or found[0].state != journal_states.CANCELLED:
-                return
-            if self._is_on_its_way(found[0].name):
-                self._uploader.workers.submit(lambda: self._delete(spool, last=last), TWIN_CHECK / 3)
-                return
-            copies = self.copies(found[0], present)
-            self._journal.give_up([spool] if last else [], delete=copies)
-            self._space.doom(copies)
-            if last:
-                self._space.disowned.pop(spool, None)
-        for file_id in copies:
-            log.info("Deleting %s, which an interrupted upload of %s had left.", file_id, found[0].name)
-            self._uploader.delete_queued(file_id)
-        if not last:
-            self._uploader.workers.submit(lambda: self._delete(spool, last=True), TWIN_CHECK)
+    def _named(self, spool: str, name: str) -> bool:
+        left = self._watched.get(spool)
+        return left is not None and left.name == name

@@ -199,7 +199,7 @@ class Filesystem:
         """Say whether uploads or deletions are waiting or under way."""
         with self._lock:
             # An upload under way of what was deleted meanwhile has a deletion yet to come (W8).
-            under_way = bool(self._versions.pending()) or self._versions.uploader.active > 0
+            under_way = bool(self._versions.pending() or self._versions.doubts) or self._versions.uploader.active > 0
             return under_way or bool(self._journal.deletions())
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -68,6 +69,7 @@ class _Flight:
         over: the local file whose name it takes.
         purpose: what it is uploaded as, empty where the mount says; for a version that is promised already, as that is.
         given_up: nobody wants it to start any more.
+        before: the attempt, in doubt, at a version that was promised and that this one may overtake.
     """
 
     local: LocalFile
@@ -79,6 +81,7 @@ class _Flight:
     over: LocalFile | None = None
     purpose: str = ""
     given_up: bool = False
+    before: Intent | None = None
 
 
 class Flights:
@@ -245,14 +248,16 @@ class Flights:
                 if local.unlinked or local.attempt is not intent or local.growing is not None:
                     return False
                 older = local.committed
-                intent.state, intent.acknowledged = journal_states.PENDING, time.time_ns()
+                intent.state, intent.acknowledged = journal_states.PENDING, self._journal.number()
                 intent.local_name, intent.private, intent.held, intent.closed = "", False, {}, 0
                 try:
                     data = spool.small()
                     if data is None:
                         spool.sync()
                     instead_of = "" if older is None or older is spool else older.name
-                    self._journal.put(intent, instead_of=instead_of, data=data)
+                    known = replace(intent, unanswered=intent.unanswered + intent.under_way)
+                    freed = local.name if local.name != name else ""
+                    self._journal.put(known, instead_of=instead_of, freed=freed, data=data)
                 except OSError as error:
                     log.warning("The rename to %s cannot be promised and has to wait: %s", name, error)
                     intent.state = journal_states.UPLOADING
@@ -270,6 +275,8 @@ class Flights:
                 flight.moves, flight.background, flight.replaces = False, True, intent.replaces
             superseded = self._space.move(local, name)
             self._life.took(local, superseded, intent.replaces)
+            with contextlib.suppress(OSError):  # it is recorded already
+                self._disowned.removed(freed)
             self._space.changed()
         return True
 
@@ -284,6 +291,7 @@ class Flights:
         intent = flight.intent
         assert intent is not None
         try:
+            self._leave_before(flight)
             intent.sha256 = intent.sha256 or spool.sha256()
             with self._lock:
                 intent.borrowed = self._space.held_under(intent.name, local)
@@ -343,8 +351,24 @@ class Flights:
                 acknowledged=0,
             )
         flight.replaces = flight.intent.replaces
+        if local.attempt is not flight.intent:
+            flight.before = local.attempt
         local.lent, local.attempt = spool, flight.intent
         return spool
+
+    def _leave_before(self, flight: _Flight) -> None:
+        """Keep track of what an upload in doubt has left that this flight may overtake (W3).
+
+        Should this one fail, that one's bytes are sent again, and are told by this record.
+        """
+        before = flight.before
+        if before is None or not before.unanswered or before.left:
+            return
+        with self._lock:
+            left = self._disowned.left_of(before, flying=False, replaced=not flight.local.unlinked)
+            left = replace(left, spool=f"{before.spool}.{secrets.token_hex(4)}", inode=0)
+            self._journal.put(left)
+            self._disowned.look_for(left)
 
     def _same_bytes(self, intent: Intent) -> FileObject | None:
         """Return the file that has exactly these bytes under this name already, as was asked (W4); lock held."""
@@ -390,6 +414,9 @@ class Flights:
         if flight.background:
             self._adoption.outlast_the_journal(local)
         with self._lock:
+            if intent.adopted and local.unlinked:
+                # Nobody wants it, and it may be a newer version's copy, of the same bytes.
+                raise Overtaken(f"{intent.name} is not wanted any more.", maybe_stored=True)
             here = flight.moves or intent.name == local.name
             holds = not here and not local.unlinked and local.stays_local
             surplus = self._surplus(flight, intent, file)
@@ -415,7 +442,9 @@ class Flights:
                 self._adoption.share(sent, intent.sha256)
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
                 since = local.closed if holds else 0
-                recorded = self._journal.stored(intent, file.id, surplus, older, since)
+                left = self._disowned.beside(intent, file)
+                freed = local.name if flight.moves and not (local.unlinked or local.name == intent.name) else ""
+                recorded = self._journal.stored(intent, file.id, surplus, older, since, left=left, freed=freed)
                 waiting = self._adoption.begin(local)
                 local.lock.notify_all()
             if sent is not None and sent is not local.spool and sent is not local.committed:
@@ -424,6 +453,7 @@ class Flights:
             if flight.moves and not local.unlinked and intent.name != local.name:
                 superseded = self._space.move(local, intent.name)
                 self._life.took(local, superseded, intent.replaces | {file.id})
+            self._answered(intent, left, freed)
             self._space.changed()
             if local.committed is not None and not local.unlinked:
                 # It was renamed or overwritten while it was on its way.
@@ -436,6 +466,18 @@ class Flights:
                 self._adoption.end(local, waiting)
         return surplus
 
+    def _answered(self, intent: Intent, left: list[Intent], freed: str) -> None:
+        """Take in that an upload got its id, and have what is `left` of its attempts looked for; the lock is held.
+
+        The name `freed` is gone with it.
+        """
+        self._disowned.ended(intent.left or intent.spool, intent, unanswered=intent.unanswered - intent.adopted)
+        self._disowned.hurry(intent.name)
+        for one in left:
+            self._disowned.look_for(one)
+        with contextlib.suppress(OSError):  # it is recorded already
+            self._disowned.removed(freed)
+
     def _surplus(self, flight: _Flight, intent: Intent, file: FileObject) -> frozenset[str]:
         """Return the ids that go now that the service has `file`; the lock must be held."""
         local, surplus = flight.local, intent.replaces
@@ -443,7 +485,7 @@ class Flights:
             # It may have been renamed over others and back to this name while it was on its way.
             surplus |= local.replaces
             if not local.unlinked:
-                surplus |= self._space.held_under(intent.name, local)
+                surplus |= self._space.held_under(intent.name, local) | self._disowned.older_of_ours(intent.name, local)
         if flight.over is not None:
             # What it takes the place of may have been stored meanwhile.
             surplus |= flight.over.replaces
@@ -548,6 +590,8 @@ class Flights:
         final = isinstance(error, MoonfsError) and is_final(error)
         if promised and not mine and flight.moves:
             # A rename of bytes that are kept under their old name: that is what is recorded again.
+            if intent.unanswered and not intent.left:
+                self._leave_copy(flight, intent, instead_of="")
             self._keep_as_it_was(local)
         elif not promised:
             self._abandon(flight, intent, sent)
@@ -557,6 +601,8 @@ class Flights:
                 self._journal.put(replace(intent, state=journal_states.FAILED, error=said))
         elif not flight.background or not mine:
             self.schedule(local, attempt=1, delay=self._uploader.backoff(_PATIENT if _is_full(error) else 1))
+        if not (intent.unanswered and not promised and intent.left == ""):
+            self._disowned.ended(intent.left or intent.spool, intent, unanswered=intent.unanswered)
         if not promised and local.committed is not None:
             # An older version is promised still; its turn may have come and gone meanwhile.
             self.schedule(local)
@@ -594,21 +640,40 @@ class Flights:
         self.schedule(local)
 
     def _abandon(self, flight: _Flight, intent: Intent, sent: SpoolFile | None) -> None:
-        """Forget a version that nobody counts on; if it may have arrived, its copy is looked for; lock held."""
+        """Forget a version that nobody counts on; if it may have arrived, its copy is looked for; lock held.
+
+        Its writer was told that it failed. If it has arrived all the same, it is to be whole: its bytes are kept until
+        that is told (W3).
+        """
         local = flight.local
-        if intent.unanswered and (local.unlinked or flight.background):
-            intent.cancelled = True
-            left = self._disowned.left_of(intent)
-            self._journal.put(left)
-            self._disowned.look_for(left)
-        else:
+        # Its row was that of the rename. What is promised has its own, though a writer may just have cut the file.
+        stays = local.kept and local.committed is None and local.growing is None
+        stays = stays and local.stays_local and not local.unlinked
+        if intent.unanswered and not intent.left:
+            wanted = not (local.unlinked or flight.background or flight.moves)
+            if not (wanted and self._promises.keep_in_doubt(local, intent, sent)):
+                self._leave_copy(flight, intent, instead_of="" if stays else intent.spool)
+        elif not stays:
             self._journal.forget(intent.spool)
         if sent is not None and sent is not local.spool:
             sent.discard()
-        if local.kept and local.stays_local and not local.unlinked:
+        if stays:
             local.journaled = None
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # else the next start takes the rename back
                 self._promises.keep_local(local)
+                if local.spool is None or local.spool.name != intent.spool:
+                    self._journal.forget(intent.spool)
+
+    def _leave_copy(self, flight: _Flight, intent: Intent, *, instead_of: str) -> None:
+        """Have the copy looked for that attempts may have left which nobody wants; the lock is held."""
+        local = flight.local
+        intent.cancelled = True
+        replaced = self._disowned.has_older(intent) if flight.moves else local.replaced or not local.unlinked
+        left = self._disowned.left_of(intent, flying=False, replaced=replaced)
+        if not local.unlinked:  # the row of these bytes has another use
+            left = replace(left, spool=f"{intent.spool}.{secrets.token_hex(4)}", inode=0)
+        self._journal.put(left, instead_of=instead_of, data=None)
+        self._disowned.look_for(left)
 
 
 def _is_kept_off(error: BaseException) -> bool:

@@ -1,7 +1,8 @@
 """The journal: the durable record of intent, in SQLite (WAL, `synchronous=FULL`).
 
 A row says: these spooled bytes are to be stored under this name, then these ids are to be deleted. Every step
-can be repeated after a crash at any point:
+can be repeated after a crash at any point, and which of two promises is the newer is a matter of their numbers, not of
+a clock:
 
 1. `put` (state `local`, `pending` or `uploading`); a `pending` row acknowledges (W2). Before it the spool file is
    synced, and its directory; or, where it is small, the row carries its bytes: one fsync makes both durable
@@ -19,10 +20,11 @@ row are orphans (`Spool.clean`).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Final
@@ -42,11 +44,17 @@ CANCELLED: Final = "cancelled"
 """Its name is gone while the outcome of an upload was open: a copy that turns up is to be deleted (W3, W8)."""
 FAILED: Final = "failed"
 """Refused by the service; kept readable until it is removed or fixed."""
+DOUBTFUL: Final = "doubtful"
+"""Its close failed while the outcome of the upload was open: the bytes are kept until that is told (W3)."""
 
 #: Seconds that a file's `created_at` may lie before the start of the attempt that made it (clock granularity).
 CLOCK_SLACK: Final = 5.0
+#: Seconds after the end of an attempt without an answer in which its copy may still be made.
+DOUBT_SECONDS: Final = 900.0
+#: `started` where the service does not tell the time: nothing is older.
+NO_DATE: Final = 1.0
 #: Counts the layouts of the file; a journal of another one is never guessed at.
-_LAYOUT: Final = 5
+_LAYOUT: Final = 6
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS intents (
     spool TEXT PRIMARY KEY,
@@ -66,10 +74,15 @@ CREATE TABLE IF NOT EXISTS intents (
     private INTEGER NOT NULL,
     held TEXT NOT NULL DEFAULT '{}',
     closed INTEGER NOT NULL DEFAULT 0,
+    ended REAL NOT NULL DEFAULT 0,
+    unanswered INTEGER NOT NULL DEFAULT 0,
+    replaced INTEGER NOT NULL DEFAULT 0,
     data BLOB
 ) STRICT;
 CREATE INDEX IF NOT EXISTS holders ON intents (spool) WHERE held != '{}';
+CREATE INDEX IF NOT EXISTS doubts ON intents (name) WHERE state = 'doubtful';
 CREATE TABLE IF NOT EXISTS deletions (id TEXT PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS copies (id TEXT PRIMARY KEY, name BLOB NOT NULL) STRICT;
 """
 
 #: What makes each layout that is brought up the next one.
@@ -78,6 +91,12 @@ _STEPS: Final = {
     4: (
         "ALTER TABLE intents ADD COLUMN held TEXT NOT NULL DEFAULT '{}'",
         "ALTER TABLE intents ADD COLUMN closed INTEGER NOT NULL DEFAULT 0",
+    ),
+    5: (
+        "ALTER TABLE intents ADD COLUMN ended REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE intents ADD COLUMN unanswered INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE intents ADD COLUMN replaced INTEGER NOT NULL DEFAULT 0",
+        "UPDATE intents SET unanswered = 1 WHERE started > 0",  # what was started was not answered yet
     ),
 }
 
@@ -102,12 +121,14 @@ class Intent:
         size, sha256: of the bytes.
         mtime_ns, inode: to be kept when the upload is done (A1).
         replaces: ids to delete once the upload is confirmed (W4).
-        started: unix time of the first attempt by the service's clock, 0 before it (W3).
-        known: ids that bore this name and size before the first attempt, so are not ours (W3).
+        started: unix time of the first attempt by the service's clock, 0 before it, `NO_DATE` where that is not told.
+        ended: the same of when the last attempt ended without an answer; 0 where that is not known.
+        known: ids that bore this name and size before the body of the first attempt was complete, so are not ours, and
+            those that an answer gave to others (W3).
         error: why it failed.
         local_name: the name under which the bytes were kept on this machine before this rename to `name`.
-        acknowledged: when these bytes were promised to last, in nanoseconds since 1970; of two rows of one file
-            (equal inodes) the later one counts. 0 when they were not.
+        acknowledged: the number of the promise that these bytes last (`Journal.number`); of two rows of one file
+            (equal inodes) the higher one counts, whatever the clock said. 0 when there is none.
         private: created as mkstemp(3) does (N6).
         held: those of `replaces` that had another name when this file got its own, with that name: they go once there
             is a new version under it, or their time is up (W9).
@@ -115,9 +136,13 @@ class Intent:
             stays, or goes at once (N6).
         borrowed: ids that other files hold under this name: they go with this upload, or before it where it needs
             their room. Not recorded: the rows of those files have them.
-        unanswered: how many attempts ended without an answer, so that the service may have the bytes (W3). Not
-            recorded: after a crash every attempt that was started is one.
+        unanswered: how many attempts ended without an answer, so that the service may have the bytes (W3). The journal
+            counts the one that is under way too: after a crash it is one of them.
+        replaced: of a `CANCELLED` one: a newer version has taken its name, and the last copy of that stays (W3).
+        left: the row by which its copy is looked for, where it was given up while it is under way. Not recorded.
+        adopted: it took a proven candidate for its own: one attempt less without an answer. Not recorded.
         cancelled: its name is gone; not to be tried again (W8). Not recorded: the row goes with the name.
+        under_way: `attempt` has recorded one that has no outcome yet, beside those in `unanswered`. Not recorded.
     """
 
     spool: str
@@ -140,17 +165,23 @@ class Intent:
     borrowed: frozenset[str] = frozenset()
     cancelled: bool = False
     unanswered: int = 0
+    ended: float = 0.0
+    replaced: bool = False
+    adopted: bool = False
+    left: str = ""
+    under_way: bool = field(default=False, compare=False)
 
     def may_have_made(self, file: FileObject) -> bool:
         """Say whether an attempt of this intent, whose answer never came, may have made `file` (W3).
 
-        By name, size and time: the list shows nothing else. What was there before the first attempt is `known`.
+        By name, size and time: the list shows nothing else, and proves nothing (`doubts`).
         """
         return (
             self.started > 0
             and file.bytes == self.size
             and file.id not in self.known
             and file.created_at >= self.started - CLOCK_SLACK
+            and (not self.ended or self.ended <= NO_DATE or file.created_at <= self.ended + DOUBT_SECONDS)
             and names.safe(file.filename) == self.name
         )
 
@@ -205,15 +236,29 @@ class Journal:
         self._group = GroupCommit(path)
         try:
             self._prepare(path)
+            ((last,),) = self._group.read("SELECT ifnull(max(acknowledged), 0) FROM intents")
+            self._numbers: Iterator[int] = itertools.count(last + 1)
         except BaseException:
             self._group.close()
             raise
         self._group.set_aside()
 
+    def number(self) -> int:
+        """Return the next number of a promise: higher than all that are recorded, by this run or one before."""
+        return next(self._numbers)
+
     def put(
-        self, intent: Intent, *others: Intent, instead_of: str = "", data: bytes | EllipsisType | None = ...
+        self,
+        intent: Intent,
+        *others: Intent,
+        instead_of: str = "",
+        freed: str = "",
+        data: bytes | EllipsisType | None = ...,
     ) -> None:
         """Record or replace intents, and drop that of the spool file `instead_of`; one step, durable on return.
+
+        A version that is promised, or stays here, has taken its name: one that was in doubt under it is `CANCELLED`.
+        The name `freed` is gone: nothing that was in doubt under it comes back.
 
         `data` are the bytes of the spool file of `intent`, which then need not be durable there; None where they are.
         Left out, it stays with what was recorded of that spool file before.
@@ -223,18 +268,27 @@ class Journal:
         if not isinstance(data, EllipsisType):
             statement, row = _PUT_WITH_DATA, (*row[:-1], data)
         rows = [_row(other) for other in others]
+        taken = [(each.name, each.spool) for each in (intent, *others) if each.state in (PENDING, LOCAL)]
         dropped = instead_of and instead_of not in {each.spool for each in (intent, *others)}
 
         def change(db: sqlite3.Connection) -> None:
             db.execute(statement, row)
             db.executemany(_PUT, rows)
+            for newer in taken:
+                _overtake(db, *newer)
+            _free(db, freed)
             if dropped:
                 db.execute("DELETE FROM intents WHERE spool = ?", (instead_of,))
 
         self._group.queue(change, vital=intent.state in (CANCELLED, FAILED)).wait()
 
-    def give_up(self, spools: Iterable[str], left: Iterable[Intent] = (), delete: Iterable[str] = ()) -> None:
-        """Drop the intents for `spools`, record what is `left` of them and queue `delete`, in one step (W8)."""
+    def give_up(
+        self, spools: Iterable[str], left: Iterable[Intent] = (), delete: Iterable[str] = (), freed: str = ""
+    ) -> None:
+        """Drop the intents for `spools`, record what is `left` of them and queue `delete`, in one step (W8).
+
+        `freed` is as for `put`.
+        """
         dropped = [(spool,) for spool in spools]
         rows = [_row(intent) for intent in left]
         deleted = [(file_id,) for file_id in delete]
@@ -243,6 +297,7 @@ class Journal:
             db.executemany("DELETE FROM intents WHERE spool = ?", dropped)
             db.executemany(_PUT, rows)
             db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", deleted)
+            _free(db, freed)
 
         self._group.queue(change, vital=True).wait()
 
@@ -255,11 +310,13 @@ class Journal:
 
         self._group.queue(change, vital=True).wait()
 
-    def attempt(self, intent: Intent) -> bool:
+    def attempt(self, intent: Intent, *, flying: bool = True) -> bool:
         """Record how far the upload of `intent` is; False when its name or its bytes have changed meanwhile.
 
-        An unacknowledged intent gets its row here, the others must still have theirs.
+        `flying`: one more attempt is about to be sent. An unacknowledged intent gets its row here, the others must have
+        theirs still.
         """
+        intent.under_way = flying
         values = (
             intent.state,
             intent.size,
@@ -268,15 +325,23 @@ class Journal:
             intent.started,
             json.dumps(sorted(intent.known)),
             json.dumps(sorted(intent.replaces)),
+            intent.ended,
+            intent.unanswered + flying,
+            intent.purpose,
         )
         key = (intent.spool, names.as_bytes(intent.name), CANCELLED)
-        row = _row(intent) if intent.state == UPLOADING and not intent.cancelled else None
+        row = (
+            _row(replace(intent, unanswered=intent.unanswered + flying))
+            if intent.state == UPLOADING and not intent.cancelled
+            else None
+        )
 
         def change(db: sqlite3.Connection) -> bool:
             changed = db.execute(
                 # What was acknowledged meanwhile stays so.
                 "UPDATE intents SET state = CASE state WHEN ? THEN state ELSE ? END, size = ?, sha256 = ?, "
-                "local_name = ?, started = ?, known = ?, replaces = ? WHERE spool = ? AND name = ? AND state != ?",
+                "local_name = ?, started = ?, known = ?, replaces = ?, ended = ?, unanswered = ?, purpose = ? "
+                "WHERE spool = ? AND name = ? AND state != ?",
                 (PENDING, *values, *key),
             ).rowcount
             if not changed and row is not None:
@@ -286,16 +351,26 @@ class Journal:
         return self._group.queue(change, vital=True).wait()
 
     def stored(
-        self, intent: Intent, file_id: str, delete: frozenset[str], older: str = "", held_since: int = 0
+        self,
+        intent: Intent,
+        file_id: str,
+        delete: frozenset[str],
+        older: str = "",
+        held_since: int = 0,
+        *,
+        left: Iterable[Intent] = (),
+        freed: str = "",
     ) -> Change[None]:
         """Record that `intent` is on the service as `file_id`, in one transaction (W4); durable once it is waited for.
 
         Its row goes, with that of the spool file `older`, and `delete` is queued. Where the file has moved on meanwhile
-        (another name, newer bytes), the row of that replaces `file_id` from now on, or holds it since `held_since`; a
-        cancelled upload of this name does not own it, and nobody else holds it or what is deleted. A disk that refuses
-        loses nothing of it: the row stays until it goes.
+        (another name, newer bytes), the row of that replaces `file_id` from now on, or holds it since `held_since`; no
+        other upload of this name has made it, and nobody else holds it or what is deleted. What is `left` of its
+        attempts is recorded; `freed` is as for `put`. A disk that refuses loses nothing of it: the row stays until it
+        goes.
         """
-        name = names.as_bytes(intent.name)
+        stored, name = intent.name, names.as_bytes(intent.name)
+        rows = [_row(each) for each in left]
 
         def change(db: sqlite3.Connection) -> None:
             db.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", [(item,) for item in delete])
@@ -303,14 +378,18 @@ class Journal:
             if older:
                 db.execute("DELETE FROM intents WHERE spool = ?", (older,))
             newer = db.execute(
-                "SELECT spool, replaces FROM intents WHERE inode = ? AND state != ?", (intent.inode, CANCELLED)
+                "SELECT spool, replaces FROM intents WHERE inode = ? AND state NOT IN (?, ?)",
+                (intent.inode, CANCELLED, DOUBTFUL),
             ).fetchall()
-            cancelled = db.execute(
-                "SELECT spool, known FROM intents WHERE state = ? AND name = ?", (CANCELLED, name)
+            others = db.execute(
+                "SELECT spool, known FROM intents WHERE started > 0 AND name = ? AND spool != ?", (name, intent.spool)
             ).fetchall()
-            for spool, known in cancelled:
+            for spool, known in others:
                 ids = json.dumps(sorted({*json.loads(known), file_id}))
                 db.execute("UPDATE intents SET known = ? WHERE spool = ?", (ids, spool))
+            _overtake(db, stored, intent.spool)
+            db.executemany(_PUT, rows)
+            _free(db, freed)
             _let_go(db, {*delete, file_id})
             for spool, replaces in newer:
                 ids = json.dumps(sorted({*json.loads(replaces), file_id} - delete))
@@ -322,9 +401,43 @@ class Journal:
 
         return self._group.queue(change, keep=True)
 
+    def cover(self, inode: int, ids: Collection[str], left: Intent) -> bool:
+        """Have the file of that `inode` replace `ids` too, which `left` knows of; False where it has no row."""
+        row = _row(left)
+
+        def change(db: sqlite3.Connection) -> bool:
+            rows = db.execute(
+                "SELECT spool, replaces FROM intents WHERE inode = ? AND state NOT IN (?, ?)",
+                (inode, CANCELLED, DOUBTFUL),
+            ).fetchall()
+            for spool, replaces in rows:
+                both = json.dumps(sorted({*json.loads(replaces), *ids}))
+                db.execute("UPDATE intents SET replaces = ? WHERE spool = ?", (both, spool))
+            if rows:
+                db.execute(_PUT, row)
+            return bool(rows)
+
+        return self._group.queue(change, vital=True).wait()
+
     def forget(self, spool: str) -> None:
         """Drop the intent for `spool`, if there is one: with the next change, since nothing depends on when."""
         self._group.queue(_statement("DELETE FROM intents WHERE spool = ?", spool), keep=True)
+
+    def leave(self, copies: Mapping[str, str]) -> None:
+        """Record copies, names by id, of which nothing says whose they are: they stay, with a line in status (W3)."""
+        rows = [(file_id, names.as_bytes(name)) for file_id, name in copies.items()]
+        self._group.queue(
+            lambda db: db.executemany("INSERT OR REPLACE INTO copies VALUES (?, ?)", rows), keep=True
+        ).wait()
+
+    def forget_copies(self, ids: Iterable[str]) -> None:
+        """Forget copies that are gone, or told apart: with the next change."""
+        rows = [(file_id,) for file_id in ids]
+        self._group.queue(lambda db: db.executemany("DELETE FROM copies WHERE id = ?", rows), keep=True)
+
+    def copies(self) -> dict[str, str]:
+        """Return the names of the copies that `leave` recorded, by id."""
+        return {file_id: names.of_bytes(name) for file_id, name in self._group.read("SELECT id, name FROM copies")}
 
     def delete_later(self, file_id: str) -> None:
         """Queue the deletion of `file_id` on the service."""
@@ -371,6 +484,24 @@ class Journal:
         self._group.queue(change).wait()
 
 
+def _overtake(db: sqlite3.Connection, name: str, spool: str) -> None:
+    """Let a version in doubt go whose `name` that of `spool` has taken; what it may have left is looked for."""
+    db.execute(
+        "UPDATE intents SET state = ?, replaced = 1, data = NULL WHERE name = ? AND state = 'doubtful' AND spool != ?",
+        (CANCELLED, names.as_bytes(name), spool),
+    )
+
+
+def _free(db: sqlite3.Connection, name: str) -> None:
+    """Let nothing that is in doubt under `name` come back: whatever had it is gone; empty for none."""
+    if name:
+        db.execute(
+            "UPDATE intents SET state = ?, replaced = 0, replaces = '[]', data = NULL WHERE name = ? AND "
+            "(state = 'doubtful' OR (state = ? AND replaced))",
+            (CANCELLED, names.as_bytes(name), CANCELLED),
+        )
+
+
 def _let_go(db: sqlite3.Connection, ids: Collection[str]) -> None:
     """Let no file hold `ids` any more."""
     for spool, replaces, held in db.execute("SELECT spool, replaces, held FROM intents WHERE held != '{}'").fetchall():
@@ -399,7 +530,7 @@ def _intent(row: tuple[Any, ...]) -> Intent:
             "known": frozenset(json.loads(fields["known"])),
             "private": bool(fields["private"]),
             "held": json.loads(fields["held"]),
-            "unanswered": int(fields["started"] > 0),
+            "replaced": bool(fields["replaced"]),
         }
     )
 
@@ -423,5 +554,8 @@ def _row(intent: Intent) -> tuple[object, ...]:
         int(intent.private),
         json.dumps(dict(intent.held), sort_keys=True),
         intent.closed,
+        intent.ended,
+        intent.unanswered,
+        int(intent.replaced),
         None,
     )

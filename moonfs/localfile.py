@@ -52,7 +52,7 @@ class LocalFile:
         told: the newest generation whose fate a close or an fsync has told.
         attempt: the last unfinished upload of `committed`, whose outcome may be open (W3).
         lent: the spool file that an upload is reading; a write leaves it alone and goes on with a copy.
-        unlinked: its name is gone; its bytes end with the last handle (W8).
+        unlinked: its name is gone; its bytes end with the last handle (W8). `replaced`: another file has it.
         private: created as mkstemp(3) does (N6).
         passing: it stays here, but not for long: a program is about to rename it (N6).
         held: those of `replaces` that had another name when this file got its own, with that name (W9).
@@ -105,7 +105,7 @@ class LocalFile:
         self.grown = NEVER
         self.told = 0
         self.attempt: Intent | None = None
-        self.unlinked = False
+        self.unlinked = self.replaced = False
         self.private = private
         self.passing = False
         self.held: Mapping[str, str] = {}
@@ -347,6 +347,14 @@ class LocalFile:
         """
         spool = self.materialise()
         return self._fork(spool) if spool is self.lent or spool.shared else spool
+
+    def share(self, spool: SpoolFile) -> SpoolFile:
+        """Return another spool file of the bytes of `spool`, which is not written to any more; the lock is not needed.
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        return self._spool.share(spool)
 
     def _writable(self) -> SpoolFile:
         spool = self.materialise()

@@ -203,6 +203,13 @@ class Namespace:
         """Return the files that the service has and the root shows, by name; without those that a local file hides."""
         return dict(self._current(snapshot).files)
 
+    def shown_names(self, snapshot: Snapshot, ids: Iterable[str]) -> dict[str, str]:
+        """Return the names under which the files of these ids are shown, by id; those that are hidden left out."""
+        wanted = set(ids)
+        if not wanted:
+            return {}
+        return {file.id: name for name, file in self._current(snapshot).files.items() if file.id in wanted}
+
     def texts(self, snapshot: Snapshot) -> dict[str, FileObject]:
         """Return the file behind each sidecar, by the sidecar's name."""
         return {**self._current(snapshot).sidecars, **self._stored_sidecars(self.local.values())}
@@ -298,11 +305,12 @@ class Namespace:
                 self.changed()
 
     def own(self, name: str, file_id: str) -> None:
-        """Say that `file_id` was stored under `name` on purpose: no disowned upload has made it, so it shows again."""
+        """Say that `file_id` was stored under `name` on purpose: no other upload has made it, so it shows again."""
         self._doomed.discard(file_id)
-        for left in self.disowned.values():
-            if left.name == name:
-                left.known |= {file_id}
+        attempts = [local.attempt for local in self.local.values() if local.attempt is not None]
+        for other in (*self.disowned.values(), *attempts):
+            if other.name == name:
+                other.known |= {file_id}
         self.changed()
 
     def is_doomed(self, file_id: str) -> bool:

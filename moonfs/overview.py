@@ -37,12 +37,24 @@ def overview(
         locals_ = list(space.local.values())
         used_bytes, used_files = room.used()
         pending = versions.pending()
+        doubts = versions.doubts
         unsettled = {
             file.name: {"first": file.oldest, "last": file.newest, "bytes": file.size} for file in versions.unsettled()
         }
     stale = snapshot.stale_because
     contents = account.contents
     deletions = journal.deletions()
+    left = versions.copies()
+    with lock:
+        copies = [
+            {
+                "name": name,
+                "id": file_id,
+                "error": "An upload ended without an answer, and this may be its copy, or another machine's file.",
+                "next": f"Look at it, and delete {name} if you do not need it.",
+            }
+            for file_id, name in space.shown_names(snapshot, left).items()
+        ]
     return {
         "quota": {
             "files": used_files,
@@ -62,7 +74,7 @@ def overview(
             "active": versions.uploader.active,
             "done": versions.uploader.uploaded,
             "under_way": [sending.shown() for sending in account.sending()],
-            "pending": sorted(file.name for file in pending),
+            "pending": sorted({*(file.name for file in pending), *doubts}),
             "pending_bytes": sum(file.size for file in pending),
             "waiting": [
                 {"name": file.name, "error": str(file.trouble), "next": next_step(file.trouble)}
@@ -71,6 +83,9 @@ def overview(
             ],
             # What `moonfs sync` goes by: the numbers of a name's first and last promise that is open.
             "unsettled": unsettled,
+            # Uploads that ended without an answer, and what they may have left on the service (W3).
+            "doubts": doubts,
+            "copies": copies,
             "deletions": len(deletions),
             "deleting": deletions,
             "local": sorted(file.name for file in locals_ if file.stays_local and not file.writers),

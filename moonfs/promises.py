@@ -8,6 +8,7 @@ replaced by a newer one, of other bytes or under another name, goes in the same 
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from dataclasses import replace
@@ -18,26 +19,28 @@ from moonfs.errors import MoonfsError, is_final
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import LocalFile
 from moonfs.spool import CARRIED_BYTES, SpoolFile
-from moonfs.writeback import Uploader
+
+log = logging.getLogger(__name__)
 
 
 class Promises:
     """The promises of one account on one machine."""
 
-    def __init__(self, journal: Journal, disowned: Disowned, uploader: Uploader, *, purpose: str) -> None:
+    def __init__(self, journal: Journal, disowned: Disowned, *, purpose: str) -> None:
         self._journal = journal
         self._disowned = disowned
-        self._uploader = uploader
         self._purpose = purpose
 
-    def upload(self, local: LocalFile) -> None:
+    def upload(self, local: LocalFile, *, freed: str = "") -> None:
         """Promise that the newest bytes reach the service (W2); the file's lock must be held.
+
+        `freed` is the name that it had until now.
 
         Raises:
             OSError: the local disk refuses; nothing is promised then.
         """
         spool = local.materialise()
-        self._record(local, self.intent(local, spool), spool)
+        self._record(local, self.intent(local, spool), spool, freed)
         local.commit(spool)
         local.journaled = None
 
@@ -56,14 +59,15 @@ class Promises:
         before = attempt.state
         if before != journal_states.UPLOADING:
             return False
-        attempt.state, attempt.acknowledged, attempt.local_name = journal_states.PENDING, time.time_ns(), ""
+        attempt.state, attempt.acknowledged, attempt.local_name = journal_states.PENDING, self._journal.number(), ""
         try:
             data = spool.small()
             if data is None:
                 spool.sync()
             older = local.committed or local.growing
             older = None if older is spool else older
-            self._journal.put(attempt, instead_of="" if older is None else older.name, data=data)
+            known = replace(attempt, unanswered=attempt.unanswered + attempt.under_way)
+            self._journal.put(known, instead_of="" if older is None else older.name, data=data)
         except OSError:
             attempt.state = before
             raise
@@ -98,6 +102,32 @@ class Promises:
         local.commit(spool, generation, refusal=error)
         local.journaled = None
 
+    def keep_in_doubt(self, local: LocalFile, intent: Intent, sent: SpoolFile | None) -> bool:
+        """Keep the bytes `sent` of a version whose close failed, and that may have arrived all the same (W3).
+
+        They are looked for from now on. False where they cannot be kept. The filesystem's lock must be held.
+        """
+        if sent is None:
+            return False
+        try:
+            file = local.share(sent)
+            left = replace(
+                intent,
+                spool=file.name,
+                state=journal_states.DOUBTFUL,
+                inode=local.inode,
+                mtime_ns=local.mtime_ns,
+                local_name="",
+                held={},
+                closed=0,
+            )
+            self._journal.put(left, instead_of=intent.spool, data=file.small())
+        except OSError as error:
+            log.warning("Cannot keep the bytes of %s, whose upload is in doubt: %s", local.name, error)
+            return False
+        self._disowned.look_for(left, file=file)
+        return True
+
     @staticmethod
     def prepare(local: LocalFile, *, alone: bool = False) -> None:
         """Do the long part of a promise before the filesystem's lock is taken for it: large bytes go to disk (E2).
@@ -114,8 +144,8 @@ class Promises:
             if spool.size > CARRIED_BYTES:
                 spool.sync()
 
-    def keep_local(self, local: LocalFile) -> None:
-        """Keep a file that stays on this machine (W6); the filesystem's lock must be held.
+    def keep_local(self, local: LocalFile, *, freed: str = "") -> None:
+        """Keep a file that stays on this machine (W6), and had the name `freed`; the filesystem's lock must be held.
 
         Raises:
             OSError: the local disk refuses.
@@ -135,7 +165,7 @@ class Promises:
             intent = replace(
                 self.intent(local, spool), state=journal_states.LOCAL, purpose=local.purpose, sha256=local.seal
             )
-            self._record(local, intent, spool)
+            self._record(local, intent, spool, freed)
             local.committed = local.growing = local.refusal = None
             local.kept = True
             local.journaled = state
@@ -168,28 +198,44 @@ class Promises:
             mtime_ns=local.mtime_ns,
             inode=local.inode,
             replaces=local.replaces,
-            acknowledged=time.time_ns(),
+            acknowledged=self._journal.number(),
             private=local.private,
             held=dict(local.held),
             closed=local.closed,
         )
 
-    def _record(self, local: LocalFile, intent: Intent, spool: SpoolFile) -> None:
+    def _record(self, local: LocalFile, intent: Intent, spool: SpoolFile, freed: str = "") -> None:
         """Make `spool` durable and journal `intent` for it, in place of what was promised before, in one step.
 
-        Few bytes go into the journal's row, so that one fsync does for both; others are synced before it.
+        The name `freed` goes with it. Few bytes go into the journal's row, so that one fsync does for both; others are
+        synced before it.
         """
         older = local.committed or local.growing
         data = spool.small()
         if data is None:
             spool.sync()
+        attempt = local.attempt
+        cancelled = attempt is not None and attempt.cancelled
         left = self._leave_attempt(local, intent.spool)
         instead_of = ""
         if older is not None and older.name != intent.spool:
             # An upload under way still needs its row, unless the name has changed since.
-            flying = older is local.lent and local.attempt is not None and local.attempt.name == local.name
-            instead_of = "" if flying else older.name
-        self._journal.put(intent, *left, instead_of=instead_of, data=data)
+            needed = older is local.lent and local.attempt is not None and local.attempt.name == local.name
+            instead_of = "" if needed else older.name
+        for each in left:
+            self._disowned.hide(each)
+        try:
+            self._journal.put(intent, *left, instead_of=instead_of, freed=freed, data=data)
+        except OSError:
+            local.attempt = attempt
+            for each in left:
+                self._disowned.show(each)
+            if attempt is not None:
+                attempt.cancelled = cancelled
+                attempt.left = "" if left else attempt.left
+            raise
+        for each in left:
+            self._disowned.look_for(each, flying=local.lent is not None)
         if older is not None and older.name != intent.spool and older is not local.lent:
             older.discard()
 
@@ -208,8 +254,10 @@ class Promises:
             if attempt.name == local.name and local.lent is not None and local.lent.name != spool:
                 return []  # its own row stays, beside the newer one
             attempt.cancelled = attempt.name != local.name
-        else:
-            self._uploader.remember_doubt(attempt, local.name)
-        left = replace(self._disowned.left_of(attempt), spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
-        self._disowned.look_for(left)
+            if attempt.left:
+                return []  # it was left before, and is under way still
+        left = self._disowned.left_of(attempt, flying=flying, replaced=attempt.name == local.name)
+        left = replace(left, spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
+        if flying:
+            attempt.left = left.spool
         return [left]

@@ -12,7 +12,7 @@ import logging
 import secrets
 from dataclasses import replace
 
-from moonfs import advice, names
+from moonfs import advice, doubts, names
 from moonfs import journal as journal_states
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
@@ -22,7 +22,7 @@ from moonfs.namespace import Namespace
 from moonfs.originals import Originals
 from moonfs.remote import Remote as Account
 from moonfs.spool import Spool, SpoolFile
-from moonfs.writeback import Uploader, arrived, copies_of
+from moonfs.wire import FileObject
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,6 @@ class Recovery:
         journal: Journal,
         originals: Originals,
         attributes: Attributes,
-        uploader: Uploader,
         disowned: Disowned,
     ) -> None:
         self._account = account
@@ -48,9 +47,10 @@ class Recovery:
         self._journal = journal
         self._originals = originals
         self._attributes = attributes
-        self._uploader = uploader
         self._disowned = disowned
         self._live: list[Intent] = []
+        #: The uploads in doubt that nobody waits for, with the bytes of those that may be wanted.
+        self.in_doubt: list[tuple[Intent, SpoolFile | None]] = []
 
     def run(self) -> tuple[list[LocalFile], list[str]]:
         """Return the local files, which are shown from now on, and the ids still to delete.
@@ -63,12 +63,13 @@ class Recovery:
         for spool, data in self._journal.carried():
             self._spool.restore(spool, data)
         self._spool.clean({intent.spool for intent in intents})
-        live = [intent for intent in intents if intent.state != journal_states.CANCELLED]
+        given_up = (journal_states.CANCELLED, journal_states.DOUBTFUL)
+        live = [intent for intent in intents if intent.state not in given_up]
         self._live = live
         newest = {intent.inode: intent for intent in sorted(live, key=lambda intent: intent.acknowledged)}
         for intent in intents:
-            if intent.state == journal_states.CANCELLED:
-                self._recover_cancelled(intent)
+            if intent.state in given_up:
+                self._recover_in_doubt(intent)
             elif newest[intent.inode] is not intent:
                 self._recover_older(intent, newest[intent.inode])
         recovered = []
@@ -78,6 +79,7 @@ class Recovery:
                 local.rest()
                 self._space.put(local)
                 recovered.append(local)
+        self.in_doubt = [each for each in self.in_doubt if not self._is_told(each[0])]
         deletions = self._journal.deletions()
         self._space.doom(frozenset(deletions))
         left = self._journal.intents()
@@ -85,16 +87,59 @@ class Recovery:
         self._attributes.keep_only({*self._account.known(), *deletions})
         return recovered, deletions
 
-    def _recover_cancelled(self, intent: Intent) -> None:
-        """Hide what an upload left whose file was deleted meanwhile; it is deleted later (W8)."""
+    def _recover_in_doubt(self, intent: Intent) -> None:
+        """Hide what an upload may have left that was given up; whose it is, is told later (W3, W8)."""
+        file = self._reopen(intent) if intent.state == journal_states.DOUBTFUL else None
+        if file is not None:
+            file.rest()
         self._space.disowned[intent.spool] = intent
-        self._space.doom(self._disowned.copies(intent, self._account.known().values()))
+        self.in_doubt.append((intent, file))
+
+    def _is_told(self, intent: Intent) -> bool:
+        """Say whether answers have told all of an upload that nobody wants any more; have what they gave deleted (W3).
+
+        A kill came before the journal had such an answer; the ids of other uploads of this name are `known` by now.
+        """
+        if intent.state != journal_states.CANCELLED or not intent.sha256:
+            return False
+        given = frozenset(
+            file.id
+            for file in self._account.known().values()
+            if intent.may_have_made(file)
+            and not self._space.is_doomed(file.id)
+            and self._attributes.get(file.id).sha256 == intent.sha256
+        )
+        if not given or len(given) > intent.unanswered:
+            return False
+        if self._disowned.is_last(intent, given, self._account.known()):
+            self._disowned.cover(intent, given)
+            return False
+        intent.known |= given
+        intent.unanswered -= len(given)
+        is_over = not intent.unanswered
+        self._journal.give_up([intent.spool] if is_over else [], [] if is_over else [intent], delete=given)
+        self._space.doom(given)
+        if is_over:
+            del self._space.disowned[intent.spool]
+        return is_over
+
+    def _leave(self, intent: Intent, *, replaced: bool, spool: str = "") -> Intent:
+        """Return the record of what an attempt may have left, under another key if need be; hide that from now on."""
+        left = self._disowned.left_of(intent, flying=False, replaced=replaced)
+        left = replace(left, spool=spool or left.spool, inode=0)
+        self._recover_in_doubt(left)
+        return left
+
+    def _may_have_arrived(self, intent: Intent) -> list[FileObject]:
+        """Return what the list has that an attempt of `intent` may have made (W3)."""
+        return doubts.candidates(self._disowned, intent, self._account.known().values()) if intent.started else []
 
     def _recover_uploads(self, intents: list[Intent]) -> list[Intent]:
         """Settle the uploads whose outcome nobody was told; return the intents that are left.
 
-        One that had arrived is finished, and so is the rename that it was part of. Every other one is undone: its bytes
-        are safe under the name that they had, or its writer was never told that they are.
+        One that had arrived is finished, and so is the rename that it was part of. One that may have arrived goes on
+        as if it had been promised: it is adopted when its text has told. Every other one is undone: its bytes are safe
+        under the name that they had, or its writer was never told that they are.
 
         Raises:
             OSError: bytes that the journal promises cannot be read.
@@ -108,6 +153,10 @@ class Recovery:
             if intent.started and self._has_arrived(intent, file, over):
                 if over is not None:
                     del left[over.spool]
+                self._free(intent)
+            elif file is not None and self._may_have_arrived(intent) and file.sha256() == intent.sha256:
+                left[intent.spool] = self._promise(intent, file)
+                self._free(intent)
             elif file is None or not intent.local_name:
                 self._give_up(intent)
             else:
@@ -116,16 +165,40 @@ class Recovery:
                 file.rest()
         return list(left.values())
 
+    def _free(self, intent: Intent) -> None:
+        """Let nothing that is in doubt come back under the names that a finished rename has given up (W9)."""
+        known = self._account.known()
+        freed = {names.safe(known[i].filename) for i in intent.replaces.difference(intent.held) if i in known}
+        freed = {*freed, intent.local_name} - {intent.name}
+        for place, (left, _) in enumerate(self.in_doubt):
+            if left.name in freed and (left.replaced or left.state == journal_states.DOUBTFUL):
+                left.state, left.replaced, left.replaces = journal_states.CANCELLED, False, frozenset()
+                self._journal.put(left, data=None)
+                self.in_doubt[place] = (left, None)
+
+    def _promise(self, intent: Intent, file: SpoolFile) -> Intent:
+        """Promise the bytes of an upload that may have arrived: either version may stand, and these are whole."""
+        promised = replace(
+            intent,
+            state=journal_states.PENDING,
+            acknowledged=self._journal.number(),
+            local_name="",
+            private=False,
+            held={},
+            closed=0,
+        )
+        data = file.small()
+        if data is None:
+            file.sync()
+        self._journal.put(promised, data=data)
+        return promised
+
     def _give_up(self, intent: Intent) -> None:
         """Forget an upload that nobody was told of; a copy of it that comes late takes nobody's place (W3)."""
-        if intent.started and intent.replaces:
-            left = self._disowned.left_of(intent)
-            self._journal.put(left)
-            self._recover_cancelled(left)
-            return
         if intent.started:
-            self._uploader.remember_doubt(intent, intent.name)  # it is the next upload's
-        self._journal.forget(intent.spool)
+            self._journal.put(self._leave(intent, replaced=self._disowned.has_older(intent)), data=None)
+        else:
+            self._journal.forget(intent.spool)
 
     def _undo(self, intent: Intent, file: SpoolFile) -> Intent:
         """Give the bytes of an upload that has not arrived back the name that they had on this machine."""
@@ -141,14 +214,13 @@ class Recovery:
             replaces=frozenset(before).union(intent.held),
             started=0.0,
             unanswered=0,
+            ended=0.0,
         )
         left = []
         if intent.started:
             spool = f"{intent.spool}.{secrets.token_hex(4)}"
-            left.append(replace(self._disowned.left_of(intent), spool=spool, inode=0))
+            left.append(self._leave(intent, replaced=self._disowned.has_older(intent), spool=spool))
         self._journal.put(undone, *left)
-        for one in left:
-            self._recover_cancelled(one)
         return undone
 
     def _reopen(self, intent: Intent) -> SpoolFile | None:
@@ -167,20 +239,21 @@ class Recovery:
                 intent.replaces |= taken.replaces
                 if intent.state == journal_states.LOCAL:
                     intent.held = {**taken.held, **intent.held}
-                left = [replace(self._disowned.left_of(taken), inode=0)] if taken.started else []
+                left = [self._leave(taken, replaced=True)] if taken.started else []
                 self._journal.give_up([taken.spool], [intent, *left])
-                for one in left:
-                    self._recover_cancelled(one)
             latest[intent.name] = intent
         return list(latest.values())
 
     def _recover_older(self, intent: Intent, newest: Intent) -> None:
         """Drop a version that a newer one has overtaken; if it had arrived, the newer one replaces it."""
-        copies = copies_of(intent, self._account.known().values()) if intent.started else []
-        newest.replaces |= intent.replaces | {file.id for file in copies}
+        newest.replaces |= intent.replaces
         if newest.state == journal_states.LOCAL:
             newest.held = {**intent.held, **newest.held}
-        self._journal.put(newest, instead_of=intent.spool)
+        left = []
+        if intent.started:
+            spool = f"{intent.spool}.{secrets.token_hex(4)}"
+            left.append(self._leave(intent, replaced=intent.name == newest.name, spool=spool))
+        self._journal.put(newest, *left, instead_of=intent.spool)
 
     def _recover_newest(self, intent: Intent) -> LocalFile | None:
         """Return the file of a journal entry, or None when nothing of it is left to do here.
@@ -195,6 +268,10 @@ class Recovery:
             log.warning("The bytes of %s are gone", intent.name)
             self._journal.forget(intent.spool)
             return None
+        return self.local_of(intent, file)
+
+    def local_of(self, intent: Intent, file: SpoolFile) -> LocalFile:
+        """Return the file whose bytes are in `file`, as the journal has it."""
         local = LocalFile(
             self._spool,
             intent.name,
@@ -228,23 +305,22 @@ class Recovery:
         return local
 
     def _has_arrived(self, intent: Intent, file: SpoolFile | None, over: Intent | None = None) -> bool:
-        """Say whether an interrupted upload had arrived; if so, finish it: attributes, original, deletions (W4).
+        """Say whether an interrupted upload is known to have arrived: an answer gave it its id (W3).
 
-        Without `file` its bytes are an original already: the row was to go next. `over` is the file whose name it has
-        taken.
+        If so, finish it: attributes, original, deletions (W4). Without `file` its bytes are an original already: the
+        row was to go next. `over` is the file whose name it has taken.
         """
-        copies = [
-            copy for copy in copies_of(intent, self._account.known().values()) if not self._space.is_doomed(copy.id)
+        sure = [
+            file
+            for file in self._account.known().values()
+            if intent.may_have_made(file)
+            and not self._space.is_doomed(file.id)
+            and intent.sha256
+            and self._attributes.get(file.id).sha256 == intent.sha256
         ]
-        sure = [copy for copy in copies if intent.sha256 and self._attributes.get(copy.id).sha256 == intent.sha256]
-        if not sure and self._uploader.has_rival(intent):
-            # What is there may be theirs: these bytes are uploaded once more and replace it.
-            intent.replaces |= {copy.id for copy in copies}
-            self._space.doom(frozenset(copy.id for copy in copies))
+        if not sure:
             return False
-        stored = arrived(intent, sure or copies)
-        if stored is None:
-            return False
+        stored = max(sure, key=lambda file: (file.created_at, file.id))
         self._attributes.set(stored.id, mtime_ns=intent.mtime_ns, inode=intent.inode, sha256=intent.sha256 or None)
         others = [other for other in self._live if other.inode != intent.inode]
         held = {each for other in others for each, had in other.held.items() if had == intent.name}
@@ -275,9 +351,7 @@ class Recovery:
         """Return the row that goes with a name that was taken; an upload in doubt leaves one, by which it is found."""
         if not over.started:
             return over.spool
-        left = replace(self._disowned.left_of(over), inode=0)
-        self._journal.put(left)
-        self._recover_cancelled(left)
+        self._journal.put(self._leave(over, replaced=True), data=None)
         return ""
 
     def _adopt(self, file: SpoolFile, sha256: str) -> None:

@@ -21,6 +21,7 @@ from moonfs.api.body import gathered
 from moonfs.attributes import Attributes
 from moonfs.contents import Contents, Fetched, Text
 from moonfs.errors import ExtractionFailed, NotFound, NotReady, ProtocolError, plain_english
+from moonfs.journal import NO_DATE
 from moonfs.listing import Listing
 from moonfs.spool import SpoolFile
 from moonfs.texts import Texts
@@ -110,13 +111,21 @@ class Remote:
         self.on_gone: Callable[[str], None] = lambda _file_id: None
         self.revive: Callable[[], None] = lambda: None
 
-    def upload(self, spool: SpoolFile, filename: str, purpose: str, deadline: float) -> FileObject:
-        """Send the bytes of `spool` once, within `deadline` seconds.
+    def upload(
+        self, spool: SpoolFile, filename: str, purpose: str, deadline: float, complete: Callable[[], None]
+    ) -> FileObject:
+        """Send the bytes of `spool` once, within `deadline` seconds; `complete()` is called when all of them are sent.
 
         Raises:
             MoonfsError: with `maybe_stored` when the outcome is open (W3).
         """
         sending = Sending(filename, spool.size)
+
+        def progress(sent: int) -> None:
+            sending.progress(sent)
+            if sent == spool.size:
+                complete()
+
         with self._lock:
             self._sending.append(sending)
         try:
@@ -127,7 +136,7 @@ class Remote:
                     size=spool.size,
                     purpose=purpose,
                     deadline=deadline,
-                    progress=sending.progress,
+                    progress=progress,
                 )
             self._attributes.note_stored(stored.id)
             return stored
@@ -169,15 +178,23 @@ class Remote:
         """Return the listing by a request sent now."""
         return self.listing.refresh().files
 
-    def same_text(self, one: FileObject, other: FileObject) -> bool:
-        """Say whether both files have the same text; images and videos have none, so never (W3)."""
-        if {one.purpose, other.purpose} & {wire.IMAGE, wire.VIDEO}:
-            return False
-        return self.contents.same(one.id, other.id)
+    def plain_text(self, file: FileObject) -> bytes:
+        """Return the text of a file alone, as UTF-8 (W3).
+
+        Raises:
+            MoonfsError: it could not be had.
+        """
+        body = self.contents.get(file.id)
+        return body if self._plain else wire.text_in(body)
+
+    def is_sure(self, file: FileObject) -> bool:
+        """Say whether the text of `file`, fetched just now, is of the API's form: only such ones are kept (R2)."""
+        return file.id in self.contents
 
     def now(self) -> float:
-        """Return unix time by the service's clock, in seconds."""
-        return time.time() + (self._client.server_clock_offset or 0.0)
+        """Return unix time by the service's clock, in seconds; `NO_DATE` where it does not tell."""
+        now = self._client.service_time
+        return NO_DATE if now is None else now
 
     def text(self, file: FileObject, ends: float | None = None) -> Text:
         """Return what the sidecar of `file` holds, waiting a bounded time for a running extraction (R4).

@@ -94,16 +94,22 @@ class Removals:
             self._versions.unlink_later(entry)
         else:
             text = _text_name(entry.file, name)
-            self._versions.delete_later(frozenset({entry.file.id}))
+            self._versions.delete_later(name, frozenset({entry.file.id}))
         self._leave_ghost(text, group)
 
     def _remove_now(self, entry: Remote | LocalFile, name: str, group: int) -> None:
-        if isinstance(entry, LocalFile):
+        with self._versions.removing(name):
+            if isinstance(entry, Remote):
+                with self._lock:
+                    newer = self._space.local.get(name)
+                if newer is None or entry.file.id not in newer.replaces:
+                    self._versions.uploader.delete(entry.file.id)
+                    with self._lock:
+                        self._versions.removed(name)
+                        self._leave_ghost(_text_name(entry.file, name), group)
+                    return
+                entry = newer  # a version that was in doubt has taken the name meanwhile
             self._remove_local(entry, name, group)
-            return
-        self._versions.uploader.delete(entry.file.id)
-        with self._lock:
-            self._leave_ghost(_text_name(entry.file, name), group)
 
     def _remove_local(self, local: LocalFile, name: str, group: int) -> None:
         deleted: set[str] = set()

@@ -52,7 +52,7 @@ class SpoolFile:
 
     Attributes:
         size: length in bytes.
-        shared: the bytes are an original too, and may not be written to any more.
+        shared: the bytes are an original too, or another spool file's, and may not be written to any more.
     """
 
     def __init__(self, path: Path, memory: _Memory, fd: int = -1) -> None:
@@ -269,6 +269,24 @@ class Spool:
     def create(self) -> SpoolFile:
         """Return a new, empty spool file."""
         return SpoolFile(self._directory / secrets.token_hex(12), self._memory)
+
+    def share(self, file: SpoolFile) -> SpoolFile:
+        """Return another spool file with the bytes of `file`, which may not be written to any more.
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        path = self._directory / secrets.token_hex(12)
+        try:
+            os.link(file.file(), path)
+            file.shared = True
+        except PermissionError:  # a file system without hard links
+            other = self.create()
+            file.copy_to(other)
+            return other
+        made = self.reopen(path.name)
+        made.rest()
+        return made
 
     def reopen(self, name: str) -> SpoolFile:
         """Return the spool file `name` of an earlier run.

@@ -16,9 +16,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from moonfs import advice, names
+from moonfs import journal as journal_states
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
 from moonfs.errors import MoonfsError, Overtaken, UnsupportedType
@@ -32,7 +34,7 @@ from moonfs.recovery import Recovery
 from moonfs.remote import Remote as Account
 from moonfs.room import Room
 from moonfs.settings import Settings
-from moonfs.spool import CARRIED_BYTES, Spool
+from moonfs.spool import CARRIED_BYTES, Spool, SpoolFile
 from moonfs.temporaries import Temporaries
 from moonfs.wire import FileObject
 from moonfs.writeback import Uploader
@@ -65,6 +67,7 @@ class Versions:
         """`report(name, error)` is told what fails in the background; `give_back(local)` gives what is stored to who
         reads a file to which nobody writes any more; `succeed(local, over, stored)` gives `local` to who reads what had
         its name."""
+        self._account = account
         self._space = space
         self._give_back = give_back
         self._succeed = succeed
@@ -75,13 +78,15 @@ class Versions:
         self._originals = originals
         self._attributes = attributes
         account.on_gone = self._forget
-        self.uploader = Uploader(
-            _Service(self, account), journal, workers=settings.requests, deadline=settings.upload_timeout
-        )
+        service = _Service(self, account)
+        self.uploader = Uploader(service, journal, workers=settings.requests, deadline=settings.upload_timeout)
         self._disowned = Disowned(
             account=account, space=space, journal=journal, attributes=attributes, uploader=self.uploader, lock=lock
         )
-        self._promises = Promises(journal, self._disowned, self.uploader, purpose=settings.purpose)
+        self._disowned.revive = self._revive
+        self.removing = self._disowned.removing
+        service.judge_by(self._disowned)
+        self._promises = Promises(journal, self._disowned, purpose=settings.purpose)
         self._temporaries = Temporaries(
             self._bring, lock, space=space, journal=journal, promises=self._promises, uploader=self.uploader
         )
@@ -108,7 +113,6 @@ class Versions:
             journal=journal,
             originals=originals,
             attributes=attributes,
-            uploader=self.uploader,
             disowned=self._disowned,
         )
         self.prepare = self._promises.prepare
@@ -125,7 +129,9 @@ class Versions:
         """
         with self._lock:
             recovered, deletions = self._recovery.run()
-        # Nothing starts before everything is known.
+        # Nothing starts before everything is known; an upload may take over one that is in doubt.
+        for intent, file in self._recovery.in_doubt:
+            self._disowned.look_for(intent, file=file)
         self.uploader.delete_later(deletions)
         for local in recovered:
             if local.pending and not local.refused_for_good:
@@ -133,8 +139,6 @@ class Versions:
         with self._lock:
             for local in recovered:
                 self._temporaries.watch(local)
-        for intent in list(self._space.disowned.values()):
-            self._disowned.look_for(intent)
 
     def close(self) -> None:
         """End the workers and every wait; what is unfinished stays in the journal."""
@@ -325,6 +329,7 @@ class Versions:
         `inherited` are the remote files that the other one answers for; what else it had stored must go.
         """
         try:
+            local.replaced = True
             self.cancel(local, local.replaces - inherited)
         except OSError as error:
             # Of two rows with one name the later one counts, and that is recorded.
@@ -345,9 +350,13 @@ class Versions:
             spools = {file.name for file in (local.spool, local.committed, local.growing) if file is not None}
             # Should this process end before the upload does, its copy is to be deleted at the next start.
             in_doubt = attempt is not None and (flying or attempt.unanswered)
-            left = [self._disowned.left_of(attempt)] if attempt is not None and in_doubt else []
+            left = []
+            if attempt is not None and attempt.left:
+                spools.add(attempt.spool)  # what it may leave is looked for by another row already
+            elif attempt is not None and in_doubt:
+                left.append(self._disowned.left_of(attempt, flying=flying, replaced=local.replaced))
             try:
-                self._journal.give_up(spools, left, delete)
+                self._journal.give_up(spools, left, delete, "" if local.replaced else local.name)
             except OSError:
                 if left or delete or not self._is_freed(local):
                     raise
@@ -358,7 +367,14 @@ class Versions:
         self._space.changed()
         self.uploader.delete_later(delete)
         for intent in left:
-            self._disowned.look_for(intent)
+            self._disowned.look_for(intent, flying=flying)
+        if not local.replaced:
+            self._disowned.removed(local.name)
+
+    def removed(self, name: str) -> None:
+        """Take in that `name` is gone, whatever had it (W8, W9)."""
+        with self._lock:
+            self._disowned.removed(name)
 
     def _is_freed(self, local: LocalFile) -> bool:
         """Free the bytes of a file whose row cannot be dropped yet; False where that would bring it back after a kill.
@@ -379,11 +395,37 @@ class Versions:
         self._space.drop(local)
         self.end_use(local)
 
-    def delete_later(self, ids: frozenset[str]) -> None:
-        """Hide remote files now and delete them in the background (W8); the lock must be held."""
-        self._journal.give_up((), delete=ids)
+    def delete_later(self, name: str, ids: frozenset[str]) -> None:
+        """Hide the remote files `ids` now, by which `name` goes, and delete them in the background (W8); lock held."""
+        self._journal.give_up((), delete=ids, freed=name)
         self._space.doom(ids)
         self.uploader.delete_later(ids)
+        self._disowned.removed(name)
+
+    def _revive(self, intent: Intent, file: SpoolFile) -> None:
+        """Have a version whose close failed in doubt, and that may have arrived, brought to the service; lock held.
+
+        Raises:
+            OSError: the local disk refuses; nothing has changed.
+        """
+        promised = replace(intent, state=journal_states.PENDING, acknowledged=self._journal.number())
+        data = file.small()
+        if data is None:
+            file.sync()
+        self._journal.put(promised, data=data)
+        local = self._recovery.local_of(promised, file)
+        local.rest()
+        self._space.put(local)
+        self._flights.schedule(local)
+
+    @property
+    def doubts(self) -> list[str]:
+        """The names of uploads whose outcome is not told yet and that nobody waits for; the lock must be held."""
+        return self._disowned.open
+
+    def copies(self) -> dict[str, str]:
+        """Return the filenames, by id, of copies that may be ours and were left."""
+        return self._disowned.copies()
 
     def _forget(self, file_id: str) -> None:
         """Drop what is known and kept of a deleted file: a deleted document leaves no copy behind."""
@@ -410,6 +452,7 @@ class Versions:
             MoonfsError: the service did not take it, or is known to refuse it (N7); both files stay as they were.
             OSError: the local disk refuses, or refused an earlier write.
         """
+        old = local.name
         here = self._settings.write_back or local.stays_as(name)
         if not here:
             try:
@@ -432,6 +475,8 @@ class Versions:
         elif local.growing is not None:
             with local.lock:
                 self._promises.hold(local)  # under its new name
+        if old != name:
+            self.removed(old)
 
     def _rename_here(self, local: LocalFile, name: str, purpose: str, replaced: Callable[[], frozenset[str]]) -> None:
         """Give a file another name without waiting for the service: one that stays here, or in write-back any (W9).
@@ -466,16 +511,15 @@ class Versions:
                     # Under its new name the service does not have it.
                     local.stored = NEVER
                 local.failure, local.private = None, False  # what it was made for has come (N6)
-                if local.attempt is not None and local.attempt.unanswered:
-                    self.uploader.remember_doubt(local.attempt, name)
                 local.replaces = local.replaces | replaced()
             superseded = self._space.move(local, name)
             try:
+                freed = old if old != name else ""
                 if stays:
-                    self.keep_local(local)
+                    self.keep_local(local, freed=freed)
                 else:
                     with local.lock:
-                        self._promises.upload(local)
+                        self._promises.upload(local, freed=freed)
             except OSError:
                 with local.lock:
                     for attribute, value in before.items():
@@ -485,6 +529,8 @@ class Versions:
                     self._space.put(superseded)
                 raise
             self.took(local, superseded, local.replaces)
+            if freed:
+                self._disowned.removed(freed)
             if stays:
                 self._temporaries.watch(local)
         if not stays:
@@ -539,9 +585,14 @@ class _Service:
         self.delete = account.delete
         self.known = account.known
         self.relist = account.relist
-        self.same_text = account.same_text
         self.now = account.now
         self.hold = account.traffic.hold
+
+    def judge_by(self, disowned: Disowned) -> None:
+        """Take what is known of uploads in doubt from `disowned`."""
+        self.given, self.confirmed = disowned.given, disowned.confirmed
+        self.text, self.is_sure, self.bear = disowned.text, disowned.is_sure, disowned.bear
+        self.earlier, self.take_over, self.leave = disowned.earlier, disowned.take_over, disowned.leave
 
     def make_room(self, intent: Intent) -> frozenset[str]:
         """Give up what other files hold under the name of `intent`."""

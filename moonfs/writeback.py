@@ -3,10 +3,9 @@
 One mechanism for every dirty file: spool → journal → uploader. Write-through waits for `store` in the thread of the
 writer (W1); write-back has `workers` call it (W2), and so does whatever an earlier run left.
 
-Exactly one copy (W3): when an attempt ends without an answer (time-out, reset, 5xx after the body), the fresh
-listing is searched for a file with our name and size that was not there before the first attempt. Only if there
-is none is the upload repeated; when an earlier attempt turns up after all, the surplus copy is deleted once its
-text proves equal.
+One copy, and no loss (W3): when an attempt ends without an answer (time-out, reset, 5xx after the body), the fresh
+listing is searched for what it may have made. What is proven to be these bytes is adopted (`doubts`); otherwise the
+upload is repeated. What turns up afterwards is `disowned`'s.
 
 It is given the calls it makes on the service and knows no names on the drive, no handles and no HTTP.
 
@@ -27,8 +26,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
+from moonfs import doubts, names
 from moonfs import journal as journal_states
-from moonfs import names, wire
 from moonfs.errors import (
     MoonfsError,
     NoText,
@@ -47,10 +46,6 @@ from moonfs.workers import Workers
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which a repeated upload is checked once more for a late twin.
-TWIN_CHECK: Final = 30.0
-#: Seconds for which an attempt without an answer may still turn up.
-DOUBT_SECONDS: Final = 900.0
 #: Unanswered attempts of one `store`; the next one is the writer's, or a worker's after a pause.
 ATTEMPTS: Final = 5
 #: Seconds between the last close of many and their uploads in write-back: who goes on writing uploads once, and a copy
@@ -64,11 +59,16 @@ EARLY: Final = 8
 _KEPT_BACK: Final = 2
 
 
-class Service(Protocol):
+class Service(doubts.Evidence, Protocol):
     """What the uploader needs of the rest of moonfs."""
 
-    def upload(self, spool: SpoolFile, filename: str, purpose: str, deadline: float) -> FileObject:
-        """Send the bytes once; an error with `maybe_stored` leaves the outcome open."""
+    def upload(
+        self, spool: SpoolFile, filename: str, purpose: str, deadline: float, complete: Callable[[], None]
+    ) -> FileObject:
+        """Send the bytes once; an error with `maybe_stored` leaves the outcome open.
+
+        `complete()` is called when all of them are sent: no list that was fetched before has the copy.
+        """
 
     def delete(self, file_id: str, *, background: bool = False) -> None:
         """Delete on the service and in the listing."""
@@ -79,8 +79,14 @@ class Service(Protocol):
     def relist(self) -> Mapping[str, FileObject]:
         """The listing by a request sent now."""
 
-    def same_text(self, one: FileObject, other: FileObject) -> bool:
-        """Whether both have the same extracted text."""
+    def earlier(self, intent: Intent) -> list[Intent]:
+        """The uploads of the same bytes under this name that were given up in doubt."""
+
+    def take_over(self, earlier: Iterable[Intent]) -> None:
+        """Forget what `earlier` has returned: it is a matter of the newer upload from now on."""
+
+    def leave(self, intent: Intent, copies: Iterable[FileObject]) -> None:
+        """Have status tell of copies that may be ours, and that nothing proves to be."""
 
     def now(self) -> float:
         """Unix time by the service's clock, in seconds."""
@@ -122,7 +128,6 @@ class Uploader:
         self.backoff = backoff
         # What is done before and after a request must not cost a place among the requests at once.
         self.workers = Workers(workers + workers // 4, self._hold)
-        self._unsettled: dict[str, list[Intent]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._burst = self._last = float("-inf")
@@ -164,13 +169,15 @@ class Uploader:
         with self._lock:
             self.active += 1
         try:
-            file = self._adopt_earlier(intent) or self._try_purposes(intent, spool, limit)
+            file = self._take_up(intent) or self._try_purposes(intent, spool, limit)
             try:
                 surplus = self._service.stored(intent, file)
+            except Overtaken:
+                raise
             except BaseException:
-                # It is on the service and not in the journal: the next try looks for it first.
-                intent.unanswered = max(1, intent.unanswered)
-                self.remember_doubt(intent, intent.name)
+                # It is on the service and not in the journal: the next try finds it there, or replaces it.
+                intent.unanswered -= intent.adopted
+                intent.replaces |= {file.id}
                 raise
             with self._lock:
                 self.uploaded += 1
@@ -206,11 +213,6 @@ class Uploader:
         for file_id in ids:
             self.workers.submit(functools.partial(self.delete_queued, file_id))
 
-    def remember_doubt(self, attempt: Intent, name: str) -> None:
-        """Let the next upload under `name` take up what became of `attempt`, which had another name (W9)."""
-        with self._lock:
-            self._unsettled.setdefault(name, []).append(replace(attempt))
-
     def close(self) -> None:
         """End the workers and every wait; what is unfinished stays in the journal."""
         self._stopping.set()
@@ -220,8 +222,8 @@ class Uploader:
 
     def _try_purposes(self, intent: Intent, spool: SpoolFile, limit: float) -> FileObject:
         if not (intent.started and intent.unanswered):
-            intent.started = self._service.now()
-            intent.known = frozenset(file.id for file in _namesakes(intent, self._service.known().values()))
+            intent.started, intent.ended = self._service.now(), 0.0
+            intent.known = self._listed(intent)
         if intent.state != journal_states.PENDING:
             intent.state = journal_states.UPLOADING
         if intent.cancelled:
@@ -254,25 +256,31 @@ class Uploader:
         return self._put_once(intent, spool, purpose, limit)
 
     def _put_once(self, intent: Intent, spool: SpoolFile, purpose: str, limit: float) -> FileObject:
-        """Upload until it is confirmed, refused, or `limit` is reached; never twice unless the first is not there."""
+        """Upload until it is confirmed, refused, or `limit` is reached; never twice while the first may be told."""
         for attempt in itertools.count():
+            listed: list[frozenset[str]] = []
+            intent.under_way = True
             try:
-                file = self._service.upload(spool, intent.name, purpose, max(1.0, limit - time.monotonic()))
+                file = self._service.upload(
+                    spool,
+                    intent.name,
+                    purpose,
+                    max(1.0, limit - time.monotonic()),
+                    functools.partial(self._note, intent, listed),
+                )
             except MoonfsError as error:
                 if not error.maybe_stored:
+                    intent.under_way = False
                     raise
-                intent.unanswered += 1
                 log.warning("The upload of %s ended without an answer: %s", intent.name, error)
-                try:
-                    found = self._settle(intent, attempt, limit)
-                except _OutageError:
-                    self.remember_doubt(intent, intent.name)
-                    raise error from None
+                if not intent.unanswered:
+                    # What was answered before left no copy, so what is known by now is none of this attempt's.
+                    intent.known |= listed[-1] if listed else self._listed(intent)
+                intent.ended = self._service.now()
+                intent.under_way = False
+                intent.unanswered += 1
+                found = self._find(intent, attempt, limit, error)
                 if found is None:
-                    late = time.monotonic() + self.backoff(attempt) > limit
-                    if late or attempt + 1 >= ATTEMPTS or self._stopping.is_set():
-                        self.remember_doubt(intent, intent.name)
-                        raise
                     continue
                 file = found
             if file.bytes != intent.size:
@@ -283,13 +291,33 @@ class Uploader:
                     f"The service stored {file.bytes:,} of {count(intent.size, 'byte')} of {intent.name}; that copy is "
                     "gone, copy the file once more."
                 )
-            if intent.unanswered:
-                self._drop_twins(intent, file)
-                self.workers.submit(functools.partial(self._drop_twins, replace(intent), file), TWIN_CHECK)
             log.info("Uploaded %s: %s, for %s, as %s.", intent.name, count(file.bytes, "byte"), purpose, file.id)
             self.on_arrival(intent.name)
             return file
         raise AssertionError("unreachable")
+
+    def _find(self, intent: Intent, attempt: int, limit: float, error: MoonfsError) -> FileObject | None:
+        """Return what an attempt that ended with `error`, without an answer, has stored; None to send it again.
+
+        Raises:
+            Overtaken: nobody wants it any more, so that what it left is not to be adopted.
+            MoonfsError: `error`, where it is not to be sent again by now.
+        """
+        if intent.cancelled:
+            raise Overtaken(f"{intent.name} is not wanted any more.", maybe_stored=True) from error
+        self._journal.attempt(intent, flying=False)
+        try:
+            found = self._settle(intent, attempt, limit)
+        except _OutageError:
+            raise error from None
+        if found is not None:
+            return found
+        late = time.monotonic() + self.backoff(attempt) > limit
+        if late or attempt + 1 >= ATTEMPTS or self._stopping.is_set():
+            raise error
+        if intent.cancelled or not self._journal.attempt(intent):
+            raise Overtaken(f"{intent.name} is not wanted any more.", maybe_stored=True) from error
+        return None
 
     def _settle(self, intent: Intent, attempt: int, limit: float) -> FileObject | None:
         """Look for the outcome of an unanswered attempt, now and once more after a pause (W3).
@@ -316,96 +344,64 @@ class Uploader:
                     log.warning("Cannot see yet whether %s arrived: %s", intent.name, error)
                     wait = self.backoff(attempt + 1)
             if found is not None:
-                log.info("%s had arrived as %s.", intent.name, found.id)
                 return found
         return None
 
     def _match(self, intent: Intent) -> FileObject | None:
-        present = self._service.relist().values()
-        if self.has_rival(intent):
-            # Which of them made it cannot be told: what is there is replaced by one more upload.
-            intent.replaces |= {file.id for file in copies_of(intent, present)}
-            return None
-        return arrived(intent, present)
+        """Return the newest file that is proven to be what an attempt of `intent` has sent; None for none.
 
-    def has_rival(self, intent: Intent) -> bool:
-        """Say whether another upload of this name and size may turn up too, with other bytes or purpose (W3)."""
-        with self._lock:
-            others = [*self._journal.intents(), *self._unsettled.get(intent.name, [])]
-        return any(
-            (other.name, other.size) == (intent.name, intent.size)
-            and other.spool != intent.spool
-            and other.started
-            and (other.sha256, other.purpose) != (intent.sha256, intent.purpose)
-            for other in others
-        )
-
-    def _adopt_earlier(self, intent: Intent) -> FileObject | None:
-        """Take up what became of earlier attempts: of this intent, or under this name by a writer that was failed."""
-        with self._lock:
-            earlier = self._unsettled.pop(intent.name, [])
-        if intent.unanswered:
-            earlier.append(replace(intent))
-        if not earlier:
-            return None
-        try:
-            present = list(self._service.relist().values())
-        except MoonfsError:
-            with self._lock:
-                self._unsettled.setdefault(intent.name, []).extend(earlier)
-            raise
-        adopted: FileObject | None = None
-        alone = not self.has_rival(intent) and all(
-            (old.sha256, old.purpose) == (intent.sha256, intent.purpose)
-            for old in earlier
-            if (old.name, old.size) == (intent.name, intent.size)
-        )
-        for old in earlier:
-            copies = copies_of(old, present)
-            intent.unanswered = max(intent.unanswered, old.unanswered)
-            for file in copies:
-                same = (old.name, old.sha256) == (intent.name, intent.sha256)
-                if same and alone and adopted is None and file.id not in intent.replaces:
-                    adopted = file
-                elif file is not adopted:
-                    intent.replaces |= {file.id}
-                intent.replaces |= old.replaces - {file.id}
-            if not copies and old.started > self._service.now() - DOUBT_SECONDS:
-                self.remember_doubt(old, intent.name)
-        return adopted
-
-    def _drop_twins(self, intent: Intent, file: FileObject) -> None:
-        """Delete copies that unanswered attempts left beside `file`.
-
-        A text must prove equal first. An image or video has none: there the name, the size and the time decide, and
-        no more are deleted than attempts were left without an answer.
+        Raises:
+            MoonfsError: there is no list now, or not the text of a candidate.
         """
-        try:
-            present = self._service.relist()
-            twins = [twin for twin in copies_of(intent, present.values()) if twin.id != file.id]
-            left = intent.unanswered
-            for twin in twins if file.id in present else ():
-                if twin.purpose != file.purpose or left == 0:
-                    continue
-                if twin.purpose not in (wire.IMAGE, wire.VIDEO) and not self._service.same_text(twin, file):
-                    continue
-                log.info("Deleting %s, a second copy of %s.", twin.id, intent.name)
-                left -= 1
-                self._journal.delete_later(twin.id)
-                self.delete_queued(twin.id)
-        except MoonfsError as error:
-            log.warning("Cannot look for a second copy of %s: %s", intent.name, error)
+        present = self._service.relist()
+        unproven = []
+        for file in doubts.candidates(self._service, intent, present.values()):
+            verdict = doubts.judge(self._service, intent, file, present)
+            if verdict is doubts.Verdict.OURS:
+                log.info("%s had arrived as %s.", intent.name, file.id)
+                intent.adopted = True
+                return file
+            if verdict is doubts.Verdict.UNKNOWN:
+                unproven.append(file)
+            else:
+                intent.known |= {file.id}  # it is shown from now on
+        self._service.leave(intent, unproven)
+        return None
 
+    def _take_up(self, intent: Intent) -> FileObject | None:
+        """Take up what became of earlier attempts: of this intent, or of the same bytes by a writer that was failed.
 
-def arrived(intent: Intent, files: Iterable[FileObject]) -> FileObject | None:
-    """Return the newest of `files` that an unanswered attempt of `intent` may have made, or None (W3)."""
-    return max(copies_of(intent, files), key=lambda file: (file.created_at, file.id), default=None)
+        Raises:
+            Overtaken: nobody wants it any more; nothing has changed.
+            MoonfsError: it cannot be told now; nothing has changed.
+        """
+        intent.adopted = False
+        earlier = self._service.earlier(intent)
+        if not (earlier or intent.unanswered):
+            return None
+        attempts = [*earlier, intent] if intent.unanswered else earlier
+        whole = replace(
+            intent,
+            known=frozenset.intersection(*(each.known for each in attempts)),
+            started=min(each.started for each in attempts),
+            ended=max(each.ended for each in attempts),
+            unanswered=sum(each.unanswered for each in attempts),
+        )
+        found = self._match(whole)
+        if intent.cancelled:  # what the earlier ones left is theirs to look for
+            raise Overtaken(f"{intent.name} is not wanted any more.")
+        intent.known, intent.started, intent.ended = whole.known, whole.started, whole.ended
+        intent.unanswered, intent.adopted = whole.unanswered, whole.adopted
+        intent.replaces = intent.replaces.union(*(each.replaces for each in earlier))
+        self._service.take_over(earlier)
+        return found
 
+    def _note(self, intent: Intent, listed: list[frozenset[str]]) -> None:
+        listed.append(self._listed(intent))
 
-def copies_of(intent: Intent, files: Iterable[FileObject]) -> list[FileObject]:
-    """Return all of `files` that unanswered attempts of `intent` may have made (W3)."""
-    return [file for file in files if intent.may_have_made(file)]
-
-
-def _namesakes(intent: Intent, files: Iterable[FileObject]) -> list[FileObject]:
-    return [file for file in files if file.bytes == intent.size and names.safe(file.filename) == intent.name]
+    def _listed(self, intent: Intent) -> frozenset[str]:
+        """Return the ids of what is known by now and has the name and size of `intent`."""
+        files = self._service.known().values()
+        return frozenset(
+            file.id for file in files if file.bytes == intent.size and names.safe(file.filename) == intent.name
+        )

@@ -244,6 +244,14 @@ class Client:
         """
         return self._exchange.clock_offset
 
+    @property
+    def service_time(self) -> float | None:
+        """Unix time by the service's clock, in seconds, whatever this machine's is set to; None where it sends no Date.
+
+        It is right within a second or two, as above, and lags behind by the time for which the machine slept.
+        """
+        return self._exchange.service_time
+
     def close(self) -> None:
         """Close all connections; calls that wait between attempts raise their last error, later ones fail."""
         self._closed.set()

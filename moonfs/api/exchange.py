@@ -86,6 +86,7 @@ class Exchange:
 
     Attributes:
         clock_offset: the service's clock minus ours, in seconds, by the latest Date header; None until seen.
+        service_time: unix time by that header, carried on by the monotonic clock, which nobody sets; None until seen.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Exchange:
         self._scrub = scrub
         self._clock = clock
         self._on_response = on_response
-        self.clock_offset: float | None = None
+        self._seen: tuple[float, float] | None = None
 
     def once(
         self,
@@ -231,10 +232,20 @@ class Exchange:
                 )
             yield chunk
 
+    @property
+    def service_time(self) -> float | None:
+        seen = self._seen
+        return None if seen is None else seen[0] + time.monotonic() - seen[1]
+
+    @property
+    def clock_offset(self) -> float | None:
+        now = self.service_time
+        return None if now is None else now - time.time()
+
     def _see_clock(self, date: str | None) -> None:
         try:
             if date is not None:
-                self.clock_offset = parsedate_to_datetime(date).timestamp() - time.time()
+                self._seen = parsedate_to_datetime(date).timestamp(), time.monotonic()
         except (ValueError, TypeError, OverflowError):
             log.debug("an unusable Date header: %.60r", date)
 

@@ -98,6 +98,8 @@ def _uploads(drive: Drive) -> RenderableType:
     counts = [f"{uploads['done']:,} done"]
     if pending:
         counts.append(f"{len(pending):,} to go ({size(uploads['pending_bytes'])})")
+    if doubts := uploads.get("doubts"):
+        counts.append(f"{len(doubts):,} in doubt")
     if uploads["deletions"]:
         counts.append(f"{uploads['deletions']:,} to delete")
     if uploads["local"]:
@@ -135,12 +137,13 @@ def _state(upload: Mapping[str, Any]) -> str:
 
 
 def _trouble(drive: Drive) -> RenderableType:
-    """Return what failed, and what is tried again, each with the reason and the next step."""
+    """Return what failed, what is tried again, and what may be a copy, each with the reason and the next step."""
     uploads = drive["uploads"]
     parts: list[RenderableType] = []
     for title, style, entries in (
         ("Not uploaded", "red", uploads["failed"]),
         ("Tried again", "yellow", uploads["waiting"]),
+        ("Perhaps copies", "yellow", uploads.get("copies", [])),
     ):
         if entries:
             parts.append(Text(title, style=f"bold {style}"))

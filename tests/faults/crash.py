@@ -42,7 +42,7 @@ from moonfs.writeback import Uploader
 #: Seconds, instead of those that the product waits for: a copy that comes late is looked for soon, so that a drain need
 #: not wait longer, and an upload begins at once, so that most of them are under way when their files change again,
 #: and ten minutes are over while the next calls come.
-SOONER = {"TWIN_CHECK": 0.1, "LINGER": 0.005, "PASSING_SECONDS": 0.05}
+SOONER = {"LOOKS": (0.0, 0.05, 0.15), "AGAIN": 0.05, "LINGER": 0.005, "PASSING_SECONDS": 0.05}
 #: What else than the whole journal may die before and after its calls.
 OTHERS: tuple[tuple[type, str], ...] = (
     (SpoolFile, "sync"),

@@ -28,6 +28,8 @@ CLOCKS = ((0, -60), (0, 60), (0, -3600), (0, 3600), (0, -86_400), (0, 86_400))
 class StormTrial(Trial):
     """A drive and its writers through many lives in a storm."""
 
+    writers: list[StormyWriter]
+
     def __init__(self, drive: Mortal, account: Account, chance: random.Random, storm: Storm) -> None:
         super().__init__(drive, account, chance, StormyWriter)
         self._storm = storm
@@ -72,7 +74,10 @@ def trial_in_storm(mode: str, seed: str, home: Path) -> Iterator[StormTrial]:
         storm = server.weather = Storm(random.Random(chance.random()))
         account = stack.enter_context(Account(server.base_url, server.key))
         drive = Mortal(home, account, write_back=mode == "write-back", storm=server)
-        yield StormTrial(stack.enter_context(drive), account, chance, storm)
+        trial = StormTrial(stack.enter_context(drive), account, chance, storm)
+        for writer in trial.writers:
+            stack.callback(writer.close)
+        yield trial
 
 
 def longest_life(trial: Trial, longest: float) -> float:

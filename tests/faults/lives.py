@@ -75,14 +75,22 @@ class Mortal(Drive):
     """A drive that lives in daemons forked from a process that has everything loaded."""
 
     def __init__(
-        self, home: Path, account: Account, *, write_back: bool, cuts: bool = False, storm: FaultServer | None = None
+        self,
+        home: Path,
+        account: Account,
+        *,
+        write_back: bool,
+        cuts: bool = False,
+        patience: float = 20,
+        storm: FaultServer | None = None,
     ) -> None:
-        """`storm` is the service, where it is one that fails and not the local server of `account`."""
+        """`patience` is in seconds, for a request; `storm` is the service, where it is one that fails and not the local
+        server of `account`."""
         super().__init__(home, *hosted(account.base_url, account.key))
         self._account = account
         self._storm = storm
         self._cuts = cuts
-        seconds = 20 if storm is None else 4
+        seconds = patience if storm is None else 4
         directories = Directories.from_environment(self.environ)
         self._request = Request(
             point=str(self.point),
@@ -260,6 +268,18 @@ class Trial:
         self.writers = [writer(drive.point, letter, random.Random(chance.random())) for letter in "ab"]
         self.life = 0
         self.certain = 0
+        self.errors = 0
+
+    def trouble(self, percent: int) -> None:
+        """Let so many of a hundred requests fail from now on, half of them when they have been carried out."""
+        self.errors = percent
+        for writer in self.writers:
+            writer.troubled = bool(percent)
+
+    def _fail(self, percent: int) -> None:
+        if self.errors:
+            url = f"{self.account.base_url.removesuffix('/v1')}/errors/{percent}"
+            httpx.get(url, timeout=PATIENCE, verify=False).raise_for_status()
 
     def live(
         self, fate: Fate, moment: float | None = None, *, lazily: bool = False, clock: Sequence[float] = ()
@@ -271,12 +291,14 @@ class Trial:
         self.life += 1
         drive = self.drive
         if drive.start(fate, clock) and self.look():
+            self._fail(self.errors)
             work = [drive.apart(writer.work, 10_000) for writer in self.writers]
             if moment is not None:
                 drive.dies(moment)
                 drive.leave() if lazily else drive.strike()
             died = drive.dies()
             drive.strike()
+            self._fail(0)
             ends = [self.outcome(future) for future in work]
             assert died and all(ends), self.tell("the drive hangs")
         drive.bury(killed=not lazily)

@@ -15,6 +15,7 @@ import errno
 import json
 import os
 import random
+import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ World = dict[str, bytes]
 DEAD = (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO)
 #: Bytes; versions of one size are those that are easily taken for one another (W3).
 SIZES = (20, 20, 20, 4000, 80_000)
+#: What a call says that has failed for the service's sake, on a drive that lives.
+TROUBLE = (errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EHOSTUNREACH)
 #: What a writer does, and how often by comparison.
 KINDS = {
     "write": 6,
@@ -51,6 +54,8 @@ BACKUPS = ("~", ".bak", ".1", "_original")
 PURPOSES = (".moonfs/purpose/batch", ".moonfs/purpose/file-extract")
 #: How what was refused is counted besides, as it had to be: of files that are not there, or only elsewhere.
 IN_VAIN = "in vain"
+#: How what the service has kept from being done is counted.
+IN_TROUBLE = "in trouble"
 #: Bytes of one write(2).
 PIECE = 32_768
 
@@ -61,6 +66,7 @@ class Promises:
     Attributes:
         now: what a drive that lives must show.
         purposes: what files are to be on the service, where that is certain (N5, W11).
+        open: names of which a call has failed with the outcome open: old bytes or new ones (W3), now or later.
         elsewhere: names whose bytes only the service has: they cannot be read, appended to or renamed (R5, W5, W9).
     """
 
@@ -68,6 +74,7 @@ class Promises:
         self.now: World = {}
         self.purposes: dict[str, str] = {}
         self.elsewhere: set[str] = set()
+        self.open: set[str] = set()
         self._values: dict[str, set[bytes | None]] = {}
         self._under_way: dict[str, bytes | None] = {}
         self._over: bytes | None = None
@@ -92,6 +99,14 @@ class Promises:
             else:
                 self.now[name] = data
             self.elsewhere.discard(name)
+            self.open.discard(name)
+        self.cancel()
+
+    def doubt(self) -> None:
+        """Say that what was begun has failed, and may have happened all the same, or yet happen."""
+        for name, data in self._under_way.items():
+            self._values[name] = self._values.get(name, {self.now.get(name)}) | {data}
+        self.open |= self._under_way.keys()
         self.cancel()
 
     def keep(self) -> None:
@@ -116,7 +131,8 @@ class Promises:
         self.purposes = {name: each for name, each in self.purposes.items() if name not in self._under_way}
         self.cancel()
         self.now, self.elsewhere = dict(shown), set(elsewhere)
-        self._values = {name: {data} for name, data in shown.items()}
+        still_open = {name: self._values[name] | {shown.get(name)} for name in self.open}
+        self._values = {name: {data} for name, data in shown.items()} | still_open
 
     @staticmethod
     def _wrong(shown: World, values: Mapping[str, set[bytes | None]]) -> str:
@@ -134,9 +150,11 @@ class Writer:
     Attributes:
         done: how often it has done what.
         trace: the last things that it did, and what became of them.
+        troubled: calls may fail for the service's sake.
         cut_off: a drive that ends keeps what has come by then of an edit, as when its writer is killed (L2).
     """
 
+    troubled = False
     cut_off = False
 
     def __init__(self, point: Path, letter: str, chance: random.Random) -> None:
@@ -154,14 +172,49 @@ class Writer:
         """Do up to `most` random things; say whether the drive has died meanwhile."""
         try:
             for kind in self._chance.choices([*KINDS], [*KINDS.values()], k=most):
+                self._clear()
                 self.trace.append(kind)
-                getattr(self, f"_{kind}")()
-                self.done[kind] += 1
+                if self._does(kind):
+                    self.done[kind] += 1
         except OSError as error:
             if is_dead(error, self._point):
                 return True
             raise
         return False
+
+    def _does(self, kind: str, *names: str) -> bool:
+        """Do one thing; False where the service has kept it from being done."""
+        try:
+            getattr(self, f"_{kind}")(*names)
+        except OSError as error:
+            if not self.troubled or error.errno not in TROUBLE or is_dead(error, self._point):
+                raise
+            self.trace.append(f"in trouble: {error}")
+            self.promises.doubt()
+            self.done[IN_TROUBLE] += 1
+            return False
+        return True
+
+    def _clear(self) -> None:
+        """Delete what is open, as whoever has met an error does: nothing of it may come back.
+
+        A name that is not there is used anew: what failed may arrive until then (W3).
+        """
+        while self.promises.open:
+            name = min(self.promises.open)
+            self.trace.append(f"clear {name}")
+            self.promises.begin({name: None})
+            try:
+                os.unlink(self._point / name)
+            except FileNotFoundError:
+                self._does("use", name)
+            except OSError as error:
+                if error.errno not in TROUBLE or is_dead(error, self._point):
+                    raise
+                self.promises.doubt()
+                time.sleep(0.01)
+            else:
+                self.promises.end()
 
     def wrong_purposes(self, stored: Mapping[str, str]) -> list[str]:
         """Return the names that the service has for something else than is certain."""
@@ -170,6 +223,7 @@ class Writer:
 
     def tidy(self) -> None:
         """Delete what stays on this machine."""
+        self._clear()
         for name in [name for name, data in self.promises.now.items() if _stays_here(name, data)]:
             self._unlink(name)
 
@@ -272,6 +326,9 @@ class Writer:
     def _offer(self) -> None:
         """Write to a purpose's directory, where the name may be free though the root has it."""
         self._replace(self._chance.choice(self._names), self._fresh(), self._chance.choice(PURPOSES))
+
+    def _use(self, name: str) -> None:
+        self._replace(name, self._fresh())
 
     def _unlink(self, name: str = "") -> None:
         name = name or self._any()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import random
 import re
@@ -39,7 +40,6 @@ from tests.faults.server import (
     reset_mid_body,
     truncated,
 )
-from tests.harness.drive import ROOT
 
 #: What a request meets, where it meets something.
 FAULTS: tuple[Fault, ...] = (
@@ -161,6 +161,14 @@ class StormyWriter(Writer):
     def __init__(self, point: Path, letter: str, chance: random.Random) -> None:
         super().__init__(point, letter, chance)
         self.promises = Doubts()
+        self._killer = subprocess.Popen(
+            [sys.executable, "-S", Path(__file__).with_name("victims.py")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """End the process that kills others."""
+        self._killer.communicate(timeout=60)
 
     def work(self, most: int) -> bool:
         kinds = {**KINDS, "killed": 1}
@@ -199,19 +207,12 @@ class StormyWriter(Writer):
     def _killed(self) -> None:
         """Have another process write, and kill it; the kernel closes what it has open."""
         name, data = self._chance.choice(self._files), self._fresh()[:4000]
-        call = f"import os; fd = os.open({str(self._point / name)!r}, {os.O_WRONLY | os.O_CREAT | os.O_TRUNC}, 0o644)"
         self.promises.begin({name: data})
         self.promises.doubt(b"")
-        process = subprocess.Popen(
-            [sys.executable, "-S", "-c", f"{call}; print(flush=True); os.write(fd, {data!r}); os.close(fd)"],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert process.stdout is not None
-        with process.stdout:
-            process.stdout.readline()
-            time.sleep(self._chance.choice((0, 0.0005, 0.005)))
-            process.kill()
-            process.wait(60)
+        assert self._killer.stdin and self._killer.stdout
+        order = [str(self._point / name), data.decode(), self._chance.choice((0, 0.0005, 0.005))]
+        print(json.dumps(order), file=self._killer.stdin, flush=True)
+        assert self._killer.stdout.readline(), "nobody is there to kill"
         os.stat(self._point)  # the drive may be dead
 
     def _look(self) -> None:
@@ -237,9 +238,12 @@ class StormyWriter(Writer):
     def _unlinking(self, name: str) -> Iterator[None]:
         """Take notes of the removal of what may be gone already."""
         self.promises.begin({name: None})
-        with contextlib.suppress(FileNotFoundError):
+        try:
             yield
-        self.promises.end()
+        except FileNotFoundError:  # what failed may arrive until its name is used (W3)
+            self.promises.cancel()
+        else:
+            self.promises.end()
 
 
 def shown_in_storm(point: Path, letter: str = "") -> World:

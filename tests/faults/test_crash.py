@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,9 @@ import pytest
 
 from tests.faults import load
 from tests.faults.crash import Fate
+from tests.faults.kills import longest_life, trial_in_storm
 from tests.faults.lives import Mortal, Steps, Trial, local_server
+from tests.faults.load import IN_TROUBLE
 from tests.harness.account import Account
 
 KILLS = 80
@@ -39,8 +42,8 @@ def trial(fuse: None, account: Account, tmp_path: Path) -> Iterator[Callable[...
         account.delete(file["id"])
     with contextlib.ExitStack() as stack:
 
-        def make(mode: str, seed: str, *, cuts: bool = False) -> Trial:
-            drive = Mortal(tmp_path / "home", account, write_back=mode == "write-back", cuts=cuts)
+        def make(mode: str, seed: str, *, cuts: bool = False, patience: float = 20) -> Trial:
+            drive = Mortal(tmp_path / "home", account, write_back=mode == "write-back", cuts=cuts, patience=patience)
             return Trial(stack.enter_context(drive), account, random.Random(f"{mode} {seed}"))
 
         yield make
@@ -76,6 +79,22 @@ def test_killed_at_random_moments(mode: str, trial: Callable[..., Trial]) -> Non
 
 
 @both_modes
+def test_killed_while_the_service_fails(mode: str, trial: Callable[..., Trial]) -> None:
+    """W2, W3, W4, W8: three requests in ten fail, half of them carried out: nothing acknowledged is lost or undone.
+
+    What was deleted stays so, and there is no second copy.
+    """
+    lives = trial(mode, "errors", patience=1)
+    lives.trouble(30)
+    for kill in range(KILLS // 2):
+        last = lives.chance.randrange(1, 20) if kill % 4 == 3 else 10**9
+        lives.live(Fate(last=last), lives.chance.uniform(0, 4))
+    lives.drain()
+    done = sum((writer.done for writer in lives.writers), Counter())
+    assert mode == "write-back" or done[IN_TROUBLE] > lives.life / 8, f"little has failed: {done}"
+
+
+@both_modes
 def test_ended_lazily_at_random_moments(
     mode: str, trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,3 +116,15 @@ def test_power_cut(mode: str, trial: Callable[..., Trial]) -> None:
         lives.live(Fate(last=lives.chance.randrange(1, 200)))
         lives.drive.cut_power(lives.chance)
     lives.end()
+
+
+@both_modes
+def test_killed_in_a_storm(mode: str, fuse: None, tmp_path: Path) -> None:
+    """W1, W2, W3, W4, W8: the same while three requests in ten fail, writers are killed too, and clocks step."""
+    with trial_in_storm(mode, "storm", tmp_path / "home") as lives:
+        longest = 0.2
+        for _ in range(KILLS // 2):
+            lives.die(longest)
+            longest = longest_life(lives, longest)
+        lives.drain()
+        assert lives.faults() > lives.life, "the weather was fine"

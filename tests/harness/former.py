@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-#: Layout 3; layout 4 has one more column, the last.
+#: Layout 3; layout 4 has one more column, the last, and layout 5 two more before that.
 _INTENTS: Final = """
 CREATE TABLE intents (
     spool TEXT PRIMARY KEY,
@@ -33,6 +33,7 @@ CREATE TABLE intents (
     private INTEGER NOT NULL{}
 ) STRICT
 """
+_HELD: Final = ",\n    held TEXT NOT NULL DEFAULT '{}',\n    closed INTEGER NOT NULL DEFAULT 0"
 _DELETIONS: Final = "CREATE TABLE deletions (id TEXT PRIMARY KEY) STRICT"
 
 
@@ -50,22 +51,26 @@ def row(
     started: float = 0.0,
     acknowledged: int = 1,
     private: int = 0,
+    sha256: str = "",
 ) -> tuple[Any, ...]:
     """Return a row; `data` are the bytes in it, without which `size` is needed and a spool file has them."""
     size = len(data or b"") if size is None else size
     return (
-        *(spool, os.fsencode(name), state, "auto", size, "", 1_234_567_890_123_456_789, inode),
+        *(spool, os.fsencode(name), state, "auto", size, sha256, 1_234_567_890_123_456_789, inode),
         *(json.dumps(sorted(replaces)), started, "[]", error, os.fsencode(local_name), acknowledged, private, data),
     )
 
 
 def journal(path: Path, layout: int, rows: Sequence[tuple[Any, ...]], deletions: Iterable[str] = ()) -> None:
-    """Write a journal of layout 3 or 4; in the former no row has bytes."""
+    """Write a journal of layout 3, 4 or 5; in the first no row has bytes."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    columns = 16 if layout == 4 else 15
+    columns = {3: 15, 4: 16, 5: 18}[layout]
+    more = {3: "", 4: ",\n    data BLOB", 5: f"{_HELD},\n    data BLOB"}[layout]
+    if layout == 5:
+        rows = [(*each[:15], "{}", 0, each[15]) for each in rows]
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA journal_mode=WAL")
-        db.execute(_INTENTS.format(",\n    data BLOB" if layout == 4 else ""))
+        db.execute(_INTENTS.format(more))
         db.execute(_DELETIONS)
         marks = ",".join("?" * columns)
         db.executemany(f"INSERT INTO intents VALUES ({marks})", [each[:columns] for each in rows])

@@ -40,7 +40,7 @@ SELF = os.getpid
 
 def text_of(body: bytes) -> bytes:
     """Return what the account answers as the text of a file with these bytes."""
-    return json.dumps({"content": "text of " + body.decode("latin-1")}).encode()
+    return json.dumps({"content": body.decode("latin-1")}).encode()
 
 
 class Account:
@@ -48,6 +48,10 @@ class Account:
 
     server_clock_offset = 0.0
     left_out = 0
+
+    @property
+    def service_time(self) -> float:
+        return time.time()
 
     def __init__(self) -> None:
         self.files: dict[str, FileObject] = {}
@@ -227,6 +231,8 @@ def let_go(house: House, drive: Drive) -> None:
 
 
 def record(drive: Drive, name: str, data: bytes, state: str, **other: Any) -> SpoolFile:
+    """Write a row into the journal; what was started had no answer."""
+    other.setdefault("unanswered", int("started" in other))
     file = drive.spool.create()
     file.write(data, 0)
     drive.journal.put(

@@ -69,8 +69,10 @@ class Small:
 
     def has(self, expected: dict[str, bytes]) -> None:
         """Wait until the service has exactly these."""
-        wait_until(lambda: self.stored() == expected, f"the service has {sorted(expected)}")
-        assert len(self.server.files) == len(expected)
+        wait_until(
+            lambda: self.stored() == expected and len(self.server.files) == len(expected),
+            f"the service has {sorted(expected)}",
+        )
 
     def shows(self, *names: str) -> None:
         assert sorted(name for name in os.listdir(self.drive.point) if not name.endswith(".content")) == sorted(names)

@@ -204,6 +204,32 @@ def test_both_overwrite_one_file_at_once(two: Two, first: str) -> None:
         assert newest.id not in "".join(os.listdir(drive.point))
 
 
+def test_a_version_of_ones_own_goes_with_the_next(two: Two) -> None:
+    """W4, N3: whatever others stored between; what only the other machine's upload covers stays, as a conflict copy."""
+    two.one.remount("listing_ttl=600", *MODES["write-back" if two.write_back else "write-through"])
+    two.other.remount("listing_ttl=600", *MODES["write-back" if two.write_back else "write-through"])
+    for drive in (two.one, two.other):
+        assert os.listdir(drive.point) == []
+    (two.one / "a.txt").write_bytes(b"one 1")
+    two.at_rest()
+    (two.other / "a.txt").write_bytes(b"other 1")  # it has not seen the first
+    two.at_rest()
+    assert [data for _, data in two.stored()] == [b"one 1", b"other 1"]
+    (two.one / ".moonfs" / "refresh").write_text("\n")
+    two.shows(two.one, "a.txt", f"a~{_id_of(two, b'one 1')}.txt")
+    (two.one / "a.txt").write_bytes(b"one 2")  # over what the other one stored, which is shown
+    two.at_rest()
+    assert [data for _, data in two.stored()] == [b"one 2"]
+    (two.other / "a.txt").write_bytes(b"other 2")  # it has not seen that, and replaces its own
+    two.at_rest()
+    assert [data for _, data in two.stored()] == [b"one 2", b"other 2"], "nobody here has covered the first"
+
+
+def _id_of(two: Two, data: bytes) -> str:
+    with two.server.lock:
+        return next(file.id for file in two.server.files.values() if file.data == data)
+
+
 def test_one_deletes_what_the_other_overwrites(two: Two) -> None:
     """W4, W8: the version that was written meanwhile is acknowledged and stays; the old one is gone."""
     (two.one / "a.txt").write_bytes(b"old")

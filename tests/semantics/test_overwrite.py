@@ -50,6 +50,27 @@ def test_the_new_version_comes_first(both: Faulty) -> None:
     assert b"newer" in (both.drive / "a.txt.content").read_bytes()
 
 
+def test_a_copy_that_nothing_proves_has_its_line(both: Faulty) -> None:
+    """W3: a video's upload was stored though it did not say so: it is sent again, and status names the other copy."""
+    both.server.script("upload", answer_lost())
+    (both.drive / "a.mp4").write_bytes(b"video")
+    copies = wait_until(lambda: both.drive.status()["uploads"]["copies"], "the copy is named", 120)
+    wait_until(lambda: both.server.count("upload") == 2 and not both.drive.status()["uploads"]["pending"], "it is over")
+    (first, _) = both.server.files
+    other = f"a~{first}.mp4"
+    assert [copy["name"] for copy in copies] == [other]
+    assert sorted(os.listdir(both.drive.point)) == ["a.mp4", other]
+    assert (both.drive / "a.mp4").read_bytes() == b"video"
+    said = both.drive.command("status", str(both.drive.point)).stdout
+    assert "Perhaps copies" in said and other in said
+    both.drive.remount("listing_ttl=0", "upload_timeout=20")
+    again = wait_until(lambda: both.drive.status()["uploads"]["copies"], "it is named again", 120)
+    assert [copy["name"] for copy in again] == [other]
+    (both.drive / other).unlink()
+    wait_until(lambda: not both.drive.status()["uploads"]["copies"], "it is deleted, and not named any more", 120)
+    assert stored(both.server) == [("a.mp4", b"video")]
+
+
 def test_the_old_version_is_there_until_the_new_one_is(both: Faulty) -> None:
     """W4: while the new version is under way the service still has the old one."""
     (both.drive / "a.txt").write_text("old")
@@ -252,7 +273,7 @@ def test_cp_again_after_an_open_outcome(faulty: Callable[..., Faulty], service: 
 
     def lost_for_a_while(turn: Turn) -> None:
         turn.serve()
-        service.script("list", *[refused(503, "busy", "server_unavailable")] * 20)
+        service.script("list", *[refused(503, "busy", "server_unavailable")] * 5000)
         turn.hang_up()
 
     service.script("upload", lost_for_a_while)

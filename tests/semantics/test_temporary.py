@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -277,7 +279,7 @@ def test_another_machine_sees_the_old_version_meanwhile(faulty: Callable[..., Fa
     assert each.arrived() == {"a.txt": b"new"}
 
 
-@pytest.mark.parametrize("layout", [3, 4])
+@pytest.mark.parametrize("layout", [3, 4, 5])
 def test_a_drive_of_the_version_before(faulty: Callable[..., Faulty], layout: int) -> None:
     """Tenet 1, W2, W6, W8: what it left pending arrives, in order; what stays here stays; what is to go goes."""
     each = faulty()
@@ -335,3 +337,59 @@ def test_a_drive_of_the_version_before(faulty: Callable[..., Faulty], layout: in
     assert failed["next"].endswith("Makefile.txt")
     each.drive.remount()
     assert [name for name in os.listdir(each.drive.point) if not name.endswith(".content")] == shown
+
+
+@pytest.mark.parametrize("layout", [3, 4, 5])
+def test_a_drive_of_the_version_before_in_doubt(faulty: Callable[..., Faulty], layout: int) -> None:
+    """Tenet 1, W2, W3: of its uploads without an answer each ends as one copy, and what is somebody else's stays."""
+    each = faulty()
+    (each.drive / "z.txt").write_text("to learn the place")
+    each.drive.umount()
+    (state,) = each.drive.home.glob("state/moonfs/accounts/*")
+    for path in state.glob("journal.db*"):
+        path.unlink()
+    began = time.time() - 1
+    rows = []
+
+    def left(number: int, name: str, status: str, data: bytes, *, stored: bool) -> None:
+        if stored:
+            each.server.add(name, data)
+        spool = f"{number:024x}"
+        if layout == 3:
+            (state / "spool" / spool).write_bytes(data)
+            os.chmod(state / "spool" / spool, 0o600)
+        rows.append(
+            former.row(
+                *(spool, name, status, None if layout == 3 else data),
+                size=len(data),
+                inode=2**40 + number,
+                acknowledged=0 if status == "uploading" else number,
+                started=began,
+                sha256=hashlib.sha256(data).hexdigest(),
+            )
+        )
+
+    left(1, "arrived.txt", "pending", b"it has arrived", stored=True)
+    left(2, "not.txt", "pending", b"it has not", stored=False)
+    left(3, "theirs.txt", "pending", b"our bytes", stored=False)
+    theirs = each.server.add("theirs.txt", b"not ours,")
+    left(4, "removed.txt", "cancelled", b"removed by us", stored=True)
+    left(5, "failed.txt", "uploading", b"its close had not ended", stored=True)
+    former.journal(state / "journal.db", layout, rows)
+    each.drive.mount("requests=1")
+    ours = {"arrived.txt": b"it has arrived", "not.txt": b"it has not", "failed.txt": b"its close had not ended"}
+    wait_until(
+        lambda: (
+            each.server.names() == sorted([*ours, "theirs.txt", "theirs.txt", "z.txt"])
+            and not each.drive.status()["uploads"]["pending"]
+        ),
+        "nothing is in doubt",
+    )
+    with each.server.lock:
+        assert sorted(file.data for file in each.server.files.values() if file.filename == "theirs.txt") == [
+            b"not ours,",
+            b"our bytes",
+        ]
+    assert theirs.id in each.server.files
+    assert {name: (each.drive / name).read_bytes() for name in ours} == ours
+    assert (each.drive / "theirs.txt").read_bytes() == b"our bytes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from pathlib import Path
@@ -136,3 +137,14 @@ def test_a_name_that_cannot_be_said_is_left_out() -> None:
     """N2: as no listing shows it; it keeps no other from being told."""
     said = announcer._lines(b"+", ["b", "\ud800", "\udce9.txt", "a/b", "a\0b", "\u798f"])
     assert said == [b"+b", "+\u798f".encode(), b"+\xe9.txt"]
+
+
+def test_a_mount_is_not_asked_for_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E2: a process that waits for its own drive when it is killed never ends, and the drive hangs for everybody."""
+
+    def asked(path: str) -> os.stat_result:
+        raise AssertionError(f"{path} was asked")
+
+    monkeypatch.setattr(os, "stat", asked)
+    major, _, inode = announcer._identity("/proc")
+    assert (major, inode) == (0, 1)

@@ -283,18 +283,3 @@ def test_a_reader_does_not_fail_with_the_read_ahead(make: Make) -> None:
         assert reader.result(60) == b"text"
         assert isinstance(ahead.exception(10), errors.RateLimited)
     assert [ticket.urgency for ticket in fetch.tickets] == [Urgency.AHEAD, Urgency.READER]
-
-
-def test_two_texts_are_compared(make: Make) -> None:
-    """W3: by their bytes, wherever each of them is, and with no descriptor left open."""
-    long = os.urandom(3 << 20)
-    fetch = Fetch(a=long, b=long, c=long[:-1] + b"?", d=long[:-1], e=b"", f=b"", g=long)
-    fetch.doubtful.add("g")
-    contents = make(fetch, 100, disk=1 << 30)
-    before = len(os.listdir("/proc/self/fd"))
-    same = {other: contents.same("a", other) for other in "abcdefg"}
-    assert same == {"a": True, "b": True, "c": False, "d": False, "e": False, "f": False, "g": True}
-    assert contents.same("e", "f")
-    with pytest.raises(KeyError):
-        contents.same("a", "none")
-    assert len(os.listdir("/proc/self/fd")) == before

@@ -33,6 +33,7 @@ LAYERS = """
     writeback  remote  room
     namespace  handles
     localfile  table
+    doubts
     api
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     places

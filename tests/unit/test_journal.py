@@ -71,16 +71,17 @@ def test_the_journal_is_private(path: Path) -> None:
         intent(name="quote'\";--", state=states.FAILED, error="不支持的文件类型", size=0, mtime_ns=-1),
         intent(name="a.txt", state=states.CANCELLED, started=0.5, inode=0, acknowledged=2**62, private=True),
         intent(name="b.txt", state=states.LOCAL, local_name="latin-\udce9.part", acknowledged=1),
+        intent(name="d.txt", state=states.DOUBTFUL, started=1.0, ended=7.5, unanswered=3, replaced=True),
         intent(name="c.txt~", state=states.LOCAL, held={"x": "latin-\udce9.txt", "y": "福.txt"}, closed=2**62),
     ],
     ids=lambda entry: f"{entry.state} {entry.name!a}",
 )
 def test_every_field_survives_a_crash(path: Path, tmp_path: Path, entry: Intent) -> None:
-    """W2: durable on return of `put`; an attempt that had started then counts as one without an answer (W3)."""
+    """W2: durable on return of `put`."""
     journal = Journal(path)
     journal.put(entry)
     again = crashed(path, tmp_path / "after")
-    assert again.intents() == [replace(entry, unanswered=1 if entry.started else 0)]
+    assert again.intents() == [entry]
     again.close()
     journal.close()
 
@@ -258,17 +259,19 @@ def test_bytes_that_the_journal_carries(path: Path, tmp_path: Path) -> None:
     journal.close()
 
 
-@pytest.mark.parametrize("layout", [3, 4])
+@pytest.mark.parametrize("layout", [3, 4, 5])
 def test_a_journal_of_a_layout_before_is_brought_up(path: Path, layout: int) -> None:
     """Tenet 1: what an earlier moonfs left pending is taken over, and all that this one records has its place."""
-    row = former.row("s1", "a.txt", states.PENDING, b"bytes" if layout == 4 else None, replaces=["old"], private=1)
+    carried = b"bytes" if layout > 3 else None
+    row = former.row("s1", "a.txt", states.PENDING, carried, replaces=["old"], private=1, started=5.0)
     former.journal(path, layout, [row], ["gone"])
     for _ in range(2):
         journal = Journal(path)
         (found,) = journal.intents()
         assert (found.spool, found.name, found.state, found.private) == ("s1", "a.txt", states.PENDING, True)
         assert (found.replaces, found.held, found.closed) == (frozenset({"old"}), {}, 0)
-        assert list(journal.carried()) == ([("s1", b"bytes")] if layout == 4 else [])
+        assert (found.started, found.unanswered, found.ended, found.replaced) == (5.0, 1, 0.0, False)
+        assert list(journal.carried()) == ([("s1", b"bytes")] if layout > 3 else [])
         assert journal.deletions() == ["gone"]
         journal.close()
     journal = Journal(path)
@@ -278,7 +281,7 @@ def test_a_journal_of_a_layout_before_is_brought_up(path: Path, layout: int) -> 
     journal.close()
 
 
-@pytest.mark.parametrize("layout", [2, 6])
+@pytest.mark.parametrize("layout", [2, 7])
 def test_a_journal_of_another_layout_is_never_guessed_at(path: Path, layout: int) -> None:
     """Tenet 1: one that is older, or of a later moonfs, is left as it is."""
     former.journal(path, 4, [], ["x"])
@@ -501,6 +504,59 @@ def test_a_damaged_journal_is_an_error_at_the_start(path: Path) -> None:
     with pytest.raises(disk.Damaged, match="not a database"):
         Journal(path)
     assert path.read_bytes().startswith(b"this is no database")
+
+
+@pytest.mark.parametrize("layout", [3, 4, 5])
+def test_promises_are_numbered_after_all_that_were_recorded(path: Path, layout: int) -> None:
+    """W2, tenet 1: of two versions the later promise counts, and an earlier moonfs numbered them by the clock."""
+    rows = [former.row(f"s{n}", "a.txt", states.PENDING, b"x", acknowledged=n * 10**18) for n in (2, 1)]
+    former.journal(path, layout, rows)
+    journal = Journal(path)
+    first, second = journal.number(), journal.number()
+    assert 2 * 10**18 < first < second
+    journal.put(intent("s3", state=states.PENDING, acknowledged=second))
+    journal.close()
+    journal = Journal(path)
+    assert journal.number() > second and [row.spool for row in journal.intents()] == ["s2", "s1", "s3"]
+    journal.close()
+
+
+@pytest.mark.parametrize("state", [states.PENDING, states.LOCAL])
+def test_a_version_in_doubt_is_overtaken_in_one_step(path: Path, tmp_path: Path, state: str) -> None:
+    """W3: whatever takes its name is recorded with that; another name's promise leaves it alone."""
+    journal = Journal(path)
+    journal.put(intent("old", state=states.DOUBTFUL, started=1.0, unanswered=1), data=b"old")
+    journal.put(intent("other", name="b.txt", state=state))
+    assert journal.intents()[0].state == states.DOUBTFUL
+    journal.put(intent("new", state=state))
+    again = crashed(path, tmp_path / "after")
+    (row, *_) = again.intents()
+    assert (row.spool, row.state, row.replaced) == ("old", states.CANCELLED, True)
+    assert "old" not in dict(again.carried())
+    again.close()
+    journal.close()
+
+
+def test_a_version_in_doubt_is_overtaken_by_what_is_stored(path: Path) -> None:
+    """W3, W1: a waiting writer's version has no promise; with its id the one in doubt is over, and has not made it."""
+    journal = Journal(path)
+    journal.put(intent("old", state=states.DOUBTFUL, started=1.0, unanswered=1))
+    journal.stored(intent("new"), "v2", frozenset()).wait()
+    (row,) = journal.intents()
+    assert (row.state, row.replaced, row.known) == (states.CANCELLED, True, {"v2"})
+    journal.close()
+
+
+def test_copies_that_are_left_are_remembered(path: Path) -> None:
+    """W3: status tells of them after a remount too, until they are gone."""
+    journal = Journal(path)
+    journal.leave({"x": "a.txt", "y": "latin-\udce9.txt"})
+    journal.close()
+    journal = Journal(path)
+    assert journal.copies() == {"x": "a.txt", "y": "latin-\udce9.txt"}
+    journal.forget_copies(["x"])
+    assert journal.copies() == {"y": "latin-\udce9.txt"}
+    journal.close()
 
 
 def test_intents_stay_in_order(path: Path) -> None:

@@ -121,6 +121,13 @@ def test_many_of_a_kind_are_counted() -> None:
     assert "… and 995 more" in text and "… and 295 more" in text and len(text.splitlines()) < 40
 
 
+def test_what_may_be_a_copy_is_shown() -> None:
+    """W3: a file that may have come from an upload without an answer is named, with what to do."""
+    left = [{"name": "a~id.mp4", "error": "An upload ended without an answer.", "next": "Look at it."}]
+    text = " ".join(drawn(changed(uploads__copies=left, uploads__doubts=["b.txt"])).split())
+    assert "Perhaps copies a~id.mp4: An upload ended without an answer. → Look at it." in text and "1 in doubt" in text
+
+
 def test_colours_say_how_full_it_is() -> None:
     """Red is full; without a terminal there is no colour at all."""
     assert "\x1b[" not in drawn(STATUS)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from moonfs.errors import MoonfsError
 from moonfs.journal import Intent, Journal
 from moonfs.spool import Spool, SpoolFile
 from moonfs.wire import FileObject
-from moonfs.writeback import ATTEMPTS, DOUBT_SECONDS, Uploader
+from moonfs.writeback import ATTEMPTS, Uploader
 from tests.harness.rest import at_rest
 
 
@@ -40,6 +41,10 @@ class Service:
         self.gate: threading.Event | None = None
         self.in_background: list[bool] = []
         self.lock = threading.Lock()
+        self.own: set[str] = set()
+        self.doubtful: list[Intent] = []
+        self.left: list[str] = []
+        self.silent = False
 
     def add(self, name: str, data: bytes, purpose: str = "file-extract", created_at: int | None = None) -> FileObject:
         with self.lock:
@@ -49,13 +54,21 @@ class Service:
             self.files[file_id], self.texts[file_id] = file, data
             return file
 
-    def upload(self, spool: SpoolFile, filename: str, purpose: str, deadline: float) -> FileObject:
+    def upload(
+        self,
+        spool: SpoolFile,
+        filename: str,
+        purpose: str,
+        deadline: float,
+        complete: Callable[[], None] = lambda: None,
+    ) -> FileObject:
         assert deadline > 0
         self.sent.append((filename, purpose))
         with self.lock:
             step = self.script.pop(0) if self.script else None
         if self.gate is not None:
             assert self.gate.wait(60)
+        complete()
         if isinstance(step, MoonfsError):
             raise step
         file = self.add(filename, spool.read(10_000, 0), purpose)
@@ -83,14 +96,40 @@ class Service:
             raise self.list_errors.pop(0)
         return dict(self.files)
 
-    def same_text(self, one: FileObject, other: FileObject) -> bool:
-        return self.texts[one.id] == self.texts[other.id]
+    def given(self, file_id: str) -> bool:
+        return file_id in self.own
+
+    def text(self, file: FileObject) -> bytes:
+        return b"" if self.silent else self.texts[file.id]
+
+    def is_sure(self, file: FileObject) -> bool:
+        return True
+
+    def bear(self, file: FileObject) -> None:
+        return None
+
+    def confirmed(self, sha256: str) -> frozenset[str]:
+        return frozenset(each for each in self.own if hashlib.sha256(self.texts[each]).hexdigest() == sha256)
+
+    def earlier(self, intent: Intent) -> list[Intent]:
+        mine = (intent.name, intent.sha256, intent.purpose)
+        return [old for old in self.doubtful if (old.name, old.sha256, old.purpose) == mine]
+
+    def take_over(self, earlier: Iterable[Intent]) -> None:
+        self.doubtful = [old for old in self.doubtful if old not in earlier]
+
+    def leave(self, intent: Intent, copies: Iterable[FileObject]) -> None:
+        self.left += [file.id for file in copies]
+
+    def make_room(self, intent: Intent) -> frozenset[str]:
+        return frozenset()
 
     def now(self) -> float:
         return self.clock
 
     def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
         self.told.append((intent.name, file.id))
+        self.own.add(file.id)
         surplus = intent.replaces - {file.id}
         self.journal.stored(intent, file.id, surplus)
         return surplus
@@ -202,8 +241,8 @@ def test_a_repeat_waits_for_a_listing(desk: Desk) -> None:
     desk.service.script = ["lost"]
     desk.service.list_errors = [errors.Unreachable("down"), errors.ServiceError("500"), errors.RateLimited("429")]
     desk.store()
-    assert len(desk.service.files) == 1 and len(desk.service.sent) == 1 and desk.service.lists == 5, (
-        "three that failed, one that shows it, one that looks for a twin"
+    assert len(desk.service.files) == 1 and len(desk.service.sent) == 1 and desk.service.lists == 4, (
+        "three that failed, one that shows it"
     )
 
 
@@ -235,35 +274,82 @@ def test_the_clock_of_the_service_counts(desk: Desk) -> None:
     assert len(desk.service.files) == 1 and len(desk.service.sent) == 1
 
 
-def test_a_late_twin_goes_when_the_text_is_equal(desk: Desk) -> None:
-    """W3: the first attempt turns up after the second: one of the two is deleted, the newer stays."""
-
-    class Late(Service):
-        def relist(self) -> Mapping[str, FileObject]:
-            listed = super().relist()
-            return {} if self.lists <= 2 else listed
-
-    desk.service.__class__ = Late
-    desk.service.script = ["lost"]
-    file = desk.store()
-    desk.settled()
-    assert list(desk.service.files) == [file.id] and desk.journal.deletions() == []
-
-
-def test_a_namesake_of_another_text_stays(desk: Desk) -> None:
-    """Tenet 1: somebody else's file that appeared meanwhile has other text: it is never deleted."""
+def test_somebody_elses_bytes_are_not_adopted(desk: Desk) -> None:
+    """W3, tenet 1: theirs has the name, the size and the time; its text is another: ours is sent again."""
 
     class Meddling(Service):
         def upload(self, *args: Any) -> FileObject:
-            if len(self.sent) == 1:
+            if not self.sent:
                 self.add("a.txt", b"THEM")
             return super().upload(*args)
 
     desk.service.__class__ = Meddling
     desk.service.script = [doubt()]
     desk.store()
-    desk.settled()
     assert sorted(desk.service.texts[name] for name in desk.service.files) == [b"THEM", b"text"]
+    assert desk.service.left == [], "it is told apart"
+
+
+def test_what_has_no_text_is_sent_again(desk: Desk) -> None:
+    """W3: nothing proves whose the first copy is: it is left, and said so; the count of attempts stays."""
+    desk.service.silent, desk.service.script = True, ["lost"]
+    intent, spool = desk.intent()
+    file = desk.uploader.store(intent, spool)
+    assert len(desk.service.files) == 2 and set(desk.service.left) == desk.service.files.keys() - {file.id}
+    assert intent.unanswered == 1 and not intent.adopted
+
+
+def test_what_an_answer_gave_is_never_a_candidate(desk: Desk) -> None:
+    """W3: the same bytes under the same name, stored by us a moment ago: not the copy of this attempt."""
+    desk.service.believed = {}
+    other = desk.service.add("a.txt", b"text")
+    desk.service.own.add(other.id)
+    desk.service.script = [doubt()]
+    file = desk.store()
+    assert file.id != other.id and len(desk.service.sent) == 2
+
+
+def test_what_was_listed_before_the_body_was_complete_is_never_a_candidate(desk: Desk) -> None:
+    """W3: a list that was had while the body was sent cannot have its copy."""
+
+    class Slow(Service):
+        def upload(self, *args: Any) -> FileObject:
+            if not self.sent:
+                self.add("a.txt", b"text")  # and the list is had meanwhile
+            return super().upload(*args)
+
+    desk.service.__class__ = Slow
+    desk.service.script = [doubt()]
+    desk.store()
+    assert len(desk.service.files) == 2 and len(desk.service.sent) == 2
+
+
+def test_what_came_long_after_is_never_a_candidate(desk: Desk) -> None:
+    """W3: outside of the attempt's time, by the service's clock."""
+    quick = desk.make(deadline=0.0)
+    desk.service.script = [doubt()]
+    intent, spool = desk.intent()
+    with pytest.raises(errors.Unreachable):
+        quick.store(intent, spool)
+    desk.service.add("a.txt", b"text", created_at=1000 + int(states.DOUBT_SECONDS) + 1)
+    desk.uploader.store(intent, spool)
+    assert len(desk.service.files) == 2
+
+
+def test_an_upload_that_nobody_wants_adopts_nothing(desk: Desk) -> None:
+    """W3, W8: its name is gone, and what is there may be a newer version's copy, of the same bytes."""
+    intent, spool = desk.intent()
+    upload = desk.service.upload
+
+    def lost(*args: Any) -> FileObject:
+        upload(*args)
+        intent.cancelled = True
+        raise doubt()
+
+    desk.service.upload = lost  # type: ignore[method-assign]
+    with pytest.raises(errors.Overtaken):
+        desk.uploader.store(intent, spool)
+    assert desk.service.told == [] and intent.unanswered == 1 and desk.service.lists == 0
 
 
 def test_an_overwrite_deletes_after_it_is_confirmed(desk: Desk) -> None:
@@ -329,50 +415,23 @@ def test_an_attempt_in_doubt_is_adopted_by_the_next(desk: Desk) -> None:
     """W3: ETIMEDOUT, and the writer tries again: the same bytes are taken up, not sent."""
     quick = desk.make(deadline=0.0)
     desk.service.script = ["lost"]
+    given_up, spool = desk.intent()
     with pytest.raises(errors.Unreachable):
-        quick.store(*desk.intent())
+        quick.store(given_up, spool)
+    desk.service.doubtful.append(given_up)
     quick._deadline = 5.0
     file = quick.store(*desk.intent())
-    assert list(desk.service.files) == [file.id] and len(desk.service.sent) == 1
-
-
-def test_other_bytes_replace_an_attempt_in_doubt(desk: Desk) -> None:
-    """W3: the writer tries again with other bytes: the first attempt's copy is an old version."""
-    quick = desk.make(deadline=0.0)
-    desk.service.script = ["lost"]
-    with pytest.raises(errors.Unreachable):
-        quick.store(*desk.intent())
-    quick._deadline = 5.0
-    quick.store(*desk.intent(data=b"text, changed"))
-    desk.settled(quick)
-    assert [desk.service.texts[name] for name in desk.service.files] == [b"text, changed"]
-
-
-def test_two_attempts_in_doubt_are_both_remembered(desk: Desk) -> None:
-    """W3: two time-outs, whose copies both turn up later; the third try leaves one."""
-
-    quick = desk.make(deadline=0.0)
-    hidden: dict[str, FileObject] = {}
-    for _ in range(2):
-        desk.service.script = ["lost"]
-        with pytest.raises(errors.Unreachable):
-            quick.store(*desk.intent())
-        hidden |= desk.service.files
-        desk.service.files = {}
-        desk.service.clock += 20
-    desk.service.files = hidden
-    quick._deadline = 5.0
-    quick.store(*desk.intent())
-    desk.settled(quick)
-    assert len(desk.service.files) == 1
+    assert list(desk.service.files) == [file.id] and len(desk.service.sent) == 1 and not desk.service.doubtful
 
 
 def test_a_failing_listing_keeps_the_doubt(desk: Desk) -> None:
     """W3: the next attempt cannot see yet what became of the first; it waits for a listing, with an error."""
     quick = desk.make(deadline=0.0)
     desk.service.script = ["lost"]
+    given_up, spool = desk.intent()
     with pytest.raises(errors.Unreachable):
-        quick.store(*desk.intent())
+        quick.store(given_up, spool)
+    desk.service.doubtful.append(given_up)
     quick._deadline = 5.0
     desk.service.list_errors = [errors.TimedOut("slow")]
     with pytest.raises(errors.TimedOut):
@@ -388,11 +447,12 @@ def outage() -> MoonfsError:
 def test_an_outage_ends_the_search_for_an_upload_in_doubt(desk: Desk) -> None:
     """E2, W3: nobody can say what became of it: the close fails with the upload's error, and nothing is repeated."""
     desk.service.script, desk.service.list_errors = ["lost"], [outage()] * 1000
+    intent, spool = desk.intent()
     with pytest.raises(errors.Unreachable, match="broke off"):
-        desk.uploader.store(*desk.intent())
+        desk.uploader.store(intent, spool)
     assert len(desk.service.sent) == 1 and len(desk.service.list_errors) == 998
     desk.service.list_errors = []
-    desk.uploader.store(*desk.intent())
+    desk.uploader.store(intent, spool)
     assert len(desk.service.sent) == 1 and len(desk.service.files) == 1, "the doubt is remembered"
 
 
@@ -512,75 +572,10 @@ def test_a_repeat_keeps_the_time_of_the_first_attempt(desk: Desk) -> None:
     assert desk.uploader.store(intent, spool).id == late.id and list(desk.service.files) == [late.id]
 
 
-def test_a_rival_of_other_bytes_is_not_taken_for_ours(desk: Desk) -> None:
-    """W3, tenet 3: two uploads of one name and size are in doubt: which of them made the copy cannot be told."""
-    rival, _ = desk.intent(data=b"TEXT", state=states.CANCELLED, started=999.0)
-    desk.journal.put(rival)
-    intent, spool = desk.intent(state=states.PENDING, started=999.0, unanswered=1)
-    desk.journal.put(intent)
-    desk.service.add("a.txt", b"TEXT")
-    assert desk.uploader.has_rival(intent) and not desk.uploader.has_rival(replace(intent, name="b.txt"))
-    desk.uploader.store(intent, spool)
-    assert [desk.service.texts[file] for file in desk.service.files] == [b"text"]
-
-
-def test_a_rival_for_another_purpose_is_not_taken_for_ours(desk: Desk) -> None:
-    """W3, N5: the same bytes may turn up as somebody else asked for them: what is there is replaced."""
-    rival, _ = desk.intent(state=states.CANCELLED, started=999.0)
-    desk.journal.put(rival)
-    intent, spool = desk.intent(state=states.PENDING, started=999.0, unanswered=1, purpose="batch")
-    desk.journal.put(intent)
-    desk.service.add("a.txt", b"text")
-    assert desk.uploader.has_rival(intent) and not desk.uploader.has_rival(replace(intent, purpose="auto"))
-    desk.uploader.store(intent, spool)
-    assert [file.purpose for file in desk.service.files.values()] == ["batch"]
-
-
-def test_an_attempt_in_doubt_for_another_purpose_is_replaced(desk: Desk) -> None:
-    """W3, N5: the same bytes under another purpose are not what was asked for; there is one copy in the end."""
-    quick = desk.make(deadline=0.0)
-    desk.service.script = ["lost"]
-    with pytest.raises(errors.Unreachable):
-        quick.store(*(given_up := desk.intent()))
-    desk.journal.forget(given_up[0].spool)
-    quick._deadline = 5.0
-    stored = quick.store(*desk.intent(purpose="batch"))
-    desk.settled(quick)
-    assert desk.service.sent == [("a.txt", "file-extract"), ("a.txt", "batch")]
-    assert list(desk.service.files) == [stored.id] and stored.purpose == "batch"
-
-
-def test_a_rename_takes_the_doubt_along(desk: Desk) -> None:
-    """W9: what an attempt under the old name has made is replaced by the upload under the new one."""
-    old, _ = desk.intent("old.txt", started=999.0, unanswered=1)
-    desk.service.add("old.txt", b"text")
-    desk.uploader.remember_doubt(old, "new.txt")
-    file = desk.store("new.txt")
-    desk.settled()
-    assert list(desk.service.files) == [file.id] and file.filename == "new.txt"
-
-
-def test_a_doubt_is_remembered_while_it_may_still_turn_up(desk: Desk) -> None:
-    """W3: not there yet is not never; after a quarter of an hour it is."""
-    old, _ = desk.intent("old.txt", started=1000.0, unanswered=1)
-    desk.uploader.remember_doubt(old, "a.txt")
-    desk.store(data=b"one")
-    desk.service.add("old.txt", b"text", created_at=1000)
-    desk.store(data=b"two")
-    desk.settled()
-    assert "old.txt" not in {file.filename for file in desk.service.files.values()}
-    desk.uploader.remember_doubt(old, "a.txt")
-    desk.service.clock += DOUBT_SECONDS + 1
-    desk.store(data=b"three")
-    asked = desk.service.lists
-    desk.store(data=b"four")
-    assert desk.service.lists == asked, "nothing is in doubt any more"
-
-
 def test_another_length_than_was_sent_replaces_nothing(desk: Desk) -> None:
     """Tenet 3, W4: what is stored is not what was written: that copy goes, the old version stays."""
     old = desk.service.add("a.txt", b"old")
-    desk.service.upload = lambda spool, name, purpose, deadline: desk.service.add(name, b"te")  # type: ignore[method-assign]
+    desk.service.upload = lambda spool, name, *_: desk.service.add(name, b"te")  # type: ignore[method-assign]
     with pytest.raises(errors.ServiceError, match="2 of 4 bytes"):
         desk.store(replaces=frozenset({old.id}))
     desk.settled()

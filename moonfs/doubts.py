@@ -1,0 +1,128 @@
+"""Whose copy is it? The rule for uploads that ended without an answer: identity by proof, never by resemblance (W3).
+
+An attempt whose answer never came may have left a copy on the service. The list shows a name, a size and a time, which
+another machine's file, or the next version of the same file, has too. So:
+
+**Never a candidate** is an id that an answer gave to one of our uploads, an id in a list that was fetched before the
+attempt's body was complete (`Intent.known`), and what was made outside of the attempt's time (`Intent.may_have_made`).
+That time is the service's: its `Date`, carried on by the monotonic clock; where it sends none, time excludes nothing.
+
+**Proof** is a text. A candidate is ours where its text is the bytes that were sent, as plain UTF-8 has it, or where it
+is the text of an upload of the same bytes that an answer has confirmed. What has no text, or an empty one, proves
+nothing, nor does what may have been cut on its way, or is no text at all: it is asked for again, for some seconds. A
+text that is as long as its file is that file's bytes, and where they differ it is somebody else's.
+
+**Adopted** is a proven candidate, as the version that was sent. Equal content is not authorship: of two machines that
+copy one tree at once, one may adopt the other's file, and nothing is lost by it.
+
+**Deleted** are ids that an answer gave us, ids that we adopted, and proven candidates of an upload that nobody wants
+any more: never more than it had attempts without an answer, none where there are more candidates than that, and where
+a newer version has taken the name, never the last copy of the name. `rm` of a version in doubt, of which there is one
+candidate, is the one case in which content cannot decide who made it; the contract names it.
+
+**Left** is the rest. It is shown, as `stem~ID.ext` where our version has the name, with a line in status; the bytes are
+uploaded again.
+
+This module judges; it fetches nothing itself and changes nothing. `writeback` asks it before an attempt is repeated,
+`disowned` in the background.
+
+**Threading:** pure functions but for `Evidence`, whose calls may send requests: hold no lock.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
+
+from moonfs import names, wire
+from moonfs.errors import (
+    ExtractionFailed,
+    ForeignAnswer,
+    NotFound,
+    ProtocolError,
+    Rejected,
+)
+from moonfs.journal import Intent
+from moonfs.wire import FileObject
+
+#: What makes no sense of a text, or says that there is none: as a rule a second try says the same.
+_NO_SENSE: Final = (ExtractionFailed, ProtocolError, Rejected)
+
+
+class Verdict(enum.Enum):
+    """What is known of a candidate."""
+
+    OURS = "ours"
+    THEIRS = "theirs"
+    UNKNOWN = "unknown"
+
+
+class Evidence(Protocol):
+    """What can be learned of files."""
+
+    def given(self, file_id: str) -> bool:
+        """Whether an answer gave this id to an upload of ours, or it was adopted."""
+
+    def text(self, file: FileObject) -> bytes:
+        """The text of a file, as UTF-8; empty for none; raises MoonfsError."""
+
+    def is_sure(self, file: FileObject) -> bool:
+        """Whether its text came as the API gives one: a body that was cut is told by nothing else (R2)."""
+
+    def bear(self, file: FileObject) -> None:
+        """Take in that its text makes no sense; raises MoonfsError while it is to be asked for again."""
+
+    def confirmed(self, sha256: str) -> frozenset[str]:
+        """The ids that are known to hold the bytes of this hash."""
+
+
+def candidates(evidence: Evidence, intent: Intent, present: Iterable[FileObject]) -> list[FileObject]:
+    """Return those of `present` that an unanswered attempt of `intent` may have made, the newest first."""
+    purposes = names.purposes(intent.name, intent.purpose)
+    found = [
+        file
+        for file in present
+        if intent.may_have_made(file) and file.purpose in purposes and not evidence.given(file.id)
+    ]
+    return sorted(found, key=lambda file: (file.created_at, file.id), reverse=True)
+
+
+def judge(evidence: Evidence, intent: Intent, file: FileObject, present: Mapping[str, FileObject]) -> Verdict:
+    """Say whose `file`, a candidate of `intent`, is.
+
+    Raises:
+        MoonfsError: its text cannot be had now.
+    """
+    text = _text(evidence, file)
+    if not text or not intent.sha256:
+        return Verdict.UNKNOWN
+    if hashlib.sha256(text).hexdigest() == intent.sha256:
+        return Verdict.OURS
+    if not evidence.is_sure(file):
+        evidence.bear(file)
+        return Verdict.UNKNOWN
+    if len(text) == file.bytes:
+        return Verdict.THEIRS
+    for other_id in sorted(evidence.confirmed(intent.sha256) & present.keys()):
+        other = present[other_id]
+        if other_id == file.id or other.purpose != file.purpose:
+            continue
+        if (confirmed := _text(evidence, other)) and evidence.is_sure(other):
+            return Verdict.OURS if confirmed == text else Verdict.THEIRS
+    return Verdict.UNKNOWN
+
+
+def _text(evidence: Evidence, file: FileObject) -> bytes:
+    if file.purpose in (wire.IMAGE, wire.VIDEO) or file.status == wire.STATUS_ERROR:
+        return b""
+    try:
+        return evidence.text(file)
+    except ForeignAnswer:  # a proxy's page says nothing of the file
+        raise
+    except NotFound:
+        return b""
+    except _NO_SENSE:
+        evidence.bear(file)
+        return b""

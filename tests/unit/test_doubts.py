@@ -1,0 +1,93 @@
+"""Whose a copy is (W3): what proves nothing is nobody's."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from moonfs import doubts
+from moonfs import journal as journal_states
+from moonfs.doubts import Verdict
+from moonfs.errors import ExtractionFailed, MoonfsError, NotFound, ProtocolError, Rejected, ServiceError
+from moonfs.journal import Intent
+from moonfs.wire import FileObject
+
+OURS = b"twenty bytes of ours"
+FILE = FileObject(id="f", filename="a.txt", bytes=len(OURS), created_at=10)
+INTENT = Intent(
+    spool="s",
+    name="a.txt",
+    state=journal_states.PENDING,
+    purpose="auto",
+    size=len(OURS),
+    sha256=hashlib.sha256(OURS).hexdigest(),
+    mtime_ns=0,
+    inode=1,
+)
+
+
+class Evidence:
+    """One text for every file."""
+
+    def __init__(self, text: bytes | MoonfsError, sure: bool) -> None:
+        self._text = text
+        self._sure = sure
+        self.senseless = 0
+
+    def given(self, file_id: str) -> bool:
+        return False
+
+    def text(self, file: FileObject) -> bytes:
+        if isinstance(self._text, MoonfsError):
+            raise self._text
+        return self._text
+
+    def is_sure(self, file: FileObject) -> bool:
+        return self._sure
+
+    def bear(self, file: FileObject) -> None:
+        self.senseless += 1
+        if self.senseless < 3:
+            raise ServiceError("not yet")
+
+    def confirmed(self, sha256: str) -> frozenset[str]:
+        return frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "sure", "verdict"),
+    [
+        (OURS, True, Verdict.OURS),
+        (OURS, False, Verdict.OURS),
+        (b"as long, of somebody", True, Verdict.THEIRS),
+        (b'{"content": "twenty ', False, Verdict.UNKNOWN),
+        (b"", True, Verdict.UNKNOWN),
+    ],
+)
+def test_a_body_that_was_cut_says_nothing(text: bytes, sure: bool, verdict: Verdict) -> None:
+    """W3, R2: a body that came twice alike, by chance as long as its file, makes nobody its owner."""
+    evidence = Evidence(text, sure)
+    if not (sure or text == OURS):
+        for _ in range(2):
+            with pytest.raises(ServiceError):
+                doubts.judge(evidence, INTENT, FILE, {"f": FILE})
+    assert doubts.judge(evidence, INTENT, FILE, {"f": FILE}) is verdict
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ExtractionFailed("the extraction failed"), ProtocolError("two different texts"), Rejected("not that one")],
+)
+def test_what_makes_no_sense_is_asked_for_again(error: MoonfsError) -> None:
+    """W3: one bad answer tells nothing of a copy, which would stay, or come back, though it is ours."""
+    evidence = Evidence(error, False)
+    for _ in range(2):
+        with pytest.raises(ServiceError):
+            doubts.judge(evidence, INTENT, FILE, {"f": FILE})
+    assert doubts.judge(evidence, INTENT, FILE, {"f": FILE}) is Verdict.UNKNOWN
+
+
+def test_what_is_gone_has_no_text() -> None:
+    """W3: a file that is not there any more is asked for once."""
+    assert doubts.judge(Evidence(NotFound("gone"), False), INTENT, FILE, {"f": FILE}) is Verdict.UNKNOWN
