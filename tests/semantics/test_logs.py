@@ -262,7 +262,7 @@ def test_what_is_over_is_forgotten(faulty: Callable[..., Faulty], service: Fault
     said = f"The failures of the drive of {drive.point} are cleared; 1 file still fails: moonfs status says why.\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
     assert [line["name"] for line in drive.errors()] == ["scan.txt"] == [e["name"] for e in drive.status()["errors"]]
-    assert "scan.txt" in drive.command("status").stdout
+    assert "scan.txt" in drive.command("status", str(drive.point)).stdout
     drive.shell('cat "$DIR/theirs.pdf"')
     assert [line["name"] for line in drive.errors()] == ["scan.txt", "theirs.pdf"], "it goes on being recorded"
     drive.umount()
@@ -316,7 +316,7 @@ def test_whose_clock_it_is(faulty: Callable[..., Faulty], service: FaultServer) 
     for zone, hours in (("CST-8", 0), ("UTC0", -8), ("NST3:30", -11.5)):
         drive.environ["TZ"] = zone
         when = datetime.fromisoformat(line["time"]).replace(tzinfo=None) + timedelta(hours=hours)
-        for shown in (logs(drive, "--errors"), drive.command("status").stdout):
+        for shown in (logs(drive, "--errors"), drive.command("status", str(drive.point)).stdout):
             assert f"{when:%Y-%m-%d %H:%M:%S} mkdir folder" in shown, (zone, shown)
         logged = datetime.fromisoformat(last.split(" ")[0]).replace(tzinfo=None) + timedelta(hours=hours)
         assert f"{logged:%Y-%m-%d %H:%M:%S}.{logged.microsecond // 1000:03}" in logs(drive, "-n", "1")
@@ -330,5 +330,5 @@ def test_the_same_advice_is_said_once(faulty: Callable[..., Faulty], service: Fa
     drive.shell('for n in 0 1 2 3 4; do cat "$DIR/$n.pdf"; done; mkdir "$DIR/folder"')
     shown = logs(drive, "--errors").splitlines()
     assert [line.startswith("    →") for line in shown] == [False] * 5 + [True, False, True], shown
-    status = drive.command("status").stdout
+    status = drive.command("status", str(drive.point)).stdout
     assert status.count("→ Read NAME.content") == 1 and status.count("→ Put files into the drive itself") == 1

@@ -43,11 +43,21 @@ class Nautilus(Windows):
 
     def select_by(self, pattern: str) -> None:
         window = self.desktop.focused(self._title.format(".*"))
-        self.desktop.presses("ctrl+s")
-        self.desktop.focused("Select Items Matching")
+        self._asks_what(window)
         self.desktop.types(pattern)
         self.desktop.answers("Select Items Matching", "Return")
         wait_until(lambda: self.desktop.focused(".*") == window, "the folder has the focus again")
+
+    def _asks_what(self, window: str) -> None:
+        """Have it ask which files to select; on a busy machine it lets a key pass that comes as it is drawn anew."""
+        asking = "Select Items Matching"
+        for _ in range(5):
+            self.desktop.presses("ctrl+s")
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: asking in self.desktop.windows().values(), asking, 10)
+                break
+            assert self.desktop.focused(".*") == window
+        self.desktop.focused(asking)
 
     def replaces(self) -> None:
         self.desktop.answers("File conflict", "alt+p")
