@@ -14,7 +14,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -135,15 +135,18 @@ class Attributes:
             self._known[file_id] = replace(self._known.get(file_id, _NOTHING), stored=True)
             self._unsaved.add(file_id)
 
-    def forget(self, file_id: str) -> str | None:
-        """Forget a file that was deleted; return the hash of its original if no other file has the same."""
+    def forget(self, file_id: str, drop: Callable[[str], None]) -> None:
+        """Forget a file that was deleted; have `drop` take the hash of its original if no other file has the same.
+
+        Who stores the same bytes meanwhile waits for that, and then keeps them anew (R5): `set` comes first there.
+        """
         with self._lock:
             known = self._known.pop(file_id, _NOTHING)
             self._unsaved.discard(file_id)
             self._write("DELETE FROM attributes WHERE id = ?", [(file_id,)])
-            if any(other.sha256 == known.sha256 for other in self._known.values()):
-                return None
-            return known.sha256
+            sha256 = known.sha256
+            if sha256 is not None and all(other.sha256 != sha256 for other in self._known.values()):
+                drop(sha256)
 
     def forget_texts(self, ids: Collection[str]) -> None:
         """Forget files of which no more is known than the length of a text that is dropped."""

@@ -429,9 +429,7 @@ class Versions:
 
     def _forget(self, file_id: str) -> None:
         """Drop what is known and kept of a deleted file: a deleted document leaves no copy behind."""
-        sha256 = self._attributes.forget(file_id)
-        if sha256 is not None:
-            self._originals.discard(sha256)
+        self._attributes.forget(file_id, self._originals.discard)
 
     def rename(
         self,

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,13 +85,38 @@ def test_a_deleted_file_leaves_nothing_and_names_its_bytes_when_they_are_the_las
     table.set("a", sha256="ff")
     table.set("b", sha256="ff")
     table.set("c", text_bytes=1)
-    assert table.forget("a") is None
-    assert table.forget("b") == "ff"
-    assert table.forget("c") is None and table.forget("never") is None
+    dropped: list[str] = []
+    table.forget("a", dropped.append)
+    assert dropped == []
+    for name in ("b", "c", "never"):
+        table.forget(name, dropped.append)
+    assert dropped == ["ff"]
     table.close()
     again = Attributes(path)
     assert [again.get(name) for name in "abc"] == [Known()] * 3
     again.close()
+
+
+def test_an_original_that_goes_is_not_taken_for_one_that_stays(path: Path) -> None:
+    """R5: the same bytes are stored as the last file that had them is forgotten; they are kept anew, not counted on."""
+    table, kept = Attributes(path), {"ff"}
+    table.set("old", sha256="ff")
+
+    def store() -> None:
+        table.set("new", sha256="ff")
+        kept.add("ff")
+
+    storing = threading.Thread(target=store)
+
+    def drop(sha256: str) -> None:
+        storing.start()
+        storing.join(0.5)  # it must not come in between
+        kept.discard(sha256)
+
+    table.forget("old", drop)
+    storing.join()
+    assert kept == {"ff"} and table.holders("ff") == {"new"}
+    table.close()
 
 
 def test_a_full_disk_costs_accuracy_only(path: Path) -> None:
@@ -99,9 +125,11 @@ def test_a_full_disk_costs_accuracy_only(path: Path) -> None:
     table._db.execute("PRAGMA query_only = ON")  # every write fails, as on a full disk
     table.set("a", text_bytes=7)
     assert table.get("a").text_bytes == 7
-    assert table.forget("never") is None
+    dropped: list[str] = []
+    table.forget("never", dropped.append)
     table.set("gone", sha256="ff")
-    assert table.forget("gone") == "ff"
+    table.forget("gone", dropped.append)
+    assert dropped == ["ff"]
     table.close()
     table.close()
 
@@ -113,7 +141,7 @@ def test_what_a_full_disk_refused_is_written_when_there_is_room(path: Path, by: 
     table._db.execute("PRAGMA query_only = ON")
     table.set("a", text_bytes=7)
     table.set("gone", text_bytes=8)
-    table.forget("gone")
+    table.forget("gone", str)
     table._db.execute("PRAGMA query_only = OFF")
     if by == "set":
         table.set("b", text_bytes=9)
