@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,7 +104,8 @@ def test_without_the_program_one_sentence_says_how_to_get_it(home: Drive, tmp_pa
     home.environ |= {"PATH": str(tmp_path)}
     done = home.command("desktop", "install")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == ("moonfs: update-mime-database is missing; install it with: apt install shared-mime-info\n")
+    install = f"{'sudo ' if os.geteuid() else ''}apt install shared-mime-info"
+    assert done.stderr == f"moonfs: update-mime-database is missing; install it with: {install}\n"
     assert not (home.home / "data" / "mime").exists()
 
 
