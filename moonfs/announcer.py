@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import secrets
 import select
 import subprocess
@@ -313,8 +314,9 @@ def _identity(point: str) -> tuple[int, int, int]:
     Raises:
         OSError: there is none.
     """
+    escaped = re.sub(rb"[ \t\n\\]", lambda sign: b"\\%03o" % ord(sign[0]), os.fsencode(point))
     with open("/proc/self/mountinfo", "rb") as lines:  # proc_pid_mountinfo(5)
-        devices = [fields[2] for line in lines if (fields := line.split(b" "))[4] == os.fsencode(point)]
+        devices = [fields[2] for line in lines if (fields := line.split(b" "))[4] == escaped]
     if devices:
         major, minor = map(int, devices[-1].split(b":"))
         return major, minor, _ROOT

@@ -222,8 +222,9 @@ class Uploader:
 
     def _try_purposes(self, intent: Intent, spool: SpoolFile, limit: float) -> FileObject:
         if not (intent.started and intent.unanswered):
-            intent.started, intent.ended = self._service.now(), 0.0
+            intent.started = self._service.now()
             intent.known = self._listed(intent)
+        intent.ended = 0.0
         if intent.state != journal_states.PENDING:
             intent.state = journal_states.UPLOADING
         if intent.cancelled:
@@ -270,6 +271,7 @@ class Uploader:
                 )
             except MoonfsError as error:
                 if not error.maybe_stored:
+                    intent.ended = self._service.now() if intent.unanswered else 0.0
                     intent.under_way = False
                     raise
                 log.warning("The upload of %s ended without an answer: %s", intent.name, error)
@@ -315,6 +317,7 @@ class Uploader:
         late = time.monotonic() + self.backoff(attempt) > limit
         if late or attempt + 1 >= ATTEMPTS or self._stopping.is_set():
             raise error
+        intent.ended = 0.0  # a kill before the end of the next one leaves no end
         if intent.cancelled or not self._journal.attempt(intent):
             raise Overtaken(f"{intent.name} is not wanted any more.", maybe_stored=True) from error
         return None
@@ -390,9 +393,12 @@ class Uploader:
         found = self._match(whole)
         if intent.cancelled:  # what the earlier ones left is theirs to look for
             raise Overtaken(f"{intent.name} is not wanted any more.")
+        whole.replaces = intent.replaces.union(*(each.replaces for each in earlier))
+        # The rows of the earlier ones go once this one has what they know: a kill between the two forgets no attempt.
+        if earlier and not self._journal.attempt(whole, flying=False):
+            raise Overtaken(f"{intent.name} has got another name or other bytes.")
         intent.known, intent.started, intent.ended = whole.known, whole.started, whole.ended
-        intent.unanswered, intent.adopted = whole.unanswered, whole.adopted
-        intent.replaces = intent.replaces.union(*(each.replaces for each in earlier))
+        intent.unanswered, intent.adopted, intent.replaces = whole.unanswered, whole.adopted, whole.replaces
         self._service.take_over(earlier)
         return found
 

@@ -248,7 +248,7 @@ class Client:
     def service_time(self) -> float | None:
         """Unix time by the service's clock, in seconds, whatever this machine's is set to; None where it sends no Date.
 
-        It is right within a second or two, as above, and lags behind by the time for which the machine slept.
+        It is right within a second or two, as above, though the machine slept meanwhile.
         """
         return self._exchange.service_time
 

@@ -86,7 +86,8 @@ class Exchange:
 
     Attributes:
         clock_offset: the service's clock minus ours, in seconds, by the latest Date header; None until seen.
-        service_time: unix time by that header, carried on by the monotonic clock, which nobody sets; None until seen.
+        service_time: unix time by that header, carried on by a clock that nobody sets and that counts sleep; None until
+            seen.
     """
 
     def __init__(
@@ -235,7 +236,7 @@ class Exchange:
     @property
     def service_time(self) -> float | None:
         seen = self._seen
-        return None if seen is None else seen[0] + time.monotonic() - seen[1]
+        return None if seen is None else seen[0] + _since_boot() - seen[1]
 
     @property
     def clock_offset(self) -> float | None:
@@ -245,9 +246,14 @@ class Exchange:
     def _see_clock(self, date: str | None) -> None:
         try:
             if date is not None:
-                self._seen = parsedate_to_datetime(date).timestamp(), time.monotonic()
+                self._seen = parsedate_to_datetime(date).timestamp(), _since_boot()
         except (ValueError, TypeError, OverflowError):
             log.debug("an unusable Date header: %.60r", date)
+
+
+def _since_boot() -> float:
+    """Return seconds on the clock that goes on while the machine sleeps, as the service's does (W3)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def closed() -> Unreachable:

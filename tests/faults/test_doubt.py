@@ -12,7 +12,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -746,6 +746,49 @@ def test_a_kill_during_a_write_through_and_somebody_elses_file(bench: Bench) -> 
         writing.result(60)
     settled(after)
     assert SIX in bench.copies()
+
+
+def test_a_kill_during_an_attempt_long_after_the_first(bench: Bench) -> None:
+    """W3: the first ended without an answer, the next one is sent after an outage: a kill then leaves one copy."""
+    ahead = 0.0
+    bench.server.clock = lambda: time.time() + ahead
+    in_doubt(bench, reset_mid_body(100), write_back=True)
+    ahead = 1200.0
+    held = Held(store=True)
+    bench.server.script("upload", held)
+    bench.server.unscript("list")
+    assert held.reached.wait(60)
+    wait_until(lambda: bench.copies() == [ONE], "it is stored")
+    after = bench.after_crash(write_back=True)
+    held.go.set()
+    settled(after)
+    assert bench.copies() == [ONE] and after.ls() == ["a.txt"]
+
+
+def test_a_kill_when_an_earlier_doubt_is_taken_over(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W3: the same bytes have the name again, and their upload answers for the attempt before, over a kill too."""
+    taken, go = threading.Event(), threading.Event()
+    take_over = disowned.Disowned.take_over
+
+    def late(self: disowned.Disowned, earlier: Iterable[Intent]) -> None:
+        earlier = list(earlier)
+        take_over(self, earlier)
+        if earlier:
+            taken.set()
+            go.wait(60)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disowned.Disowned, "take_over", late)
+        drive = in_doubt(bench, answer_lost(), write_back=True)
+    drive.fs.rename("/a.txt", "/b.txt.tmp")
+    drive.fs.rename("/b.txt.tmp", "/a.txt")
+    back(bench)
+    assert taken.wait(60)
+    wait_until(lambda: len(drive.journal.intents()) == 1, "the earlier one has no row any more")
+    after = bench.after_crash(write_back=True)
+    go.set()
+    settled(after)
+    assert bench.copies() == [ONE] and after.ls() == ["a.txt"]
 
 
 @pytest.mark.parametrize("step", [60, -60, 3600, -3600, 86400, -86400])

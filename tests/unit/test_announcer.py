@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import threading
@@ -148,3 +149,15 @@ def test_a_mount_is_not_asked_for_its_number(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(os, "stat", asked)
     major, _, inode = announcer._identity("/proc")
     assert (major, inode) == (0, 1)
+
+
+def test_a_mount_whose_path_has_a_space_is_not_asked_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E2: the mount table has such signs as octal numbers."""
+    table = "41 29 0:51 / /home/u/My\\040drive\\134\u00fc rw - fuse.moonfs moonfs rw\n".encode()
+
+    def opened(path: str, _mode: str) -> io.BytesIO:
+        assert path == "/proc/self/mountinfo"
+        return io.BytesIO(table)
+
+    monkeypatch.setattr("builtins.open", opened)
+    assert announcer._identity("/home/u/My drive\\\u00fc") == (0, 51, 1)

@@ -515,6 +515,17 @@ def test_each_answer_is_observed(bench: Bench) -> None:
     assert all(what[2] and what[2].startswith("request-") for what in seen)
 
 
+def test_the_clock_of_the_service_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """W3: else the first upload afterwards, whose answer is lost, would not know its own copy by its time."""
+    now = {time.CLOCK_BOOTTIME: 50.0}
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: now[clock])
+    with FaultServer(clock=lambda: 1_000_000.0) as server, Client(server.base_url, server.key) as client:
+        assert client.service_time is None
+        client.list()
+        now[time.CLOCK_BOOTTIME] += 3600
+        assert client.service_time == 1_003_600
+
+
 def test_the_clock_of_the_service_is_known_after_the_first_answer() -> None:
     with (
         FaultServer(clock=lambda: time.time() + 5000) as server,
