@@ -116,7 +116,7 @@ class Intent:
     Attributes:
         spool: name in the spool directory.
         name: name on the drive, which is the filename for the service.
-        state: `LOCAL`, `UPLOADING`, `PENDING`, `CANCELLED` or `FAILED`.
+        state: `LOCAL`, `UPLOADING`, `PENDING`, `DOUBTFUL`, `CANCELLED` or `FAILED`.
         purpose: `auto` or one of `wire.PURPOSES`.
         size, sha256: of the bytes.
         mtime_ns, inode: to be kept when the upload is done (A1).
@@ -313,8 +313,8 @@ class Journal:
     def attempt(self, intent: Intent, *, flying: bool = True) -> bool:
         """Record how far the upload of `intent` is; False when its name or its bytes have changed meanwhile.
 
-        `flying`: one more attempt is about to be sent. An unacknowledged intent gets its row here, the others must have
-        theirs still.
+        `flying`: one more attempt is about to be sent, and is `under_way` from now on. An unacknowledged intent gets
+        its row here, the others must have theirs still.
         """
         intent.under_way = flying
         values = (
