@@ -371,7 +371,7 @@ def test_a_close_that_failed_in_doubt(bench: Bench, store: bool, old: bool) -> N
 
 
 def failed_close(bench: Bench) -> Drive:
-    """Return a drive whose `a.txt` is SIX, and whose close of ONE over it has failed though ONE arrived; no list yet."""
+    """Return a drive whose `a.txt` is SIX; its close of ONE over that has failed, though ONE arrived; no list yet."""
     drive = bench.start(upload_timeout=0.3)
     drive.write("a.txt", SIX)
     bench.server.script("upload", answer_lost())
