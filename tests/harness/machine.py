@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.harness.drive import ROOT, SECONDS
+from tests.harness.namespaces import PUT_AWAY
 
 #: The user and group of nobody on Debian.
 NOBODY = 65534
@@ -48,7 +49,7 @@ class Machine:
             "LANG": "C.UTF-8",
             "XDG_RUNTIME_DIR": self._short,
         }
-        self.lines: list[str] = []
+        self.lines: list[str] = [PUT_AWAY] if os.geteuid() == 0 else []
         (home / "bin").mkdir(exist_ok=True)
         command = home / "bin" / "moonfs"
         command.write_text(f'#!/bin/sh\nexec {join([sys.executable, "-m", "moonfs"])} "$@"\n')

@@ -12,11 +12,11 @@ from pathlib import Path
 
 IS_ROOT = os.geteuid() == 0
 
-#: Puts away the drives that are not `$KEPT`.
-_PUT_AWAY = """
+#: Shell lines that put away the drives that are not `$KEPT`.
+PUT_AWAY = """
     while read -r _ _ _ _ point _ rest; do
         point=$(printf %b "$point")
-        case $rest in *"- fuse.moonfs "*) [ "$point" = "$KEPT" ] || umount -l "$point" ;; esac
+        case $rest in *"- fuse.moonfs "*) [ "$point" = "${KEPT-}" ] || umount -l "$point" || : ;; esac
     done < /proc/self/mountinfo
 """
 _ENTER = ("unshare", "-m", "--propagation", "private", "sh", "-c")
@@ -29,7 +29,7 @@ def private(point: Path, *command: str) -> list[str]:
     """
     kept = shlex.quote(str(point))
     if IS_ROOT:
-        return [*_ENTER, f'KEPT={kept}; {_PUT_AWAY} exec "$@"', "-", *command]
+        return [*_ENTER, f'KEPT={kept}; {PUT_AWAY} exec "$@"', "-", *command]
     enter = ["unshare", "-Urm", "--propagation", "slave", "sh", "-c"]
     return [*enter, f'mount --make-private {kept} && exec "$@"', "-", *command]
 
@@ -37,4 +37,4 @@ def private(point: Path, *command: str) -> list[str]:
 def alone(script: str) -> list[str]:
     """Return what runs a shell script where no drive is mounted; needs root."""
     check = '! grep -q " - fuse.moonfs " /proc/self/mountinfo || exit 99'  # never touch the drives of others
-    return [*_ENTER, f'KEPT=; {_PUT_AWAY} {check}; eval "$0"', script]
+    return [*_ENTER, f'KEPT=; {PUT_AWAY} {check}; eval "$0"', script]

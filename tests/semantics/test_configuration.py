@@ -17,6 +17,7 @@ from moonfs.cli.mounting import for_fstab
 from tests.faults.server import FaultServer
 from tests.harness.drive import Drive, end_server, wait_until
 from tests.harness.expect import fails
+from tests.harness.namespaces import alone
 from tests.harness.terminal import Terminal
 
 
@@ -302,8 +303,7 @@ def test_fstab(fuse: None, tmp_path: Path, service: FaultServer) -> None:
             umount {other}
             if mount -t fuse.moonfs moonfs#nowhere {other} -o config={path}; then exit 1; fi
         """
-        run = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
-        done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(alone(script), capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         assert "There is no profile 'nowhere'" in done.stderr
         wait_until(lambda: sorted(service.names()) == ["a.txt", "b.txt"], "it is uploaded")

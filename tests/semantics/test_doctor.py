@@ -21,6 +21,7 @@ from moonfs.profiles import Value
 from tests.conftest import Faulty
 from tests.faults.server import FaultServer, refused
 from tests.harness.drive import Drive, hosted
+from tests.harness.namespaces import alone
 
 KEY = "sk-secret-0123456789"
 
@@ -266,9 +267,7 @@ def test_a_disk_without_room(tmp_path: Path) -> None:
         "HOME": str(tmp_path),
         "PYTHONPATH": os.path.dirname(profiles.__file__) + "/..",
     }
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script], env=environ, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(alone(script), env=environ, capture_output=True, text=True, check=False)
     found: list[dict[str, Any]] = json.loads(done.stdout)
     assert [each["state"] for each in found if each["about"] == "disk"] == ["failed"], done
 
@@ -395,8 +394,6 @@ def test_a_full_disk_leaves_no_halves(tmp_path: Path) -> None:
         "PYTHONPATH": os.path.dirname(profiles.__file__) + "/..",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script], env=environ, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(alone(script), env=environ, capture_output=True, text=True, check=False)
     assert done.stderr.count("No space left on device") == 4, done
     assert [line for line in done.stdout.splitlines() if line.startswith("./")] == ["./zeros"], done

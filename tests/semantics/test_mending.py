@@ -25,6 +25,7 @@ from moonfs.profiles import Configuration, Value
 from tests.conftest import Faulty
 from tests.faults.server import FaultServer, refused
 from tests.harness.drive import ROOT, SECONDS, Drive, end_server, wait_until
+from tests.harness.namespaces import alone
 
 #: Whose directories are looked at where root runs the tests: root may do everything, and needs no line.
 NOBODY = 65534
@@ -226,9 +227,7 @@ def test_a_read_only_disk(tmp_path: Path) -> None:
         rmdir "$XDG_DATA_HOME" "$XDG_STATE_HOME"
     """
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script], env=environ, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(alone(script), env=environ, capture_output=True, text=True, check=False)
     before, after = json.loads(f"[{done.stdout}]")
     for about in ("state", "data"):
         found = by_about(before, about)
@@ -249,9 +248,7 @@ def test_room_is_shown(tmp_path: Path) -> None:
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     (tmp_path / "home").mkdir()
     with_fix = script.rstrip() + ' | sed -n \'s/^ *"fix": "\\(du .*\\)"/\\1/p\' | sh'
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", with_fix], env=environ, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(alone(with_fix), env=environ, capture_output=True, text=True, check=False)
     assert re.search(rf"^29\dK\t{tmp_path}/large$", done.stdout, re.MULTILINE), done
 
 

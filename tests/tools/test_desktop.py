@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import Faulty
 from tests.faults.server import FaultServer
 from tests.harness.drive import Drive, hosted
+from tests.harness.namespaces import private
 from tests.harness.programs import needs
 from tests.harness.terminal import Terminal
 
@@ -67,7 +68,8 @@ def in_private_system(drive: Drive, script: str, *, mount: str = "", root: bool 
     needs("setpriv", "unshare")
     less = "" if root else "setpriv --bounding-set=-all --inh-caps=-all "
     inner = f"mount -t tmpfs {mount} tmpfs /usr/local/share && exec {less}sh -c {shlex.quote(script)}"
-    done = drive.shell(f"umask 077; unshare --user --map-root-user --mount sh -c {shlex.quote(inner)} 2>&1")
+    within = private(drive.point, "unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inner)
+    done = drive.shell(f"umask 077; {shlex.join(within)} 2>&1")
     return done.returncode, done.stdout
 
 
