@@ -298,13 +298,7 @@ class LocalFile:
         if self.spool is None:
             if self._source is None:
                 raise not_here(self.name)
-            fresh = self._spool.create()
-            try:
-                fresh.copy_from(self._source)
-            except OSError:
-                fresh.discard()
-                raise
-            self.spool = fresh
+            self.spool = self._spool.take_hold(self._source)
             self._close_source()
         return self.spool
 

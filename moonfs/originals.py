@@ -86,7 +86,7 @@ class Originals:
                     raise
                 # State and cache are on different filesystems.
                 self._copy(path, sha256)
-                _remove(path)
+            _remove(path)  # rename(2) does nothing where both names are one file, such as one that was shared
             _touch(self._directory / sha256)
             self._used += size - self._sizes.pop(sha256, 0)
             self._sizes[sha256] = size

@@ -288,6 +288,30 @@ class Spool:
         made.rest()
         return made
 
+    def take_hold(self, fd: int) -> SpoolFile:
+        """Return a spool file with the bytes of an open file that is never written to, by a link where one can be had.
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        path = self._directory / secrets.token_hex(12)
+        try:
+            # So an open file is linked (open(2), O_TMPFILE). With a descriptor of a directory, though an absolute path
+            # needs none, Python calls linkat(2); link(2) would not follow.
+            os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd)
+        except OSError:  # on another file system, or it has no name any more
+            made = self.create()
+            try:
+                made.copy_from(fd)
+            except OSError:
+                made.discard()
+                raise
+            return made
+        made = self.reopen(path.name)
+        made.rest()
+        made.shared = True
+        return made
+
     def reopen(self, name: str) -> SpoolFile:
         """Return the spool file `name` of an earlier run.
 

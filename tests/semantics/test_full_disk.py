@@ -169,6 +169,21 @@ def test_what_is_stored_is_removed_and_renamed(small: Small) -> None:
     small.has({"c.txt": b"b.txt"})
 
 
+def test_a_large_file_is_renamed_without_room(small: Small) -> None:
+    """W7, W9: its bytes are here, and get another name where cache and state are one file system."""
+    small.drive.end()
+    small.drive.environ["XDG_CACHE_HOME"] = str(small.state / "cache")
+    small.drive.mount(*small.options)
+    (small / "a.txt").write_bytes(LARGE)
+    small.has({"a.txt": LARGE})
+    small.fill()
+    os.rename(small / "a.txt", small / "b.txt")
+    small.has({"b.txt": LARGE})
+    assert (small / "b.txt").read_bytes() == LARGE
+    small.free()
+    small.again("b.txt")
+
+
 def test_many_removals_and_renames(small: Small) -> None:
     """W7: for as long as it takes: what is set aside for the journal does not run out."""
     names = [f"{number:03}.txt" for number in range(24)]

@@ -79,6 +79,18 @@ def test_a_base_is_clean_until_it_is_changed(spool: Spool, tmp_path: Path) -> No
     assert spooled(tmp_path) == 0
 
 
+def test_an_original_is_never_written_to(spool: Spool, tmp_path: Path) -> None:
+    """R5, tenet 3: the file begins as another name of it, and goes on with a copy."""
+    local = over_base(spool, tmp_path)
+    with local.lock:
+        assert local.materialise().shared
+    local.write(b"XX", 0)
+    assert (tmp_path / "original").read_bytes() == b"0123456789" and spooled(tmp_path) == 1
+    local.truncate(4)
+    assert (tmp_path / "original").read_bytes() == b"0123456789" and local.read(10, 0) == b"XX23"
+    local.discard()
+
+
 def test_hollow_bytes_are_never_made_up(spool: Spool) -> None:
     """W5, tenet 3: reads, writes and cuts that need old bytes are refused; nothing has changed after."""
     local = LocalFile(spool, "a.txt", 7, 1, base=BASE)
@@ -279,7 +291,10 @@ def test_a_full_disk_while_copying_leaves_no_part(
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OSError):
         local.write(b"x", 0)
-    assert spooled(tmp_path) == 0 and local.read(3, 0) == b"012"
+    sizes = {path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes == {10} and local.read(3, 0) == b"012"
+    local.discard()
+    assert spooled(tmp_path) == 0
     monkeypatch.undo()
     other = fresh(spool, b"bytes")
     other.lent = other.materialise()
@@ -287,7 +302,6 @@ def test_a_full_disk_while_copying_leaves_no_part(
     with pytest.raises(OSError):
         other.write(b"x", 0)
     assert spooled(tmp_path) == 1 and other.lent.read(9, 0) == b"bytes"
-    local.discard()
     other.discard()
 
 

@@ -160,6 +160,16 @@ def test_no_descriptor_leaks(shelf: Shelf) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_a_file_that_is_an_original_already_is_taken_over(shelf: Shelf) -> None:
+    """After a kill the spool may have another name of what is here: rename(2) would leave both."""
+    sha256 = shelf.put(b"bytes")
+    path = shelf.root / "linked"
+    os.link(shelf.directory / sha256, path)
+    again = shelf.reopen()
+    again.adopt(path, sha256, 5)
+    assert not path.exists() and read(again, sha256) == b"bytes"
+
+
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spool and originals on different filesystems."""

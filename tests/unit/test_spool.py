@@ -216,3 +216,22 @@ def test_a_full_disk_reaches_the_writer(spool: Spool) -> None:
         file.write(b"x", 0)
     assert caught.value.errno == 28
     file.discard()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by a link", "by a copy"])
+def test_what_is_open_is_taken_hold_of(spool: Spool, tmp_path: Path, named: bool) -> None:
+    """W9: it costs a link, and a copy where the file has lost its name; it outlives the file either way."""
+    original = tmp_path / "original"
+    original.write_bytes(b"x" * 100_000)
+    fd = os.open(original, os.O_RDONLY)
+    try:
+        if not named:
+            original.unlink()
+        file = spool.take_hold(fd)
+        assert (os.stat(file.file()).st_ino == os.fstat(fd).st_ino) == file.shared == named
+    finally:
+        os.close(fd)
+    original.unlink(missing_ok=True)
+    assert file.read(10**6, 0) == b"x" * 100_000 and file.size == 100_000
+    file.discard()
+    assert list(tmp_path.iterdir()) == []
