@@ -9,8 +9,8 @@ That time is the service's: its `Date`, carried on by the monotonic clock; where
 
 **Proof** is a text. A candidate is ours where its text is the bytes that were sent, as plain UTF-8 has it, or where it
 is the text of an upload of the same bytes that an answer has confirmed. What has no text, or an empty one, proves
-nothing, nor does what may have been cut on its way, or is no text at all: it is asked for again, for some seconds. A
-text that is as long as its file is that file's bytes, and where they differ it is somebody else's.
+nothing, nor does what may have been cut on its way, is no text at all, or cannot be had: it is asked for again, for a
+while. A text that is as long as its file is that file's bytes, and where they differ it is somebody else's.
 
 **Adopted** is a proven candidate, as the version that was sent. Equal content is not authorship: of two machines that
 copy one tree at once, one may adopt the other's file, and nothing is lost by it.
@@ -34,21 +34,12 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Final, Protocol
+from typing import Protocol
 
 from moonfs import names, wire
-from moonfs.errors import (
-    ExtractionFailed,
-    ForeignAnswer,
-    NotFound,
-    ProtocolError,
-    Rejected,
-)
+from moonfs.errors import MoonfsError, NotFound, ServiceError
 from moonfs.journal import Intent
 from moonfs.wire import FileObject
-
-#: What makes no sense of a text, or says that there is none: as a rule a second try says the same.
-_NO_SENSE: Final = (ExtractionFailed, ProtocolError, Rejected)
 
 
 class Verdict(enum.Enum):
@@ -71,8 +62,8 @@ class Evidence(Protocol):
     def is_sure(self, file: FileObject) -> bool:
         """Whether its text came as the API gives one: a body that was cut is told by nothing else (R2)."""
 
-    def bear(self, file: FileObject) -> None:
-        """Take in that its text makes no sense; raises MoonfsError while it is to be asked for again."""
+    def bear(self, file: FileObject, error: MoonfsError) -> None:
+        """Take in that its text cannot be had or makes no sense; raises `error` while it is to be asked for again."""
 
     def confirmed(self, sha256: str) -> frozenset[str]:
         """The ids that are known to hold the bytes of this hash."""
@@ -101,7 +92,7 @@ def judge(evidence: Evidence, intent: Intent, file: FileObject, present: Mapping
     if hashlib.sha256(text).hexdigest() == intent.sha256:
         return Verdict.OURS
     if not evidence.is_sure(file):
-        evidence.bear(file)
+        evidence.bear(file, ServiceError(f"The text of {file.filename} makes no sense yet."))
         return Verdict.UNKNOWN
     if len(text) == file.bytes:
         return Verdict.THEIRS
@@ -119,10 +110,8 @@ def _text(evidence: Evidence, file: FileObject) -> bytes:
         return b""
     try:
         return evidence.text(file)
-    except ForeignAnswer:  # a proxy's page says nothing of the file
-        raise
     except NotFound:
         return b""
-    except _NO_SENSE:
-        evidence.bear(file)
+    except MoonfsError as error:
+        evidence.bear(file, error)
         return b""

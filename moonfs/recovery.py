@@ -132,7 +132,9 @@ class Recovery:
 
     def _may_have_arrived(self, intent: Intent) -> list[FileObject]:
         """Return what the list has that an attempt of `intent` may have made (W3)."""
-        return doubts.candidates(self._disowned, intent, self._account.known().values()) if intent.started else []
+        return (
+            doubts.candidates(self._disowned.proofs, intent, self._account.known().values()) if intent.started else []
+        )
 
     def _recover_uploads(self, intents: list[Intent]) -> list[Intent]:
         """Settle the uploads whose outcome nobody was told; return the intents that are left.

@@ -57,6 +57,9 @@ LONGEST_LINGER: Final = 0.3
 EARLY: Final = 8
 #: Searches for an unanswered attempt that are not sent because of an outage, before the doubt is left to a later try.
 _KEPT_BACK: Final = 2
+#: Searches that fail come as far apart as after this many failures, at the most: a doubt has an end soon after the
+#: service answers again (W3).
+_SLOWEST_LOOK: Final = 4
 
 
 class Service(doubts.Evidence, Protocol):
@@ -330,7 +333,7 @@ class Uploader:
         Raises:
             _OutageError: there is nobody to ask (E2); the doubt stays.
         """
-        kept_back = 0
+        kept_back = failures = 0
         for pause in (0.0, self.backoff(attempt)):
             wait = pause
             while True:
@@ -345,7 +348,8 @@ class Uploader:
                     if kept_back >= _KEPT_BACK:
                         raise _OutageError from error
                     log.warning("Cannot see yet whether %s arrived: %s", intent.name, error)
-                    wait = self.backoff(attempt + 1)
+                    failures += 1
+                    wait = self.backoff(min(attempt + failures, _SLOWEST_LOOK))
             if found is not None:
                 return found
         return None

@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import pytest
 
-from moonfs import disowned, errors, wire
+from moonfs import disowned, errors, proofs, wire
 from moonfs.errors import MoonfsError
 from moonfs.flights import Flights
 from moonfs.journal import CANCELLED, PENDING, Intent
@@ -302,15 +302,65 @@ def test_a_text_that_makes_no_sense_now_is_asked_for_again(bench: Bench, answer:
     assert bench.copies() == [] and drive.ls() == [] and status(drive)["copies"] == []
 
 
-def test_a_text_that_never_makes_sense_proves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """W3: after some seconds it counts as none: the copy stays, and has its line."""
-    monkeypatch.setattr(disowned, "SENSELESS", 0.2)
+#: Why the text of a file cannot be had, though the service lists its files.
+NO_TEXT: dict[str, Callable[[], Fault]] = {
+    "extraction failed": lambda: refused(500, "extract task failed: failed", "server_error"),
+    "500": lambda: refused(500, "failed", "server_error"),
+    "502 page": lambda: page(502),
+    "403 page": lambda: page(403),
+    "429": lambda: rate_limited("0"),
+    "401": lambda: refused(401, wire.MSG_AUTHENTICATION, wire.INVALID_AUTHENTICATION),
+    "hang-up": lambda: Turn.hang_up,
+}
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a text that cannot be had count as none soon."""
+    monkeypatch.setattr(proofs, "SENSELESS", 0.2)
+    monkeypatch.setattr(proofs, "UNREADY", 0.4)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("why", NO_TEXT)
+def test_a_text_that_never_makes_sense_proves_nothing(bench: Bench, why: str) -> None:
+    """W3: after some seconds it counts as none: the copy stays, and has its line; every doubt has an end."""
     drive = in_doubt(bench, answer_lost(), write_back=True)
-    bench.server.script("content", *[refused(500, "extract task failed: failed", "server_error")] * 5000)
+    bench.server.script("content", *[NO_TEXT[why]() for _ in range(5000)])
     remove(drive)
     bench.server.unscript("list")
     settled(drive)
     assert bench.copies() == [ONE] and drive.ls() == ["a.txt"] and len(status(drive)["copies"]) == 1
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("write_back", [False, True], ids=["write-through", "write-back"])
+@pytest.mark.parametrize("why", ["500", "502 page", "429"])
+def test_what_has_no_text_for_good_is_sent_again(bench: Bench, why: str, write_back: bool) -> None:
+    """W3: a text that cannot be had proves nothing: uploaded again, and the other copy stays, with its line."""
+    drive = bench.start(write_back=write_back, upload_timeout=60.0)
+    drive.uploader.backoff = lambda _attempt: 0.05  # type: ignore[method-assign]
+    bench.server.script("content", *[NO_TEXT[why]() for _ in range(5000)])
+    bench.server.script("upload", answer_lost())
+    drive.write("a.txt", ONE)
+    settled(drive)
+    assert bench.copies() == [ONE, ONE] and len(drive.ls()) == 2 and len(status(drive)["copies"]) == 1
+
+
+def test_whoever_is_refused_asks_less_and_less(bench: Bench) -> None:
+    """W3: a list that is refused for good is asked for at growing distances, not in a loop."""
+    drive = in_doubt(bench, answer_lost(), write_back=True)
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    remove(drive)
+    bench.server.unscript("list")
+    refusal = refused(401, wire.MSG_AUTHENTICATION, wire.INVALID_AUTHENTICATION)
+    bench.server.script("list", *[refusal] * 5000)
+    asked = bench.server.count("list")
+    drive.uploader._stopping.wait(3.0)  # sixty times the first pause
+    assert bench.server.count("list") <= asked + 15
+    back(bench)
+    settled(drive)
+    assert bench.copies() == []
 
 
 @pytest.mark.parametrize("newer", [True, False], ids=["a newer version is pending", "it is pending itself"])

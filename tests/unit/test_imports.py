@@ -30,6 +30,7 @@ LAYERS = """
     temporaries  adoption
     promises  recovery
     disowned  conflicts
+    proofs
     writeback  remote  room
     namespace  handles
     localfile  table
