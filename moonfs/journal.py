@@ -96,7 +96,8 @@ _STEPS: Final = {
         "ALTER TABLE intents ADD COLUMN ended REAL NOT NULL DEFAULT 0",
         "ALTER TABLE intents ADD COLUMN unanswered INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE intents ADD COLUMN replaced INTEGER NOT NULL DEFAULT 0",
-        "UPDATE intents SET unanswered = 1 WHERE started > 0",  # what was started was not answered yet
+        # What was started was not answered yet; when, this machine's clock said, which may have been wrong.
+        f"UPDATE intents SET unanswered = 1, started = {NO_DATE} WHERE started > 0",  # noqa: S608
     ),
 }
 

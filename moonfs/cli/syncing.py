@@ -2,8 +2,8 @@
 
 A drive numbers what it promises to bring to the service; what is to be waited for are the numbers that it had given out
 when the command began. So whoever goes on copying holds up nobody, and a file that gets newer bytes meanwhile is
-waited for until the service has the ones that it had, or later ones. An upload that was given up in doubt has a key; when
-it is told what has become of it, what is deleted or sent for it is waited for too (W3).
+waited for until the service has the ones that it had, or later ones. An upload that was given up in doubt has a key;
+when it is told what has become of it, what is deleted or sent for it is waited for too (W3).
 
 **Threading:** none; one command runs in the main thread.
 """
