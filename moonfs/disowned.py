@@ -276,6 +276,8 @@ class Disowned:
         try:
             # While nothing can be done, nothing is asked for but what shows that a file is somebody else's.
             present = self._account.known() if waits else self.proofs.relist()
+            if self._account.now() <= journal_states.NO_DATE:
+                left.forget_time()
             suspects = doubts.candidates(self.proofs, left, present.values())
             if waits:
                 seen = self._seen.setdefault(spool, set())
@@ -362,6 +364,8 @@ class Disowned:
                 if found is None and mine is not None:
                     self._forget(spool)
                 return None
+            if self._account.now() <= journal_states.NO_DATE:
+                found.forget_time()
             if mine is not None:
                 found.known |= mine.known
                 self._watched[spool] = found

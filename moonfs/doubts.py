@@ -5,7 +5,8 @@ another machine's file, or the next version of the same file, has too. So:
 
 **Never a candidate** is an id that an answer gave to one of our uploads, an id in a list that was fetched before the
 attempt's body was complete (`Intent.known`), and what was made outside of the attempt's time (`Intent.may_have_made`).
-That time is the service's: its `Date`, carried on by the monotonic clock; where it sends none, time excludes nothing.
+That time is the service's: the `Date` of its own answers, carried on by the monotonic clock; where it sends none, or
+they contradict each other, time excludes nothing.
 
 **Proof** is a text. A candidate is ours where its text is the bytes that were sent, as plain UTF-8 has it, or where it
 is the text of an upload of the same bytes that an answer has confirmed. What has no text, or an empty one, proves

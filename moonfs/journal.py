@@ -186,6 +186,10 @@ class Intent:
             and names.safe(file.filename) == self.name
         )
 
+    def forget_time(self) -> None:
+        """Take in that the service's clock is not to be relied on: time excludes nothing any more."""
+        self.started, self.ended = min(self.started, NO_DATE), min(self.ended, NO_DATE)
+
 
 def said(error: MoonfsError) -> str:
     """Return what an intent's `error` says of a refusal, for `failure_of`."""

@@ -361,6 +361,8 @@ class Uploader:
             MoonfsError: there is no list now, or not the text of a candidate.
         """
         present = self._service.relist()
+        if self._service.now() <= journal_states.NO_DATE:
+            intent.forget_time()
         unproven = []
         for file in doubts.candidates(self._service, intent, present.values()):
             verdict = doubts.judge(self._service, intent, file, present)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +32,8 @@ from tests.faults.server import (
     Turn,
     answer_lost,
     answer_reset,
+    answered,
+    error,
     failed_after,
     page,
     rate_limited,
@@ -866,16 +869,87 @@ def test_a_step_of_the_clock_leaves_one_copy(
 @pytest.mark.parametrize("step", [60, 3600, -3600])
 def test_a_service_without_a_date(bench: Bench, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """W3: where it sends none, time excludes nothing: lists and proof decide."""
-    head = Turn.head
-
-    def dateless(turn: Turn, reply: Reply) -> bytes:
-        return head(turn, Reply(reply.status, reply.body, {**reply.headers, "Date": None}))
-
-    monkeypatch.setattr(Turn, "head", dateless)
+    bench.server.dated = False
     clock = Stepping(monkeypatch)
     drive = bench.start()
     bench.server.script("upload", answer_lost())
     clock.step(step)
+    drive.write("a.txt", ONE)
+    settled(drive)
+    assert bench.copies() == [ONE] and bench.server.count("upload") == 1
+
+
+@pytest.mark.parametrize("write_back", [False, True], ids=["write-through", "write-back"])
+@pytest.mark.parametrize("step", [20, -20, 86400, -86400])
+@pytest.mark.parametrize("when", ["before it is stored", "after it is stored"])
+def test_a_step_of_the_services_clock_leaves_one_copy(bench: Bench, when: str, step: int, write_back: bool) -> None:
+    """W3: where the service's answers contradict each other, time excludes nothing."""
+    ahead = 0
+    bench.server.clock = lambda: time.time() + ahead
+    drive = bench.start(write_back=write_back)
+
+    def fault(turn: Turn) -> None:
+        nonlocal ahead
+        turn.read()
+        ahead = step if when.startswith("before") else 0
+        turn.serve()
+        ahead = step
+        turn.hang_up()
+
+    bench.server.script("upload", fault)
+    drive.write("a.txt", ONE)
+    settled(drive)
+    assert bench.copies() == [ONE] and bench.server.count("upload") == 1
+
+
+@pytest.mark.parametrize("step", [86400, -86400])
+def test_a_step_of_the_services_clock_and_rm(bench: Bench, step: int) -> None:
+    """W3, W8: what was removed in doubt goes, though its time seems to be another one."""
+    ahead = 0
+    bench.server.clock = lambda: time.time() + ahead
+
+    def fault(turn: Turn) -> None:
+        nonlocal ahead
+        turn.read()
+        ahead = step
+        turn.serve()
+        turn.hang_up()
+
+    drive = in_doubt(bench, fault, write_back=True)
+    remove(drive)
+    back(bench)
+    settled(drive)
+    assert bench.copies() == [] and drive.ls() == []
+
+
+def dated(reply: Reply, ahead: float) -> Fault:
+    """Answer `reply` with a Date of its own."""
+    return answered(Reply(reply.status, reply.body, {**reply.headers, "Date": formatdate(time.time() + ahead)}))
+
+
+PAGE = Reply(502, b"<html><title>502</title></html>", {"Content-Type": "text/html"})
+
+
+@pytest.mark.parametrize("ahead", [86400, -86400, 3600])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        PAGE,
+        replace(PAGE, status=200),
+        replace(PAGE, status=404),
+        Reply(200, b'{"data":[]}', {"Age": "86400"}),
+        error(503, "busy", "server_unavailable"),
+    ],
+    ids=["502 page", "200 page", "404 page", "a cache", "the API's"],
+)
+def test_a_foreign_date_leaves_one_copy(bench: Bench, reply: Reply, ahead: float) -> None:
+    """W3: only the API's own answers tell the time, and where those contradict each other, nothing is told by it."""
+    drive = bench.start()
+    bench.server.script("list", dated(reply, ahead))
+    with suppress(MoonfsError):
+        drive.account.listing.refresh()
+    bench.server.unscript()
+    bench.server.script("upload", answer_lost())
     drive.write("a.txt", ONE)
     settled(drive)
     assert bench.copies() == [ONE] and bench.server.count("upload") == 1
