@@ -254,8 +254,8 @@ class Client:
     def service_time(self) -> float | None:
         """Unix time by the service's clock, in seconds, whatever this machine's is set to; None where it is not told.
 
-        That is where it sends no Date, or where its answers have contradicted each other. It is right within a second or
-        two, as above, though the machine slept meanwhile.
+        That is where it sends no Date, or where its answers have contradicted each other. It is right within a second
+        or two, as above, though the machine slept meanwhile.
         """
         return self._exchange.service_time
 

@@ -109,6 +109,7 @@ class FaultServer:
         files: what is stored, by id, in the order of arrival; tests may add and remove.
         seen: every request, in the order of arrival.
         dated: whether its answers have a Date.
+        read: makes a text of bytes.
         weather: gives a request its fault, or None, where none is scripted.
         busy: how many requests are being answered.
     """
@@ -124,6 +125,7 @@ class FaultServer:
         self.weather: Callable[[Seen], Fault | None] = lambda _seen: None
         self.busy = 0
         self.dated = True
+        self.read: Callable[[bytes], str] = lambda data: data.decode("utf-8", "replace")
         self._scripts: dict[str, deque[Fault]] = defaultdict(deque)
         self._number = 0
         self._answers = threading.Event()
@@ -293,7 +295,7 @@ class Turn:
             with server.lock:
                 server.files.pop(stored.id, None)
             return _json({"deleted": True, "id": stored.id, "object": "file"})
-        text = stored.data.decode("utf-8", "replace")
+        text = server.read(stored.data)
         wire = {
             "content": text,
             "file_type": "text/plain",

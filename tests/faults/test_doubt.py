@@ -350,6 +350,44 @@ def test_what_has_no_text_for_good_is_sent_again(bench: Bench, why: str, write_b
     assert bench.copies() == [ONE, ONE] and len(drive.ls()) == 2 and len(status(drive)["copies"]) == 1
 
 
+def in_order(data: bytes) -> str:
+    """Return a text with line ends of one kind."""
+    return data.decode().replace("\r", "\n")
+
+
+@pytest.mark.parametrize("write_back", [False, True], ids=["write-through", "write-back"])
+def test_what_the_service_puts_in_order_is_sent_again(bench: Bench, write_back: bool) -> None:
+    """W3: a text that differs by its line ends only is no proof, until one of the same bytes is confirmed: one copy."""
+    bench.server.read = in_order
+    drive = bench.start(write_back=write_back)
+    bench.server.script("upload", answer_lost())
+    drive.write("a.txt", b"one\rtwo\r")
+    settled(drive)
+    assert bench.copies() == [b"one\rtwo\r"] and bench.server.count("upload") == 2
+    assert drive.ls() == ["a.txt"] and status(drive)["copies"] == []
+
+
+def test_rm_of_what_the_service_puts_in_order(bench: Bench) -> None:
+    """W3, W8: it stays, and status says so: it may be another machine's, with other line ends."""
+    bench.server.read = in_order
+    drive = in_doubt(bench, answer_lost(), write_back=True, data=b"one\rtwo\r")
+    remove(drive)
+    back(bench)
+    settled(drive)
+    assert bench.copies() == [b"one\rtwo\r"] and len(status(drive)["copies"]) == 1
+
+
+def test_what_the_service_puts_in_order_is_adopted(bench: Bench) -> None:
+    """W3: its text is that of an upload of the same bytes that an answer has confirmed."""
+    bench.server.read = in_order
+    drive = bench.start()
+    drive.write("b.txt", b"one\rtwo\r")
+    bench.server.script("upload", answer_lost())
+    drive.write("a.txt", b"one\rtwo\r")
+    settled(drive)
+    assert bench.copies() == [b"one\rtwo\r"] and bench.server.count("upload") == 2
+
+
 def test_whoever_is_refused_asks_less_and_less(bench: Bench) -> None:
     """W3: a list that is refused for good is asked for at growing distances, not in a loop."""
     drive = in_doubt(bench, answer_lost(), write_back=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -37,11 +38,12 @@ INTENT = Intent(
 
 
 class Evidence:
-    """One text for every file."""
+    """One text for every file, but for one of the same bytes, `c`, that an answer has confirmed."""
 
-    def __init__(self, text: bytes | MoonfsError, sure: bool) -> None:
+    def __init__(self, text: bytes | MoonfsError, sure: bool, confirmed: bytes = b"") -> None:
         self._text = text
         self._sure = sure
+        self._confirmed = confirmed
         self.senseless = 0
 
     def given(self, file_id: str) -> bool:
@@ -50,7 +52,7 @@ class Evidence:
     def text(self, file: FileObject) -> bytes:
         if isinstance(self._text, MoonfsError):
             raise self._text
-        return self._text
+        return self._confirmed if file.id == "c" else self._text
 
     def is_sure(self, file: FileObject) -> bool:
         return self._sure
@@ -61,7 +63,7 @@ class Evidence:
             raise error
 
     def confirmed(self, sha256: str) -> frozenset[str]:
-        return frozenset()
+        return frozenset({"c"} if self._confirmed else ())
 
 
 @pytest.mark.parametrize(
@@ -107,3 +109,29 @@ def test_what_makes_no_sense_is_asked_for_again(error: MoonfsError) -> None:
 def test_what_is_gone_has_no_text() -> None:
     """W3: a file that is not there any more is asked for once."""
     assert doubts.judge(Evidence(NotFound("gone"), False), INTENT, FILE, {"f": FILE}) is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("ours", "text"),
+    [
+        (b"one\rtwo\r", b"one\ntwo\n"),
+        (b"one\r\ntwo\r\n", b"one\n\ntwo\n\n"),
+        ("\ufeff漢漢é".encode("utf-16-le"), "漢漢é".encode()),
+        ("жук".encode("utf-16-be"), "жук".encode()),
+        ("é\r\n".encode("cp1252"), "é\n".encode()),
+        (b"one\ntwo\n", b"two\none\n"),
+    ],
+    ids=["CR", "CRLF, each to LF", "UTF-16 with its mark", "UTF-16", "an 8-bit set, CRLF", "no such thing"],
+)
+@pytest.mark.parametrize("confirmed", [True, False], ids=["the same bytes are confirmed", "nothing is confirmed"])
+def test_a_text_that_the_service_has_put_in_order(ours: bytes, text: bytes, confirmed: bool) -> None:
+    """W3: as long as its file, and other than the bytes: that alone makes it nobody else's."""
+    assert len(ours) == len(text)
+    intent = replace(INTENT, size=len(ours), sha256=hashlib.sha256(ours).hexdigest())
+    file = replace(FILE, bytes=len(ours))
+    evidence = Evidence(text, True, text if confirmed else b"")
+    verdict = doubts.judge(evidence, intent, file, {"f": file, "c": replace(file, id="c")})
+    alone = Verdict.THEIRS if ours.startswith(b"one\n") else Verdict.UNKNOWN
+    assert verdict is (Verdict.OURS if confirmed else alone)
+    other = Evidence(b"?" * len(text), True, text)
+    assert doubts.judge(other, intent, file, {"f": file, "c": replace(file, id="c")}) is Verdict.THEIRS
