@@ -40,7 +40,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from moonfs import names, wire
-from moonfs.errors import MoonfsError, NotFound, ServiceError
+from moonfs.errors import MoonfsError, NotFound, NotReady, ServiceError
 from moonfs.journal import Intent
 from moonfs.wire import FileObject
 
@@ -124,6 +124,9 @@ def judge(evidence: Evidence, intent: Intent, file: FileObject, present: Mapping
 
 def _text(evidence: Evidence, file: FileObject) -> bytes:
     if file.purpose in (wire.IMAGE, wire.VIDEO) or file.status == wire.STATUS_ERROR:
+        return b""
+    if file.status in wire.STATUS_WAITING:
+        evidence.bear(file, NotReady(f"The text of {file.filename} is not extracted yet."))
         return b""
     try:
         return evidence.text(file)

@@ -262,7 +262,7 @@ class Uploader:
     def _put_once(self, intent: Intent, spool: SpoolFile, purpose: str, limit: float) -> FileObject:
         """Upload until it is confirmed, refused, or `limit` is reached; never twice while the first may be told."""
         for attempt in itertools.count():
-            listed: list[frozenset[str]] = []
+            listed = [self._listed(intent)]
             intent.under_way = True
             try:
                 file = self._service.upload(
@@ -280,7 +280,7 @@ class Uploader:
                 log.warning("The upload of %s ended without an answer: %s", intent.name, error)
                 if not intent.unanswered:
                     # What was answered before left no copy, so what is known by now is none of this attempt's.
-                    intent.known |= listed[-1] if listed else self._listed(intent)
+                    intent.known |= listed[-1]
                 intent.ended = self._service.now()
                 intent.under_way = False
                 intent.unanswered += 1
@@ -363,19 +363,30 @@ class Uploader:
         present = self._service.relist()
         if self._service.now() <= journal_states.NO_DATE:
             intent.forget_time()
-        unproven = []
+        proven: list[FileObject] = []
+        unproven: list[FileObject] = []
         for file in doubts.candidates(self._service, intent, present.values()):
-            verdict = doubts.judge(self._service, intent, file, present)
+            try:
+                verdict = doubts.judge(self._service, intent, file, present)
+            except MoonfsError:
+                if not proven:
+                    raise
+                unproven.append(file)  # what has arrived waits for no other file's text
+                continue
             if verdict is doubts.Verdict.OURS:
-                log.info("%s had arrived as %s.", intent.name, file.id)
-                intent.adopted = True
-                return file
-            if verdict is doubts.Verdict.UNKNOWN:
+                proven.append(file)
+            elif verdict is doubts.Verdict.UNKNOWN:
                 unproven.append(file)
             else:
                 intent.known |= {file.id}  # it is shown from now on
-        self._service.leave(intent, unproven)
-        return None
+        if not proven:
+            self._service.leave(intent, unproven)
+            return None
+        log.info("%s had arrived as %s.", intent.name, proven[0].id)
+        if intent.unanswered <= 1:  # else `disowned` looks for what the other attempts have left
+            self._service.leave(intent, proven[1:])
+        intent.adopted = True
+        return proven[0]
 
     def _take_up(self, intent: Intent) -> FileObject | None:
         """Take up what became of earlier attempts: of this intent, or of the same bytes by a writer that was failed.

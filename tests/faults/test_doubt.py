@@ -255,6 +255,53 @@ def test_rm_where_two_have_the_same_bytes(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("write_back", [False, True], ids=["write-through", "write-back"])
+def test_one_attempt_and_two_of_its_bytes(bench: Bench, write_back: bool) -> None:
+    """W3: another machine copies the same tree at once: one of the two is adopted, the other stays, with its line."""
+    drive = bench.start(write_back=write_back)
+
+    def fault(turn: Turn) -> None:
+        turn.read()
+        bench.server.add("a.txt", ONE)
+        turn.serve()
+        turn.hang_up()
+
+    bench.server.script("upload", fault)
+    drive.write("a.txt", ONE)
+    settled(drive)
+    assert bench.copies() == [ONE, ONE] and bench.server.count("upload") == 1 and len(drive.ls()) == 2
+    (line,) = status(drive)["copies"]
+    assert line["name"] in drive.ls() and line["name"] != "a.txt"
+
+
+@pytest.mark.parametrize("then", ["it is wanted", "rm"])
+def test_what_the_service_reads_still_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch, then: str) -> None:
+    """W3, R4: a copy whose text is being made has none yet: it is not asked for, and counts when it is there."""
+    monkeypatch.setattr(proofs, "SENSELESS", 0.1)
+
+    def fault(turn: Turn) -> None:
+        turn.serve()
+        for stored in bench.server.files.values():
+            stored.status = "processing"
+        turn.hang_up()
+
+    drive = in_doubt(bench, fault, write_back=True)
+    if then == "rm":
+        remove(drive)
+    bench.server.script("content", *[refused(400, "not extracted yet")] * 5000)
+    bench.server.unscript("list")
+    asked = bench.server.count("list")
+    wait_until(lambda: bench.server.count("list") > asked + 3, "it is looked for")
+    drive.uploader._stopping.wait(0.3)
+    assert bench.server.count("content") == 0 and drive.fs.busy()
+    bench.server.unscript("content")
+    for stored in bench.server.files.values():
+        stored.status = "ok"
+    settled(drive)
+    assert bench.copies() == ([] if then == "rm" else [ONE]) and bench.server.count("upload") == 1
+    assert status(drive)["copies"] == []
+
+
+@pytest.mark.parametrize("write_back", [False, True], ids=["write-through", "write-back"])
 def test_what_has_no_text_is_sent_again_and_the_other_is_left(bench: Bench, write_back: bool) -> None:
     """W3: a video proves nothing: it is uploaded again, and the other copy stays, visible, with a line in status."""
     drive = bench.start(write_back=write_back)
