@@ -399,8 +399,9 @@ class Disowned:
 
     def _cancel(self, left: Intent, *, replaced: bool) -> None:
         """Have what a version in doubt left deleted, and its bytes; the lock must be held."""
-        left.state, left.replaced, left.replaces = journal_states.CANCELLED, replaced, frozenset()
-        self._journal.put(left, data=None)
+        gone = replace(left, state=journal_states.CANCELLED, replaced=replaced, replaces=frozenset())
+        self._journal.put(gone, data=None)
+        left.state, left.replaced, left.replaces = gone.state, gone.replaced, gone.replaces
         file = self._bytes.pop(left.spool, None)
         if file is not None:
             file.discard()

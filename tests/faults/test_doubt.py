@@ -666,23 +666,77 @@ def promised(drive: Drive, data: bytes) -> Intent:
     )
 
 
-def test_a_removal_that_waits_for_the_service(bench: Bench) -> None:
-    """W3, W8: while the service is asked to delete, what was in doubt is not taken up again, nor afterwards."""
+def deletion_held(bench: Bench) -> tuple[threading.Event, threading.Event]:
+    """Let the service delete the next file and hold its answer: return what is set when it has, and what lets it go."""
+    reached, go = threading.Event(), threading.Event()
+
+    def fault(turn: Turn) -> None:
+        reply = turn.serve()
+        reached.set()
+        go.wait(60)
+        turn.send(reply)
+
+    bench.server.script("delete", fault)
+    return reached, go
+
+
+def test_a_removal_that_waits_for_the_service(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W3, W8: while it deletes, what was in doubt is not taken up, though this disk cannot record yet that it is over."""
     drive = failed_close(bench)
     held = Held(store=True)
     bench.server.script("delete", held)
-    removing = in_thread(lambda: remove(drive))
-    assert held.reached.wait(60)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drive.journal, "put", full)
+        removing = in_thread(lambda: remove(drive))
+        assert held.reached.wait(60)
+    looks: list[str] = []
+    in_question = drive.fs._versions._disowned
+    look = in_question._look
+
+    def counted(spool: str, number: int) -> None:
+        look(spool, number)
+        looks.append(spool)
+
+    in_question._look = counted  # type: ignore[method-assign]
     back(bench)
-    drive.fs._versions._disowned.hurry("a.txt")
-    drive.uploader._stopping.wait(0.5)  # looks come by several times
+    in_question.hurry("a.txt")
+    wait_until(lambda: len(looks) > 3 or drive.fs._space.local, "it is looked for, and that again")
     held.go.set()
-    with suppress(MoonfsError):
-        removing.result(60)
-    with suppress(errors.NotFound):
-        remove(drive)
+    removing.result(60)
     settled(drive)
     assert bench.copies() == [] and drive.ls() == []
+
+
+def test_a_kill_during_a_removal(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W3, W8: the service has deleted what had the name, and nobody has heard of it: what was in doubt is gone too."""
+    monkeypatch.setattr(disowned, "AGAIN", 3600.0)
+    drive = bench.start(upload_timeout=0.3)
+
+    def fault(turn: Turn) -> None:
+        turn.serve()
+        bench.server.add("a.txt", b"somebody else's")
+        turn.hang_up()
+
+    bench.server.script("upload", fault)
+    away(bench)
+    with pytest.raises(MoonfsError):
+        drive.write("a.txt", ONE)
+    wait_until(lambda: drive.fs._versions._disowned._failures, "there is no list for the first look")
+    back(bench)
+    assert drive.ls() == ["a.txt"]
+    reached, go = deletion_held(bench)
+    removing = in_thread(lambda: remove(drive))
+    assert reached.wait(60)
+    after = bench.after_crash()
+    go.set()
+    with suppress(MoonfsError, OSError):
+        removing.result(60)
+    settled(after)
+    assert bench.copies() == [] and after.ls() == []
 
 
 def test_an_edit_of_what_is_in_doubt_fails(bench: Bench) -> None:
