@@ -149,13 +149,18 @@ class Disowned:
             adopted=False,
         )
 
+    def left_apart(self, attempt: Intent, *, flying: bool, replaced: bool) -> Intent:
+        """Return the record as `left_of` does, under a key of its own: the row of the attempt has another use."""
+        left = self.left_of(attempt, flying=flying, replaced=replaced)
+        return replace(left, spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
+
     def beside(self, intent: Intent, file: FileObject) -> list[Intent]:
         """Return the record of what attempts without an answer may have left beside `file`, as which it is stored."""
         attempts = intent.unanswered - intent.adopted
         if attempts <= 0 or intent.left:
             return []
-        left = self.left_of(replace(intent, unanswered=attempts), flying=False, replaced=True)
-        return [replace(left, spool=f"{intent.spool}.{secrets.token_hex(4)}", inode=0, known=left.known | {file.id})]
+        left = self.left_apart(replace(intent, unanswered=attempts), flying=False, replaced=True)
+        return [replace(left, known=left.known | {file.id})]
 
     def older_of_ours(self, name: str, local: LocalFile) -> frozenset[str]:
         """Return the versions of `name` that this machine stored, though another machine's came between (W4).

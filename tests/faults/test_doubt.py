@@ -681,7 +681,7 @@ def deletion_held(bench: Bench) -> tuple[threading.Event, threading.Event]:
 
 
 def test_a_removal_that_waits_for_the_service(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """W3, W8: while it deletes, what was in doubt is not taken up, though this disk cannot record yet that it is over."""
+    """W3, W8: while it deletes, what was in doubt is not taken up, though this disk cannot record that it is over."""
     drive = failed_close(bench)
     held = Held(store=True)
     bench.server.script("delete", held)
