@@ -35,7 +35,7 @@ A module imports only from lines below its own; modules on one line do not know 
     workers · traffic · groupcommit           background tasks · whose request goes first · shared fsyncs
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
     announcer                                 who watches is told of names that come and go without a call of theirs
-    openers                                   who opened a file, and whether they have it open still
+    openers · mounts                          who opened a file, and has it open still · the kernel's mount table
     pace · breaker                            how much the service takes · whether it is there
     keys                                      where the API key comes from
     profiles · service                        flags over environment over config.toml · systemd's units

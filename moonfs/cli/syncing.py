@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import click
 
-from moonfs import mountpoints
+from moonfs import mountpoints, mounts
 from moonfs.cli import offers, words
 from moonfs.cli.numbers import Number
 from moonfs.cli.words import say
@@ -157,9 +157,7 @@ def sync(directory: str | None, timeout: float | None) -> None:
 def _points(directory: str | None) -> list[str]:
     if directory is None:
         user = os.geteuid()
-        return [
-            mount.point for mount in mountpoints.table() if (mount.fstype, mount.owner) == (mountpoints.FSTYPE, user)
-        ]
+        return [mount.point for mount in mounts.table() if (mount.fstype, mount.owner) == (mountpoints.FSTYPE, user)]
     point = mountpoints.absolute(directory)
     mounted = mountpoints.at(point)
     if mounted is None or mounted.fstype != mountpoints.FSTYPE:

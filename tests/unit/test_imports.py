@@ -40,7 +40,7 @@ LAYERS = """
     places
     advice
     texts  names  workers  traffic  groupcommit  dispatch  lookups  announcer
-    openers
+    openers  mounts
     pace  breaker
     keys
     profiles  service  notify  logfile  packages
