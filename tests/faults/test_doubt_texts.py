@@ -63,6 +63,13 @@ def test_what_has_no_text_is_sent_again_and_the_other_is_left(bench: Bench, writ
     assert status(drive)["copies"] == []
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a text that cannot be had be asked for again, however slow this machine is."""
+    monkeypatch.setattr(proofs, "SENSELESS", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("answer", [page(502), refused(500, "failed", "server_error"), rate_limited("0")])
 def test_a_text_that_cannot_be_had_now_is_waited_for(bench: Bench, answer: Fault) -> None:
     """W3: a proxy's page, or a busy service, says nothing of whose the copy is: it is asked again, and adopted."""
@@ -74,6 +81,7 @@ def test_a_text_that_cannot_be_had_now_is_waited_for(bench: Bench, answer: Fault
     assert bench.copies() == [ONE] and bench.server.count("upload") == 1 and status(drive)["copies"] == []
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("purpose", ["file-extract", "batch"])
 @pytest.mark.parametrize(
     "answer",
