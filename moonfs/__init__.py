@@ -20,6 +20,7 @@ A module imports only from lines below its own; modules on one line do not know 
     promises · recovery                       bytes and intents made durable here · what an earlier run left of them
     disowned · conflicts                      uploads that were given up in doubt, and their copies · older files of a
                                                name that several machines stored
+    proofs                                    what their texts prove, and when one that cannot be had counts as none
     writeback · remote · room                 the uploader · the account: client, listing, texts · what still fits
     namespace · handles                       what every name means: local files over the remote listing · open files
     localfile · table                         one file whose newest bytes are here · the names of the service's files
@@ -34,7 +35,7 @@ A module imports only from lines below its own; modules on one line do not know 
     workers · traffic · groupcommit           background tasks · whose request goes first · shared fsyncs
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
     announcer                                 who watches is told of names that come and go without a call of theirs
-    openers                                   who opened a file, and whether they have it open still
+    openers · mounts                          who opened a file, and has it open still · the kernel's mount table
     pace · breaker                            how much the service takes · whether it is there
     keys                                      where the API key comes from
     profiles · service                        flags over environment over config.toml · systemd's units

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import secrets
 import select
 import subprocess
@@ -28,6 +27,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
+
+from moonfs import mounts
 
 log = logging.getLogger(__name__)
 
@@ -314,12 +315,9 @@ def _identity(point: str) -> tuple[int, int, int]:
     Raises:
         OSError: there is none.
     """
-    escaped = re.sub(rb"[ \t\n\\]", lambda sign: b"\\%03o" % ord(sign[0]), os.fsencode(point))
-    with open("/proc/self/mountinfo", "rb") as lines:  # proc_pid_mountinfo(5)
-        devices = [fields[2] for line in lines if (fields := line.split(b" "))[4] == escaped]
+    devices = [mount.device for mount in mounts.table() if mount.point == point]
     if devices:
-        major, minor = map(int, devices[-1].split(b":"))
-        return major, minor, _ROOT
+        return *mounts.numbers(devices[-1]), _ROOT
     status = os.stat(point)
     return os.major(status.st_dev), os.minor(status.st_dev), status.st_ino
 

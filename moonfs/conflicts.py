@@ -20,6 +20,7 @@ from moonfs import names, wording
 from moonfs.attributes import Attributes
 from moonfs.errors import NotFound
 from moonfs.handles import Handles
+from moonfs.journal import NO_DATE
 from moonfs.namespace import Namespace
 from moonfs.remote import Remote as Account
 from moonfs.wire import FileObject
@@ -123,7 +124,8 @@ class Conflicts:
             other = newest.get(file.filename)
             if other is None or _age(file) > _age(other):
                 newest[file.filename] = file
-        before, now = self._account.now() - QUIET_SECONDS, time.monotonic()
+        told, now = self._account.now(), time.monotonic()
+        before = (told if told > NO_DATE else time.time()) - QUIET_SECONDS
         for name, file in sorted(shown, key=lambda entry: (entry[1].filename, _age(entry[1]))):
             is_older = newest[file.filename] is not file and newest[file.filename].created_at <= before
             if not is_older or names.safe(file.filename) in pending or file.id in used:

@@ -16,7 +16,6 @@ import itertools
 import logging
 import secrets
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -24,12 +23,12 @@ from typing import Final
 
 from moonfs import doubts, names
 from moonfs import journal as journal_states
-from moonfs.attributes import Attributes
 from moonfs.doubts import Verdict
-from moonfs.errors import MoonfsError, ServiceError
+from moonfs.errors import MoonfsError
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import LocalFile
 from moonfs.namespace import Namespace
+from moonfs.proofs import Proofs, pause
 from moonfs.remote import Remote as Account
 from moonfs.spool import SpoolFile
 from moonfs.wire import FileObject
@@ -40,9 +39,8 @@ log = logging.getLogger(__name__)
 #: Seconds after the end of an upload at which what it may have left is looked for. With the second look the doubt is
 #: settled, so that files of others show; the last one is for a copy that came late.
 LOOKS: Final = (0.0, 5.0, 30.0)
-#: Seconds for which a text that makes no sense is asked for again, before it counts as none.
-SENSELESS: Final = 4.0
-#: Seconds to the next try where the service gives no list, or another version of the name is on its way.
+#: Seconds to the next try where the service gives no list or no text, at first, or another version of the name is on
+#: its way.
 AGAIN: Final = 2.0
 
 
@@ -50,6 +48,7 @@ class Disowned:
     """The uploads in doubt of one account.
 
     Attributes:
+        proofs: what can be learned of the files.
         revive: called, with the filesystem's lock, with a version that was in doubt and may have arrived, and its
             bytes: it is to be a file again. Raises OSError: the local disk refuses.
     """
@@ -60,14 +59,14 @@ class Disowned:
         account: Account,
         space: Namespace,
         journal: Journal,
-        attributes: Attributes,
+        proofs: Proofs,
         uploader: Uploader,
         lock: threading.RLock,
     ) -> None:
         self._account = account
         self._space = space
         self._journal = journal
-        self._attributes = attributes
+        self.proofs = proofs
         self._uploader = uploader
         self._lock = lock
         self._watched: dict[str, Intent] = {}
@@ -77,44 +76,11 @@ class Disowned:
         self._next: dict[str, tuple[int, int]] = {}
         self._turns = itertools.count()
         self._copies: dict[str, str] = journal.copies()
-        self._senseless: dict[str, float] = {}
+        self._failures: Counter[str] = Counter()
         self._removing: Counter[str] = Counter()
         self.revive: Callable[[Intent, SpoolFile], None] = lambda _intent, _file: None
 
-    # Evidence, and what the uploader asks for
-
-    def given(self, file_id: str) -> bool:
-        """Say whether an answer gave this id to an upload of ours, or it was adopted."""
-        return self._attributes.get(file_id).sha256 is not None
-
-    def text(self, file: FileObject) -> bytes:
-        """Return the text of a file, as UTF-8.
-
-        Raises:
-            MoonfsError: it cannot be had.
-        """
-        text = self._account.plain_text(file)
-        if self.is_sure(file):
-            self._senseless.pop(file.id, None)
-        return text
-
-    def is_sure(self, file: FileObject) -> bool:
-        """Say whether the text of a file came as the API gives one."""
-        return self._account.is_sure(file)
-
-    def bear(self, file: FileObject) -> None:
-        """Take in that the text of a file makes no sense: it may have been cut, or the service fails.
-
-        Raises:
-            ServiceError: it is to be asked for again.
-        """
-        now = time.monotonic()
-        if now - self._senseless.setdefault(file.id, now) < SENSELESS:
-            raise ServiceError(f"The text of {file.filename} makes no sense yet.")
-
-    def confirmed(self, sha256: str) -> frozenset[str]:
-        """Return the ids that are known to hold the bytes of this hash."""
-        return self._attributes.holders(sha256)
+    # What the uploader asks for
 
     def earlier(self, intent: Intent) -> list[Intent]:
         """Return the uploads of the same bytes, under the same name, that were given up in doubt and are over."""
@@ -154,7 +120,9 @@ class Disowned:
         present = snapshot.files
         with self._lock:
             if snapshot.version:
-                self._told([file_id for file_id in self._copies if file_id not in present or self.given(file_id)])
+                self._told(
+                    [file_id for file_id in self._copies if file_id not in present or self.proofs.given(file_id)]
+                )
             return dict(self._copies)
 
     # Giving up, and its end
@@ -181,13 +149,18 @@ class Disowned:
             adopted=False,
         )
 
+    def left_apart(self, attempt: Intent, *, flying: bool, replaced: bool) -> Intent:
+        """Return the record as `left_of` does, under a key of its own: the row of the attempt has another use."""
+        left = self.left_of(attempt, flying=flying, replaced=replaced)
+        return replace(left, spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
+
     def beside(self, intent: Intent, file: FileObject) -> list[Intent]:
         """Return the record of what attempts without an answer may have left beside `file`, as which it is stored."""
         attempts = intent.unanswered - intent.adopted
         if attempts <= 0 or intent.left:
             return []
-        left = self.left_of(replace(intent, unanswered=attempts), flying=False, replaced=True)
-        return [replace(left, spool=f"{intent.spool}.{secrets.token_hex(4)}", inode=0, known=left.known | {file.id})]
+        left = self.left_apart(replace(intent, unanswered=attempts), flying=False, replaced=True)
+        return [replace(left, known=left.known | {file.id})]
 
     def older_of_ours(self, name: str, local: LocalFile) -> frozenset[str]:
         """Return the versions of `name` that this machine stored, though another machine's came between (W4).
@@ -197,7 +170,7 @@ class Disowned:
         ours = frozenset(
             file.id
             for file in self._account.known().values()
-            if names.safe(file.filename) == name and self.given(file.id)
+            if names.safe(file.filename) == name and self.proofs.given(file.id)
         )
         if ours:
             others = [*self._space.local.values(), *self._space.staged.values()]
@@ -307,22 +280,17 @@ class Disowned:
             waits = self._waits(left)
         try:
             # While nothing can be done, nothing is asked for but what shows that a file is somebody else's.
-            present = self._account.known() if waits else self._account.relist()
-            suspects = doubts.candidates(self, left, present.values())
+            present = self._account.known() if waits else self.proofs.relist()
+            if self._account.now() <= journal_states.NO_DATE:
+                left.forget_time()
+            suspects = doubts.candidates(self.proofs, left, present.values())
             if waits:
                 seen = self._seen.setdefault(spool, set())
                 suspects = [each for each in suspects if each.id not in seen]
-            verdicts = {each.id: doubts.judge(self, left, each, present) for each in suspects}
+            verdicts, problem = self._judge(left, suspects, present)
             whole = bool(suspects) and file is not None and file.sha256() == left.sha256
         except (MoonfsError, OSError) as error:
-            unsent = isinstance(error, MoonfsError) and error.unsent
-            log.log(
-                logging.DEBUG if unsent else logging.WARNING,
-                "Cannot see yet whether an interrupted upload of %s left a copy: %s",
-                left.name,
-                error,
-            )
-            self._later(spool, look, AGAIN)
+            self._cannot_see(left, look, error)
             return
         doomed: frozenset[str] = frozenset()
         with self._lock:
@@ -332,11 +300,15 @@ class Disowned:
             if waits:
                 self._seen.setdefault(spool, set()).update(verdicts)
             self._show(left, (each for each, verdict in verdicts.items() if verdict is Verdict.THEIRS))
+            if problem is not None:
+                self._cannot_see(left, look, problem)
+                return
+            self._failures.pop(spool, None)
             if waits or self._waits(left):
                 self._later(spool, look, AGAIN)
                 return
             # Looked at after the listing: what another upload of this name has stored since is `known` now.
-            suspects = [file for file in doubts.candidates(self, left, suspects) if file.id in verdicts]
+            suspects = [file for file in doubts.candidates(self.proofs, left, suspects) if file.id in verdicts]
             try:
                 if left.state != journal_states.DOUBTFUL or not self._decide(left, suspects, look, whole=whole):
                     doomed = self._sort(left, suspects, verdicts, present)
@@ -348,6 +320,31 @@ class Disowned:
         for file_id in doomed:
             log.info("Deleting %s, which an interrupted upload of %s had left.", file_id, left.name)
             self._uploader.delete_queued(file_id)
+
+    def _judge(
+        self, left: Intent, suspects: list[FileObject], present: Mapping[str, FileObject]
+    ) -> tuple[dict[str, Verdict], MoonfsError | None]:
+        """Return whose `suspects` are, by id, and why that cannot be told of the others."""
+        verdicts: dict[str, Verdict] = {}
+        problem: MoonfsError | None = None
+        for each in suspects:
+            try:
+                verdicts[each.id] = doubts.judge(self.proofs, left, each, present)
+            except MoonfsError as error:
+                problem = error
+        return verdicts, problem
+
+    def _cannot_see(self, left: Intent, look: int, error: MoonfsError | OSError) -> None:
+        """Look again after a while, which grows while that goes on."""
+        unsent = isinstance(error, MoonfsError) and error.unsent
+        log.log(
+            logging.DEBUG if unsent else logging.WARNING,
+            "Cannot see yet whether an interrupted upload of %s left a copy: %s",
+            left.name,
+            error,
+        )
+        self._later(left.spool, look, pause(error, self._failures[left.spool], AGAIN))
+        self._failures[left.spool] += not unsent
 
     def _waits(self, left: Intent) -> bool:
         """Say whether nothing can be done yet about what an upload has left; the lock must be held."""
@@ -372,6 +369,8 @@ class Disowned:
                 if found is None and mine is not None:
                     self._forget(spool)
                 return None
+            if self._account.now() <= journal_states.NO_DATE:
+                found.forget_time()
             if mine is not None:
                 found.known |= mine.known
                 self._watched[spool] = found
@@ -405,8 +404,9 @@ class Disowned:
 
     def _cancel(self, left: Intent, *, replaced: bool) -> None:
         """Have what a version in doubt left deleted, and its bytes; the lock must be held."""
-        left.state, left.replaced, left.replaces = journal_states.CANCELLED, replaced, frozenset()
-        self._journal.put(left, data=None)
+        gone = replace(left, state=journal_states.CANCELLED, replaced=replaced, replaces=frozenset())
+        self._journal.put(gone, data=None)
+        left.state, left.replaced, left.replaces = gone.state, gone.replaced, gone.replaces
         file = self._bytes.pop(left.spool, None)
         if file is not None:
             file.discard()
@@ -482,6 +482,7 @@ class Disowned:
         self._flying.discard(spool)
         self._next.pop(spool, None)
         self._seen.pop(spool, None)
+        self._failures.pop(spool, None)
         file = self._bytes.pop(spool, None)
         if file is not None:
             file.discard()

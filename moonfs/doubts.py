@@ -5,12 +5,14 @@ another machine's file, or the next version of the same file, has too. So:
 
 **Never a candidate** is an id that an answer gave to one of our uploads, an id in a list that was fetched before the
 attempt's body was complete (`Intent.known`), and what was made outside of the attempt's time (`Intent.may_have_made`).
-That time is the service's: its `Date`, carried on by the monotonic clock; where it sends none, time excludes nothing.
+That time is the service's: the `Date` of its own answers, carried on by the monotonic clock; where it sends none, or
+they contradict each other, time excludes nothing.
 
 **Proof** is a text. A candidate is ours where its text is the bytes that were sent, as plain UTF-8 has it, or where it
 is the text of an upload of the same bytes that an answer has confirmed. What has no text, or an empty one, proves
-nothing, nor does what may have been cut on its way, or is no text at all: it is asked for again, for some seconds. A
-text that is as long as its file is that file's bytes, and where they differ it is somebody else's.
+nothing, nor does what may have been cut on its way, is no text at all, or cannot be had: it is asked for again, for a
+while. A text that is as long as its file is that file's bytes, and where they differ it is somebody else's: but where
+they would not with other line ends, or in another character set, the service may have put it so, and it proves nothing.
 
 **Adopted** is a proven candidate, as the version that was sent. Equal content is not authorship: of two machines that
 copy one tree at once, one may adopt the other's file, and nothing is lost by it.
@@ -31,24 +33,30 @@ This module judges; it fetches nothing itself and changes nothing. `writeback` a
 
 from __future__ import annotations
 
+import codecs
 import enum
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from moonfs import names, wire
-from moonfs.errors import (
-    ExtractionFailed,
-    ForeignAnswer,
-    NotFound,
-    ProtocolError,
-    Rejected,
-)
+from moonfs.errors import MoonfsError, NotFound, NotReady, ServiceError
 from moonfs.journal import Intent
 from moonfs.wire import FileObject
 
-#: What makes no sense of a text, or says that there is none: as a rule a second try says the same.
-_NO_SENSE: Final = (ExtractionFailed, ProtocolError, Rejected)
+#: Line ends that a service may have put in the place of others: what stands there now, and what may have stood there.
+_LINE_ENDS: Final = (("\n", "\n"), ("\n", "\r"), ("\n\n", "\r\n"), ("\n", "\r\n"))
+#: Character sets that it may have read, and the mark at the beginning that it may have dropped.
+_CHARSETS: Final = (
+    ("utf-8", b""),
+    ("utf-8", codecs.BOM_UTF8),
+    ("utf-16-le", b""),
+    ("utf-16-le", codecs.BOM_UTF16_LE),
+    ("utf-16-be", b""),
+    ("utf-16-be", codecs.BOM_UTF16_BE),
+    ("cp1252", b""),
+    ("latin-1", b""),
+)
 
 
 class Verdict(enum.Enum):
@@ -71,8 +79,8 @@ class Evidence(Protocol):
     def is_sure(self, file: FileObject) -> bool:
         """Whether its text came as the API gives one: a body that was cut is told by nothing else (R2)."""
 
-    def bear(self, file: FileObject) -> None:
-        """Take in that its text makes no sense; raises MoonfsError while it is to be asked for again."""
+    def bear(self, file: FileObject, error: MoonfsError) -> None:
+        """Take in that its text cannot be had or makes no sense; raises `error` while it is to be asked for again."""
 
     def confirmed(self, sha256: str) -> frozenset[str]:
         """The ids that are known to hold the bytes of this hash."""
@@ -98,31 +106,52 @@ def judge(evidence: Evidence, intent: Intent, file: FileObject, present: Mapping
     text = _text(evidence, file)
     if not text or not intent.sha256:
         return Verdict.UNKNOWN
-    if hashlib.sha256(text).hexdigest() == intent.sha256:
+    if _digest(text) == intent.sha256:
         return Verdict.OURS
     if not evidence.is_sure(file):
-        evidence.bear(file)
+        evidence.bear(file, ServiceError(f"The text of {file.filename} makes no sense yet."))
         return Verdict.UNKNOWN
-    if len(text) == file.bytes:
-        return Verdict.THEIRS
     for other_id in sorted(evidence.confirmed(intent.sha256) & present.keys()):
         other = present[other_id]
         if other_id == file.id or other.purpose != file.purpose:
             continue
         if (confirmed := _text(evidence, other)) and evidence.is_sure(other):
             return Verdict.OURS if confirmed == text else Verdict.THEIRS
-    return Verdict.UNKNOWN
+    if len(text) != file.bytes or any(_digest(other) == intent.sha256 for other in _otherwise(text)):
+        return Verdict.UNKNOWN
+    return Verdict.THEIRS
 
 
 def _text(evidence: Evidence, file: FileObject) -> bytes:
     if file.purpose in (wire.IMAGE, wire.VIDEO) or file.status == wire.STATUS_ERROR:
         return b""
+    if file.status in wire.STATUS_WAITING:
+        evidence.bear(file, NotReady(f"The text of {file.filename} is not extracted yet."))
+        return b""
     try:
         return evidence.text(file)
-    except ForeignAnswer:  # a proxy's page says nothing of the file
-        raise
     except NotFound:
         return b""
-    except _NO_SENSE:
-        evidence.bear(file)
+    except MoonfsError as error:
+        evidence.bear(file, error)
         return b""
+
+
+def _otherwise(text: bytes) -> Iterator[bytes]:
+    """Yield the bytes, as many as these, of which a service may have made `text` by putting it in order."""
+    try:
+        lines = text.decode()
+    except UnicodeDecodeError:
+        return
+    for old, new in _LINE_ENDS:
+        for charset, mark in _CHARSETS:
+            try:
+                data = mark + lines.replace(old, new).encode(charset)
+            except UnicodeEncodeError:
+                continue
+            if len(data) == len(text):
+                yield data
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -20,7 +20,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Final
 
-from moonfs import daemons, holders, mountpoints
+from moonfs import daemons, holders, mountpoints, mounts
 from moonfs.daemons import Daemon
 from moonfs.errors import UsageError
 
@@ -44,7 +44,7 @@ class Drive:
     Attributes:
         asked: the directory as it was named.
         point: its absolute path.
-        device: as in `mountpoints.Mount`; empty where it is not known.
+        device: as in `mounts.Mount`; empty where it is not known.
         mounted: whether it is mounted there, in this mount namespace.
         stale: whether its daemon has died.
         daemon: what serves it, None where that is not known.
@@ -92,7 +92,7 @@ def detached(state: Path, point: str = "") -> list[tuple[Daemon, dict[str, Any]]
 
     With a `point`, only of drives that were mounted there.
     """
-    devices = {mount.device for mount in mountpoints.table() if mount.fstype == mountpoints.FSTYPE}
+    devices = {mount.device for mount in mounts.table() if mount.fstype == mountpoints.FSTYPE}
     found = []
     for daemon in daemons.living(state):
         said = daemon.status() if point in ("", daemon.point) else None

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -365,8 +364,7 @@ class Flights:
         if before is None or not before.unanswered or before.left:
             return
         with self._lock:
-            left = self._disowned.left_of(before, flying=False, replaced=not flight.local.unlinked)
-            left = replace(left, spool=f"{before.spool}.{secrets.token_hex(4)}", inode=0)
+            left = self._disowned.left_apart(before, flying=False, replaced=not flight.local.unlinked)
             self._journal.put(left)
             self._disowned.look_for(left)
 
@@ -669,9 +667,8 @@ class Flights:
         local = flight.local
         intent.cancelled = True
         replaced = self._disowned.has_older(intent) if flight.moves else local.replaced or not local.unlinked
-        left = self._disowned.left_of(intent, flying=False, replaced=replaced)
-        if not local.unlinked:  # the row of these bytes has another use
-            left = replace(left, spool=f"{intent.spool}.{secrets.token_hex(4)}", inode=0)
+        record = self._disowned.left_of if local.unlinked else self._disowned.left_apart
+        left = record(intent, flying=False, replaced=replaced)
         self._journal.put(left, instead_of=instead_of, data=None)
         self._disowned.look_for(left)
 

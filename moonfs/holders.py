@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
+
+from moonfs import mounts
 
 #: Processes that are named.
 _FEW: Final = 4
@@ -84,7 +85,7 @@ class Holders:
 
 def find(device: str, *, besides: Collection[int] = ()) -> Holders:
     """Return what holds the filesystem `device`, such as `0:40` (proc_pid_mountinfo(5)), but for some processes."""
-    wanted, own = _number(device), _namespace("self")
+    wanted, own = mounts.numbers(device), _namespace("self")
     here = _points("self", wanted)
     found, unseen = [], {_HIDDEN: 0, _CLOSED: 0}
     for pid in _processes():
@@ -96,11 +97,6 @@ def find(device: str, *, besides: Collection[int] = ()) -> Holders:
                 found.append(Holder(pid, _command(pid), how))
     found.sort(key=lambda holder: holder.how == _NAMESPACE)  # a container may have many
     return Holders(tuple(found), tuple(here), unseen[_HIDDEN], unseen[_CLOSED])
-
-
-def _number(device: str) -> tuple[int, int]:
-    major, _, minor = device.partition(":")
-    return int(major), int(minor)
 
 
 def _processes() -> list[int]:
@@ -148,10 +144,7 @@ def _namespace(pid: int | str) -> str:
 
 def _points(pid: int | str, device: tuple[int, int]) -> list[str]:
     """Return where the device is mounted, as a process sees it."""
-    number = b"%d:%d" % device
-    with open(f"/proc/{pid}/mountinfo", "rb") as lines:
-        fields = [line.split(b" ", 5) for line in lines]
-    return list(dict.fromkeys(unescape(field[4]) for field in fields if field[2] == number))
+    return list(dict.fromkeys(mount.point for mount in mounts.table(pid) if mounts.numbers(mount.device) == device))
 
 
 def _uses(pid: int, device: tuple[int, int]) -> str:
@@ -195,8 +188,3 @@ def _command(pid: int) -> str:
                 text = " ".join([os.path.basename(words[0]) or words[0], *words[1:]])
                 return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     return "?"
-
-
-def unescape(field: bytes) -> str:
-    """Return a field of the mount table as a path (proc_pid_mountinfo(5))."""
-    return os.fsdecode(re.sub(rb"\\([0-3][0-7]{2})", lambda match: bytes([int(match[1], 8)]), field))

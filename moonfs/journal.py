@@ -96,7 +96,8 @@ _STEPS: Final = {
         "ALTER TABLE intents ADD COLUMN ended REAL NOT NULL DEFAULT 0",
         "ALTER TABLE intents ADD COLUMN unanswered INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE intents ADD COLUMN replaced INTEGER NOT NULL DEFAULT 0",
-        "UPDATE intents SET unanswered = 1 WHERE started > 0",  # what was started was not answered yet
+        # What was started was not answered yet; when, this machine's clock said, which may have been wrong.
+        f"UPDATE intents SET unanswered = 1, started = {NO_DATE} WHERE started > 0",  # noqa: S608
     ),
 }
 
@@ -184,6 +185,10 @@ class Intent:
             and (not self.ended or self.ended <= NO_DATE or file.created_at <= self.ended + DOUBT_SECONDS)
             and names.safe(file.filename) == self.name
         )
+
+    def forget_time(self) -> None:
+        """Take in that the service's clock is not to be relied on: time excludes nothing any more."""
+        self.started, self.ended = min(self.started, NO_DATE), min(self.ended, NO_DATE)
 
 
 def said(error: MoonfsError) -> str:

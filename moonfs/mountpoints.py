@@ -10,16 +10,14 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any, Final
 
 from moonfs.errors import UsageError
-from moonfs.holders import unescape
+from moonfs.mounts import Mount, table
 from moonfs.names import SIDECAR
 
 FSTYPE: Final = "fuse.moonfs"
@@ -33,47 +31,6 @@ _DELETE_SECONDS: Final = 180.0
 _FEW: Final = 5
 #: Seconds for a listing that somebody waits for at a Tab key.
 _GLANCE_SECONDS: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """One line of the mount table.
-
-    Attributes:
-        point: absolute path.
-        fstype: such as `fuse.moonfs`.
-        owner: who has mounted it, of a FUSE filesystem; -1 for others.
-        read_only: whether the kernel refuses changes.
-        device: what tells filesystems apart, as `major:minor`; a bind mount has that of its origin.
-    """
-
-    point: str
-    fstype: str
-    owner: int = -1
-    read_only: bool = False
-    device: str = ""
-
-
-def table() -> list[Mount]:
-    """Return the mounts of this mount namespace, the topmost last (proc_pid_mountinfo(5))."""
-    mounts = []
-    with open("/proc/self/mountinfo", "rb") as lines:  # bytes: only " " and "\n" part, which the kernel escapes
-        for line in lines:
-            fields, _, rest = line.partition(b" - ")
-            kind, _, options = rest.split(b" ")[:3]
-            owner = re.search(rb"\buser_id=([0-9]+)", options)
-            words = fields.split(b" ")
-            point, flags = words[4:6]
-            mounts.append(
-                Mount(
-                    unescape(point),
-                    unescape(kind),
-                    owner=int(owner[1]) if owner is not None else -1,
-                    read_only=b"ro" in flags.split(b","),
-                    device=words[2].decode("ascii"),
-                )
-            )
-    return mounts
 
 
 def ours() -> list[str]:

@@ -38,6 +38,7 @@ def overview(
         used_bytes, used_files = room.used()
         pending = versions.pending()
         doubts = versions.doubts
+        settling = {key: left.name for key, left in space.disowned.items()}
         unsettled = {
             file.name: {"first": file.oldest, "last": file.newest, "bytes": file.size} for file in versions.unsettled()
         }
@@ -83,6 +84,8 @@ def overview(
             ],
             # What `moonfs sync` goes by: the numbers of a name's first and last promise that is open.
             "unsettled": unsettled,
+            # And uploads that were given up, by a key: the service may have a copy that is to go (W3, W8).
+            "settling": settling,
             # Uploads that ended without an answer, and what they may have left on the service (W3).
             "doubts": doubts,
             "copies": copies,

@@ -9,7 +9,6 @@ replaced by a newer one, of other bytes or under another name, goes in the same 
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from dataclasses import replace
 
@@ -256,8 +255,7 @@ class Promises:
             attempt.cancelled = attempt.name != local.name
             if attempt.left:
                 return []  # it was left before, and is under way still
-        left = self._disowned.left_of(attempt, flying=flying, replaced=attempt.name == local.name)
-        left = replace(left, spool=f"{attempt.spool}.{secrets.token_hex(4)}", inode=0)
+        left = self._disowned.left_apart(attempt, flying=flying, replaced=attempt.name == local.name)
         if flying:
             attempt.left = left.spool
         return [left]

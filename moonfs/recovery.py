@@ -9,7 +9,6 @@ request and starts nothing.
 from __future__ import annotations
 
 import logging
-import secrets
 from dataclasses import replace
 
 from moonfs import advice, doubts, names
@@ -123,16 +122,18 @@ class Recovery:
             del self._space.disowned[intent.spool]
         return is_over
 
-    def _leave(self, intent: Intent, *, replaced: bool, spool: str = "") -> Intent:
+    def _leave(self, intent: Intent, *, replaced: bool, apart: bool = False) -> Intent:
         """Return the record of what an attempt may have left, under another key if need be; hide that from now on."""
-        left = self._disowned.left_of(intent, flying=False, replaced=replaced)
-        left = replace(left, spool=spool or left.spool, inode=0)
+        record = self._disowned.left_apart if apart else self._disowned.left_of
+        left = replace(record(intent, flying=False, replaced=replaced), inode=0)
         self._recover_in_doubt(left)
         return left
 
     def _may_have_arrived(self, intent: Intent) -> list[FileObject]:
         """Return what the list has that an attempt of `intent` may have made (W3)."""
-        return doubts.candidates(self._disowned, intent, self._account.known().values()) if intent.started else []
+        return (
+            doubts.candidates(self._disowned.proofs, intent, self._account.known().values()) if intent.started else []
+        )
 
     def _recover_uploads(self, intents: list[Intent]) -> list[Intent]:
         """Settle the uploads whose outcome nobody was told; return the intents that are left.
@@ -218,8 +219,7 @@ class Recovery:
         )
         left = []
         if intent.started:
-            spool = f"{intent.spool}.{secrets.token_hex(4)}"
-            left.append(self._leave(intent, replaced=self._disowned.has_older(intent), spool=spool))
+            left.append(self._leave(intent, replaced=self._disowned.has_older(intent), apart=True))
         self._journal.put(undone, *left)
         return undone
 
@@ -251,8 +251,7 @@ class Recovery:
             newest.held = {**intent.held, **newest.held}
         left = []
         if intent.started:
-            spool = f"{intent.spool}.{secrets.token_hex(4)}"
-            left.append(self._leave(intent, replaced=intent.name == newest.name, spool=spool))
+            left.append(self._leave(intent, replaced=intent.name == newest.name, apart=True))
         self._journal.put(newest, *left, instead_of=intent.spool)
 
     def _recover_newest(self, intent: Intent) -> LocalFile | None:

@@ -30,6 +30,7 @@ from moonfs.localfile import NEVER, LocalFile
 from moonfs.namespace import Namespace
 from moonfs.originals import Originals
 from moonfs.promises import Promises
+from moonfs.proofs import Proofs
 from moonfs.recovery import Recovery
 from moonfs.remote import Remote as Account
 from moonfs.room import Room
@@ -80,12 +81,13 @@ class Versions:
         account.on_gone = self._forget
         service = _Service(self, account)
         self.uploader = Uploader(service, journal, workers=settings.requests, deadline=settings.upload_timeout)
+        proofs = Proofs(account, attributes)
         self._disowned = Disowned(
-            account=account, space=space, journal=journal, attributes=attributes, uploader=self.uploader, lock=lock
+            account=account, space=space, journal=journal, proofs=proofs, uploader=self.uploader, lock=lock
         )
         self._disowned.revive = self._revive
         self.removing = self._disowned.removing
-        service.judge_by(self._disowned)
+        service.judge_by(proofs, self._disowned)
         self._promises = Promises(journal, self._disowned, purpose=settings.purpose)
         self._temporaries = Temporaries(
             self._bring, lock, space=space, journal=journal, promises=self._promises, uploader=self.uploader
@@ -582,14 +584,13 @@ class _Service:
         self.upload = account.upload
         self.delete = account.delete
         self.known = account.known
-        self.relist = account.relist
         self.now = account.now
         self.hold = account.traffic.hold
 
-    def judge_by(self, disowned: Disowned) -> None:
-        """Take what is known of uploads in doubt from `disowned`."""
-        self.given, self.confirmed = disowned.given, disowned.confirmed
-        self.text, self.is_sure, self.bear = disowned.text, disowned.is_sure, disowned.bear
+    def judge_by(self, proofs: Proofs, disowned: Disowned) -> None:
+        """Take what is known of files from `proofs`, and of uploads in doubt from `disowned`."""
+        self.given, self.confirmed, self.relist = proofs.given, proofs.confirmed, proofs.relist
+        self.text, self.is_sure, self.bear = proofs.text, proofs.is_sure, proofs.bear
         self.earlier, self.take_over, self.leave = disowned.earlier, disowned.take_over, disowned.leave
 
     def make_room(self, intent: Intent) -> frozenset[str]:

@@ -57,6 +57,9 @@ LONGEST_LINGER: Final = 0.3
 EARLY: Final = 8
 #: Searches for an unanswered attempt that are not sent because of an outage, before the doubt is left to a later try.
 _KEPT_BACK: Final = 2
+#: Searches that fail come as far apart as after this many failures, at the most: a doubt has an end soon after the
+#: service answers again (W3).
+_SLOWEST_LOOK: Final = 4
 
 
 class Service(doubts.Evidence, Protocol):
@@ -259,7 +262,7 @@ class Uploader:
     def _put_once(self, intent: Intent, spool: SpoolFile, purpose: str, limit: float) -> FileObject:
         """Upload until it is confirmed, refused, or `limit` is reached; never twice while the first may be told."""
         for attempt in itertools.count():
-            listed: list[frozenset[str]] = []
+            listed = [self._listed(intent)]
             intent.under_way = True
             try:
                 file = self._service.upload(
@@ -277,7 +280,7 @@ class Uploader:
                 log.warning("The upload of %s ended without an answer: %s", intent.name, error)
                 if not intent.unanswered:
                     # What was answered before left no copy, so what is known by now is none of this attempt's.
-                    intent.known |= listed[-1] if listed else self._listed(intent)
+                    intent.known |= listed[-1]
                 intent.ended = self._service.now()
                 intent.under_way = False
                 intent.unanswered += 1
@@ -330,7 +333,7 @@ class Uploader:
         Raises:
             _OutageError: there is nobody to ask (E2); the doubt stays.
         """
-        kept_back = 0
+        kept_back = failures = 0
         for pause in (0.0, self.backoff(attempt)):
             wait = pause
             while True:
@@ -345,7 +348,8 @@ class Uploader:
                     if kept_back >= _KEPT_BACK:
                         raise _OutageError from error
                     log.warning("Cannot see yet whether %s arrived: %s", intent.name, error)
-                    wait = self.backoff(attempt + 1)
+                    failures += 1
+                    wait = self.backoff(min(attempt + failures, _SLOWEST_LOOK))
             if found is not None:
                 return found
         return None
@@ -357,19 +361,32 @@ class Uploader:
             MoonfsError: there is no list now, or not the text of a candidate.
         """
         present = self._service.relist()
-        unproven = []
+        if self._service.now() <= journal_states.NO_DATE:
+            intent.forget_time()
+        proven: list[FileObject] = []
+        unproven: list[FileObject] = []
         for file in doubts.candidates(self._service, intent, present.values()):
-            verdict = doubts.judge(self._service, intent, file, present)
+            try:
+                verdict = doubts.judge(self._service, intent, file, present)
+            except MoonfsError:
+                if not proven:
+                    raise
+                unproven.append(file)  # what has arrived waits for no other file's text
+                continue
             if verdict is doubts.Verdict.OURS:
-                log.info("%s had arrived as %s.", intent.name, file.id)
-                intent.adopted = True
-                return file
-            if verdict is doubts.Verdict.UNKNOWN:
+                proven.append(file)
+            elif verdict is doubts.Verdict.UNKNOWN:
                 unproven.append(file)
             else:
                 intent.known |= {file.id}  # it is shown from now on
-        self._service.leave(intent, unproven)
-        return None
+        if not proven:
+            self._service.leave(intent, unproven)
+            return None
+        log.info("%s had arrived as %s.", intent.name, proven[0].id)
+        if intent.unanswered <= 1:  # else `disowned` looks for what the other attempts have left
+            self._service.leave(intent, proven[1:])
+        intent.adopted = True
+        return proven[0]
 
     def _take_up(self, intent: Intent) -> FileObject | None:
         """Take up what became of earlier attempts: of this intent, or of the same bytes by a writer that was failed.

@@ -9,6 +9,7 @@ doubt.
     client.py     the five calls, and what may be repeated
     answers.py    what an answer means, checked
     exchange.py   one request and its answer: phases, deadline, bounded body
+    clock.py      the service's time, by its own answers
     connection.py no wait on a socket outlasts the call; a UNIX socket is this user's own
     origin.py     where the key may go: base URL, key, proxies, TLS (X1)
     multipart.py  the body of an upload, streamed from disk

@@ -119,7 +119,9 @@ class Client:
         Raises:
             MoonfsError: no list could be had.
         """
-        files, self.left_out = answers.files_of(self._read("list", "/files", _LIST_BYTES, deadline, ticket))
+        answer = self._read("list", "/files", _LIST_BYTES, deadline, ticket)
+        files, self.left_out = answers.files_of(answer)
+        self._exchange.take_time(answer)
         return files
 
     def upload(
@@ -162,7 +164,9 @@ class Client:
                 form.started = False
                 answer = self._exchange.once("upload", "POST", "/files", ends=ends, limit=_OBJECT_BYTES, form=form)
                 try:
-                    return answers.file_of(answer)
+                    file = answers.file_of(answer)
+                    self._exchange.take_time(answer)
+                    return file
                 except ProtocolError as error:
                     error.maybe_stored = True
                     raise
@@ -181,6 +185,7 @@ class Client:
         """
         answer = self._read("retrieve", answers.path_of(file_id), _OBJECT_BYTES, deadline, ticket)
         file = answers.file_of(answer)
+        self._exchange.take_time(answer)
         if file.id != file_id:
             raise answers.bad_answer(answer, f"the service answered for another file than {file_id}")
         return file
@@ -202,6 +207,7 @@ class Client:
                 with self._permit(ticket, "delete", ends):
                     answer = self._exchange.once("delete", "DELETE", path, ends=ends, limit=_OBJECT_BYTES)
                     answers.check_deleted(answer, file_id)
+                    self._exchange.take_time(answer)
             except NotFound:
                 if not failures:
                     raise
@@ -246,9 +252,10 @@ class Client:
 
     @property
     def service_time(self) -> float | None:
-        """Unix time by the service's clock, in seconds, whatever this machine's is set to; None where it sends no Date.
+        """Unix time by the service's clock, in seconds, whatever this machine's is set to; None where it is not told.
 
-        It is right within a second or two, as above, though the machine slept meanwhile.
+        That is where it sends no Date, or where its answers have contradicted each other. It is right within a second
+        or two, as above, though the machine slept meanwhile.
         """
         return self._exchange.service_time
 

@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ import httpx
 from moonfs import wire
 from moonfs.api import body as bodies
 from moonfs.api import connection, retry, translate
+from moonfs.api.clock import ServiceClock, since_boot
 from moonfs.api.multipart import FormBody
 from moonfs.errors import MoonfsError, ProtocolError, TimedOut, Unreachable
 
@@ -73,12 +73,16 @@ class Answer:
         body: decoded and whole; see `body`.
         content_type: the media type, lower case, without parameters; "" for none.
         request_id: `msh-request-id`, cleaned.
+        date: its `Date`; None for none, and for an answer that a cache has kept.
+        sent: when the request began, by `clock.since_boot`.
     """
 
     status: int
     body: wire.Body
     content_type: str
     request_id: str | None
+    date: str | None = None
+    sent: float = 0.0
 
 
 class Exchange:
@@ -87,7 +91,7 @@ class Exchange:
     Attributes:
         clock_offset: the service's clock minus ours, in seconds, by the latest Date header; None until seen.
         service_time: unix time by that header, carried on by a clock that nobody sets and that counts sleep; None until
-            seen.
+            seen, and once two answers have contradicted each other.
     """
 
     def __init__(
@@ -106,7 +110,7 @@ class Exchange:
         self._scrub = scrub
         self._clock = clock
         self._on_response = on_response
-        self._seen: tuple[float, float] | None = None
+        self._service_clock = ServiceClock()
 
     def once(
         self,
@@ -159,6 +163,7 @@ class Exchange:
         form: FormBody | None,
         spill: Path | None,
     ) -> Answer:
+        sent = since_boot()
         with self._http.stream(
             method,
             self._base_url + path,
@@ -168,12 +173,14 @@ class Exchange:
         ) as response:
             headers = response.headers
             request_id = translate.clean(self._scrub(headers.get(wire.REQUEST_ID_HEADER, "")), 100) or None
-            self._see_clock(headers.get("date"))
+            date = None if "age" in headers else headers.get("date")  # a cache's answer was made some time ago
             if self._on_response is not None:
                 self._on_response(operation, response.status_code, request_id)
             encoding = headers.get("content-encoding", "")
             if not 200 <= response.status_code < 300:
                 error = self._refusal(operation, response, request_id, ends)
+                if not error.foreign:
+                    self._service_clock.see(date, sent)
                 if error.foreign and form is not None and not form.finished:
                     error.maybe_stored = False  # nobody behind the one that answered can have had the whole body
                 raise error
@@ -187,7 +194,7 @@ class Exchange:
                     maybe_stored=True,
                 )
             content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-            return Answer(response.status_code, body, content_type, request_id)
+            return Answer(response.status_code, body, content_type, request_id, date, sent)
 
     def _refusal(self, operation: str, response: httpx.Response, request_id: str | None, ends: float) -> MoonfsError:
         """Return the error of an answer that is not 2xx; its status counts even where its body breaks off."""
@@ -233,27 +240,18 @@ class Exchange:
                 )
             yield chunk
 
+    def take_time(self, answer: Answer) -> None:
+        """Take the time from an answer that has proved to be the service's own."""
+        self._service_clock.see(answer.date, answer.sent)
+
     @property
     def service_time(self) -> float | None:
-        seen = self._seen
-        return None if seen is None else seen[0] + _since_boot() - seen[1]
+        return self._service_clock.time if self._service_clock.is_sure else None
 
     @property
     def clock_offset(self) -> float | None:
-        now = self.service_time
+        now = self._service_clock.time
         return None if now is None else now - time.time()
-
-    def _see_clock(self, date: str | None) -> None:
-        try:
-            if date is not None:
-                self._seen = parsedate_to_datetime(date).timestamp(), _since_boot()
-        except (ValueError, TypeError, OverflowError):
-            log.debug("an unusable Date header: %.60r", date)
-
-
-def _since_boot() -> float:
-    """Return seconds on the clock that goes on while the machine sleeps, as the service's does (W3)."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def closed() -> Unreachable:

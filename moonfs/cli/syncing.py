@@ -2,7 +2,8 @@
 
 A drive numbers what it promises to bring to the service; what is to be waited for are the numbers that it had given out
 when the command began. So whoever goes on copying holds up nobody, and a file that gets newer bytes meanwhile is
-waited for until the service has the ones that it had, or later ones.
+waited for until the service has the ones that it had, or later ones. An upload that was given up in doubt has a key;
+when it is told what has become of it, what is deleted or sent for it is waited for too (W3).
 
 **Threading:** none; one command runs in the main thread.
 """
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 import click
 
-from moonfs import mountpoints
+from moonfs import mountpoints, mounts
 from moonfs.cli import offers, words
 from moonfs.cli.numbers import Number
 from moonfs.cli.words import say
@@ -36,6 +37,7 @@ class Sync:
         left: the files that are still to be uploaded, sorted.
         left_bytes: their size.
         left_deletions: how many deletions are still to be done.
+        left_doubts: the files of which an upload was given up, and may have left a copy, sorted.
         failed: what the service refuses, each with `name`, `error` and `next`.
         trouble: why uploads that are left are tried again, in the same way.
         under_way: the uploads under way, as the drive says.
@@ -52,23 +54,46 @@ class Sync:
             numbers = [each["last"] for each in uploads["unsettled"].values()]
             self._upto = max([*numbers, *(each["number"] for each in uploads["failed"])], default=-1)
             self._deleting = frozenset(uploads["deleting"])
+            self._doubts = dict(uploads["settling"])
         except KeyError:
             raise UsageError(
                 f"The drive on {point} is one of an older moonfs; unmount it with: moonfs umount {quote(point)}"
             ) from None
+        self._then: dict[str, int] = {}
         self.look(uploads)
-        self.files, self.bytes, self.deletions = len(self.left), self.left_bytes, self.left_deletions
+        self.files, self.bytes = len(self.left), self.left_bytes
+        self.deletions = self.left_deletions + len(self.left_doubts)
 
     def look(self, uploads: dict[str, Any]) -> bool:
         """Take over what the drive says of its uploads now; return whether nothing is left."""
-        left = {name: each for name, each in uploads["unsettled"].items() if each["first"] <= self._upto}
+        self._take_on(uploads)
+        left = {
+            name: each
+            for name, each in uploads["unsettled"].items()
+            if each["first"] <= max(self._upto, self._then.get(name, -1))
+        }
         self.left = sorted(left)
         self.left_bytes = sum(each["bytes"] for each in left.values())
         self.left_deletions = len(self._deleting.intersection(uploads["deleting"]))
+        self.left_doubts = sorted(self._doubts.values())
         self.failed = [each for each in uploads["failed"] if each["number"] <= self._upto]
         self.trouble = [each for each in uploads["waiting"] if each["name"] in left]
         self.under_way = [each for each in uploads["under_way"] if each["name"] in left]
-        return not (self.left or self.left_deletions)
+        return not self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is left."""
+        return bool(self.left or self.left_deletions or self.left_doubts)
+
+    def _take_on(self, uploads: dict[str, Any]) -> None:
+        """Take on what comes of the doubts that are settled by now: a deletion, or the version that had arrived."""
+        over = {key: name for key, name in self._doubts.items() if key not in uploads["settling"]}
+        if not over:
+            return
+        self._doubts = {key: name for key, name in self._doubts.items() if key not in over}
+        self._deleting |= frozenset(uploads["deleting"])  # its copies are among them
+        self._then |= {name: uploads["unsettled"].get(name, {}).get("last", -1) for name in over.values()}
 
     @property
     def is_mounted(self) -> bool:
@@ -78,7 +103,7 @@ class Sync:
 
     def give_up(self) -> None:
         """Wait for nothing more: the drive does not answer."""
-        self.left, self.trouble, self.left_deletions = [], [], 0
+        self.left, self.trouble, self.left_deletions, self.left_doubts = [], [], 0, []
 
 
 @click.command(short_help="Wait until everything is uploaded.")
@@ -115,6 +140,9 @@ def sync(directory: str | None, timeout: float | None) -> None:
         told = {each["name"] for each in failed}
         step = f"It goes on by itself; see moonfs status {quote(wait.point)}."
         failed += [{"name": name, "error": "not uploaded yet", "next": step} for name in wait.left if name not in told]
+        told.update(wait.left)
+        unsure = "an upload ended without an answer, and it is not told yet what has become of it"
+        failed += [{"name": name, "error": unsure, "next": step} for name in wait.left_doubts if name not in told]
         if wait.left_deletions:
             failed.append({"name": "Not deleted yet", "error": words.count(wait.left_deletions, "file"), "next": step})
         for line in words.failures(
@@ -129,9 +157,7 @@ def sync(directory: str | None, timeout: float | None) -> None:
 def _points(directory: str | None) -> list[str]:
     if directory is None:
         user = os.geteuid()
-        return [
-            mount.point for mount in mountpoints.table() if (mount.fstype, mount.owner) == (mountpoints.FSTYPE, user)
-        ]
+        return [mount.point for mount in mounts.table() if (mount.fstype, mount.owner) == (mountpoints.FSTYPE, user)]
     point = mountpoints.absolute(directory)
     mounted = mountpoints.at(point)
     if mounted is None or mounted.fstype != mountpoints.FSTYPE:
@@ -141,7 +167,7 @@ def _points(directory: str | None) -> list[str]:
 
 def _follow(waits: list[Sync], ends: float) -> list[str]:
     """Show how the uploads go on until nothing is left or the time is up; return what is wrong with the drives."""
-    open_ones = [wait for wait in waits if wait.left or wait.left_deletions]
+    open_ones = [wait for wait in waits if wait.is_open]
     problems: list[str] = []
     if not open_ones:
         return problems
@@ -164,7 +190,7 @@ def _follow(waits: list[Sync], ends: float) -> list[str]:
                     open_ones.remove(wait)
             trouble = [each for wait in open_ones for each in wait.trouble]
             bar.show(
-                files=sum(len(wait.left) + wait.left_deletions for wait in open_ones),
+                files=sum(len(wait.left) + wait.left_deletions + len(wait.left_doubts) for wait in open_ones),
                 size=sum(wait.left_bytes for wait in open_ones),
                 under_way=[each for wait in open_ones for each in wait.under_way],
                 trouble=f"{trouble[0]['name']}: {trouble[0]['error']}" if trouble else "",

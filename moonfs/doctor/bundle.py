@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import moonfs
-from moonfs import mountpoints, wording
+from moonfs import mountpoints, mounts, wording
 from moonfs.config import Directories
 from moonfs.doctor.findings import Finding
 from moonfs.errors import UsageError
@@ -60,7 +60,7 @@ def report(
         "versions": _versions(),
         "settings": wording.to_json(settings, indent=1),
         "environment": "\n".join(_environment(environ)),
-        "mounts": "\n".join(f"{mount.point} {mount.fstype}" for mount in mountpoints.table() if "fuse" in mount.fstype),
+        "mounts": "\n".join(f"{mount.point} {mount.fstype}" for mount in mounts.table() if "fuse" in mount.fstype),
         **_states(),
         **dict(_logs(directories)),
     }

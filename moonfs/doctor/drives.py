@@ -17,7 +17,7 @@ from shlex import quote
 from typing import Any, Final
 
 import moonfs
-from moonfs import mountpoints
+from moonfs import mountpoints, mounts
 from moonfs.config import Directories
 from moonfs.doctor import account, storage
 from moonfs.doctor.findings import ME, Finding, State
@@ -79,7 +79,7 @@ def look(
     for point in points:
         worst = State.FAILED if point in known else State.WARNING
         about, clear = f"drive {point}", f"moonfs umount {quote(point)}"
-        owner = next((mount.owner for mount in mountpoints.table() if mount.point == point), -1)
+        owner = next((mount.owner for mount in mounts.table() if mount.point == point), -1)
         if owner not in (-1, os.geteuid()) and _is_closed(point):
             fix = f"sudo -u '#{owner}' moonfs doctor {quote(point)}"
             yield Finding(about, State.NOTE, f"is user {owner}'s, and open to that user alone", fix), None

@@ -108,6 +108,8 @@ class FaultServer:
         base_url, key, socket: what a client needs.
         files: what is stored, by id, in the order of arrival; tests may add and remove.
         seen: every request, in the order of arrival.
+        dated: whether its answers have a Date.
+        read: makes a text of bytes.
         weather: gives a request its fault, or None, where none is scripted.
         busy: how many requests are being answered.
     """
@@ -122,6 +124,8 @@ class FaultServer:
         self.ending = threading.Event()
         self.weather: Callable[[Seen], Fault | None] = lambda _seen: None
         self.busy = 0
+        self.dated = True
+        self.read: Callable[[bytes], str] = lambda data: data.decode("utf-8", "replace")
         self._scripts: dict[str, deque[Fault]] = defaultdict(deque)
         self._number = 0
         self._answers = threading.Event()
@@ -291,7 +295,7 @@ class Turn:
             with server.lock:
                 server.files.pop(stored.id, None)
             return _json({"deleted": True, "id": stored.id, "object": "file"})
-        text = stored.data.decode("utf-8", "replace")
+        text = server.read(stored.data)
         wire = {
             "content": text,
             "file_type": "text/plain",
@@ -306,7 +310,7 @@ class Turn:
         headers: dict[str, str | None] = {
             "Content-Length": str(len(reply.body)),
             "Content-Type": "application/json",
-            "Date": formatdate(self.server.clock(), usegmt=True),
+            "Date": formatdate(self.server.clock(), usegmt=True) if self.server.dated else None,
             "msh-request-id": f"request-{id(self.seen):x}",
         }
         headers.update(reply.headers)

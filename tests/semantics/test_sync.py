@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,6 +155,42 @@ def test_deletions_count(faulty: Callable[..., Faulty], service: FaultServer) ->
     gate.opened.set()
     assert running.ends() == (0, "")
     assert service.names() == []
+
+
+@pytest.mark.parametrize("options", [(), ("write_back",)], ids=["write-through", "write-back"])
+@pytest.mark.parametrize("doubt", ["in doubt", "under way"])
+def test_what_was_removed_in_doubt_counts(
+    faulty: Callable[..., Faulty], service: FaultServer, doubt: str, options: tuple[str, ...]
+) -> None:
+    """W2, W3, W8: after `rm` of a file whose upload may have arrived, it ends when no copy of that is left."""
+    drive = faulty(*options).drive
+    stored, gate, listing = threading.Event(), Gate(), Gate()
+
+    def fault(turn: Turn) -> None:
+        turn.serve()
+        stored.set()
+        if doubt == "under way":
+            gate.opened.wait(SECONDS)
+        else:
+            service.script("list", *[listing.before] * 50)
+        turn.hang_up()
+
+    service.script("upload", fault)
+    with subprocess.Popen(["sh", "-c", 'echo x > "$1"', "sh", str(drive / "a.txt")]) as writer:
+        assert stored.wait(SECONDS)
+        if doubt == "in doubt":
+            listing.wait()
+        else:
+            service.script("list", *[listing.before] * 50)
+        drive.run('rm "$DIR/a.txt"')
+        running = Running(drive, str(drive.point))
+        gate.opened.set()
+        assert running.waits()
+        service.unscript("list")
+        listing.opened.set()
+        assert running.ends() == (0, "")
+        assert service.names() == []
+        writer.wait(SECONDS)
 
 
 def test_write_through(faulty: Callable[..., Faulty], service: FaultServer) -> None:

@@ -351,7 +351,7 @@ def test_a_drive_of_the_version_before_in_doubt(faulty: Callable[..., Faulty], l
     began = time.time() - 1
     rows = []
 
-    def left(number: int, name: str, status: str, data: bytes, *, stored: bool) -> None:
+    def left(number: int, name: str, status: str, data: bytes, *, stored: bool, fast: int = 0) -> None:
         if stored:
             each.server.add(name, data)
         spool = f"{number:024x}"
@@ -364,7 +364,7 @@ def test_a_drive_of_the_version_before_in_doubt(faulty: Callable[..., Faulty], l
                 size=len(data),
                 inode=2**40 + number,
                 acknowledged=0 if status == "uploading" else number,
-                started=began,
+                started=began + fast,
                 sha256=hashlib.sha256(data).hexdigest(),
             )
         )
@@ -375,9 +375,15 @@ def test_a_drive_of_the_version_before_in_doubt(faulty: Callable[..., Faulty], l
     theirs = each.server.add("theirs.txt", b"not ours,")
     left(4, "removed.txt", "cancelled", b"removed by us", stored=True)
     left(5, "failed.txt", "uploading", b"its close had not ended", stored=True)
+    left(6, "fast.txt", "pending", b"by a clock that was fast", stored=True, fast=86_400)
     former.journal(state / "journal.db", layout, rows)
     each.drive.mount("requests=1")
-    ours = {"arrived.txt": b"it has arrived", "not.txt": b"it has not", "failed.txt": b"its close had not ended"}
+    ours = {
+        "arrived.txt": b"it has arrived",
+        "not.txt": b"it has not",
+        "failed.txt": b"its close had not ended",
+        "fast.txt": b"by a clock that was fast",
+    }
     wait_until(
         lambda: (
             each.server.names() == sorted([*ours, "theirs.txt", "theirs.txt", "z.txt"])

@@ -30,8 +30,10 @@ def drive(faulty: Callable[..., Faulty], service: FaultServer) -> Drive:
     return faulty().drive
 
 
-def test_old_conflict_copies(drive: Drive, service: FaultServer) -> None:
+@pytest.mark.parametrize("dated", [True, False], ids=["with a Date", "without one"])
+def test_old_conflict_copies(drive: Drive, service: FaultServer, dated: bool) -> None:
     """N8: those of this machine are printed and deleted; those of others, and what somebody has touched, are not."""
+    service.dated = dated
     now = int(time.time())
     mine = [stored(drive, service, name, 3 * HOUR) for name in ("a.txt", "fresh.txt", "read.txt", "alone.txt")]
     theirs = service.add("a.txt", b"theirs, older still", created_at=now - 4 * HOUR).id

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from moonfs import mountpoints
+from moonfs import mounts
 from tests.conftest import serving
 from tests.harness.drive import ROOT, Drive
 from tests.harness.programs import needs
@@ -148,7 +148,7 @@ def test_the_walk_through(fuse: None, tmp_path: Path) -> None:
                 check=False,
             )
         finally:
-            left = [mount.point for mount in mountpoints.table() if tmp_path in Path(mount.point).parents]
+            left = [mount.point for mount in mounts.table() if tmp_path in Path(mount.point).parents]
             for point in left:
                 subprocess.run(["fusermount", "-u", "-z", point], check=False)
     parts = re.split(rf"^{_MARK}(\d+)\n", done.stdout, flags=re.MULTILINE)[1:]

@@ -403,3 +403,12 @@ def test_a_hundred_megabytes_pass_in_constant_memory(tmp_path: Path) -> None:
         (stored,) = server.files.values()
         assert hashlib.sha256(stored.data).digest() == hashlib.sha256(block * 100).digest()
     assert int(run.stdout) < 8, f"the peak rose by {run.stdout.strip()} MiB"
+
+
+def test_all_is_handed_over_before_the_body_is_complete() -> None:
+    """W3: what is listed when the last of the bytes has been told of cannot be what this attempt makes."""
+    steps: list[object] = []
+    form = FormBody(io.BytesIO(b"hello"), filename="a.txt", size=5, purpose="file-extract", progress=steps.append)
+    for chunk in form.chunks():
+        steps.append(chunk)
+    assert steps[-2] == 5 and bytes(steps[-1]).endswith(b"--\r\n")  # type: ignore[call-overload]

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from moonfs import doubts
 from moonfs import journal as journal_states
 from moonfs.doubts import Verdict
-from moonfs.errors import ExtractionFailed, MoonfsError, NotFound, ProtocolError, Rejected, ServiceError
+from moonfs.errors import (
+    ExtractionFailed,
+    ForeignAnswer,
+    MoonfsError,
+    NotFound,
+    ProtocolError,
+    Rejected,
+    ServiceError,
+    TimedOut,
+)
 from moonfs.journal import Intent
 from moonfs.wire import FileObject
 
@@ -28,11 +38,12 @@ INTENT = Intent(
 
 
 class Evidence:
-    """One text for every file."""
+    """One text for every file, but for one of the same bytes, `c`, that an answer has confirmed."""
 
-    def __init__(self, text: bytes | MoonfsError, sure: bool) -> None:
+    def __init__(self, text: bytes | MoonfsError, sure: bool, confirmed: bytes = b"") -> None:
         self._text = text
         self._sure = sure
+        self._confirmed = confirmed
         self.senseless = 0
 
     def given(self, file_id: str) -> bool:
@@ -41,18 +52,18 @@ class Evidence:
     def text(self, file: FileObject) -> bytes:
         if isinstance(self._text, MoonfsError):
             raise self._text
-        return self._text
+        return self._confirmed if file.id == "c" else self._text
 
     def is_sure(self, file: FileObject) -> bool:
         return self._sure
 
-    def bear(self, file: FileObject) -> None:
+    def bear(self, file: FileObject, error: MoonfsError) -> None:
         self.senseless += 1
         if self.senseless < 3:
-            raise ServiceError("not yet")
+            raise error
 
     def confirmed(self, sha256: str) -> frozenset[str]:
-        return frozenset()
+        return frozenset({"c"} if self._confirmed else ())
 
 
 @pytest.mark.parametrize(
@@ -77,13 +88,20 @@ def test_a_body_that_was_cut_says_nothing(text: bytes, sure: bool, verdict: Verd
 
 @pytest.mark.parametrize(
     "error",
-    [ExtractionFailed("the extraction failed"), ProtocolError("two different texts"), Rejected("not that one")],
+    [
+        ExtractionFailed("the extraction failed"),
+        ProtocolError("two different texts"),
+        Rejected("not that one"),
+        ServiceError("failed"),
+        ForeignAnswer("a page"),
+        TimedOut("too slow"),
+    ],
 )
 def test_what_makes_no_sense_is_asked_for_again(error: MoonfsError) -> None:
-    """W3: one bad answer tells nothing of a copy, which would stay, or come back, though it is ours."""
+    """W3: one bad answer tells nothing of a copy, which would stay, or come back, though it is ours; many say none."""
     evidence = Evidence(error, False)
     for _ in range(2):
-        with pytest.raises(ServiceError):
+        with pytest.raises(type(error)):
             doubts.judge(evidence, INTENT, FILE, {"f": FILE})
     assert doubts.judge(evidence, INTENT, FILE, {"f": FILE}) is Verdict.UNKNOWN
 
@@ -91,3 +109,29 @@ def test_what_makes_no_sense_is_asked_for_again(error: MoonfsError) -> None:
 def test_what_is_gone_has_no_text() -> None:
     """W3: a file that is not there any more is asked for once."""
     assert doubts.judge(Evidence(NotFound("gone"), False), INTENT, FILE, {"f": FILE}) is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("ours", "text"),
+    [
+        (b"one\rtwo\r", b"one\ntwo\n"),
+        (b"one\r\ntwo\r\n", b"one\n\ntwo\n\n"),
+        ("\ufeff漢漢é".encode("utf-16-le"), "漢漢é".encode()),
+        ("жук".encode("utf-16-be"), "жук".encode()),
+        ("é\r\n".encode("cp1252"), "é\n".encode()),
+        (b"one\ntwo\n", b"two\none\n"),
+    ],
+    ids=["CR", "CRLF, each to LF", "UTF-16 with its mark", "UTF-16", "an 8-bit set, CRLF", "no such thing"],
+)
+@pytest.mark.parametrize("confirmed", [True, False], ids=["the same bytes are confirmed", "nothing is confirmed"])
+def test_a_text_that_the_service_has_put_in_order(ours: bytes, text: bytes, confirmed: bool) -> None:
+    """W3: as long as its file, and other than the bytes: that alone makes it nobody else's."""
+    assert len(ours) == len(text)
+    intent = replace(INTENT, size=len(ours), sha256=hashlib.sha256(ours).hexdigest())
+    file = replace(FILE, bytes=len(ours))
+    evidence = Evidence(text, True, text if confirmed else b"")
+    verdict = doubts.judge(evidence, intent, file, {"f": file, "c": replace(file, id="c")})
+    alone = Verdict.THEIRS if ours.startswith(b"one\n") else Verdict.UNKNOWN
+    assert verdict is (Verdict.OURS if confirmed else alone)
+    other = Evidence(b"?" * len(text), True, text)
+    assert doubts.judge(other, intent, file, {"f": file, "c": replace(file, id="c")}) is Verdict.THEIRS

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from moonfs import ending, mountpoints
+from moonfs import ending, mounts
 from moonfs.errors import UsageError
 
 
@@ -23,7 +23,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def opened(path: object, *args: Any, **kwargs: Any) -> Any:
         return builtins.open(file if path == "/proc/self/mountinfo" else path, *args, **kwargs)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(mountpoints, "open", opened, raising=False)
+    monkeypatch.setattr(mounts, "open", opened, raising=False)
     return file.write_bytes
 
 

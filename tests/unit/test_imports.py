@@ -30,6 +30,7 @@ LAYERS = """
     temporaries  adoption
     promises  recovery
     disowned  conflicts
+    proofs
     writeback  remote  room
     namespace  handles
     localfile  table
@@ -39,7 +40,7 @@ LAYERS = """
     places
     advice
     texts  names  workers  traffic  groupcommit  dispatch  lookups  announcer
-    openers
+    openers  mounts
     pace  breaker
     keys
     profiles  service  notify  logfile  packages

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from moonfs import mountpoints
+from moonfs import mountpoints, mounts
 from moonfs.errors import UsageError
-from moonfs.mountpoints import FSTYPE, Mount, absolute, at, ours, prepare, table
+from moonfs.mountpoints import FSTYPE, absolute, at, ours, prepare
+from moonfs.mounts import Mount, table
 
 LINES = b"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro
 23 22 0:21 / /proc rw,nosuid shared:5 - proc proc rw
@@ -31,7 +32,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def opened(path: object, *args: Any, **kwargs: Any) -> Any:
         return builtins.open(file if path == "/proc/self/mountinfo" else path, *args, **kwargs)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(mountpoints, "open", opened, raising=False)
+    monkeypatch.setattr(mounts, "open", opened, raising=False)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return file.write_bytes
 

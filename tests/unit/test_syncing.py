@@ -11,8 +11,15 @@ from moonfs.cli.syncing import Sync
 from moonfs.errors import UsageError
 
 
-def said(*, failed: dict[str, int] | None = None, deleting: tuple[str, ...] = (), **open_: tuple[int, int]) -> Any:
+def said(
+    *,
+    failed: dict[str, int] | None = None,
+    deleting: tuple[str, ...] = (),
+    settling: dict[str, str] | None = None,
+    **open_: tuple[int, int],
+) -> Any:
     return {
+        "settling": settling or {},
         "unsettled": {name: {"first": first, "last": last, "bytes": 10} for name, (first, last) in open_.items()},
         "failed": [{"name": n, "number": k, "error": "no", "next": "do"} for n, k in (failed or {}).items()],
         "deleting": list(deleting),
@@ -43,6 +50,18 @@ def test_what_an_earlier_run_has_left() -> None:
     """W2: it has no numbers, and is waited for."""
     sync = Sync("/m", said(a=(0, 0)))
     assert not sync.look(said(a=(0, 0))) and sync.look(said(a=(1, 1)))
+
+
+def test_uploads_that_were_given_up() -> None:
+    """W3, W8: until it is told what has become of them, and until what comes of that is done; not later ones."""
+    sync = Sync("/m", said(settling={"k": "a", "l": "b"}))
+    assert (sync.files, sync.deletions, sync.left_doubts) == (0, 2, ["a", "b"])
+    assert not sync.look(said(settling={"l": "b"}, a=(7, 7), deleting=("x",), c=(8, 8)))
+    assert (sync.left, sync.left_deletions, sync.left_doubts) == (["a"], 1, ["b"])
+    assert not sync.look(said(settling={"m": "c"}, a=(7, 8), deleting=("x", "y")))
+    assert (sync.left, sync.left_deletions, sync.left_doubts) == (["a"], 2, [])
+    assert not sync.look(said(settling={"m": "c"}, deleting=("y", "z")))
+    assert sync.look(said(settling={"m": "c"}, a=(9, 9), deleting=("z",)))
 
 
 def test_a_drive_of_an_older_moonfs() -> None:

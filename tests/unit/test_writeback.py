@@ -68,6 +68,9 @@ class Service:
             step = self.script.pop(0) if self.script else None
         if self.gate is not None:
             assert self.gate.wait(60)
+        if step == "early":  # taken, and listed, before it had been sent to the end
+            self.add(filename, spool.read(10_000, 0), purpose)
+            raise doubt()
         complete()
         if isinstance(step, MoonfsError):
             raise step
@@ -105,7 +108,7 @@ class Service:
     def is_sure(self, file: FileObject) -> bool:
         return True
 
-    def bear(self, file: FileObject) -> None:
+    def bear(self, file: FileObject, error: MoonfsError) -> None:
         return None
 
     def confirmed(self, sha256: str) -> frozenset[str]:
@@ -307,6 +310,13 @@ def test_what_an_answer_gave_is_never_a_candidate(desk: Desk) -> None:
     desk.service.script = [doubt()]
     file = desk.store()
     assert file.id != other.id and len(desk.service.sent) == 2
+
+
+def test_what_was_taken_before_the_body_was_complete_is_a_candidate(desk: Desk) -> None:
+    """W3: a list that was fetched after the end of the attempt may have its copy, though its body never ended."""
+    desk.service.script = ["early"]
+    assert desk.store().id == "id0"
+    assert len(desk.service.sent) == 1 and list(desk.service.files) == ["id0"]
 
 
 def test_what_was_listed_before_the_body_was_complete_is_never_a_candidate(desk: Desk) -> None:
