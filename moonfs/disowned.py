@@ -204,6 +204,26 @@ class Disowned:
             ours = ours.difference(*(other.replaces for other in others if other is not local))
         return ours
 
+    def name_of(self, file_id: str, shown: str) -> str:
+        """Return the name that a stored file has, or had when it was `shown` so as one of several of its name."""
+        file = self._account.known().get(file_id)
+        if file is None:
+            return shown
+        name = names.safe(file.filename)
+        return shown if names.alias(name, file_id) == shown else name
+
+    def has_newer(self, name: str, file_id: str) -> bool:
+        """Say whether this machine has stored a version of `name` beside that which had it as `file_id`; lock held."""
+        held = frozenset().union(*(local.held for local in self._space.local.values()))
+        return any(
+            names.safe(file.filename) == name
+            and file.id not in held
+            and file.id != file_id
+            and self.given(file.id)
+            and not self._space.is_doomed(file.id)
+            for file in self._account.known().values()
+        )
+
     def has_older(self, intent: Intent) -> bool:
         """Say whether what `intent` was to replace has its name, so that a version of it is there without it."""
         known = self._account.known()

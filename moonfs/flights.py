@@ -455,16 +455,22 @@ class Flights:
                 self._life.took(local, superseded, intent.replaces | {file.id})
             self._answered(intent, left, freed)
             self._space.changed()
-            if local.committed is not None and not local.unlinked:
-                # It was renamed or overwritten while it was on its way.
-                self.schedule(local)
-            self._life.end_use(local)
+            self._go_on(local, holds=holds)
         try:
             recorded.wait()
         finally:
             with self._lock:
                 self._adoption.end(local, waiting)
         return surplus
+
+    def _go_on(self, local: LocalFile, *, holds: bool) -> None:
+        """Do what comes after a flight; `holds`: its file stays here, and holds what it has made. The lock is held."""
+        if local.committed is not None and not local.unlinked:
+            # It was renamed or overwritten while it was on its way.
+            self.schedule(local)
+        self._life.end_use(local)
+        if holds:  # though somebody writes to it: what the next version has overtaken goes
+            self._temporaries.watch(local)
 
     def _answered(self, intent: Intent, left: list[Intent], freed: str) -> None:
         """Take in that an upload got its id, and have what is `left` of its attempts looked for; the lock is held.

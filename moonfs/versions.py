@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -88,7 +87,13 @@ class Versions:
         service.judge_by(self._disowned)
         self._promises = Promises(journal, self._disowned, purpose=settings.purpose)
         self._temporaries = Temporaries(
-            self._bring, lock, space=space, journal=journal, promises=self._promises, uploader=self.uploader
+            self._bring,
+            lock,
+            space=space,
+            journal=journal,
+            promises=self._promises,
+            uploader=self.uploader,
+            disowned=self._disowned,
         )
         self._flights = Flights(
             self,
@@ -138,6 +143,8 @@ class Versions:
                 self._flights.schedule(local)
         with self._lock:
             for local in recovered:
+                if local.stays_local:
+                    self._temporaries.hold_others(local)
                 self._temporaries.watch(local)
 
     def close(self) -> None:
@@ -278,6 +285,7 @@ class Versions:
                 self._flights.adopt(local, local.spool, local.sha256)
         elif local.stays_local and not local.hollow and (local.refused is None or local.kept):
             local.refused = None
+            self._temporaries.hold_others(local)
             try:
                 self.keep_local(local)
             except OSError as error:
@@ -504,7 +512,7 @@ class Versions:
                 if not stays:
                     local.settle_down()
                 else:
-                    self._hold(local, name, replaced(), self._space.local.get(name))
+                    self._temporaries.hold(local, name, replaced(), self._space.local.get(name))
                 if local.clean:
                     # Under its new name the service does not have it.
                     local.stored = NEVER
@@ -533,21 +541,6 @@ class Versions:
                 self._temporaries.watch(local)
         if not stays:
             self._flights.schedule_promised(local)
-
-    @staticmethod
-    def _hold(local: LocalFile, name: str, replaced: frozenset[str], over: LocalFile | None) -> None:
-        """Have a file that is to stay here as `name` hold what it replaces, for some minutes (W9); both locks held.
-
-        `replaced` are the stored files that have `name` now, which the local file `over` may hold or replace.
-        """
-        before = {} if over is None or over is local else over.held
-        mine = dict.fromkeys(local.replaces, local.name)
-        local.held = {**dict.fromkeys(replaced, name), **before, **mine, **local.held}
-        if local.clean:
-            local.seal = local.sha256
-        if name != local.name:
-            local.passing = not names.is_temporary(name) and names.stays_renamed(local.name, name)
-        local.closed = time.time_ns() if local.held or local.passing else 0
 
     @staticmethod
     def _check_target(local: LocalFile, name: str) -> None:

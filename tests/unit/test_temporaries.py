@@ -383,6 +383,64 @@ def test_two_saves_before_the_first_has_arrived(house: House) -> None:
     assert house.account.shown() == {"a.txt": b"three"} and drive.read("a.txt~") == b"two"
 
 
+def emptied(drive: Drive) -> None:
+    """Leave `b.txt` without bytes, as `: > b.txt` does."""
+    drive.end(drive.fs.open("/b.txt", read=False, write=True, truncate=True).handle)
+
+
+#: How what `b.txt` has comes to stay here.
+STAYS: dict[str, Callable[[Drive], None]] = {
+    "mv b.txt b.txt~": lambda drive: drive.fs.rename("/b.txt", "/b.txt~"),
+    ": > b.txt": emptied,
+    "mv b.txt b.txt~ while somebody writes": lambda drive: (
+        drive.fs.open("/b.txt", read=True, write=True, append=True),
+        drive.fs.rename("/b.txt", "/b.txt~"),
+    )[1],
+}
+
+
+@pytest.mark.parametrize("stays", STAYS)
+@pytest.mark.parametrize("first", [False, True], ids=["the new version then", "the new version first"])
+def test_a_copy_is_held_under_the_name_that_it_has(house: House, stays: str, first: bool) -> None:
+    """W9, W4: `mv a.txt b.txt`, and that stays here before it is sent: the copy goes with the next `a.txt`."""
+    drive = stored(house, write_back=True)
+    drive.uploader.promised = lambda: 3600.0  # type: ignore[method-assign]
+    drive.fs.rename("/a.txt", "/b.txt")
+    del drive.uploader.promised
+    if not first:
+        STAYS[stays](drive)
+        (row,) = drive.journal.intents()
+        assert row.held == dict.fromkeys(house.account.files, "a.txt")
+    drive.write("a.txt", b"new")
+    wait_until(lambda: house.account.uploads == 2, "it is uploaded", 10)
+    at_rest(drive.uploader.workers)
+    if first:
+        STAYS[stays](drive)
+    wait_until(lambda: len(house.account.files) == 1, "the copy goes", 10)
+    assert house.account.shown() == {"a.txt": b"new"}
+    assert house.next_run(write_back=True).ls() == drive.ls()
+    assert house.account.shown() == {"a.txt": b"new"}
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_version_that_arrives_after_the_next_one_goes(house: House, written: bool) -> None:
+    """W9, W4: `mv a.txt a.txt~` while it is on its way, and the next version overtakes it."""
+    drive = house.start(write_back=True)
+    put_off(house, drive, "a.txt", b"old")
+    gate, house.account.gate = house.account.gate, None
+    if written:
+        drive.fs.open("/a.txt", read=True, write=True, append=True)
+    drive.fs.rename("/a.txt", "/a.txt~")
+    drive.write("a.txt", b"new")
+    wait_until(lambda: house.account.shown() == {"a.txt": b"new"}, "it is uploaded", 10)
+    assert gate is not None
+    gate.set()
+    wait_until(lambda: len(house.account.bodies) == 2, "it arrives", 10)
+    wait_until(lambda: len(house.account.files) == 1, "the older one goes", 10)
+    assert house.account.shown() == {"a.txt": b"new"} and drive.ls() == ["a.txt", "a.txt~"]
+    assert drive.read("a.txt~") == b"old" and drive.read("a.txt") == b"new"
+
+
 def test_a_rename_on_the_disk_that_refuses_changes_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tenet 2: both names are what they were."""
     drive = stored(house, write_back=False)
