@@ -261,6 +261,21 @@ def test_renamed_back_over_a_version_that_is_on_its_way(house: House) -> None:
     assert house.account.shown() == {"a.txt": b"old"} and drive.ls() == ["a.txt"] and drive.read("a.txt") == b"old"
 
 
+def test_renamed_there_and_back_while_it_is_on_its_way(house: House) -> None:
+    """W9, W12: who has it open reads on, and nothing is sent again."""
+    drive = house.start(write_back=True)
+    put_off(house, drive, "a.txt", b"old" * 30_000)
+    handle = drive.fs.open("/a.txt", read=True, write=True, append=True).handle
+    drive.fs.rename("/a.txt", "/a.txt~")
+    drive.fs.rename("/a.txt~", "/a.txt")
+    let_go(house, drive)
+    wait_until(lambda: drive.journal.intents() == [], "it is stored", 10)
+    assert drive.fs.write(handle, b"new", 0, append=True) == 3
+    drive.end(handle)
+    settled(drive)
+    assert house.account.shown() == {"a.txt": b"old" * 30_000 + b"new"} and drive.read("a.txt")[-3:] == b"new"
+
+
 @both
 @dances
 def test_removed_before_there_is_a_new_version(house: House, write_back: bool, dance: str) -> None:
