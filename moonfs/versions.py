@@ -121,7 +121,6 @@ class Versions:
             disowned=self._disowned,
         )
         self.prepare = self._promises.prepare
-        self.keep_local = self._promises.keep_local
         self.remember_time = self._promises.remember_time
         self.make_room = self._temporaries.make_room
         self.stored = self._flights.stored
@@ -253,6 +252,16 @@ class Versions:
             self._report(local.name, refused)
         self.end_use(local)
 
+    def keep_local(self, local: LocalFile, *, freed: str = "") -> None:
+        """Keep a file that stays on this machine (W6), and had the name `freed`; the lock must be held.
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        self._temporaries.hold_others(local)
+        self._promises.keep_local(local, freed=freed)
+        self._temporaries.watch(local)
+
     def closed(self, local: LocalFile) -> None:
         """Take in that a writer has closed a file; `end_use` is called next. The lock must be held."""
         self._temporaries.closed(local)
@@ -285,7 +294,6 @@ class Versions:
                 self._flights.adopt(local, local.spool, local.sha256)
         elif local.stays_local and not local.hollow and (local.refused is None or local.kept):
             local.refused = None
-            self._temporaries.hold_others(local)
             try:
                 self.keep_local(local)
             except OSError as error:
@@ -537,8 +545,6 @@ class Versions:
             self.took(local, superseded, local.replaces)
             if freed:
                 self._disowned.removed(freed)
-            if stays:
-                self._temporaries.watch(local)
         if not stays:
             self._flights.schedule_promised(local)
 

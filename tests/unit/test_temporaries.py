@@ -407,6 +407,9 @@ def emptied(drive: Drive) -> None:
 STAYS: dict[str, Callable[[Drive], None]] = {
     "mv b.txt b.txt~": lambda drive: drive.fs.rename("/b.txt", "/b.txt~"),
     ": > b.txt": emptied,
+    ": > b.txt; sync b.txt while somebody writes": lambda drive: drive.fs.fsync(
+        drive.fs.open("/b.txt", read=False, write=True, truncate=True).handle
+    ),
     "mv b.txt b.txt~ while somebody writes": lambda drive: (
         drive.fs.open("/b.txt", read=True, write=True, append=True),
         drive.fs.rename("/b.txt", "/b.txt~"),
