@@ -192,7 +192,7 @@ class Disowned:
     def older_of_ours(self, name: str, local: LocalFile) -> frozenset[str]:
         """Return the versions of `name` that this machine stored, though another machine's came between (W4).
 
-        Not what another file than `local` takes the place of, or holds; the lock must be held.
+        Not what another file than `local` takes the place of, or holds, unless that was refused; the lock must be held.
         """
         ours = frozenset(
             file.id
@@ -201,7 +201,8 @@ class Disowned:
         )
         if ours:
             others = [*self._space.local.values(), *self._space.staged.values()]
-            ours = ours.difference(*(other.replaces for other in others if other is not local))
+            keep = (other for other in others if other is not local and not other.refused_for_good)
+            ours = ours.difference(*(other.replaces for other in keep))
         return ours
 
     def name_of(self, file_id: str, shown: str) -> str:

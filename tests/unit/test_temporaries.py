@@ -440,6 +440,25 @@ def test_a_copy_is_held_under_the_name_that_it_has(house: House, stays: str, fir
     assert house.account.shown() == {"a.txt": b"new"}
 
 
+def test_the_next_version_after_a_rename_that_was_refused(house: House) -> None:
+    """W4, N7: the copy under the old name goes with it; the bytes are here, and a rename mends it."""
+    drive = stored(house, write_back=True)
+    house.account.script = [errors.UnsupportedType("no", status=400)]
+    drive.fs.rename("/a.txt", "/a.bin")
+    wait_until(lambda: failed(drive) == ["a.bin"], "it is refused", 10)
+    assert house.account.shown() == {"a.txt": b"old"} and drive.ls() == ["a.bin"]
+    drive.write("a.txt", b"new")
+    settled(drive)
+    wait_until(lambda: len(house.account.files) == 1, "the copy goes", 10)
+    for each in (drive, house.next_run(write_back=True)):
+        assert house.account.shown() == {"a.txt": b"new"} and each.ls() == ["a.bin", "a.txt"]
+        assert each.read("a.bin") == b"old" and failed(each) == ["a.bin"]
+    last = house.drives[-1]
+    last.fs.rename("/a.bin", "/b.txt")
+    settled(last)
+    assert house.account.shown() == {"a.txt": b"new", "b.txt": b"old"} and last.journal.deletions() == []
+
+
 @pytest.mark.parametrize("written", [False, True])
 def test_a_version_that_arrives_after_the_next_one_goes(house: House, written: bool) -> None:
     """W9, W4: `mv a.txt a.txt~` while it is on its way, and the next version overtakes it."""
