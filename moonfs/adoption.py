@@ -1,7 +1,7 @@
 """Bytes that the service has become originals here: in which order, so that no crash loses both (R5).
 
-The journal's row keeps bytes in the spool until it goes; so the original is made before that, and where it shares the
-bytes with a spool file, the name in the spool goes after it.
+The journal's row keeps bytes in the spool until it goes; so the original is made before that, and the name in the spool
+goes after it, as does that of a version whose row goes too.
 
 **Threading:** `outlast_the_journal` may be called from any thread; everything else needs the filesystem's lock.
 """
