@@ -1,7 +1,7 @@
 """Bytes that the service has become originals here: in which order, so that no crash loses both (R5).
 
-The journal's row keeps bytes in the spool until it goes; so the original is made before that, and where it shares the
-bytes with a spool file, the name in the spool goes after it.
+The journal's row keeps bytes in the spool until it goes; so the original is made before that, and the name in the spool
+goes after it, as does that of a version whose row goes too.
 
 **Threading:** `outlast_the_journal` may be called from any thread; everything else needs the filesystem's lock.
 """
@@ -42,9 +42,12 @@ class Adoption:
         except OSError as error:
             log.warning("Cannot keep an original: %s", error.strerror)
 
-    def begin(self, local: LocalFile) -> list[tuple[SpoolFile, str]]:
-        """Say that a change which drops the row of `local` is on its way to the disk; return what `end` is given."""
-        waiting: list[tuple[SpoolFile, str]] = []
+    def begin(self, local: LocalFile, older: SpoolFile | None) -> list[tuple[SpoolFile, str]]:
+        """Say that a change which drops the row of `local` is on its way to the disk; return what `end` is given.
+
+        With it goes the row of `older`, whose bytes nobody wants then.
+        """
+        waiting: list[tuple[SpoolFile, str]] = [] if older is None else [(older, "")]
         self._recording[local] = waiting
         return waiting
 
@@ -58,23 +61,31 @@ class Adoption:
     def adopt(self, local: LocalFile, spool: SpoolFile, sha256: str) -> None:
         """Move bytes of `local` that the service has to the originals.
 
-        Those that are an original already keep their place in the spool until their row is gone for sure: a crash
-        between the two would find a promise without its bytes, and cannot always tell that it was kept (W2).
+        They keep their place in the spool, too, until their row is gone for sure: a crash between the two would find a
+        promise without its bytes, and cannot always tell that it was kept, nor what goes with it (W2, W4).
         """
         waiting = self._recording.get(local)
-        if waiting is not None and spool.shared:
-            waiting.append((spool, sha256))
-        else:
+        if waiting is None or spool.held is not None:  # the row carries these
             self._adopt(spool, sha256)
+            return
+        if not spool.shared:
+            try:
+                self._originals.copy(spool.file(), sha256, spool.size)
+            except OSError as error:
+                log.warning("Cannot keep an original yet: %s", error.strerror)
+        waiting.append((spool, sha256))
 
     def _adopt(self, spool: SpoolFile, sha256: str) -> None:
-        """Move bytes to the originals; a disk that refuses costs the original only, and the room is given back."""
+        """Move bytes to the originals, if they have a hash; a disk that refuses costs the original only.
+
+        The room is given back.
+        """
         try:
             held = spool.held
-            if held is None:
+            if sha256 and held is None:
                 spool.rest()
                 self._originals.adopt(spool.file(), sha256, spool.size)
-            else:
+            elif sha256 and held is not None:
                 self._originals.keep(held, sha256)
         except OSError as error:
             log.warning("Cannot keep an original: %s", error.strerror)

@@ -165,7 +165,7 @@ class Disowned:
     def older_of_ours(self, name: str, local: LocalFile) -> frozenset[str]:
         """Return the versions of `name` that this machine stored, though another machine's came between (W4).
 
-        Not what another file than `local` takes the place of, or holds; the lock must be held.
+        Not what another file than `local` takes the place of, or holds, unless that was refused; the lock must be held.
         """
         ours = frozenset(
             file.id
@@ -174,8 +174,29 @@ class Disowned:
         )
         if ours:
             others = [*self._space.local.values(), *self._space.staged.values()]
-            ours = ours.difference(*(other.replaces for other in others if other is not local))
+            keep = (other for other in others if other is not local and not other.refused_for_good)
+            ours = ours.difference(*(other.replaces for other in keep))
         return ours
+
+    def name_of(self, file_id: str, shown: str) -> str:
+        """Return the name that a stored file has, or had when it was `shown` so as one of several of its name."""
+        file = self._account.known().get(file_id)
+        if file is None:
+            return shown
+        name = names.safe(file.filename)
+        return shown if names.alias(name, file_id) == shown else name
+
+    def has_newer(self, name: str, file_id: str) -> bool:
+        """Say whether this machine has stored a version of `name` beside that which had it as `file_id`; lock held."""
+        held = frozenset().union(*(local.held for local in self._space.local.values()))
+        return any(
+            names.safe(file.filename) == name
+            and file.id not in held
+            and file.id != file_id
+            and self.given(file.id)
+            and not self._space.is_doomed(file.id)
+            for file in self._account.known().values()
+        )
 
     def has_older(self, intent: Intent) -> bool:
         """Say whether what `intent` was to replace has its name, so that a version of it is there without it."""

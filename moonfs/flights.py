@@ -433,17 +433,16 @@ class Flights:
                     # It was renamed to a name that stays here while its bytes were on their way: as any stored version.
                     local.held, local.closed = {**local.held, file.id: intent.name}, time.time_ns()
                 local.attempt = None
-                older = ""
-                if here:
-                    older = self._is_stored(flight, intent, file, sent)
+                older = self._is_stored(flight, intent, file, sent) if here else None
                 # The original first: without its row nothing keeps the spool file through a kill (R5).
                 self._adoption.share(sent, intent.sha256)
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
                 since = local.closed if holds else 0
                 left = self._disowned.beside(intent, file)
                 freed = local.name if flight.moves and not (local.unlinked or local.name == intent.name) else ""
-                recorded = self._journal.stored(intent, file.id, surplus, older, since, left=left, freed=freed)
-                waiting = self._adoption.begin(local)
+                row = "" if older is None else older.name
+                recorded = self._journal.stored(intent, file.id, surplus, row, since, left=left, freed=freed)
+                waiting = self._adoption.begin(local, None if older in (sent, local.spool) else older)
                 local.lock.notify_all()
             if sent is not None and sent is not local.spool and sent is not local.committed:
                 sent.rest()
@@ -453,16 +452,22 @@ class Flights:
                 self._life.took(local, superseded, intent.replaces | {file.id})
             self._answered(intent, left, freed)
             self._space.changed()
-            if local.committed is not None and not local.unlinked:
-                # It was renamed or overwritten while it was on its way.
-                self.schedule(local)
-            self._life.end_use(local)
+            self._go_on(local, holds=holds)
         try:
             recorded.wait()
         finally:
             with self._lock:
                 self._adoption.end(local, waiting)
         return surplus
+
+    def _go_on(self, local: LocalFile, *, holds: bool) -> None:
+        """Do what comes after a flight; `holds`: its file stays here, and holds what it has made. The lock is held."""
+        if local.committed is not None and not local.unlinked:
+            # It was renamed or overwritten while it was on its way.
+            self.schedule(local)
+        self._life.end_use(local)
+        if holds:  # though somebody writes to it: what the next version has overtaken goes
+            self._temporaries.watch(local)
 
     def _answered(self, intent: Intent, left: list[Intent], freed: str) -> None:
         """Take in that an upload got its id, and have what is `left` of its attempts looked for; the lock is held.
@@ -500,8 +505,8 @@ class Flights:
             self._space.leave_ghost(intent.name + names.SIDECAR, ANYBODY)
 
     @staticmethod
-    def _is_stored(flight: _Flight, intent: Intent, file: FileObject, sent: SpoolFile | None) -> str:
-        """Note that the service has this version; return the spool file of an older promise that is over with it."""
+    def _is_stored(flight: _Flight, intent: Intent, file: FileObject, sent: SpoolFile | None) -> SpoolFile | None:
+        """Note that the service has this version; return the spool file of a row that goes with it."""
         local = flight.local
         local.stored = flight.generation
         local.sha256 = intent.sha256
@@ -511,18 +516,16 @@ class Flights:
         local.failure = local.trouble = None
         local.private = False
         local.settle_down()
-        older = ""
+        older = None
         if local.committed is not None and flight.generation >= local.acknowledged:
-            if local.committed is not sent:
-                older = local.committed.name
-                local.committed.discard()
+            older = None if local.committed is sent else local.committed
             local.committed = local.refusal = None
         local.oldest = local.newest  # should a newer one be promised
         local.kept = local.committed is not None or local.growing is not None
-        if flight.moves and not older and sent is not None:
+        if flight.moves and older is None:
             # Bytes that the service had already were not sent: their row still has the name that they had here, and
             # must not outlive what the rename is told.
-            older = sent.name
+            return sent
         return older
 
     # Not there
@@ -653,14 +656,16 @@ class Flights:
                 self._leave_copy(flight, intent, instead_of="" if stays else intent.spool)
         elif not stays:
             self._journal.forget(intent.spool)
-        if sent is not None and sent is not local.spool:
-            sent.discard()
         if stays:
             local.journaled = None
-            with contextlib.suppress(OSError):  # else the next start takes the rename back
+            try:
                 self._promises.keep_local(local)
-                if local.spool is None or local.spool.name != intent.spool:
-                    self._journal.forget(intent.spool)
+            except OSError:
+                return  # the next start takes the rename back, for which it needs these bytes
+            if local.spool is None or local.spool.name != intent.spool:
+                self._journal.forget(intent.spool)
+        if sent is not None and sent is not local.spool:
+            sent.discard()
 
     def _leave_copy(self, flight: _Flight, intent: Intent, *, instead_of: str) -> None:
         """Have the copy looked for that attempts may have left which nobody wants; the lock is held."""

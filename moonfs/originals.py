@@ -88,10 +88,18 @@ class Originals:
                 self._copy(path, sha256)
             _remove(path)  # rename(2) does nothing where both names are one file, such as one that was shared
             _touch(self._directory / sha256)
-            self._used += size - self._sizes.pop(sha256, 0)
-            self._sizes[sha256] = size
-            self._verified.add(sha256)
-            self._evict()
+            self._enter(sha256, size)
+
+    def copy(self, path: Path, sha256: str, size: int) -> None:
+        """Copy the file at `path`, which `adopt` is to move later, and whose hash and size were just computed.
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        with self._lock:
+            if sha256 not in self._verified and size <= self.capacity:
+                self._copy(path, sha256)
+                self._enter(sha256, size)
 
     def keep(self, data: bytes, sha256: str) -> None:
         """Put bytes, whose hash was just computed, into the store; as `adopt`.
@@ -124,10 +132,7 @@ class Originals:
                 log.debug("An original cannot be linked: %s", error)
                 self._forget(sha256)
                 return False
-            self._used += size - self._sizes.pop(sha256, 0)
-            self._sizes[sha256] = size
-            self._verified.add(sha256)
-            self._evict()
+            self._enter(sha256, size)
             return True
 
     def open(self, sha256: str) -> int | None:
@@ -183,6 +188,12 @@ class Originals:
         except BaseException:
             _remove(part)
             raise
+
+    def _enter(self, sha256: str, size: int) -> None:
+        self._used += size - self._sizes.pop(sha256, 0)
+        self._sizes[sha256] = size
+        self._verified.add(sha256)
+        self._evict()
 
     def _evict(self) -> None:
         while self._used > self.capacity and self._sizes:

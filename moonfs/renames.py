@@ -84,7 +84,8 @@ class Renames:
             over = None if over is local else over
             replaced = self._replaced(target.name)
             purpose = target.purpose
-            if source.directory == target.directory == places.ROOT:
+            in_root = source.directory == target.directory == places.ROOT
+            if in_root:
                 stored = local.current if local.clean else None
                 purpose = local.purpose or ("" if stored is None else self._space.chosen_purpose(stored))
         try:
@@ -92,7 +93,8 @@ class Renames:
                 self._room.check_one_more(beside=local)
             self._versions.rename(local, target.name, purpose, over, lambda: self._replaced(target.name))
             with self._lock:
-                self._handles.assign(local, purpose)
+                if not in_root:  # else the bytes keep a purpose that was chosen, and what is written next has its own
+                    self._handles.assign(local, purpose)
                 staged = self._space.staged.get((target.purpose, target.name))
                 if staged is not None:
                     self._drop_staged(staged)

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from moonfs import names
+from moonfs.disowned import Disowned
 from moonfs.journal import Journal
 from moonfs.localfile import LocalFile
 from moonfs.namespace import Namespace
@@ -44,6 +46,7 @@ class Temporaries:
         journal: Journal,
         promises: Promises,
         uploader: Uploader,
+        disowned: Disowned,
     ) -> None:
         """`bring(local)`, with `lock` held, has a passing file uploaded, or marks it as refused; it raises OSError."""
         self._bring = bring
@@ -52,6 +55,7 @@ class Temporaries:
         self._journal = journal
         self._promises = promises
         self._uploader = uploader
+        self._disowned = disowned
         self._watched: dict[LocalFile, float] = {}
         self._next = float("inf")
 
@@ -62,8 +66,34 @@ class Temporaries:
         if local.closed and abs(now - local.closed) > _LATER:
             local.closed = now
 
+    def hold(self, local: LocalFile, name: str, replaced: frozenset[str], over: LocalFile | None) -> None:
+        """Have a file that is to stay here as `name` hold what it replaces, for some minutes (W9); both locks held.
+
+        `replaced` are the stored files that have `name` now, which the local file `over` may hold or replace.
+        """
+        before = {} if over is None or over is local else over.held
+        theirs = {each: self._disowned.name_of(each, name) for each in replaced}
+        mine = {each: self._disowned.name_of(each, local.name) for each in local.replaces}
+        local.held = {**theirs, **before, **mine, **local.held}
+        if local.clean:
+            local.seal = local.sha256
+        if name != local.name:
+            local.passing = not names.is_temporary(name) and names.stays_renamed(local.name, name)
+        local.closed = time.time_ns() if local.held or local.passing else 0
+
+    def hold_others(self, local: LocalFile) -> None:
+        """Have a file that stays here hold what it replaces of other names, that it had on its way (W9); lock held."""
+        had = {each: self._disowned.name_of(each, local.name) for each in local.replaces - local.held.keys()}
+        others = {each: name for each, name in had.items() if name != local.name}
+        if others:
+            local.held, local.closed = {**others, **local.held}, local.closed or time.time_ns()
+
     def watch(self, local: LocalFile) -> None:
-        """Look at a file again when its minutes are over, if any are counted; the lock must be held."""
+        """Let go what is not to be held, and look at a file again when its minutes are over, if any are counted.
+
+        The lock must be held.
+        """
+        self._let_go_older(local)
         if local.closed and not local.unlinked:
             self._look_at(local, _left(local))
 
@@ -77,6 +107,15 @@ class Temporaries:
         self._space.let_go(ids)
         self._space.doom(ids)
         self._uploader.delete_later(ids)
+
+    def _let_go_older(self, local: LocalFile) -> None:
+        """Let go what a file holds though there is a newer version under its name by now; the lock must be held."""
+        ids = frozenset(each for each, name in local.held.items() if self._disowned.has_newer(name, each))
+        if ids and not local.unlinked:
+            try:
+                self.let_go(ids)
+            except OSError as error:
+                log.warning("What %s holds stays for now: %s", local.name, error.strerror)
 
     def make_room(self, name: str, inode: int) -> frozenset[str]:
         """Give up what is held under `name` by others than the file `inode`, and return the ids.

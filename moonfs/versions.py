@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -90,7 +89,13 @@ class Versions:
         service.judge_by(proofs, self._disowned)
         self._promises = Promises(journal, self._disowned, purpose=settings.purpose)
         self._temporaries = Temporaries(
-            self._bring, lock, space=space, journal=journal, promises=self._promises, uploader=self.uploader
+            self._bring,
+            lock,
+            space=space,
+            journal=journal,
+            promises=self._promises,
+            uploader=self.uploader,
+            disowned=self._disowned,
         )
         self._flights = Flights(
             self,
@@ -118,7 +123,6 @@ class Versions:
             disowned=self._disowned,
         )
         self.prepare = self._promises.prepare
-        self.keep_local = self._promises.keep_local
         self.remember_time = self._promises.remember_time
         self.make_room = self._temporaries.make_room
         self.stored = self._flights.stored
@@ -140,6 +144,8 @@ class Versions:
                 self._flights.schedule(local)
         with self._lock:
             for local in recovered:
+                if local.stays_local:
+                    self._temporaries.hold_others(local)
                 self._temporaries.watch(local)
 
     def close(self) -> None:
@@ -247,6 +253,16 @@ class Versions:
         else:
             self._report(local.name, refused)
         self.end_use(local)
+
+    def keep_local(self, local: LocalFile, *, freed: str = "") -> None:
+        """Keep a file that stays on this machine (W6), and had the name `freed`; the lock must be held.
+
+        Raises:
+            OSError: the local disk refuses.
+        """
+        self._temporaries.hold_others(local)
+        self._promises.keep_local(local, freed=freed)
+        self._temporaries.watch(local)
 
     def closed(self, local: LocalFile) -> None:
         """Take in that a writer has closed a file; `end_use` is called next. The lock must be held."""
@@ -506,7 +522,7 @@ class Versions:
                 if not stays:
                     local.settle_down()
                 else:
-                    self._hold(local, name, replaced(), self._space.local.get(name))
+                    self._temporaries.hold(local, name, replaced(), self._space.local.get(name))
                 if local.clean:
                     # Under its new name the service does not have it.
                     local.stored = NEVER
@@ -531,25 +547,8 @@ class Versions:
             self.took(local, superseded, local.replaces)
             if freed:
                 self._disowned.removed(freed)
-            if stays:
-                self._temporaries.watch(local)
         if not stays:
             self._flights.schedule_promised(local)
-
-    @staticmethod
-    def _hold(local: LocalFile, name: str, replaced: frozenset[str], over: LocalFile | None) -> None:
-        """Have a file that is to stay here as `name` hold what it replaces, for some minutes (W9); both locks held.
-
-        `replaced` are the stored files that have `name` now, which the local file `over` may hold or replace.
-        """
-        before = {} if over is None or over is local else over.held
-        mine = dict.fromkeys(local.replaces, local.name)
-        local.held = {**dict.fromkeys(replaced, name), **before, **mine, **local.held}
-        if local.clean:
-            local.seal = local.sha256
-        if name != local.name:
-            local.passing = not names.is_temporary(name) and names.stays_renamed(local.name, name)
-        local.closed = time.time_ns() if local.held or local.passing else 0
 
     @staticmethod
     def _check_target(local: LocalFile, name: str) -> None:

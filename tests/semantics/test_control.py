@@ -394,6 +394,23 @@ def test_a_rename_keeps_the_purpose(either: Faulty) -> None:
     assert stored(either) == {"c.txt": ("batch", b"mine")}
 
 
+@pytest.mark.parametrize("over", ["b.txt", "b.txt.tmp"])
+def test_a_rename_gives_a_purpose_to_no_writer(either: Faulty, over: str) -> None:
+    """N5, W11: what who has it open in the root writes after a rename is for the mount to say, as before."""
+    (of(either, "video") / "a.txt").write_text("one")
+    either.arrived()
+    with open(either.drive / "a.txt", "a") as writer, open(of(either, "batch") / "c.txt", "w") as other:
+        os.rename(either.drive / "a.txt", either.drive / over)
+        os.rename(either.drive / over, either.drive / "b.txt")
+        other.write("other")
+        other.flush()
+        os.fsync(other.fileno())
+        os.rename(either.drive / "c.txt", either.drive / "d.txt")
+        writer.write(" two")
+        other.write(" file")
+    assert stored(either) == {"b.txt": ("file-extract", b"one two"), "d.txt": ("batch", b"other file")}
+
+
 def test_what_is_not_here_cannot_be_moved(both: Faulty) -> None:
     """W9: ENOTSUP, and both sides are what they were."""
     both.server.add("a.txt", b"theirs")

@@ -212,6 +212,19 @@ def test_a_copy_that_fails_leaves_nothing(shelf: Shelf, monkeypatch: pytest.Monk
     assert list(shelf.directory.iterdir()) == []
 
 
+@pytest.mark.parametrize("size", [4, 101])
+def test_a_copy_beside_the_spool(shelf: Shelf, size: int) -> None:
+    """R5: bytes that have to stay in the spool for now are here at once, and count once; those too large are not."""
+    path, data = shelf.root / "spooled", b"x" * size
+    path.write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    for _ in range(2):
+        shelf.store.copy(path, sha256, size)
+        assert path.read_bytes() == data and read(shelf.store, sha256) == (data if size < 100 else None)
+    assert shelf.put(data) == sha256 and shelf.store.used == (size if size < 100 else 0)
+    assert len(list(shelf.directory.iterdir())) == (size < 100)
+
+
 def test_fresh_bytes_replace_damaged_ones(shelf: Shelf) -> None:
     """R5: writing a file again mends the copy that a failing disk has spoilt."""
     sha256 = shelf.put(b"mine")

@@ -261,6 +261,21 @@ def test_renamed_back_over_a_version_that_is_on_its_way(house: House) -> None:
     assert house.account.shown() == {"a.txt": b"old"} and drive.ls() == ["a.txt"] and drive.read("a.txt") == b"old"
 
 
+def test_renamed_there_and_back_while_it_is_on_its_way(house: House) -> None:
+    """W9, W12: who has it open reads on, and nothing is sent again."""
+    drive = house.start(write_back=True)
+    put_off(house, drive, "a.txt", b"old" * 30_000)
+    handle = drive.fs.open("/a.txt", read=True, write=True, append=True).handle
+    drive.fs.rename("/a.txt", "/a.txt~")
+    drive.fs.rename("/a.txt~", "/a.txt")
+    let_go(house, drive)
+    wait_until(lambda: drive.journal.intents() == [], "it is stored", 10)
+    assert drive.fs.write(handle, b"new", 0, append=True) == 3
+    drive.end(handle)
+    settled(drive)
+    assert house.account.shown() == {"a.txt": b"old" * 30_000 + b"new"} and drive.read("a.txt")[-3:] == b"new"
+
+
 @both
 @dances
 def test_removed_before_there_is_a_new_version(house: House, write_back: bool, dance: str) -> None:
@@ -381,6 +396,86 @@ def test_two_saves_before_the_first_has_arrived(house: House) -> None:
     settled(drive)
     wait_until(lambda: len(house.account.files) == 1, "only one is left", 10)
     assert house.account.shown() == {"a.txt": b"three"} and drive.read("a.txt~") == b"two"
+
+
+def emptied(drive: Drive) -> None:
+    """Leave `b.txt` without bytes, as `: > b.txt` does."""
+    drive.end(drive.fs.open("/b.txt", read=False, write=True, truncate=True).handle)
+
+
+#: How what `b.txt` has comes to stay here.
+STAYS: dict[str, Callable[[Drive], None]] = {
+    "mv b.txt b.txt~": lambda drive: drive.fs.rename("/b.txt", "/b.txt~"),
+    ": > b.txt": emptied,
+    ": > b.txt; sync b.txt while somebody writes": lambda drive: drive.fs.fsync(
+        drive.fs.open("/b.txt", read=False, write=True, truncate=True).handle
+    ),
+    "mv b.txt b.txt~ while somebody writes": lambda drive: (
+        drive.fs.open("/b.txt", read=True, write=True, append=True),
+        drive.fs.rename("/b.txt", "/b.txt~"),
+    )[1],
+}
+
+
+@pytest.mark.parametrize("stays", STAYS)
+@pytest.mark.parametrize("first", [False, True], ids=["the new version then", "the new version first"])
+def test_a_copy_is_held_under_the_name_that_it_has(house: House, stays: str, first: bool) -> None:
+    """W9, W4: `mv a.txt b.txt`, and that stays here before it is sent: the copy goes with the next `a.txt`."""
+    drive = stored(house, write_back=True)
+    drive.uploader.promised = lambda: 3600.0  # type: ignore[method-assign]
+    drive.fs.rename("/a.txt", "/b.txt")
+    del drive.uploader.promised
+    if not first:
+        STAYS[stays](drive)
+        (row,) = drive.journal.intents()
+        assert row.held == dict.fromkeys(house.account.files, "a.txt")
+    drive.write("a.txt", b"new")
+    wait_until(lambda: house.account.uploads == 2, "it is uploaded", 10)
+    at_rest(drive.uploader.workers)
+    if first:
+        STAYS[stays](drive)
+    wait_until(lambda: len(house.account.files) == 1, "the copy goes", 10)
+    assert house.account.shown() == {"a.txt": b"new"}
+    assert house.next_run(write_back=True).ls() == drive.ls()
+    assert house.account.shown() == {"a.txt": b"new"}
+
+
+def test_the_next_version_after_a_rename_that_was_refused(house: House) -> None:
+    """W4, N7: the copy under the old name goes with it; the bytes are here, and a rename mends it."""
+    drive = stored(house, write_back=True)
+    house.account.script = [errors.UnsupportedType("no", status=400)]
+    drive.fs.rename("/a.txt", "/a.bin")
+    wait_until(lambda: failed(drive) == ["a.bin"], "it is refused", 10)
+    assert house.account.shown() == {"a.txt": b"old"} and drive.ls() == ["a.bin"]
+    drive.write("a.txt", b"new")
+    settled(drive)
+    wait_until(lambda: len(house.account.files) == 1, "the copy goes", 10)
+    for each in (drive, house.next_run(write_back=True)):
+        assert house.account.shown() == {"a.txt": b"new"} and each.ls() == ["a.bin", "a.txt"]
+        assert each.read("a.bin") == b"old" and failed(each) == ["a.bin"]
+    last = house.drives[-1]
+    last.fs.rename("/a.bin", "/b.txt")
+    settled(last)
+    assert house.account.shown() == {"a.txt": b"new", "b.txt": b"old"} and last.journal.deletions() == []
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_version_that_arrives_after_the_next_one_goes(house: House, written: bool) -> None:
+    """W9, W4: `mv a.txt a.txt~` while it is on its way, and the next version overtakes it."""
+    drive = house.start(write_back=True)
+    put_off(house, drive, "a.txt", b"old")
+    gate, house.account.gate = house.account.gate, None
+    if written:
+        drive.fs.open("/a.txt", read=True, write=True, append=True)
+    drive.fs.rename("/a.txt", "/a.txt~")
+    drive.write("a.txt", b"new")
+    wait_until(lambda: house.account.shown() == {"a.txt": b"new"}, "it is uploaded", 10)
+    assert gate is not None
+    gate.set()
+    wait_until(lambda: len(house.account.bodies) == 2, "it arrives", 10)
+    wait_until(lambda: len(house.account.files) == 1, "the older one goes", 10)
+    assert house.account.shown() == {"a.txt": b"new"} and drive.ls() == ["a.txt", "a.txt~"]
+    assert drive.read("a.txt~") == b"old" and drive.read("a.txt") == b"new"
 
 
 def test_a_rename_on_the_disk_that_refuses_changes_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
