@@ -37,8 +37,8 @@ class Adoption:
     def share(self, spool: SpoolFile | None, sha256: str) -> None:
         """Make an original of bytes that stay in the spool for now."""
         try:
-            if spool is not None and sha256:
-                spool.shared = self._originals.share(spool.file(), sha256, spool.size)
+            if spool is not None and sha256 and self._originals.share(spool.file(), sha256, spool.size):
+                spool.shared = True  # one that is a link already stays one
         except OSError as error:
             log.warning("Cannot keep an original: %s", error.strerror)
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moonfs import disowned, errors
 from moonfs import journal as states
+from moonfs.adoption import Adoption
+from moonfs.originals import Originals
+from moonfs.spool import Spool
 from tests.harness.drive import wait_until
 from tests.harness.house import Drive, House, in_thread, record
 from tests.harness.rest import at_rest
@@ -148,3 +153,18 @@ def test_a_rename_that_fails_while_somebody_writes(house: House, monkeypatch: py
         assert each.ls() == ["a.txt~"] and each.read("a.txt~") in (OLD, OLD + b"more")
     drive.end(handle)
     assert drive.read("a.txt~") == OLD + b"more" and house.account.files == {}
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    """R5, tenet 3: bytes that are an original already are never written to, though they are shared again."""
+    (tmp_path / "originals").mkdir()
+    originals, spool = Originals(tmp_path / "originals", 10**6), Spool(tmp_path)
+    sha256 = hashlib.sha256(OLD).hexdigest()
+    originals.keep(OLD, sha256)
+    fd = originals.open(sha256)
+    assert fd is not None
+    file = spool.take_hold(fd)
+    os.close(fd)
+    Adoption(originals).share(file, sha256)
+    assert file.shared
+    file.discard()
