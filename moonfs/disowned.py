@@ -193,7 +193,7 @@ class Disowned:
             names.safe(file.filename) == name
             and file.id not in held
             and file.id != file_id
-            and self.given(file.id)
+            and self.proofs.given(file.id)
             and not self._space.is_doomed(file.id)
             for file in self._account.known().values()
         )
