@@ -4,10 +4,11 @@ libfuse 2 forgets a file's node with its name. A program that looks a name up ju
 just after, is told ENOENT, as if there were neither file (libfuse issue 637). Two things keep that from happening: the
 look-up that the kernel makes for the rename itself, when it has locked the directory already, waits until whoever has
 looked the name up before has had time to open it; and whoever looks it up from then on is told ESTALE, upon which the
-kernel waits for the directory and looks again.
+kernel waits for the directory and looks again. It does so for calls with a path alone: fstat(2) would fail.
 
-Which look-up is a rename's is told by the caller's system call, in /proc. Where that may not be read (another user's
-process, or ptrace restricted by the administrator) the first of the two is missing, and the moment remains.
+Which look-up is a rename's, and what is none, is told by the caller's system call, in /proc. Where that may not be read
+(another user's process, or ptrace restricted by the administrator) the first of the two is missing, and the moment
+remains.
 
 **Threading:** any thread may call anything.
 """
@@ -19,18 +20,38 @@ import errno
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 #: Seconds that a program has between its look-up and what it does with it.
 STEP_SECONDS: Final = 0.02
+#: Seconds for which a look-up by somebody else makes a rename worth looking for, and for which one that is coming is
+#: waited for: on a busy machine it may be long before either of them runs again.
+_RECENT_SECONDS: Final = 2.0
+#: How often a program may be told to look again for a rename that may be coming. The kernel then looks under the lock
+#: of the directory, and once more from the start (LOOKUP_REVAL), before the program hears of it.
+_TOLD: Final = 2
+#: How often, a millisecond apart, a thread that has asked is looked for until it waits for its answer.
+_LOOKS: Final = 1000
 #: Names of which the last look-up is remembered.
 _NAMES: Final = 2304
+_MACHINE: Final = os.uname().machine
 #: The numbers of rename, renameat and renameat2 (syscalls(2)).
-_RENAMES: Final = {"x86_64": {b"82", b"264", b"316"}, "aarch64": {b"38", b"276"}}.get(os.uname().machine, set())
+_RENAMES: Final = {"x86_64": {b"82", b"264", b"316"}, "aarch64": {b"38", b"276"}}.get(_MACHINE, set())
 #: Those of unlink and unlinkat.
-_UNLINKS: Final = {"x86_64": {b"87", b"263"}, "aarch64": {b"35"}}.get(os.uname().machine, set())
+_UNLINKS: Final = {"x86_64": {b"87", b"263"}, "aarch64": {b"35"}}.get(_MACHINE, set())
+#: Those of calls for an open file that ask for its size or mode: read, write, fstat, mmap, lseek, ioctl, pread64,
+#: pwrite64, readv, writev, sendfile, fsync, fdatasync, ftruncate, fchmod, fchown, fgetxattr, flistxattr, fadvise64,
+#: splice, fallocate, preadv, pwritev, copy_file_range, preadv2, pwritev2, io_uring_enter.
+_OPEN: Final = {
+    "x86_64": b"0 1 5 9 8 16 17 18 19 20 40 74 75 77 91 93 193 196 221 275 285 295 296 326 327 328 426".split(),
+    "aarch64": b"63 64 80 222 62 29 67 68 65 66 71 82 83 46 52 55 10 13 223 76 47 69 70 285 286 287 426".split(),
+}.get(_MACHINE, [])
+#: Those of newfstatat and statx, and which of their arguments says that they are for an open file.
+_STATS: Final = {"x86_64": {b"262": 4, b"332": 3}, "aarch64": {b"79": 4, b"291": 3}}.get(_MACHINE, {})
+_AT_EMPTY_PATH: Final = 0x1000
 
 
 @dataclass(slots=True)
@@ -44,10 +65,17 @@ class _Looked:
 
 @dataclass(slots=True)
 class _Rename:
-    """A rename that is coming, seen by its look-ups (of both names), or under way, by the thread that calls it."""
+    """A rename that is coming, seen by its look-ups (of both names), or under way, by the thread that calls it.
+
+    Attributes:
+        when: of that look-up.
+        told: how often each thread was told to look again.
+    """
 
     thread: int
+    when: float
     under_way: bool = False
+    told: Counter[int] = field(default_factory=Counter)
 
 
 class Lookups:
@@ -57,13 +85,15 @@ class Lookups:
         self,
         thread: Callable[[], int],
         *,
-        renames: Callable[[int], bool] | None = None,
+        renames: Callable[[int], bool | None] | None = None,
+        holds: Callable[[int], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`thread()` is the asking thread's id; `renames(id)` says whether it is in a rename(2) now."""
+        """`thread()` is the asking thread's id; the others say what a thread does, as `in_rename` and `has_open`."""
         self._thread = thread
         self._renames = renames or in_rename
+        self._holds = holds or has_open
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -71,7 +101,7 @@ class Lookups:
         self._coming: dict[str, _Rename] = {}
 
     def arrive(self, path: str) -> None:
-        """Note a look-up of `path`; return when it may be answered.
+        """Note a look-up of `path`, or that the size of an open file is asked for; return when it may be answered.
 
         Raises:
             OSError: ESTALE, while somebody else renames something to it.
@@ -80,21 +110,31 @@ class Lookups:
         with self._lock:
             now = self._clock()
             if (rename := self._coming.get(path)) is not None and rename.thread != thread:
-                if rename.under_way or self._renames(rename.thread):
+                if self._comes(rename, thread, now):
+                    if self._holds(thread):
+                        return
+                    rename.told[thread] += 1
                     raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
                 del self._coming[path]  # the kernel has refused it: `mv -n`, say
-            since = now - self._note(path, thread, now)
-            if since >= STEP_SECONDS or not self._renames(thread):
+            looked = self._note(path, thread, now)
+            if now - looked.by_others >= _RECENT_SECONDS:
                 return
-            self._coming[path] = _Rename(thread)
-        self._sleep(STEP_SECONDS - since)
+        if not self._is_rename(thread):
+            return
+        with self._lock:
+            now = self._clock()
+            self._coming[path] = _Rename(thread, now)
+            # Others may have come meanwhile.
+            left = STEP_SECONDS - (now - (looked.by_others if looked.thread == thread else looked.when))
+        if left > 0:
+            self._sleep(left)
 
     @contextlib.contextmanager
     def replacing(self, path: str) -> Iterator[None]:
         """Hold look-ups of `path` by others off meanwhile."""
         thread = self._thread()
         with self._lock:
-            self._coming[path] = _Rename(thread, under_way=True)
+            self._coming[path] = _Rename(thread, self._clock(), under_way=True)
         try:
             yield
         finally:
@@ -102,8 +142,24 @@ class Lookups:
                 for name in [name for name, rename in self._coming.items() if rename.thread == thread]:
                     del self._coming[name]
 
-    def _note(self, path: str, thread: int, now: float) -> float:
-        """Remember a look-up and return when another thread looked `path` up last."""
+    def _comes(self, rename: _Rename, thread: int, now: float) -> bool:
+        """Say whether a rename is under way, or may yet come as far as `thread` is concerned."""
+        if rename.under_way:
+            return True
+        renames = self._renames(rename.thread) if now - rename.when < _RECENT_SECONDS else False
+        # Between its look-up and its call the thread has no system call that can be seen, nor has it afterwards.
+        return rename.told[thread] < _TOLD if renames is None else renames
+
+    def _is_rename(self, thread: int) -> bool:
+        """Say whether the thread that has asked is in a rename(2); it may not have come to wait for its answer yet."""
+        for _ in range(_LOOKS):
+            if (renames := self._renames(thread)) is not None:
+                return renames
+            self._sleep(0.001)
+        return False
+
+    def _note(self, path: str, thread: int, now: float) -> _Looked:
+        """Remember a look-up and return what is known of those of `path`."""
         looked = self._looked.pop(path, None)
         if looked is None:
             looked = _Looked(now, thread)
@@ -113,22 +169,36 @@ class Lookups:
         self._looked[path] = looked
         if len(self._looked) > _NAMES:
             del self._looked[next(iter(self._looked))]
-        return looked.by_others
+        return looked
 
 
-def in_rename(thread: int) -> bool:
-    """Say whether the thread is in rename(2) or its kin; False where that cannot be known (proc_pid_syscall(5))."""
-    return _call(thread) in _RENAMES
+def in_rename(thread: int) -> bool | None:
+    """Say whether the thread is in rename(2) or its kin; False where that may not be known (proc_pid_syscall(5)).
+
+    None for a thread that runs, or would if a processor were free: it may be anywhere.
+    """
+    call = _call(thread)[0]
+    return None if call == b"running" else call in _RENAMES
+
+
+def has_open(thread: int) -> bool:
+    """Say whether the thread asks for a file that it has open; False where that cannot be known."""
+    call, *arguments = _call(thread)
+    if call not in _STATS:
+        return call in _OPEN
+    which = _STATS[call]
+    return len(arguments) >= which and bool(int(arguments[which - 1], 16) & _AT_EMPTY_PATH)
 
 
 def in_unlink(thread: int) -> bool:
     """Say whether the thread is in unlink(2) or its kin; False where that cannot be known."""
-    return _call(thread) in _UNLINKS
+    return _call(thread)[0] in _UNLINKS
 
 
-def _call(thread: int) -> bytes:
+def _call(thread: int) -> list[bytes]:
+    """Return the number of a thread's system call and its arguments, `running`, or an empty word."""
     try:
         with open(f"/proc/{thread}/syscall", "rb") as file:
-            return file.read(8).split(b" ")[0]
+            return file.read(200).split() or [b""]
     except OSError:
-        return b""
+        return [b""]

@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from moonfs.lookups import STEP_SECONDS, Lookups, in_rename
+from moonfs import lookups
+from moonfs.lookups import STEP_SECONDS, Lookups, has_open, in_rename
 from tests.harness.expect import fails
+from tests.harness.programs import needs
 
 
 class Desk:
-    """Look-ups by threads 1, 2, …, of which those in `renaming` are in a rename(2); a clock that sleeping moves."""
+    """Look-ups by threads 1, 2, …, of which those in `renaming` are in a rename(2); a clock that sleeping moves.
+
+    Those in `running` have no processor to go on with.
+    """
 
     def __init__(self) -> None:
         self.now = 100.0
         self.thread = 0
         self.renaming: set[int] = set()
+        self.running: set[int] = set()
+        self.holding: set[int] = set()
         self.slept: list[float] = []
         self.lookups = Lookups(
-            lambda: self.thread, renames=self.renaming.__contains__, clock=lambda: self.now, sleep=self._sleep
+            lambda: self.thread,
+            renames=self._renames,
+            holds=self.holding.__contains__,
+            clock=lambda: self.now,
+            sleep=self._sleep,
         )
 
     def arrive(self, thread: int, path: str = "/a.txt") -> None:
         self.thread = thread
         self.lookups.arrive(path)
+
+    def _renames(self, thread: int) -> bool | None:
+        return None if thread in self.running else thread in self.renaming
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -89,6 +106,62 @@ def test_a_rename_that_does_not_come_is_forgotten(desk: Desk) -> None:
     assert not desk.lookups._coming
 
 
+def test_a_rename_that_has_no_processor_yet_is_waited_for(desk: Desk) -> None:
+    """W9: between its look-up and its call /proc does not say where it is; whoever looks is sent to look again, twice
+    at most, since it may have been refused as well."""
+    desk.arrive(1)
+    desk.now += 10 * STEP_SECONDS
+    desk.renaming.add(2)
+    desk.arrive(2)
+    desk.running.add(2)
+    for _ in range(2):
+        with fails(errno.ESTALE):
+            desk.arrive(1)
+    with fails(errno.ESTALE):
+        desk.arrive(3)
+    desk.arrive(1)
+    desk.arrive(3)
+    assert not desk.lookups._coming and desk.slept == []
+
+
+def test_a_rename_that_does_not_wait_for_its_answer_yet_is_seen(desk: Desk) -> None:
+    """W9: the thread that asks may not have come to sleep when its question is read."""
+    desk.arrive(1)
+    desk.renaming.add(2)
+    desk.running.add(2)
+
+    def sleep(seconds: float) -> None:
+        desk.running.discard(2)
+        desk._sleep(seconds)
+
+    desk.lookups._sleep = sleep
+    desk.arrive(2)
+    assert sum(desk.slept) == pytest.approx(STEP_SECONDS)
+    with fails(errno.ESTALE):
+        desk.arrive(1)
+
+
+def test_who_has_it_open_is_not_sent_away(desk: Desk) -> None:
+    """W9: the kernel would not look again for fstat(2), and the program would see ESTALE."""
+    desk.arrive(1)
+    desk.renaming.add(2)
+    desk.arrive(2)
+    desk.holding.add(1)
+    desk.arrive(1)
+    with fails(errno.ESTALE):
+        desk.arrive(3)
+
+
+def test_a_rename_that_was_refused_long_ago_holds_nobody_up(desk: Desk) -> None:
+    """W9: though its thread renames something else now."""
+    desk.arrive(1)
+    desk.renaming.add(2)
+    desk.arrive(2)
+    desk.now += 60
+    desk.arrive(1)
+    assert not desk.lookups._coming
+
+
 def test_the_name_that_goes_is_free_afterwards(desk: Desk) -> None:
     """W9: a rename looks both names up; when it has ended, both may be looked up by anybody."""
     desk.arrive(1, "/new.txt")
@@ -123,3 +196,35 @@ def test_a_thread_in_rename_is_known_by_its_system_call(tmp_path: Path) -> None:
     os.close(reading)
     os.close(writing)
     assert not in_rename(reader.native_id) and not in_rename(0)
+
+
+@pytest.mark.parametrize(
+    ("call", "open_already"),
+    [
+        ("os.fstat(0)", True),
+        ("os.stat(0)", True),
+        ("os.pread(0, 1, 0)", True),
+        ("os.lseek(0, 0, os.SEEK_END)", True),
+        ("os.stat('/proc/self/fd/0')", False),
+        ("os.open('a', os.O_RDONLY)", False),
+    ],
+)
+def test_a_call_for_an_open_file_is_told_from_a_look_up(tmp_path: Path, call: str, open_already: bool) -> None:
+    """syscalls(2): by what strace(1) calls the same call of the same program."""
+    needs("strace")
+    (tmp_path / "a").write_text("x")
+    script = f"import os; os.getsid(0); {call}; os.getsid(0)"
+    command = ["strace", "-n", sys.executable, "-c", script]
+    with (tmp_path / "a").open() as file:
+        done = subprocess.run(command, cwd=tmp_path, stdin=file, capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    first, last = (number for number, line in enumerate(lines) if "] getsid(" in line)
+    (line,) = [line for line in lines[first + 1 : last] if re.search(r"stat|open|pread|lseek", line)]
+    number = re.search(r"\d+", line)
+    assert number is not None
+    flags = "0x1000" if "AT_EMPTY_PATH" in line else "0x0"
+    words = [number[0].encode(), b"0x0", b"0x0", b"0x0", flags.encode()]
+    assert lookups.has_open(0) is False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lookups, "_call", lambda _thread: words)
+        assert has_open(1) is open_already, line
