@@ -83,6 +83,8 @@ class Announcer:
         self._listed: set[str] = set()
         #: By process, what each listed first: who opens a folder begins to watch it, and then lists it.
         self._first: dict[int, set[str]] = {}
+        #: Whether a process has listed for the first time since watches were searched last.
+        self._newcomer = False
         #: What the kernel has told of since the names were looked at last, or compared.
         self._touched: set[str] = set()
         self._gone: set[str] = set()
@@ -100,8 +102,9 @@ class Announcer:
             shown = set(names)
             if len(self._first) >= _LISTINGS:
                 self._first = {each: first for each, first in self._first.items() if os.path.exists(f"/proc/{each}")}
-            if len(self._first) < _LISTINGS:
-                self._first.setdefault(process, set(shown))
+            if len(self._first) < _LISTINGS and process not in self._first:
+                self._first[process] = set(shown)
+                self._newcomer = True
             if self._told is None:
                 self._told = shown
             else:
@@ -168,15 +171,20 @@ class Announcer:
 
     def _attend(self) -> None:
         """Tell watchers of what comes and goes, while there are some."""
+        self._newcomer = False
         watches, opening = find_watches(self._point), _OPENING
         while watches and self._able and not self._closing.wait(_TICK + _BEGUN - time.time() % _TICK):
             lasting = [watch for watch in watches if watch.lasts()]
-            if not lasting:
-                lasting, opening = find_watches(self._point), _OPENING
+            if not lasting or self._is_met_by_none(lasting):
+                self._newcomer = False
+                found = find_watches(self._point)
+                opening = opening if set(found) <= set(lasting) else _OPENING
+                lasting = found
             watches = lasting
             if watches:
-                # Who lists in another process, as Dolphin does, is never met.
-                opening = 0 if opening and self._meet(watches) else max(0, opening - 1)
+                # Some are never met: Dolphin lists in another process, and gvfsd-trash, which watches the root of every
+                # mount, lists nothing.
+                opening = 0 if opening and self._meet(watches, all_of_them=opening > 1) else max(0, opening - 1)
                 if not opening:
                     self._compare()
         with self._lock:
@@ -185,8 +193,13 @@ class Announcer:
             self._first.clear()
             self._touched.clear()
 
-    def _meet(self, watches: list[Watch]) -> bool:
-        """Take what new watchers have listed for known to them; return whether each of them has listed the root.
+    def _is_met_by_none(self, watches: list[Watch]) -> bool:
+        """Say whether somebody has listed who may watch by now, and none of those who do has listed anything."""
+        with self._lock:
+            return self._newcomer and not any(watch.process in self._first for watch in watches)
+
+    def _meet(self, watches: list[Watch], *, all_of_them: bool) -> bool:
+        """Take what new watchers have listed for known to them, once `all_of_them` have listed the root, or some have.
 
         Who was told before them has gone, or never watched: what came since is no news to them. PCManFM shows a name
         twice that it is told of while it lists it (libfm/src/base/fm-folder.c, on_dirlist_job_finished).
@@ -194,7 +207,7 @@ class Announcer:
         with self._lock:
             listings = [self._first.get(watch.process) for watch in watches]
             first = [listing for listing in listings if listing is not None]
-            if self._told is None or len(first) < len(listings):
+            if self._told is None or not first or (all_of_them and len(first) < len(listings)):
                 return False
             self._told |= set.intersection(*first)
             return True

@@ -116,6 +116,32 @@ def test_who_has_listed_a_name_is_not_told_that_it_comes(both: Faulty) -> None:
     assert drive.python(WINDOW, str(drive.point), "c.txt").split() == ["c.txt", "c.txt.content"]
 
 
+#: Watches a directory until its standard input ends, and lists nothing.
+WATCHES = """
+import sys
+from pathlib import Path
+from tests.harness.watching import Watching
+with Watching(Path(sys.argv[1])):
+    print("watches", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_windows_open_beside_one_who_never_lists(both: Faulty) -> None:
+    """L4: GNOME's gvfsd-trash watches the root of every mount, and lists none."""
+    drive, server = both.drive, both.server
+    command = [sys.executable, "-c", WATCHES, str(drive.point)]
+    with subprocess.Popen(command, cwd=drive.home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None and other.stdout.readline() == "watches\n"
+        drive.run('ls "$DIR"')
+        for old, new in (("old.txt", "a.txt"), ("older.txt", "b.txt")):
+            server.add(old, b"old")
+            (drive / ".moonfs" / "refresh").write_text("1")
+            window = WINDOW.replace("old.txt", old)
+            assert drive.python(window, str(drive.point), new).split() == [new, f"{new}.content"]
+        other.stdin.close()
+
+
 def test_a_watched_drive_ends(fresh: Callable[..., Pair]) -> None:
     """L2: a watch keeps nobody from unmounting, and no process is left."""
     drive = fresh().drive

@@ -107,7 +107,7 @@ def test_what_the_kernel_tells_while_the_voice_speaks_stays(monkeypatch: pytest.
 
 
 def test_who_begins_to_watch_knows_what_it_has_listed_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """L4: what it lists later it may not have shown; and nothing is taken for known to a process that never lists."""
+    """L4: what it lists later it may not have shown; who has listed nothing in the end is not waited for."""
     late = Announcer("/nowhere", lambda: [])
     monkeypatch.setattr(late, "_poke", lambda: None)
     for process in range(2**23, 2**23 + 100):  # above any pid_max, so all of them have ended
@@ -116,9 +116,10 @@ def test_who_begins_to_watch_knows_what_it_has_listed_first(monkeypatch: pytest.
     late.listed(["old", "goes", "new", "newer"], 1)
     late.went("goes")
     window, other = Watch(1, "", ""), Watch(2, "", "")
-    assert not late._meet([window, other])
+    assert not late._meet([window, other], all_of_them=True)
+    assert not late._meet([other], all_of_them=False)
     assert late._told == {"old"}
-    assert late._meet([window])
+    assert late._meet([window, other], all_of_them=False)
     assert late._told == {"old", "new"}
 
 
@@ -128,7 +129,7 @@ def test_a_window_that_opens_is_given_time(monkeypatch: pytest.MonkeyPatch, list
     slow = Announcer("/nowhere", lambda: [])
     monkeypatch.setattr(announcer, "find_watches", lambda _point: [Watch(1, "/proc/self/fdinfo/0", "pos:")])
     done: list[str] = []
-    monkeypatch.setattr(slow, "_meet", lambda _watches: done.append("met") or len(done) == listed)
+    monkeypatch.setattr(slow, "_meet", lambda _watches, **_more: done.append("met") or len(done) == listed)
     monkeypatch.setattr(slow, "_compare", lambda: done.append("told") or slow._closing.set())
     slow._attend()
     assert done == ["met"] * (listed or announcer._OPENING) + ["told"]
