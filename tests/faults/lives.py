@@ -46,6 +46,8 @@ T = TypeVar("T")
 
 #: Lives between two looks at the account.
 LIVES = 8
+#: In so many lives everything is done at least once.
+MANY = 40
 #: Seconds after which a life counts as hanging.
 PATIENCE = 30.0
 #: A clean process without threads, from which each daemon is forked in a moment.
@@ -355,7 +357,8 @@ class Trial:
         self.drain()
         assert self.certain > self.life / LIVES, "of too few files is the purpose certain"
         done = sum((writer.done for writer in self.writers), Counter())
-        assert all(done[kind] for kind in KINDS), f"something was never done: {done}"
+        never = [kind for kind in KINDS if not done[kind]]
+        assert len(never) <= (0 if self.life >= MANY else 2), f"never done: {never}, but {done}"
         often = self.often()
         assert often > 5 * self.life and done[IN_VAIN] < often / 2, f"little was done in {self.life} lives: {done}"
 
