@@ -30,9 +30,11 @@ STEP_SECONDS: Final = 0.02
 #: Seconds for which a look-up by somebody else makes a rename worth looking for, and for which one that is coming is
 #: waited for: on a busy machine it may be long before either of them runs again.
 _RECENT_SECONDS: Final = 2.0
-#: How often a program may be told to look again for a rename that may be coming. The kernel then looks under the lock
-#: of the directory, and once more from the start (LOOKUP_REVAL), before the program hears of it.
-_TOLD: Final = 2
+#: How often a program may be told to look again for a rename that is coming, and for one that may be. The kernel looks
+#: under the lock of the directory where it had the name, which ends with the rename, and in any case once more from the
+#: start (LOOKUP_REVAL): told twice before that, a program that finds no rename is told ESTALE itself.
+_TOLD_COMING: Final = 2
+_TOLD_MAYBE: Final = 1
 #: How often, a millisecond apart, a thread that has asked is looked for until it waits for its answer.
 _LOOKS: Final = 1000
 #: Names of which the last look-up is remembered.
@@ -68,12 +70,13 @@ class _Rename:
     """A rename that is coming, seen by its look-ups (of both names), or under way, by the thread that calls it.
 
     Attributes:
-        when: of that look-up.
+        when: of that look-up; `call`: the system call that it was made for.
         told: how often each thread was told to look again.
     """
 
     thread: int
     when: float
+    call: bytes = b""
     under_way: bool = False
     told: Counter[int] = field(default_factory=Counter)
 
@@ -85,14 +88,14 @@ class Lookups:
         self,
         thread: Callable[[], int],
         *,
-        renames: Callable[[int], bool | None] | None = None,
+        renames: Callable[[int], bytes | None] | None = None,
         holds: Callable[[int], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`thread()` is the asking thread's id; the others say what a thread does, as `in_rename` and `has_open`."""
+        """`thread()` is the asking thread's id; the others say what a thread does, as `rename_of` and `has_open`."""
         self._thread = thread
-        self._renames = renames or in_rename
+        self._renames = renames or rename_of
         self._holds = holds or has_open
         self._clock = clock
         self._sleep = sleep
@@ -119,11 +122,11 @@ class Lookups:
             looked = self._note(path, thread, now)
             if now - looked.by_others >= _RECENT_SECONDS:
                 return
-        if not self._is_rename(thread):
+        if not (call := self._rename(thread)):
             return
         with self._lock:
             now = self._clock()
-            self._coming[path] = _Rename(thread, now)
+            self._coming[path] = _Rename(thread, now, call)
             # Others may have come meanwhile.
             left = STEP_SECONDS - (now - (looked.by_others if looked.thread == thread else looked.when))
         if left > 0:
@@ -146,17 +149,20 @@ class Lookups:
         """Say whether a rename is under way, or may yet come as far as `thread` is concerned."""
         if rename.under_way:
             return True
-        renames = self._renames(rename.thread) if now - rename.when < _RECENT_SECONDS else False
-        # Between its look-up and its call the thread has no system call that can be seen, nor has it afterwards.
-        return rename.told[thread] < _TOLD if renames is None else renames
+        if now - rename.when >= _RECENT_SECONDS:
+            return False
+        call = self._renames(rename.thread)
+        if call is None:  # on its way from the one to the other, or away: no system call is to be seen
+            return rename.told[thread] < _TOLD_MAYBE
+        return call == rename.call and rename.told[thread] < _TOLD_COMING
 
-    def _is_rename(self, thread: int) -> bool:
-        """Say whether the thread that has asked is in a rename(2); it may not have come to wait for its answer yet."""
+    def _rename(self, thread: int) -> bytes:
+        """Return the rename(2) that the thread has asked for, if any; it may not wait for its answer yet."""
         for _ in range(_LOOKS):
-            if (renames := self._renames(thread)) is not None:
-                return renames
+            if (call := self._renames(thread)) is not None:
+                return call
             self._sleep(0.001)
-        return False
+        return b""
 
     def _note(self, path: str, thread: int, now: float) -> _Looked:
         """Remember a look-up and return what is known of those of `path`."""
@@ -172,13 +178,14 @@ class Lookups:
         return looked
 
 
-def in_rename(thread: int) -> bool | None:
-    """Say whether the thread is in rename(2) or its kin; False where that may not be known (proc_pid_syscall(5)).
+def rename_of(thread: int) -> bytes | None:
+    """Return the call of a thread in rename(2) or its kin, which differs from its others (proc_pid_syscall(5)).
 
-    None for a thread that runs, or would if a processor were free: it may be anywhere.
+    Empty where it is in none, or that may not be known; None for a thread that runs, or would if a processor were free:
+    it may be anywhere.
     """
-    call = _call(thread)[0]
-    return None if call == b"running" else call in _RENAMES
+    call = _call(thread)
+    return None if call[0] == b"running" else b" ".join(call) if call[0] in _RENAMES else b""
 
 
 def has_open(thread: int) -> bool:
