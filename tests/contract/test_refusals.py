@@ -7,6 +7,7 @@ import io
 import pytest
 
 from moonfs.server.behaviour import Limits
+from tests.documents.packed import repeated
 
 MIB = 1024**2
 INVALID = "invalid_request_error"
@@ -165,7 +166,7 @@ def test_an_extraction_that_breaks_down_is_a_500(local):
     """LIVE: `Failed to extract file: …`."""
     import zlib
 
-    packed = zlib.compress(zlib.compress(b"0 0 m " * (100 * MIB // 6), 9), 9)
+    packed = zlib.compress(repeated(b"0 0 m " * (MIB // 6), 100), 9)
     page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents [" + b"4 0 R " * 30 + b"] >>"
     stream = b"<< /Length %d /Filter [/FlateDecode /FlateDecode] >>\nstream\n%s\nendstream" % (len(packed), packed)
     objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>", page, stream]

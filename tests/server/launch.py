@@ -18,7 +18,7 @@ FAULTY = tuple(
     Format(name, f"faulty_readers:{name}", frozenset((f".{name}",)))
     for name in (
         "hang spin burn crash swallow print_much wait_for_gate environment pages dial chatter babble holder"
-        " dawdle stall stall_spin stumble swallow_late unsure"
+        " dawdle stall stall_spin stumble swallow_late unsure hasty_svg"
     ).split()
 )
 

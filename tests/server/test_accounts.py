@@ -11,6 +11,7 @@ import pytest
 
 from moonfs.server.address import read_key
 from moonfs.server.embed import EmbedError, attach
+from tests.harness import forks
 
 
 def client_of(server, name: str):
@@ -75,8 +76,8 @@ def test_keys_are_private_and_a_removed_one_is_replaced(launch):
 @pytest.mark.parametrize("name", ["../x", "A", "", "x" * 33, "a/b"])
 def test_a_name_that_is_none_is_one_sentence(tmp_path, name):
     data = tmp_path / "data"
-    command = [sys.executable, "-m", "moonfs", "serve", "--port", "0", "--data", str(data), "--account", name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    command = ["-m", "moonfs", "serve", "--port", "0", "--data", str(data), "--account", name]
+    done = forks.run(command, env=forks.environ(), capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "is no name of an account" in done.stderr
     assert not (data / "accounts").exists()

@@ -15,6 +15,7 @@ import pytest
 from moonfs.server.address import read_address, read_key
 from moonfs.server.behaviour import SWITCHES, Behaviour, Limits
 from moonfs.server.embed import EmbedError, attach
+from tests.harness import forks
 from tests.server.conftest import wait_until
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
@@ -226,8 +227,8 @@ def test_a_limit_of_requests_at_once(launch, tmp_path):
 )
 @pytest.mark.parametrize("program", [["moonfs", "serve", "--port", "0"], ["moonfs.server", "--host", "127.0.0.1"]])
 def test_a_bad_value_is_one_clear_sentence(tmp_path, program, arguments, said):
-    command = [sys.executable, "-m", *program, "--data", str(tmp_path / "data"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    command = ["-m", *program, "--data", str(tmp_path / "data"), *arguments]
+    done = forks.run(command, env=forks.environ(), capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

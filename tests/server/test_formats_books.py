@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.documents import epub
 from tests.documents.mobi import HUFFMAN, PALMDOC, PLAIN, book, combined, database, kf8, palmdoc, records
+from tests.server.refused import refused
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 NO_TEXT = "text extract error: 没有解析出内容"
@@ -71,11 +73,8 @@ def test_texts_of_palm_pilots(server, position):
 
 
 @pytest.mark.parametrize("encryption", [1, 2])
-def test_drm_is_respected(launch, encryption):
-    server = launch()
-    answer = server.upload("a.mobi", book(HTML, encryption=encryption))
-    assert (answer.status_code, answer.json()["error"]["message"]) == (400, NO_TEXT)
-    assert "(DRM)" in server.log()
+def test_drm_is_respected(server, encryption):
+    refused(server, "a.mobi", book(HTML, encryption=encryption), r"\(DRM\)")
 
 
 def bomb() -> bytes:
@@ -111,11 +110,9 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_other_books_of_the_kindle_are_told_apart(launch, what):
-    server = launch()
+def test_other_books_of_the_kindle_are_told_apart(server, what):
     content, why = OTHERS[what]
-    assert server.upload("a.mobi", content).json()["error"]["message"] == NO_TEXT
-    assert why in server.log()
+    refused(server, "a.mobi", content, re.escape(why))
     assert server.text("a.txt", b"CONTENTS, and TPZ") == "CONTENTS, and TPZ"
 
 
@@ -172,11 +169,8 @@ def overlapping() -> bytes:
     return content.ljust(start, b"\0") + bytes(head) + b"\xff" * 500_000 + parts[2] + parts[3]
 
 
-def test_records_that_lie_on_one_another_are_not_read_again_and_again(launch):
-    server = launch()
-    answer = server.upload("a.mobi", overlapping())
-    assert (answer.status_code, answer.json()["error"]["message"]) == (400, NO_TEXT)
-    assert "it is damaged" in server.log()
+def test_records_that_lie_on_one_another_are_not_read_again_and_again(server):
+    refused(server, "a.mobi", overlapping(), "it is damaged")
 
 
 @pytest.mark.parametrize("compression", [PALMDOC, HUFFMAN])
@@ -364,17 +358,13 @@ LOCKED = {
 
 
 @pytest.mark.parametrize("whose", LOCKED)
-def test_the_drm_of_an_epub_is_respected(launch, whose):
-    server = launch()
-    answer = server.upload("a.epub", epub.book({"a b.xhtml": epub.page("<p>looks like text</p>")}, LOCKED[whose]))
-    assert (answer.status_code, answer.json()["error"]["message"]) == (400, NO_TEXT)
-    assert "(DRM)" in server.log()
+def test_the_drm_of_an_epub_is_respected(server, whose):
+    locked = epub.book({"a b.xhtml": epub.page("<p>looks like text</p>")}, LOCKED[whose])
+    refused(server, "a.epub", locked, r"\(DRM\)")
 
 
-def test_a_book_without_a_word_is_empty(launch):
-    server = launch()
-    assert server.upload("a.epub", epub.book({"a.xhtml": epub.page("<p> </p>")})).status_code == 400
-    assert "it holds no text" in server.log()
+def test_a_book_without_a_word_is_empty(server):
+    refused(server, "a.epub", epub.book({"a.xhtml": epub.page("<p> </p>")}), "it holds no text")
 
 
 def laughing() -> str:
@@ -391,11 +381,11 @@ def test_entities_of_a_book_stay_where_they_are(server):
     assert lines(text) == ["The Book 书", ENGLISH, "&k;", CHINESE, "&x;"]
 
 
-def test_a_spine_of_300_000_chapters(server):
-    """It is one chapter, over and over."""
+def test_a_spine_of_100_000_chapters(server):
+    """It is one chapter, over and over: to read it each time would take longer than there is."""
     members = {
         epub.CONTAINER: epub.container(OPF),
-        OPF: epub.package(epub.item("a", "a.xhtml"), epub.references("a") * 300_000),
+        OPF: epub.package(epub.item("a", "a.xhtml"), epub.references("a") * 100_000),
         "OEBPS/a.xhtml": epub.page(ONE),
     }
     assert lines(server.text("a.epub", epub.zipped(members))) == ["The Book 书", ENGLISH]

@@ -9,13 +9,15 @@ import time
 
 import pypdf
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from pypdf.annotations import FreeText, Text
 
 from moonfs.server.extraction import pdf
 from moonfs.server.extraction.document import Document, Full, NeedsOcr, Output
+from tests.documents.every import DRAWN, short_note
 from tests.server.refused import refused
-from tests.server.samples import NOTE, SAMPLES
+from tests.server.samples import SAMPLES
+from tests.server.test_formats_pictures import drawn, missing, stored
 
 WELCOME = (SAMPLES / "welcome.pdf").read_bytes()
 WELCOME_LINES = [
@@ -68,11 +70,15 @@ def text_page(rows: list[list[bytes]], mode: int = 0, size: tuple[int, int] = (5
     )
 
 
+#: Of a scan, in points.
+SCAN = (250, 149)
+
+
 def scan(turn: int = 0) -> bytes:
-    stream = io.BytesIO()
-    with Image.open(SAMPLES / "note.png") as note:
-        note.convert("L").rotate(turn, expand=True).save(stream, "PDF", resolution=150)
-    return stream.getvalue()
+    """Return a picture of `DRAWN`, below a margin that is wide enough for a stamp."""
+    page = Image.new("L", (520, 310), "white")
+    page.paste(short_note(), (0, 160))
+    return stored(page.rotate(turn, expand=True), "PDF", resolution=150)
 
 
 def scan_under(text: bytes) -> bytes:
@@ -198,8 +204,18 @@ def test_a_font_that_was_renumbered_is_recognised(server):
     ],
     ids=["private", "controls", "rare Chinese", "all scripts"],
 )
-def test_a_layer_of_nonsense_is_recognised(server, other):
-    assert lines(server.text("nonsense.pdf", with_other_unicode(other))) == WELCOME_LINES
+def test_a_layer_of_nonsense_is_left_to_ocr(tmp_path, other):
+    """What OCR then makes of the page is shown of the font that was renumbered; here, it is told."""
+    path = tmp_path / "document"
+    path.write_bytes(with_other_unicode(other))
+    stream = io.BytesIO()
+    output = Output(stream)
+    with pytest.raises(NeedsOcr):
+        pdf.read(Document(str(path), ".pdf", None, time.monotonic() + 60), output)
+    seen = "\n".join(WELCOME_LINES)
+    pdf.read(Document(str(path), ".pdf", lambda _: seen, time.monotonic() + 60), output)
+    output.close()
+    assert lines(json.loads(stream.getvalue())) == WELCOME_LINES
 
 
 # ---- pictures of pages ----------------------------------------------------------------------------------------
@@ -208,37 +224,36 @@ def test_a_layer_of_nonsense_is_recognised(server, other):
 def test_each_page_is_read_its_own_way(server):
     text = server.text("mixed.pdf", joined(WELCOME, scan(), text_page([[b"and the last page"]])))
     assert lines(text)[:7] == WELCOME_LINES
-    assert [words for words in NOTE if words not in text] == []
+    assert missing(text, DRAWN) == []
     assert lines(text)[-1] == "and the last page"
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_scans_that_lie(server, turn):
     text = server.text(f"lying-{turn}.pdf", scan(turn))
-    assert [words for words in NOTE if words not in text] == []
-    assert text.index(NOTE[0]) < text.index(NOTE[2])
+    assert missing(text, DRAWN) == []
+    assert text.index(DRAWN[0]) < text.index(DRAWN[1])
 
 
 def test_a_scan_that_is_to_be_shown_turned(server):
     writer = pypdf.PdfWriter(clone_from=io.BytesIO(scan(90)))
     writer.pages[0].rotate(90)
-    assert NOTE[2] in server.text("upright-again.pdf", saved(writer))
+    assert DRAWN[1] in server.text("upright-again.pdf", saved(writer))
 
 
 def test_a_stamp_over_a_scan_hides_nothing(server):
-    size = (432, 202)
-    text = server.text("stamped.pdf", scan_under(text_page([[b"scanned by SomeScanner 7"]], size=size)))
-    assert [words for words in NOTE if words not in text] == []
+    text = server.text("stamped.pdf", scan_under(text_page([[b"scanned by SomeScanner 7"]], size=SCAN)))
+    assert missing(text, DRAWN) == []
     assert text.count("scanned by SomeScanner 7") == 1
 
 
 def test_a_layer_of_blanks_is_none(server):
-    text = server.text("blanks.pdf", scan_under(text_page([[b"  "], [b" "]], size=(432, 202))))
-    assert [words for words in NOTE if words not in text] == []
+    text = server.text("blanks.pdf", scan_under(text_page([[b"  "], [b" "]], size=SCAN)))
+    assert missing(text, DRAWN) == []
 
 
 def test_the_invisible_layer_of_another_ocr_is_taken(server):
-    layer = text_page([[b"what another program recognised"]], mode=3, size=(432, 202))
+    layer = text_page([[b"what another program recognised"]], mode=3, size=SCAN)
     assert lines(server.text("searchable.pdf", scan_under(layer))) == ["what another program recognised"]
 
 
@@ -368,8 +383,5 @@ def test_too_many_pages(server):
 
 def test_a_page_as_large_as_a_field_is_drawn_small(server):
     """200 inches a side at 170 dots an inch would be 1.2 gigapixels."""
-    picture = Image.new("L", (2000, 2000), 255)
-    ImageDraw.Draw(picture).text((100, 900), "a very large page", fill=0, font=ImageFont.load_default(120))
-    stream = io.BytesIO()
-    picture.save(stream, "PDF", resolution=10)
-    assert "a very large page" in server.text("field.pdf", stream.getvalue())
+    field = stored(drawn([(100, 100, "a very large page")], (2000, 2000), height=40), "PDF", resolution=10)
+    assert "a very large page" in server.text("field.pdf", field)

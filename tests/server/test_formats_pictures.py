@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.Image import Transpose
 
 from tests.documents.every import DRAWN, short_note
+from tests.documents.packed import repeated
+from tests.server.conftest import command
 from tests.server.refused import refused
 from tests.server.samples import NOTE, SAMPLES, VERTICAL
 
@@ -170,9 +172,9 @@ def test_light_letters_on_dark(server, dark, light):
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_turned_pictures(server, degrees):
-    text = server.text("turned.png", stored(note().rotate(degrees, expand=True), "PNG"))
-    assert missing(text) == []
-    assert text.index(NOTE[0]) < text.index(NOTE[2])
+    text = server.text("turned.png", stored(short_note().rotate(degrees, expand=True), "PNG"))
+    assert missing(text, DRAWN) == []
+    assert text.index(DRAWN[0]) < text.index(DRAWN[1])
 
 
 @pytest.mark.parametrize("orientation", [2, 3, 6, 8])
@@ -187,9 +189,9 @@ def test_a_camera_that_was_turned(server, orientation):
 @pytest.mark.parametrize("degrees", [-4, 3, 7])
 def test_a_page_that_stands_askew_keeps_its_lines(server, degrees):
     lines = [
-        (40, 40 + row * 50, f"line {row} of a page that was laid down carelessly on the glass") for row in range(8)
+        (40, 40 + row * 50, f"line {row} of a page that was laid down carelessly on the glass") for row in range(5)
     ]
-    page = drawn(lines, (980, 460)).rotate(degrees, expand=True, fillcolor=255, resample=Image.Resampling.BICUBIC)
+    page = drawn(lines, (980, 310)).rotate(degrees, expand=True, fillcolor=255, resample=Image.Resampling.BICUBIC)
     seen = server.text("askew.png", stored(page, "PNG")).split("\n")[:-1]
     assert [text[:16] for text in seen] == [text[:16] for _, _, text in lines]
     assert all(text.endswith("on the glass") for text in seen)
@@ -200,12 +202,12 @@ def test_chinese_from_top_to_bottom(server):
 
 
 def test_two_columns_are_read_one_after_the_other(server):
-    left = [f"left column, line number {row} of the text" for row in range(8)]
-    right = [f"right column, line number {row} of the text" for row in range(8)]
+    left = [f"left column, line number {row} of the text" for row in range(5)]
+    right = [f"right column, line number {row} of the text" for row in range(5)]
     places = [(60, 20, "A headline that goes over the whole width of the page, from left to right")]
     places += [(60, 90 + row * 44, text) for row, text in enumerate(left)]
     places += [(660, 90 + row * 44, text) for row, text in enumerate(right)]
-    text = server.text("columns.png", stored(drawn(places, (1260, 460)), "PNG"))
+    text = server.text("columns.png", stored(drawn(places, (1260, 330)), "PNG"))
     assert text.split("\n")[1:-1] == [*left, *right]
 
 
@@ -226,13 +228,14 @@ def test_a_screenshot_of_a_whole_web_page(server):
     """Shrunk to what OCR looks at, its letters would be two pixels high."""
     page = Image.new("L", (1080, 12_000), 245)
     draw = ImageDraw.Draw(page)
-    rows = [f"row {number} of the page says {number * 37 + 10_000}" for number in range(100)]
-    for number, text in enumerate(rows):
+    places = [*range(11, 16), *range(52, 57), *range(97, 100)]  # the first ones where it is cut; most of it is blank
+    rows = [f"row {number} of the page says {number * 37 + 10_000}" for number in places]
+    for number, text in zip(places, rows, strict=True):
         draw.text((60, 30 + number * 115), text, fill=40, font=ImageFont.load_default(26))
-    page.paste(note(), (90, 11_560))
+    page.paste(short_note(), (90, 11_560))
     text = server.text("long.png", stored(page, "PNG"))
     assert [line for line in text.split("\n") if line.startswith("row")] == rows
-    assert missing(text) == []
+    assert missing(text, DRAWN) == []
 
 
 def test_a_very_wide_picture(server):
@@ -250,6 +253,7 @@ def test_fine_print_on_a_large_screen(server):
         (40 + column * 760, 30 + row * 84, f"item {column * 1000 + row + 20_000}")
         for column in range(5)
         for row in range(25)
+        if (column == 0 and row < 8) or (column == 4 and row > 15)  # two corners: the rest is not looked at
     ]
     text = server.text("large.png", stored(drawn(places, (3840, 2160), height=17), "PNG"))
     assert missing(text, [place[2] for place in places]) == []
@@ -259,12 +263,14 @@ def test_a_small_picture(server):
     assert "Price 42" in server.text("small.png", stored(drawn([(4, 2, "Price 42")], (80, 22), height=15), "PNG"))
 
 
-def test_the_recogniser_stays_warm(launch):
-    server = launch()
-    assert missing(server.text("one.png", stored(note(), "PNG"))) == []
-    workers = server.children()
+def test_the_recogniser_stays_warm(server):
+    def recognisers() -> set[int]:
+        return {pid for pid in server.children() if b"--ocr" in command(pid)}
+
+    assert "Price 41" in server.text("one.png", stored(drawn([(20, 20, "Price 41")], (300, 80)), "PNG"))
+    before = recognisers()
     assert "Price 42" in server.text("two.png", stored(drawn([(20, 20, "Price 42")], (300, 80)), "PNG"))
-    assert server.children() == workers != []
+    assert set() != recognisers() <= before  # one that had had nothing to do for minutes may have ended meanwhile
 
 
 # ---- hostile --------------------------------------------------------------------------------------------------
@@ -276,9 +282,7 @@ def png_bomb(side: int) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    packer = zlib.compressobj(9)
-    row = b"\0" * (side // 8 + 1)
-    rows = b"".join(packer.compress(row * 1000) for _ in range(side // 1000)) + packer.flush()
+    rows = repeated(b"\0" * (side // 8 + 1) * 1000, side // 1000)
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 

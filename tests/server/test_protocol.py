@@ -351,7 +351,8 @@ def test_a_full_disk_is_told_and_nothing_is_lost(launch):
 
 def test_no_answer_and_no_log_tells_of_paths_keys_or_tracebacks(launch):
     """Every kind of refusal there is, looked through for what is nobody's business."""
-    server = launch(light={"workers": 1, "seconds": 2.0}, limits={"file_bytes": 100_000})
+    light = {"workers": 1, "seconds": 2.0, "memory_bytes": 256 * 1024**2}
+    server = launch(light=light, limits={"file_bytes": 100_000})
     answers = [
         server.upload(name, content, purpose).text
         for name, content, purpose in (

@@ -1,6 +1,7 @@
 """Readers that go wrong on purpose; imported by workers of a server under test."""
 
 import ctypes
+import importlib
 import os
 import signal
 import socket
@@ -24,8 +25,8 @@ def spin(document: Document, output: Output) -> None:
 
 
 def burn(document: Document, output: Output) -> None:
-    """Use 0.8 s of CPU, then say how much this worker has used in all."""
-    end = time.process_time() + 0.8
+    """Use 0.7 s of CPU, then say how much this worker has used in all."""
+    end = time.process_time() + 0.7
     while time.process_time() < end:
         pass
     output.add(f"{time.process_time()}")
@@ -122,9 +123,8 @@ def _is_open(handle: int) -> bool:
 def dawdle(document: Document, output: Output) -> None:
     """Write a line, then do something for ever without a look at the clock."""
     output.line("the first line")
-    number = 0
     while True:
-        number += 1
+        time.sleep(0.01)
 
 
 def stall(document: Document, output: Output) -> None:
@@ -176,5 +176,12 @@ def large_gate(document: Document, output: Output) -> None:
 def ocr_dawdle(document: Document, output: Output) -> None:
     """Do something for ever where small documents are read; elsewhere, write a line."""
     while document.budget.is_small:
-        pass
+        time.sleep(0.01)
     output.line("read in the end")
+
+
+def hasty_svg(document: Document, output: Output) -> None:
+    """Read a drawing as any other, but give who draws it a second of CPU instead of twenty."""
+    if document.recognise is not None:
+        importlib.import_module("moonfs.server.extraction.drawing").__dict__["_CPU_SECONDS"] = 1
+    importlib.import_module("moonfs.server.extraction.svg").read(document, output)
