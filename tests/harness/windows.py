@@ -293,15 +293,20 @@ def opens_in(drive: Drive) -> Path:
     return opened
 
 
-def works(windows: Windows, each: Faulty) -> None:
-    """Copy in, overwrite, rename, delete one, none, a text, all; see that texts come and go without F5."""
+def works(windows: Windows, each: Faulty, told: Callable[[list[str]], object] = len) -> None:
+    """Copy in, overwrite, rename, delete one, none, a text, all; see that texts come and go without F5.
+
+    `told` returns when other watchers know that these texts are there.
+    """
     source, point = windows.source, windows.point
     bodies = {name: os.urandom(size) for name, size in (("a.txt", 12_345), ("b.txt", 345_678), ("c.txt", 1))}
     for name, body in bodies.items():
         (source / name).write_bytes(body)
 
     def shown() -> None:
-        windows.show(point, [name + end for name in bodies for end in ("", ".content")])
+        texts = [f"{name}.content" for name in bodies]
+        windows.show(point, [*bodies, *texts])
+        told(texts)
 
     windows.open(source)
     windows.copy_all(source)
