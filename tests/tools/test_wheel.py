@@ -75,7 +75,8 @@ def home_in(path: Path) -> Iterator[Home]:
         yield Home(
             path,
             {
-                **pip, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_COMPILE": "1", "PATH": programs, "HOME": str(path), "LANG": "C.UTF-8",
+                **pip, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_COMPILE": "1",
+                "PATH": programs, "HOME": str(path), "LANG": "C.UTF-8",
                 "XDG_RUNTIME_DIR": runtime, "PIPX_HOME": f"{path}/pipx", "PIPX_BIN_DIR": f"{path}/bin",
                 "PIPX_MAN_DIR": f"{path}/man",
             },
