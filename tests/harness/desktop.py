@@ -30,6 +30,8 @@ from tests.harness.programs import needs
 
 #: What a test needs beside the program that it drives.
 PROGRAMS: Final = ("Xvfb", "dbus-daemon", "openbox", "xclip", "xdotool")
+#: Seconds between two looks at the display: each is a process or two, and the program that is looked at has work to do.
+_EVERY: Final = 0.05
 #: What GTK file managers put into the clipboard for files that are copied: `copy`, then a URL a line. Those of KDE put
 #: URLs there alone.
 _COPIED: Final = "x-special/gnome-copied-files"
@@ -96,7 +98,7 @@ class Desktop:
             bus = (session, "--nofork", "--nopidfile", "--print-address={}")
             self.environ["DBUS_SESSION_BUS_ADDRESS"] = self._announced(*self._prefix, "dbus-daemon", *bus)
             self.start("openbox")
-            wait_until(lambda: self._asked("get_num_desktops") not in ("", "0"), "openbox manages the windows")
+            self.until(lambda: self._asked("get_num_desktops") not in ("", "0"), "openbox manages the windows")
             self._ends = ends.pop_all()
         return self
 
@@ -123,7 +125,10 @@ class Desktop:
     def windows(self) -> dict[str, str]:
         """Return the titles of the windows that show, by their ids."""
         shown = self._asked("search", "--onlyvisible", "--name", ".").split()
-        return {each: self._asked("getwindowname", each) for each in shown}
+        titles = self._answers(*(f"getwindowname {each}" for each in shown))
+        if len(titles) != len(shown):  # one has just gone, and ended the answers
+            titles = [self._asked("getwindowname", each) for each in shown]
+        return dict(zip(shown, titles, strict=True))
 
     def focused(self, title: str) -> str:
         """Return the id of the window that gets the keys, when it is one of this title, a regular expression."""
@@ -131,22 +136,32 @@ class Desktop:
 
         def there() -> bool:
             nonlocal active
-            active = self._asked("getactivewindow")
-            has = self._asked("getwindowfocus")
-            return active == has != "" and re.fullmatch(title, self._asked("getwindowname", active)) is not None
+            answers = self._answers("getactivewindow", "getwindowfocus", "getactivewindow getwindowname")
+            if len(answers) != 3:
+                return False
+            active, has, named = answers
+            return active == has and re.fullmatch(title, named) is not None
 
-        self._until(there, f"the focus is on {title!r}")
+        self.until(there, f"the focus is on {title!r}")
         return active
 
     def answers(self, title: str, *keys: str) -> None:
         """Press keys in the window of this title when it has opened, and return when they have closed it."""
         window = self.focused(title)
         self.presses(*keys)
-        self._until(lambda: window not in self.windows(), f"{title!r} is closed")
+        self.until(lambda: window not in self.windows(), f"{title!r} is closed")
 
     def shows_only(self, *titles: str) -> None:
         """Return when the windows are these and no other: no question is open, and no complaint."""
-        self._until(lambda: sorted(self.windows().values()) == sorted(titles), f"only {titles} show")
+        self.until(lambda: sorted(self.windows().values()) == sorted(titles), f"only {titles} show")
+
+    def until(self, condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
+        """Return when `condition`, which looks at the display, holds; else say what shows instead."""
+        try:
+            wait_until(condition, what, seconds, _EVERY)
+        except AssertionError as error:
+            active = self._asked("getactivewindow", "getwindowname")
+            raise AssertionError(f"{error}, but {self.windows()}, active {active!r}, log:\n{self._log()}") from None
 
     def focuses(self, title: str) -> None:
         """Bring a window to the front, and return when it has the focus."""
@@ -189,7 +204,7 @@ class Desktop:
             before, last = last, ImageGrab.grab(xdisplay=self.environ["DISPLAY"])
             return last.getbbox() is not None and last.tobytes() == before.tobytes()
 
-        self._until(same, "the screen is at rest")
+        self.until(same, "the screen is at rest")
         return last.crop(last.getbbox())
 
     def _announced(self, *command: str) -> str:
@@ -207,21 +222,13 @@ class Desktop:
     def _log(self) -> str:
         return (self._home / "log").read_text(errors="replace")
 
-    def _until(self, condition: Callable[[], object], what: str) -> None:
-        """Return when `condition` holds; else say what shows instead."""
-        try:
-            wait_until(condition, what, SECONDS)
-        except AssertionError as error:
-            active = self._asked("getactivewindow", "getwindowname")
-            raise AssertionError(f"{error}, but {self.windows()}, active {active!r}, log:\n{self._log()}") from None
-
-    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def _run(self, *command: str, told: str = "") -> subprocess.CompletedProcess[str]:
         # xclip stays behind to serve what it was given: a pipe to it would not end.
         with open(self._home / "out", "w+", encoding="utf-8") as out:
             done = subprocess.run(
                 command,
                 env=self.environ,
-                stdin=subprocess.DEVNULL,
+                input=told,
                 stdout=out,
                 stderr=subprocess.DEVNULL,
                 text=True,
@@ -235,6 +242,10 @@ class Desktop:
     def _asked(self, *arguments: str) -> str:
         """Return what xdotool answers; nothing when it fails, as for a window that has just gone."""
         return self.tells("xdotool", *arguments)
+
+    def _answers(self, *questions: str) -> list[str]:
+        """Return what one xdotool answers to several questions, a line each; less from where one fails."""
+        return self._run("xdotool", "-", told="".join(f"{each}\n" for each in questions)).stdout.splitlines()
 
     def _xdotool(self, *arguments: str) -> None:
         done = self._run("xdotool", *arguments)

@@ -240,14 +240,17 @@ def hosted(base_url: str, key: str) -> tuple[tuple[str, ...], dict[str, str]]:
     return (), {"MOONSHOT_BASE_URL": base_url, "MOONSHOT_API_KEY": key}
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
-    """Return the first true value of `condition`; the time-out is for a broken drive only."""
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = SECONDS, every: float = 0.01) -> Any:
+    """Return the first true value of `condition`; the time-out is for a broken drive only.
+
+    Who starts a process to look does so less often: `every` so many seconds.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
-        time.sleep(0.01)
+        time.sleep(every)
     raise AssertionError(f"never: {what}")
 
 

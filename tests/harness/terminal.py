@@ -72,6 +72,10 @@ class Terminal:
         """Press keys by their tmux names: `F5`, `C-o`, `Enter`."""
         self._tmux("send-keys", *keys)
 
+    def sends(self, *steps: tuple[str, ...]) -> None:
+        """Type and press what is said step by step, by one process: `("-l", "text")`, then `("Tab", "C-e")`."""
+        self._tmux(*[word for step in steps for word in ("send-keys", *step, ";")][:-1])
+
     def status(self) -> int:
         """Return the program's exit status, when it has ended."""
         status = self._home / "status"

@@ -20,6 +20,8 @@ from tests.conftest import Faulty
 from tests.harness.desktop import Desktop
 from tests.harness.drive import SECONDS, Drive, wait_until
 
+#: Seconds between two looks at what is selected, for which a process asks the file manager.
+_EVERY = 0.1
 #: Seconds for a window to notice by itself what the kernel tells it.
 _PATIENCE = 15.0
 #: Seconds after which something counts as hanging, where a file manager has much to do.
@@ -82,7 +84,7 @@ class Windows:
         self.desktop.focused("Select by Pattern")
         self.desktop.types(pattern)
         self.desktop.answers("Select by Pattern", "Return")
-        wait_until(lambda: self.desktop.focused(".*") == window, "the folder has the focus again")
+        self.desktop.until(lambda: self.desktop.focused(".*") == window, "the folder has the focus again")
 
     def copies(self) -> None:
         """Copy what is selected; it has been, since that shows what is."""
@@ -125,7 +127,7 @@ class Windows:
             return self._are(selected, files)
 
         try:
-            wait_until(there, f"selected: {files}", _BUSY)
+            wait_until(there, f"selected: {files}", _BUSY, _EVERY)
         except AssertionError as error:
             raise AssertionError(f"{error}, but {selected}; {self.desktop.windows()} show") from None
         self._select, self._selection = select, files
@@ -147,7 +149,7 @@ class Windows:
 
         # Keys wait for who is busy; more of them would make it no quicker.
         with contextlib.suppress(AssertionError):
-            wait_until(told, "copied", 1)
+            wait_until(told, "copied", 1, _EVERY)
         return copied
 
     def end_at(self, each: Faulty, bodies: dict[str, bytes], **counted: int) -> None:
@@ -159,7 +161,7 @@ class Windows:
                 return sorted((file.filename, file.data) for file in server.files.values()) == sorted(bodies.items())
 
         try:
-            wait_until(there, f"the service has {sorted(bodies)}", _BUSY)
+            wait_until(there, f"the service has {sorted(bodies)}", _BUSY, _EVERY)
         except AssertionError as error:
             raise AssertionError(f"{error}, but {server.names()}; {self.desktop.windows()} show") from None
         # What takes a second shows in a window of its own, which is gone when that is done.
@@ -228,7 +230,7 @@ class Thunar(Windows):
             self.desktop.forgets()
             self.desktop.presses("ctrl+c")
             with contextlib.suppress(AssertionError):
-                wait_until(lambda: sorted(self.desktop.copied()) == wanted, "copied", 5)
+                wait_until(lambda: sorted(self.desktop.copied()) == wanted, "copied", 5, _EVERY)
                 return True
             self._selects(self._select, self._selection)  # something has dropped out before the key came
             return False
@@ -291,15 +293,20 @@ def opens_in(drive: Drive) -> Path:
     return opened
 
 
-def works(windows: Windows, each: Faulty) -> None:
-    """Copy in, overwrite, rename, delete one, none, a text, all; see that texts come and go without F5."""
+def works(windows: Windows, each: Faulty, told: Callable[[list[str]], object] = len) -> None:
+    """Copy in, overwrite, rename, delete one, none, a text, all; see that texts come and go without F5.
+
+    `told` returns when other watchers know that these texts are there.
+    """
     source, point = windows.source, windows.point
     bodies = {name: os.urandom(size) for name, size in (("a.txt", 12_345), ("b.txt", 345_678), ("c.txt", 1))}
     for name, body in bodies.items():
         (source / name).write_bytes(body)
 
     def shown() -> None:
-        windows.show(point, [name + end for name in bodies for end in ("", ".content")])
+        texts = [f"{name}.content" for name in bodies]
+        windows.show(point, [*bodies, *texts])
+        told(texts)
 
     windows.open(source)
     windows.copy_all(source)

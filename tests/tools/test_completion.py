@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.server import FaultServer
+from tests.harness import forks
 from tests.harness.drive import ROOT, SECONDS, Drive, hosted, wait_until
 from tests.harness.programs import needs
 from tests.harness.terminal import Terminal
@@ -25,17 +32,71 @@ SHELLS = {
 NAMES = ["plan.txt", "two words & more.txt", "it's 5$.txt", "ratio=3:4.txt", "月.txt", "-dash.txt"]
 
 
+#: Has a program run elsewhere: in braces Python, and the socket where it says with what.
+PROGRAM = """#!{} -IS
+import array, os, socket, sys
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
+    asked.connect({!r})
+    variables = [b"%s=%s" % each for each in os.environb.items()]
+    words = [os.fsencode(word) for word in (os.getcwd(), str(len(sys.argv) - 1), *sys.argv[1:])]
+    handed = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))
+    asked.sendmsg([b"\\0".join(words + variables)], [handed])
+    os._exit(int(asked.recv(16)))
+"""
+
+
+@contextlib.contextmanager
+def forking(program: Path, environ: dict[str, str]) -> Iterator[None]:
+    """Make `moonfs`, as a program that shells start: it is forked (`forks`), since each Tab starts one."""
+    folder = tempfile.mkdtemp(prefix="mfs-")  # a socket's path holds 107 bytes, fewer than pytest's directories
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def runs(asked: socket.socket) -> None:
+        said, fds, _, _ = socket.recv_fds(asked, 1 << 18, 3)
+        cwd, count, *words = map(os.fsdecode, said.split(b"\0"))
+        variables = dict(each.split("=", 1) for each in words[int(count) :])
+        with forks.Popen(
+            ["-m", "moonfs", *words[: int(count)]],
+            env={**variables, **forks.AT_START, **environ}, cwd=cwd, stdin=fds[0], stdout=fds[1], stderr=fds[2],
+        ) as process:  # fmt: skip
+            for fd in fds:
+                os.close(fd)
+            asked.send(b"%d" % process.wait())
+
+    def serve() -> None:
+        while True:
+            asked, _ = listener.accept()
+            with asked:
+                if asked.recv(1, socket.MSG_PEEK) == b"":
+                    return
+                runs(asked)
+
+    with listener, contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as last:
+        listener.bind(f"{folder}/asked")
+        listener.listen()
+        thread = threading.Thread(target=serve, name="moonfs-program")
+        thread.start()
+        program.write_text(PROGRAM.format(sys.executable, f"{folder}/asked"))
+        program.chmod(0o755)
+        try:
+            yield
+        finally:
+            last.connect(f"{folder}/asked")
+            last.close()  # who asks for nothing ends it
+            thread.join()
+            shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="module")
 def drive(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drive]:
     """A drive on `my moon` in the home of the shells, with names that they have to quote, and `moonfs` on the PATH."""
     home = tmp_path_factory.mktemp("completion")
-    with FaultServer() as server, Drive(home, *hosted(server.base_url, server.key)) as drive:
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(FaultServer())
+        drive = stack.enter_context(Drive(home, *hosted(server.base_url, server.key)))
         drive.environ["PATH"] = f"{home / 'bin'}:{drive.environ['PATH']}"
         (home / "bin").mkdir()
-        program = home / "bin" / "moonfs"
-        variables = f"PYTHONPATH={ROOT} XDG_CONFIG_HOME={home}/config"
-        program.write_text(f'#!/bin/sh\n{variables} exec {sys.executable} -m moonfs "$@"\n')
-        program.chmod(0o755)
+        stack.enter_context(forking(home / "bin" / "moonfs", {"XDG_CONFIG_HOME": f"{home}/config"}))
         work = drive.work()
         (work / "empty directory").mkdir()
         (work / "elsewhere.txt").touch()
@@ -68,20 +129,20 @@ class Shell:
     def becomes(self, typed: str) -> list[str]:
         """Return the words that `typed` and one Tab come to."""
         self._record.unlink(missing_ok=True)
-        self.terminal.types(typed)
-        self.terminal.presses("Tab", "C-e")
-        self.terminal.types(" > record.new && mv record.new record")
-        self.terminal.presses("C-a")
-        self.terminal.types("command env printf '%s\\n' ")
-        self.terminal.presses("Enter")
+        self.terminal.sends(
+            ("-l", typed),
+            ("Tab", "C-e"),
+            ("-l", " > record.new && mv record.new record"),
+            ("C-a",),
+            ("-l", "command env printf '%s\\n' "),
+            ("Enter",),
+        )
         wait_until(self._record.exists, f"the words of {typed!r} in\n{self.terminal.screen()}", SECONDS / 6)
         return self._record.read_text().splitlines()
 
     def offers(self, typed: str, texts: list[str]) -> str:
         """Return what is shown below `typed` after a Tab, when all of `texts` are."""
-        self.terminal.presses("C-l")
-        self.terminal.types(typed)
-        self.terminal.presses("Tab")
+        self.terminal.sends(("C-l",), ("-l", typed), ("Tab",))
 
         def below(shown: str) -> str:
             return shown.rpartition("$ moonfs")[0] or shown.partition("\n")[2]
@@ -170,11 +231,13 @@ def test_what_can_come_next_is_shown(shell: Shell, typed: str, offered: list[str
 )
 def test_install_writes_to_where_the_shell_looks(tmp_path: Path, shell: str, place: str, says: str) -> None:
     def moonfs(*arguments: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-m", "moonfs", "completion", shell, *arguments],
-            env={"XDG_DATA_HOME": f"{tmp_path}/own/data", "XDG_CONFIG_HOME": f"{tmp_path}/own/config", "PATH": ""},
-            cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=True,
-        ).stdout  # fmt: skip
+        own = {"XDG_DATA_HOME": f"{tmp_path}/own/data", "XDG_CONFIG_HOME": f"{tmp_path}/own/config", "PATH": ""}
+        done = forks.run(
+            ["-m", "moonfs", "completion", shell, *arguments],
+            env={**forks.AT_START, **own}, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS,
+        )  # fmt: skip
+        assert done.returncode == 0, done
+        return str(done.stdout)
 
     said = moonfs("--install")
     path = tmp_path / place

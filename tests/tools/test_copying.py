@@ -37,18 +37,25 @@ AGAIN = {
 }
 
 
+#: Those that keep times.
+KEEP_TIMES = ("rsync -a", "cp -a", "tar")
+
+
 def fill(each: Faulty) -> dict[str, bytes]:
-    """Make the directory `src` with eight files of different sizes; return their bytes by name."""
+    """Make the directory `src` with four files, from a few bytes to more than the kernel writes at once; return them.
+
+    Each more costs some twenty lists, since this drive believes none, and shows nothing else.
+    """
     work = each.drive.home / "work"
     each.drive.run("rm -rf src; mkdir src")
-    bodies = {f"{index} 文件.txt": os.urandom(7 + index * 30_000) for index in range(8)}
+    bodies = {f"{index} 文件.txt": os.urandom(7 + index * 70_000) for index in range(4)}
     for index, (name, body) in enumerate(bodies.items()):
         (work / "src" / name).write_bytes(body)
         os.utime(work / "src" / name, (1, 1_600_000_000 + index))
     return bodies
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in KEEP_TIMES])
 def test_into_the_drive(either: Faulty, way: str) -> None:
     """W1, W2: every file arrives once, with its bytes and nothing else, and reads back."""
     bodies = fill(either)
@@ -62,39 +69,44 @@ def test_over_what_is_there(either: Faulty, way: str) -> None:
     """W4: each file is replaced by one new version, and the old ones go, those of others and those on their way too."""
     old = dict.fromkeys(fill(either), b"old")
     for name, body in old.items():
-        if name < "3":
+        if name < "2":
             either.server.add(name, body)
         else:
             (either.drive / name).write_bytes(body)
     bodies = fill(either)
     either.drive.run(AGAIN[way])
     assert {name: (either.drive / name).read_bytes() for name in bodies} == bodies
-    either.holds(bodies, uploads=5 + len(bodies))
+    either.holds(bodies, uploads=2 + len(bodies))
 
 
-@pytest.mark.parametrize("way", ["rsync -a", "cp -a", "tar"])
+@pytest.mark.parametrize("way", KEEP_TIMES)
 def test_times_are_kept(either: Faulty, way: str) -> None:
-    """A1: what keeps times keeps them here too, before and after the upload."""
+    """A1, W1, W2: what keeps times keeps them here too, before and after the upload; every file arrives once."""
     bodies = fill(either)
     either.drive.run(WAYS[way])
     for _ in range(2):
         for index, name in enumerate(bodies):
             assert os.stat(either.drive / name).st_mtime == 1_600_000_000 + index
-        either.holds(bodies)
+        either.holds(bodies, uploads=len(bodies))
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("remount", [False, True], ids=["same mount", "next mount"])
-def test_a_second_rsync_into_the_drive_sends_nothing(faulty: Callable[..., Faulty], mode: str, remount: bool) -> None:
-    """A1: mtime is kept across uploads and mounts, so a second `rsync -a` copies nothing, nor does a third."""
+def test_a_second_rsync_into_the_drive_sends_nothing(faulty: Callable[..., Faulty], mode: str) -> None:
+    """A1: mtime is kept across uploads and mounts: a second `rsync -a` copies nothing, nor do those of the next."""
     each = faulty("listing_ttl=0", *MODES[mode])
     bodies = fill(each)
     each.drive.run('rsync -a src/ "$DIR/"')
-    if remount:
-        each.drive.remount("listing_ttl=0", *MODES[mode])
-    for _ in range(2):
+
+    def sends_nothing() -> None:
         sent = each.drive.run('rsync -ai src/ "$DIR/"').splitlines()
         assert [line for line in sent if line[0] != "."] == []
+
+    sends_nothing()  # write-back has not even uploaded all
+    each.holds(bodies, uploads=len(bodies))
+    sends_nothing()
+    each.drive.remount("listing_ttl=0", *MODES[mode])
+    for _ in range(2):
+        sends_nothing()
         each.holds(bodies, uploads=len(bodies))
 
 
@@ -102,7 +114,7 @@ def test_a_second_cp_u_copies_nothing(either: Faulty) -> None:
     """A1: `cp -u` sees that the drive is as new as the source."""
     bodies = fill(either)
     either.drive.run('cp -pu src/* "$DIR/"; cp -pu src/* "$DIR/"')
-    either.holds(bodies, uploads=8)
+    either.holds(bodies, uploads=len(bodies))
 
 
 def test_a_changed_file_is_sent_again(either: Faulty) -> None:
@@ -112,7 +124,7 @@ def test_a_changed_file_is_sent_again(either: Faulty) -> None:
     name = "3 文件.txt"
     (either.drive.home / "work" / "src" / name).write_bytes(b"changed")
     either.drive.run('rsync -a src/ "$DIR/"')
-    either.holds({**bodies, name: b"changed"}, uploads=9)
+    either.holds({**bodies, name: b"changed"}, uploads=len(bodies) + 1)
 
 
 def test_rsync_delete(either: Faulty) -> None:
@@ -120,7 +132,7 @@ def test_rsync_delete(either: Faulty) -> None:
     bodies = fill(either)
     either.server.add("old.txt", b"theirs")
     either.drive.run('rsync -a --delete --exclude "*.content" src/ "$DIR/"')
-    either.holds(bodies, uploads=8)
+    either.holds(bodies, uploads=len(bodies))
 
 
 def test_a_tree_with_directories(either: Faulty) -> None:

@@ -168,12 +168,14 @@ def test_every_promise_names_its_tests() -> None:
     numbers = [each.number for each in promises()]
     clauses = {"N": 8, "A": 4, "R": 6, "W": 12, "E": 2, "L": 4, "X": 2}
     assert numbers == [f"{letter}{number + 1}" for letter, count in clauses.items() for number in range(count)]
+    trees: dict[str, ast.Module] = {}
     for each in promises():
         assert each.tests, each.number
         for test in each.tests:
             path, _, name = test.partition("::")
-            tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-            found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+            if path not in trees:
+                trees[path] = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+            found = [node for node in trees[path].body if isinstance(node, ast.FunctionDef) and node.name == name]
             assert found, f"{each.number}: there is no {test}"
             cited = re.findall(r"\b[NARWELX][0-9]+\b", ast.get_docstring(found[0]) or "")
             assert each.number in cited, f"{test} does not cite {each.number}"

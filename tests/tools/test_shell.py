@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import docx
@@ -40,20 +40,30 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def drive(pair: Pair, documents: Path) -> Iterator[Drive]:
-    """The drive with the three documents on it, and nothing else."""
-    for path in pair.drive.point.iterdir():
+def copied_to(drive: Drive, documents: Path) -> None:
+    """Copy the three documents to the drive, on which there is nothing else."""
+    for path in drive.point.iterdir():
         path.unlink(missing_ok=True)
-    work = pair.drive.home / "work"
-    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(documents, drive.work(), dirs_exist_ok=True)
+    drive.run('cp a.pdf b.docx c.png "$DIR/"')
+
+
+@pytest.fixture
+def drive(pair: Pair, documents: Path) -> Drive:
+    """The drive with the three documents on it, and nothing else; they stay where a test only reads."""
+    work = pair.drive.work()
+    shutil.rmtree(work)
     shutil.copytree(documents, work)
-    pair.drive.run('cp a.pdf b.docx c.png "$DIR/"')
-    yield pair.drive
+    files = {file["filename"]: file["bytes"] for file in pair.account.files()}
+    if files != {path.name: path.stat().st_size for path in documents.iterdir()}:
+        copied_to(pair.drive, documents)
+    return pair.drive
 
 
-def test_cp(drive: Drive, pair: Pair, documents: Path) -> None:
+def test_cp(pair: Pair, documents: Path) -> None:
     """`cp a.pdf b.docx c.png DIR/`: the service has the three; they and their texts are listed and read back."""
+    drive = pair.drive
+    copied_to(drive, documents)
     assert sorted(file["filename"] for file in pair.account.files()) == NAMES
     assert sorted(os.listdir(drive.point)) == sorted(NAMES + [f"{name}.content" for name in NAMES])
     for name in NAMES:

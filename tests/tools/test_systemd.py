@@ -56,7 +56,7 @@ def test_a_drive_that_is_mounted_at_login(fuse: None, tmp_path: Path, service: F
             systemctl --user status "$($MOONFS service list | sed 's/.*(\\(.*\\))/\\1/')" | grep Status: | grep "$DIR"
             echo one > "$DIR/a.txt"
             kill -KILL "$(sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p' "$DIR/.moonfs/status.json")"
-            for _ in $(seq 300); do $MOONFS service list | grep ': active' && break; sleep 0.1; done
+            for _ in $(seq 200); do $MOONFS service list | grep ': active' && break; sleep 0.5; done
             echo two > "$DIR/b.txt"
             $MOONFS service remove "$DIR"
             if mountpoint "$DIR"; then exit 1; fi
