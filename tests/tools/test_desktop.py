@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Faulty
 from tests.faults.server import FaultServer
 from tests.harness.drive import Drive, hosted
-from tests.harness.namespaces import private
+from tests.harness.namespaces import IS_ROOT, alone
 from tests.harness.programs import needs
 from tests.harness.terminal import Terminal
 
@@ -68,7 +68,9 @@ def in_private_system(drive: Drive, script: str, *, mount: str = "", root: bool 
     needs("setpriv", "unshare")
     less = "" if root else "setpriv --bounding-set=-all --inh-caps=-all "
     inner = f"mount -t tmpfs {mount} tmpfs /usr/local/share && exec {less}sh -c {shlex.quote(script)}"
-    within = private(drive.point, "unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inner)
+    within = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inner]
+    if IS_ROOT:
+        within = alone(shlex.join(within))
     done = drive.shell(f"umask 077; {shlex.join(within)} 2>&1")
     return done.returncode, done.stdout
 
