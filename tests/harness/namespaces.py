@@ -25,13 +25,14 @@ _ENTER = ("unshare", "-m", "--propagation", "private", "sh", "-c")
 def private(point: Path, *command: str) -> list[str]:
     """Return what runs `command` in a namespace that holds the drive on `point`: as root, or by a user namespace.
 
-    What that user namespace has cannot be put away; where mounts are shared, the others go when they are unmounted.
+    What that user namespace has cannot be put away; where mounts are shared, the others go when they are unmounted. The
+    drive would go, too, but for the directory around it, which is private and a mount of its own there.
     """
-    kept = shlex.quote(str(point))
     if IS_ROOT:
-        return [*_ENTER, f'KEPT={kept}; {PUT_AWAY} exec "$@"', "-", *command]
+        return [*_ENTER, f'KEPT={shlex.quote(str(point))}; {PUT_AWAY} exec "$@"', "-", *command]
+    around = shlex.quote(str(point.parent))
     enter = ["unshare", "-Urm", "--propagation", "slave", "sh", "-c"]
-    return [*enter, f'mount --make-private {kept} && exec "$@"', "-", *command]
+    return [*enter, f'mount --rbind {around} {around} && mount --make-rprivate {around} && exec "$@"', "-", *command]
 
 
 def alone(script: str) -> list[str]:
