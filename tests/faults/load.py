@@ -447,11 +447,19 @@ def look(point: Path, letter: str = "") -> tuple[World, set[str]]:
         if name.endswith(names.SIDECAR) or not name.startswith(letter):
             continue
         try:
-            shown[name] = (point / name).read_bytes()
-        except PermissionError:
-            elsewhere.add(name)
-            shown[name] = original((point / f"{name}{names.SIDECAR}").read_bytes())
-        size = (point / name).stat().st_size
+            try:
+                shown[name] = (point / name).read_bytes()
+            except PermissionError:
+                elsewhere.add(name)
+                shown[name] = original((point / f"{name}{names.SIDECAR}").read_bytes())
+            size = (point / name).stat().st_size
+        except FileNotFoundError:
+            if name in os.listdir(point):
+                raise
+            # A second copy, say, that was found out meanwhile.
+            shown.pop(name, None)
+            elsewhere.discard(name)
+            continue
         assert size == len(shown[name]), f"{name} has {size} bytes and reads as {short(shown[name])}"
     return shown, elsewhere
 
