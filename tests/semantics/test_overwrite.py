@@ -272,8 +272,8 @@ def test_cp_again_after_an_open_outcome(faulty: Callable[..., Faulty], service: 
     drive = faulty("upload_timeout=2", "timeout=2", "listing_ttl=0").drive
 
     def lost_for_a_while(turn: Turn) -> None:
+        service.script("list", *[refused(503, "busy", "server_unavailable")] * 5000)  # first, or one may tell of it
         turn.serve()
-        service.script("list", *[refused(503, "busy", "server_unavailable")] * 5000)
         turn.hang_up()
 
     service.script("upload", lost_for_a_while)
