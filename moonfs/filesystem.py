@@ -281,6 +281,19 @@ class Filesystem:
         with self._lock:
             return self._space.entries(self._account.listing.peek(), sidecars=self._settings.sidecars == "show")
 
+    def seen(self, path: str) -> Attr | None:
+        """Return what the kernel is to know of a name in the root, without a request; None where there is nothing.
+
+        That is what is open by it, though its name may have gone: the kernel has one size for all.
+        """
+        with self._lock:
+            for opened in reversed(self._handles.by_path.get(path, {}).values()):
+                return opened.attr if opened.local is None else self._shown.attr(opened.local)
+            try:
+                return self._shown.attr(self._find(locate(path)))
+            except NotFound:
+                return None
+
     def announced(self) -> None:
         """Note that a program has been told of a change in the root: its time shows it too (A1)."""
         self._space.changed_ns = time.time_ns()

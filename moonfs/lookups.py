@@ -54,6 +54,8 @@ _OPEN: Final = {
 #: Those of newfstatat and statx, and which of their arguments says that they are for an open file.
 _STATS: Final = {"x86_64": {b"262": 4, b"332": 3}, "aarch64": {b"79": 4, b"291": 3}}.get(_MACHINE, {})
 _AT_EMPTY_PATH: Final = 0x1000
+#: Those of futimesat and utimensat, whose second argument is no path where they are for an open file (futimens(3)).
+_TIMES: Final = {"x86_64": {b"261", b"280"}, "aarch64": {b"88"}}.get(_MACHINE, set())
 
 
 @dataclass(slots=True)
@@ -191,6 +193,8 @@ def rename_of(thread: int) -> bytes | None:
 def has_open(thread: int) -> bool:
     """Say whether the thread asks for a file that it has open; False where that cannot be known."""
     call, *arguments = _call(thread)
+    if call in _TIMES:
+        return len(arguments) >= 2 and not int(arguments[1], 16)
     if call not in _STATS:
         return call in _OPEN
     which = _STATS[call]

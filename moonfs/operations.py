@@ -177,7 +177,8 @@ class Operations:
         if operation == "getattr" and not name:
             return self._stat(self._filesystem.getattr("/"))
         if operation == "getattr" and self._announcer.finds(name):
-            return self._stat(Attr(0, time.time_ns(), 0o600, _ANNOUNCED))
+            # The node is that of whoever has it open: what is mapped must not be cut (mmap(2), SIGBUS).
+            return self._stat(self._filesystem.seen(path) or Attr(0, time.time_ns(), 0o600, _ANNOUNCED))
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def _code(self, operation: str, args: tuple[Any, ...], error: errors.MoonfsError) -> int:

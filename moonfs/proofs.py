@@ -91,6 +91,8 @@ class Proofs:
         if error.unsent:
             raise error
         bound = UNREADY if isinstance(error, _PASSING) else SENSELESS
+        if bound is UNREADY:
+            self._since.pop((file.id, SENSELESS), None)  # nothing has said yet that there is none
         now = time.monotonic()
         if now - self._since.setdefault((file.id, bound), now) < bound:
             raise error

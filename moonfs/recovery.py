@@ -288,6 +288,7 @@ class Recovery:
             intent.held = {}
         local.replaces, local.kept, local.sha256 = intent.replaces, True, intent.sha256
         if intent.state == journal_states.LOCAL:
+            self._part(file)
             local.held = {each: had for each, had in intent.held.items() if not self._space.is_doomed(each)}
             local.closed, local.seal = intent.closed, intent.sha256
             local.passing = bool(intent.closed) and names.may_pass(intent.name)
@@ -302,6 +303,14 @@ class Recovery:
             local.refusal = failure
             local.failure = (local.generation, failure)
         return local
+
+    @staticmethod
+    def _part(file: SpoolFile) -> None:
+        """Have a file that stays here share its bytes with nothing: a write goes on in it, and its row stays."""
+        try:
+            file.part()
+        except OSError as error:  # then the next write makes a copy
+            log.warning("What is kept on this machine shares its bytes for now: %s", error.strerror)
 
     def _has_arrived(self, intent: Intent, file: SpoolFile | None, over: Intent | None = None) -> bool:
         """Say whether an interrupted upload is known to have arrived: an answer gave it its id (W3).

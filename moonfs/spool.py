@@ -15,6 +15,7 @@ import hashlib
 import io
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Collection
 from pathlib import Path
@@ -199,6 +200,26 @@ class SpoolFile:
             other.truncate(0)
             other.write(bytes(held), 0)
 
+    def part(self) -> None:
+        """Have bytes of its own under its name, if they are shared.
+
+        Raises:
+            OSError: the local disk refuses; they stay shared.
+        """
+        if not self.shared:
+            return
+        own = self._path.with_name(f"{self._path.name}.part")
+        try:
+            os.close(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+            shutil.copyfile(self._path, own)
+            _fsync(own)
+            os.replace(own, self._path)
+        except OSError:
+            own.unlink(missing_ok=True)
+            raise
+        self.rest()
+        self.shared = False
+
     def rest(self) -> None:
         """Give the descriptor back until it is needed again."""
         if self._fd >= 0:
@@ -319,7 +340,9 @@ class Spool:
             OSError: it is gone.
         """
         path = self._directory / name
-        return SpoolFile(path, self._memory, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        made = SpoolFile(path, self._memory, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        made.shared = os.stat(path).st_nlink > 1
+        return made
 
     def restore(self, name: str, data: bytes) -> None:
         """Make the spool file `name` hold `data`, which the journal carries: its own bytes may not have become durable.

@@ -193,6 +193,11 @@ class House:
     def start(self, **settings: Any) -> Drive:
         return self.build(**settings).start()
 
+    def build_again(self, drive: Drive, **settings: Any) -> Drive:
+        """Build the drive that a next process makes of the disk of `drive`, which is closed: links stay links."""
+        self.drives.append(Drive(self.account, drive.home, **settings))
+        return self.drives[-1]
+
     def next_run(self, *, start: bool = True, **settings: Any) -> Drive:
         """Build the drive that a next process makes of the disk as it is now."""
         home = self.root / f"home{len(self.drives)}"

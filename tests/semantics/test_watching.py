@@ -95,6 +95,42 @@ with Watching(point) as watching:
 """
 
 
+#: Maps what it opens, says so, and looks at it until its input ends.
+_MAPS = """
+import mmap, os, select, sys
+while True:
+    try:
+        file = os.open(sys.argv[1], os.O_RDONLY)
+        break
+    except FileNotFoundError:
+        select.select([], [], [], 0.01)
+size = len(os.pread(file, 1 << 20, 0))
+memory = mmap.mmap(file, size, prot=mmap.PROT_READ)
+print(size, flush=True)
+while not select.select([sys.stdin], [], [], 0.005)[0]:
+    assert memory[size - 1] != 0
+"""
+
+
+def test_who_has_a_name_open_is_not_disturbed(both: Faulty) -> None:
+    """L4, tenet 3: a text that is read while watchers are told that it comes, and that it goes, keeps its bytes."""
+    with Watching(both.drive.point) as watching:
+        both.server.add("old.txt", b"old")
+        lists(both)
+        wait_until(lambda: find_watches(str(both.drive.point)), "it is seen to watch")
+        file = both.server.add("a.txt", b"one " * 2000)
+        command = [sys.executable, "-c", _MAPS, str(both.drive / "a.txt.content")]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+            assert reader.stdout is not None and int(reader.stdout.readline()) > 8000
+            watching.until(("come", "a.txt.content"))
+            with both.server.lock:
+                del both.server.files[file.id]
+            wait_until(lambda: "a.txt" not in os.listdir(both.drive.point), "it is known to have gone")
+            watching.until(("gone", "a.txt.content"))
+            reader.communicate(b"x", timeout=60)
+        assert reader.returncode == 0
+
+
 def test_who_has_listed_a_name_is_not_told_that_it_comes(both: Faulty) -> None:
     """L4: a window that opens shows what is there, which others may have listed, or watched, before it was."""
     drive, server = both.drive, both.server

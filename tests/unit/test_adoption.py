@@ -168,3 +168,49 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
     Adoption(originals).share(file, sha256)
     assert file.shared
     file.discard()
+
+
+@pytest.mark.parametrize("state", ["pending", "refused"])
+def test_a_link_stays_one_in_the_next_run(house: House, state: str) -> None:
+    """R5, tenet 3: who writes to what an earlier run has promised by a link writes into no original."""
+    drive = house.start(write_back=True)
+    for name in ("a.txt", "same.txt"):
+        drive.write(name, OLD)
+    assert drive.fs.drain(10)
+    if state == "pending":
+        drive.uploader.promised = lambda: 3600.0  # type: ignore[method-assign]
+        drive.fs.rename("/a.txt", "/b.txt")
+    else:
+        house.account.script = [errors.UnsupportedType("no", status=400)]
+        drive.fs.rename("/a.txt", "/b.txt")
+        at_rest(drive.uploader.workers)
+    drive.close()
+    again = house.build_again(drive, write_back=True)
+    house.account.script = [errors.ServiceError("busy", status=503)]
+    again.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    again.start()
+    if state == "pending":
+        wait_until(lambda: not house.account.script, "it is tried", 10)
+        at_rest(again.uploader.workers)
+    assert again.read("same.txt") == OLD
+    again.fs.rename("/b.txt", "/b.txt~")
+    handle = again.fs.open("/b.txt~", read=True, write=True).handle
+    again.fs.write(handle, b"new", 0)
+    again.end(handle)
+    assert again.read("b.txt~") == b"new" + OLD[3:]
+    assert again.read("same.txt") == OLD
+    again.close()
+
+
+def test_what_stays_here_shares_no_bytes(house: House) -> None:
+    """W6, tenet 3: a row that an interrupted rename has left may be of a link; whoever writes goes on in a copy."""
+    drive = house.build()
+    file = record(drive, "a.txt~", OLD, states.LOCAL)
+    original = house.root / "original"
+    os.link(file.file(), original)
+    drive.start()
+    handle = drive.fs.open("/a.txt~", read=True, write=True).handle
+    drive.fs.write(handle, b"new", 0)
+    assert original.read_bytes() == OLD
+    assert house.next_run().read("a.txt~") in (OLD, b"new" + OLD[3:])
+    drive.end(handle)

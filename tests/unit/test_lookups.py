@@ -218,7 +218,9 @@ def test_a_thread_in_rename_is_known_by_its_system_call(tmp_path: Path) -> None:
         ("os.stat(0)", True),
         ("os.pread(0, 1, 0)", True),
         ("os.lseek(0, 0, os.SEEK_END)", True),
+        ("os.utime(0)", True),
         ("os.stat('/proc/self/fd/0')", False),
+        ("os.utime('a')", False),
         ("os.open('a', os.O_RDONLY)", False),
     ],
 )
@@ -232,11 +234,12 @@ def test_a_call_for_an_open_file_is_told_from_a_look_up(tmp_path: Path, call: st
         done = subprocess.run(command, cwd=tmp_path, stdin=file, capture_output=True, text=True, check=True)
     lines = done.stderr.splitlines()
     first, last = (number for number, line in enumerate(lines) if "] getsid(" in line)
-    (line,) = [line for line in lines[first + 1 : last] if re.search(r"stat|open|pread|lseek", line)]
+    (line,) = [line for line in lines[first + 1 : last] if re.search(r"stat|open|pread|lseek|utime", line)]
     number = re.search(r"\d+", line)
     assert number is not None
     flags = "0x1000" if "AT_EMPTY_PATH" in line else "0x0"
-    words = [number[0].encode(), b"0x0", b"0x0", b"0x0", flags.encode()]
+    path = "0x0" if re.search(r"\(\d+, NULL,", line) else "0x7f0"
+    words = [number[0].encode(), b"0x0", path.encode(), b"0x0", flags.encode()]
     assert lookups.has_open(0) is False
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lookups, "_call", lambda _thread: words)

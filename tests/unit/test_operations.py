@@ -434,7 +434,7 @@ def test_who_tells_of_names_reaches_no_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert refused("getattr", "/old") == errno.ENOENT
     for operation, args in (("rename", ("/new", "/b")), ("open", ("/new", None)), ("truncate", ("/new", 0))):
         assert refused(operation, *args) == errno.ENOENT
-    assert {asked[0] for asked in target._filesystem.asked} == {"announced"}  # type: ignore[attr-defined]
+    assert {asked[0] for asked in target._filesystem.asked} == {"announced", "seen"}  # type: ignore[attr-defined]
 
     target._filesystem.asked.clear()  # type: ignore[attr-defined]
     caller = 6
