@@ -8,17 +8,12 @@ from pathlib import Path
 import pytest
 
 from moonfs import disowned
-from tests.faults.server import FaultServer
-from tests.faults.test_exactly_one_copy import Bench
+from tests.faults.test_exactly_one_copy import Bench, made_bench
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setattr(disowned, "LOOKS", (0.1, 0.4, 0.8), raising=False)
     monkeypatch.setattr(disowned, "AGAIN", 0.05, raising=False)
-    with FaultServer() as server:
-        bench = Bench(server, tmp_path)
+    with made_bench(tmp_path) as bench:
         yield bench
-        server.ending.set()
-        for drive in bench.drives:
-            drive.close()

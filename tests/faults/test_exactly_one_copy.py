@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -161,14 +161,21 @@ class Bench:
             return [stored.data for stored in self.server.files.values() if stored.filename == name]
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+@contextmanager
+def made_bench(home: Path) -> Iterator[Bench]:
+    """Make a bench, and end what it has started."""
     with FaultServer() as server:
-        bench = Bench(server, tmp_path)
+        bench = Bench(server, home)
         yield bench
         server.ending.set()
         for drive in bench.drives:
             drive.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with made_bench(tmp_path) as bench:
+        yield bench
 
 
 #: What leaves it open whether the service has the file. It has it:
