@@ -14,6 +14,7 @@ import pytest
 
 from moonfs.server.address import read_address, read_key
 from moonfs.server.behaviour import SWITCHES, Behaviour, Limits
+from moonfs.server.dialect import DIALECTS, FACTS, LATEST
 from moonfs.server.embed import EmbedError, attach
 from tests.server.conftest import wait_until
 
@@ -26,9 +27,20 @@ def names(server) -> list[str]:
 
 
 def test_every_field_has_its_switch_and_its_default():
-    own = {field.name for field in fields(Behaviour)} - {"limits"} | {f"max_{field.name}" for field in fields(Limits)}
+    own = {field.name for field in fields(Behaviour)} - {"limits", "dialect"} | {"api", *FACTS}
+    own |= {f"max_{field.name}" for field in fields(Limits)}
     assert {switch.name for switch in SWITCHES} == own
+    assert len(SWITCHES) == len(own)
     assert Behaviour.of({switch.name: switch.default for switch in SWITCHES}) == Behaviour()
+
+
+def test_the_words_of_a_fact_are_in_the_order_of_time():
+    """The help says so, instead of saying it of each."""
+    for switch in SWITCHES:
+        if switch.name in FACTS and isinstance(switch.kind, tuple):
+            assert [getattr(dialect, switch.name) for dialect in DIALECTS.values()] == list(switch.kind[:2]), switch
+    assert list(DIALECTS) == sorted(DIALECTS)
+    assert list(DIALECTS)[-1] == LATEST
 
 
 def test_lists_oldest_first(launch):
@@ -218,6 +230,11 @@ def test_a_limit_of_requests_at_once(launch, tmp_path):
         (["--id-prefix", "../"], "is no prefix"),
         (["--content-type", "text"], "is no media type"),
         (["--rate-limit", "-1"], "-1"),
+        (["--number-suffix", "(n)"], "is no suffix of a name"),
+        (["--number-suffix", "/{n}"], "is no suffix of a name"),
+        (["--page-size", "5", "--pages", "ignore"], "needs --pages answer"),
+        (["--page-size", "5", "--api", "2026-03"], "needs --pages answer"),
+        (["--api", "2026-04"], "'2026-04'"),
         (["--not-found-text", "a\nb"], "cannot be printed"),
         (["--max-files", "0"], "0"),
         (["--latency", "nan"], "nan"),
