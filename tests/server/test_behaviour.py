@@ -113,20 +113,30 @@ def test_no_head_unless_switched_on(server):
 
 
 @pytest.mark.parametrize("size", [5, 300_000])
-def test_parts_of_a_content(launch, size):
-    """Short text is in a row, long text in a file; a part may lie anywhere across their ends."""
+@pytest.mark.parametrize("text", [b"0123456789", b"01&3<56>8\xc3\xa9"], ids=["plain", "escaped"])
+def test_parts_of_a_content(launch, size, text):
+    """Short text is in a row, long text in a file; a part may lie anywhere across their ends, and within an escape."""
     server = launch(behaviour={"http_extras": True})
-    url = f"/files/{server.upload('a.txt', b'0123456789' * (size // 5)).json()['id']}/content"
+    url = f"/files/{server.upload('a.txt', text * (size // 5)).json()['id']}/content"
     whole = server.client.get(url)
     body, etag = whole.content, whole.headers["etag"]
     assert server.client.get(url, headers={"If-None-Match": etag}).status_code == 304
     head = server.client.head(url)
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(body)))
     end = len(body)
-    for start, stop in ((0, 4), (5, 30), (end - 40, end), (0, end), (8, 12), (end - 2, end)):
+    for start, stop in (
+        (0, 4),
+        (17, 19),
+        (end // 2, end // 2 + 100_000),
+        (5, 30),
+        (end - 40, end),
+        (0, end),
+        (8, 12),
+        (end - 2, end),
+    ):
         answer = server.client.get(url, headers={"Range": f"bytes={start}-{stop - 1}"})
         assert (answer.status_code, answer.content) == (206, body[start:stop])
-        assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/{end}"
+        assert answer.headers["content-range"] == f"bytes {start}-{min(stop, end) - 1}/{end}"
     assert server.client.get(url, headers={"Range": "bytes=-7"}).content == body[-7:]
     assert server.client.get(url, headers={"Range": "bytes=7-"}).content == body[7:]
     assert server.client.get(url, headers={"Range": f"bytes={end}-"}).status_code == 416
