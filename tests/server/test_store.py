@@ -112,7 +112,7 @@ def test_a_full_disk_is_a_clean_refusal(directory, store, monkeypatch, failing, 
     assert (refused.value.status, refused.value.error_type) == (500, "server_error")
     assert sorted(left_behind(directory)) == before
     assert list(store._files) == [kept]
-    put(store)
+    assert store.get(put(store, name="b.txt")).filename == "b.txt"  # the name is free again
 
 
 def test_a_disk_that_fills_up_in_mid_upload_is_answered(directory, store, monkeypatch):
