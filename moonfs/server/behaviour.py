@@ -155,20 +155,24 @@ _DEFAULT: Final = Behaviour()
 
 #: The switches, by what they are about. Of a fact's words the first is that of 2026-03, the second that of 2026-09.
 GROUPS: Final = {
-    "What changed in September 2026 (the first word is before it, the next since)": (
-        Switch("api", tuple(DIALECTS), "What holds of the following where they are not given."),
+    "What changed in September 2026 (the first word: before it, the second: since)": (
+        Switch("api", tuple(DIALECTS), "Which word holds for all that are not given."),
         Switch("duplicate_names", ("keep", "number"), "What becomes of an equal name."),
         Switch("number_suffix", str, "What a numbered name gets before its extension: '({n})'.", "TEXT"),
         Switch("on_extract_error", ("refuse", "store"), "What becomes of a document without text."),
-        Switch("content_refusal", ("extract-error", "failed-precondition"), "How a content that is none is refused."),
-        Switch("list_bounds", ("omit", "show"), "first_id, last_id and has_more of a list."),
-        Switch("pages", ("ignore", "answer"), "page_size and page_token of a request for a list."),
+        Switch(
+            "content_refusal",
+            ("extract-error", "failed-precondition"),
+            "How the content of a file that has none is refused.",
+        ),
+        Switch("list_bounds", ("omit", "show"), "first_id, last_id and has_more in a list."),
+        Switch("pages", ("ignore", "answer"), "page_size and page_token in the request for a list."),
         Switch("version_header", ("ignore", "answer"), "The header kimi-api-version, and its format."),
-        Switch("file_type", ("omit", "show"), "file_type of a file."),
-        Switch("status", ("ok", "ready", "processed"), "status of a file."),
+        Switch("file_type", ("omit", "show"), "file_type in a file object."),
+        Switch("status", ("ok", "ready", "processed"), "Status of a file that is no error."),
         Switch("quota_text", ("long", "short"), "The refusal of a file too many."),
-        Switch("request_id", ("omit", "show"), "request_id of an error."),
-        Switch("filename_field", ("ignore", "take"), "A form field filename."),
+        Switch("request_id", ("omit", "show"), "request_id in an error."),
+        Switch("filename_field", ("ignore", "take"), "A form field filename, which names the file."),
         Switch("id_prefix", str, "Stands before new ids: '' in 2026-03, file_ in 2026-09.", "PREFIX"),
     ),
     "What nobody outside knows": (

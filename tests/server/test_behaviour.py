@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from moonfs.server.address import read_address, read_key
-from moonfs.server.behaviour import SWITCHES, Behaviour, Limits
+from moonfs.server.behaviour import GROUPS, SWITCHES, Behaviour, Limits
 from moonfs.server.dialect import DIALECTS, FACTS, LATEST
 from moonfs.server.embed import EmbedError, attach
 from tests.server.conftest import wait_until
@@ -268,6 +268,8 @@ def test_all_switches_of_the_server_as_a_child(tmp_path):
         for program in (["moonfs", "serve"], ["moonfs.server"])
     ]
     assert all(switch.flag in text for text in helps for switch in SWITCHES)
+    places = [helps[0].index(title) for title in GROUPS]
+    assert places == sorted(places)
     data, socket = tmp_path / "data", tmp_path / "s"
     command = [sys.executable, "-m", "moonfs.server", "--data", str(data), "--socket", str(socket), "--account", "ann"]
     with subprocess.Popen([*command, "--id-prefix", "file_", "--status", "ready"], stderr=subprocess.DEVNULL) as child:
