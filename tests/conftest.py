@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from moonfs.server.address import read_address, read_key
+from moonfs.server.dialect import EMBEDDED, flags
 from tests.faults.server import FaultServer
 from tests.harness import forks
 from tests.harness.account import Account
@@ -168,10 +169,10 @@ def fresh(fuse: None, tmp_path: Path) -> Iterator[Callable[..., Pair]]:
 
 @contextlib.contextmanager
 def serving(home: Path, *switches: str) -> Iterator[Pair]:
-    """A drive on `moonfs serve`, to be mounted as one of the hosted service."""
+    """A drive on `moonfs serve`, to be mounted as one of the hosted service; of the kind that `--local` starts."""
     data = home / "files"
     with Drive(home) as drive, contextlib.ExitStack() as stack:
-        command = ["-m", "moonfs", "serve", "--port", "0", "--data", str(data), *switches]
+        command = ["-m", "moonfs", "serve", "--port", "0", "--data", str(data), *flags(EMBEDDED), *switches]
         server = stack.enter_context(
             forks.Popen(command, env=drive.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         )

@@ -16,6 +16,8 @@ import sys
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moonfs.server import serve
+from moonfs.server.behaviour import Behaviour
+from moonfs.server.dialect import EMBEDDED
 
 #: Rounds of the event loop in which bytes that have come in become a request.
 ROUNDS = 10
@@ -83,4 +85,4 @@ class Quiet:
 
 
 if __name__ == "__main__":
-    serve.run(sys.argv[1], host="127.0.0.1", port=0, around=Quiet)
+    serve.run(sys.argv[1], host="127.0.0.1", port=0, behaviour=Behaviour.of(dict(EMBEDDED)), around=Quiet)

@@ -21,11 +21,12 @@ pytestmark = pytest.mark.fuse
 OTHER = (
     *("--list-order", "oldest", "--strict-purpose", "--content-type", "application/json", "--media-content", "empty"),
     *("--not-found-text", "file not found", "--delete-again", "ok", "--http-extras", "--filename-rules", "base"),
-    *("--id-prefix", "file_", "--status", "ready", "--on-extract-error", "store"),
+    *("--id-prefix", "", "--status", "processed", "--on-extract-error", "store", "--content-refusal", "extract-error"),
+    *("--list-bounds", "omit", "--file-type", "omit", "--request-id", "omit", "--version-header", "ignore"),
 )
 THIRD = (
     *("--list-order", "random", "--content-type", "application/octet-stream", "--media-content", "original"),
-    *("--filename-rules", "refuse", "--id-prefix", "file-abc.", "--max-concurrency", "3"),
+    *("--filename-rules", "refuse", "--id-prefix", "file-abc.", "--max-concurrency", "3", "--status", "ok"),
 )
 SERVICES = {"other": OTHER, "third": THIRD}
 

@@ -52,6 +52,7 @@ LAYERS = """
 ALLOWED = {
     ("cli", "server"): "`moonfs serve` starts the local Files API",
     ("cli", "server.behaviour"): "its flags are those of `moonfs serve`",
+    ("cli", "server.cors"): "what it takes for an origin is said before it starts",
     ("mount", "server.embed"): "`moonfs mount --local` attaches to the local Files API",
 }
 
@@ -67,8 +68,6 @@ HOMES = {
     "uvicorn": {"server"},
     "anyio": {"server"},
     "h11": {"server"},
-    "multipart": {"server"},
-    "python_multipart": {"server"},
     "charset_normalizer": {"server"},
     "lxml": {"server"},
     "keyring": {"keys"},
