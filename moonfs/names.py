@@ -80,6 +80,8 @@ _KEPT: Final = frozenset(
 #: Those of them that backups have, and the numbers that log files get; renamed to one, a file stays here (N6).
 _BACKUPS: Final = frozenset((".orig", ".bak"))
 _NUMBER: Final = re.compile(r".[0-9]{1,3}", re.DOTALL)
+#: What a service adds to a name that is taken: a number, with separators and brackets around it (W4).
+_COUNT: Final = re.compile(r"[ \-_.~#+,()\[\]{}<>（）【】［］0-9]*[0-9][ \-_.~#+,()\[\]{}<>（）【】［］0-9]*")
 _HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f]{8}")
 
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -207,6 +209,25 @@ def purposes(name: str, purpose: str) -> tuple[str, ...]:
     if extension(name) in wire.IMAGE_EXTENSIONS:
         return (wire.FILE_EXTRACT, wire.IMAGE)
     return (wire.FILE_EXTRACT,)
+
+
+def is_numbered(name: str, stored: str) -> bool:
+    """Say whether a service that numbers equal names has made `stored` of `name` (W4).
+
+    That is `name` with separators, brackets and at least one digit added at its end or before a dot in it. What is
+    changed in another way, such as cut, or put into another normal form, is not.
+
+    >>> is_numbered("a.txt", "a(1).txt"), is_numbered("a.txt", "a.txt.2"), is_numbered("a.txt", "a1b.txt")
+    (True, True, False)
+    """
+    more = len(stored) - len(name)
+    if more <= 0:
+        return False
+    places = [*(at for at, char in enumerate(name) if char == "." and at), len(name)]
+    return any(
+        stored.startswith(name[:at]) and stored.endswith(name[at:]) and _COUNT.fullmatch(stored[at : at + more])
+        for at in places
+    )
 
 
 def as_bytes(name: str) -> bytes:
