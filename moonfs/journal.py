@@ -172,6 +172,11 @@ class Intent:
     left: str = ""
     under_way: bool = field(default=False, compare=False)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether an attempt has no outcome: it is under way, or was not answered. What was answered left no copy."""
+        return self.under_way or self.unanswered > 0
+
     def may_have_made(self, file: FileObject) -> bool:
         """Say whether an attempt of this intent, whose answer never came, may have made `file` (W3).
 

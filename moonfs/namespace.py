@@ -389,7 +389,7 @@ class Namespace:
         key = (snapshot.version, self._changes)
         if key != self._key:
             hidden = self._doomed.union(*(local.replaces for local in self.local.values()))
-            attempts = [local.attempt for local in self.local.values() if local.attempt is not None]
+            attempts = [each for local in self.local.values() if (each := local.attempt) is not None and each.is_open]
             self._table.update(snapshot.files, hidden, [*attempts, *self.disowned.values()], set(self.local))
             self._key = key
         return self._table
