@@ -51,6 +51,7 @@ class Disowned:
         proofs: what can be learned of the files.
         revive: called, with the filesystem's lock, with a version that was in doubt and may have arrived, and its
             bytes: it is to be a file again. Raises OSError: the local disk refuses.
+        on_removed: told each name that is gone, with the filesystem's lock.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Disowned:
         self._failures: Counter[str] = Counter()
         self._removing: Counter[str] = Counter()
         self.revive: Callable[[Intent, SpoolFile], None] = lambda _intent, _file: None
+        self.on_removed: Callable[[str], None] = lambda _name: None
 
     # What the uploader asks for
 
@@ -99,6 +101,44 @@ class Disowned:
         with self._lock:
             for left in earlier:
                 self._forget(left.spool)
+
+    def claim(self, intent: Intent) -> frozenset[str]:
+        """Return what earlier uploads of the name of `intent`, given up in doubt, are proven to have left.
+
+        It goes with this upload, whose row says so from now on; what cannot be judged now is none of it.
+        """
+        claimed: set[str] = set()
+        with self._lock:
+            earlier = [
+                left
+                for left in self._watched.values()
+                if left.name == intent.name and left.spool not in self._flying and left.unanswered > 0
+            ]
+        for left in earlier:
+            present = self._account.known()
+            suspects = doubts.candidates(self.proofs, left, present.values())
+            verdicts, _ = self._judge(left, suspects, present)
+            ours = frozenset(file_id for file_id, verdict in verdicts.items() if verdict is Verdict.OURS)
+            if not ours or len(ours) > left.unanswered:
+                continue
+            intent.replaces |= ours
+            if not self._journal.attempt(intent, flying=False):
+                break
+            with self._lock:
+                if self._watched.get(left.spool) is not left:
+                    continue
+                left.known, left.unanswered = left.known | ours, left.unanswered - len(ours)
+                self._told(ours)
+                if left.unanswered:
+                    self._journal.put(left)
+                else:
+                    self._forget(left.spool)
+            claimed |= ours
+        return frozenset(claimed)
+
+    def is_in_doubt(self, name: str) -> bool:
+        """Say whether it is not told yet what an upload of `name` that was given up has left; the lock is held."""
+        return any(left.name == name for left in self._space.disowned.values())
 
     def leave(self, intent: Intent, copies: Iterable[FileObject]) -> None:
         """Have status tell of copies that may be ours, and that nothing proves to be."""
@@ -143,6 +183,7 @@ class Disowned:
             unanswered=attempt.unanswered + flying,  # at most, as after a crash; `ended` tells
             replaced=replaced,
             replaces=frozenset(),
+            numbered=frozenset(),
             held={},
             closed=0,
             cancelled=True,
@@ -250,6 +291,7 @@ class Disowned:
 
     def removed(self, name: str) -> None:
         """Take in that `name` is gone (W8, W9): nothing that is in doubt comes back under it; the lock must be held."""
+        self.on_removed(name)
         for left in list(self._watched.values()):
             if left.name == name and (left.state == journal_states.DOUBTFUL or left.replaced):
                 self._cancel(left, replaced=False)
@@ -369,8 +411,9 @@ class Disowned:
 
     def _waits(self, left: Intent) -> bool:
         """Say whether nothing can be done yet about what an upload has left; the lock must be held."""
+        local = self._space.local.get(left.name)
         is_open = left.state == journal_states.DOUBTFUL and (
-            left.name in self._space.local or self._removing[left.name] > 0
+            (local is not None and not _came_back(local)) or self._removing[left.name] > 0
         )
         return is_open or left.spool in self._flying or self._is_on_its_way(left)
 
@@ -404,7 +447,8 @@ class Disowned:
 
         `whole`: its bytes are. Where nothing has happened to its name since, either version may stand.
         """
-        hidden = frozenset().union(*(local.replaces for local in self._space.local.values()))
+        back = self._space.local.get(left.name)  # the version before, in the place of one that was to go (W4)
+        hidden = frozenset().union(*(local.replaces for local in self._space.local.values() if local is not back))
         present = self._account.known()
         stands = all(
             each in present and each not in hidden and not self._space.is_doomed(each) for each in left.replaces
@@ -518,6 +562,7 @@ class Disowned:
         local = self._space.local.get(name)
         # What is promised is on its way though a writer may just have cut the file.
         here = local is None or local.refused_for_good or (local.stays_local and local.committed is None)
+        here = here or (local is not None and _came_back(local))
         if local is not None and not (here or local.clean):
             return True
         if any(other != left.spool and self._named(other, name) for other in tuple(self._flying)):
@@ -529,3 +574,8 @@ class Disowned:
     def _named(self, spool: str, name: str) -> bool:
         left = self._watched.get(spool)
         return left is not None and left.name == name
+
+
+def _came_back(local: LocalFile) -> bool:
+    """Say whether it is the version before, which came back and waits for what is in doubt (W4)."""
+    return local.reserve and local.pending and local.lent is None and not local.writers

@@ -14,6 +14,9 @@ nothing, nor does what may have been cut on its way, is no text at all, or canno
 while. A text that is as long as its file is that file's bytes, and where they differ it is somebody else's: but where
 they would not with other line ends, or in another character set, the service may have put it so, and it proves nothing.
 
+A service that numbers names may have stored the copy under such a name: where the name was taken when the attempt
+began, a file of a numbered one is a candidate as well. It needs the same proof.
+
 **Adopted** is a proven candidate, as the version that was sent. Equal content is not authorship: of two machines that
 copy one tree at once, one may adopt the other's file, and nothing is lost by it.
 
@@ -70,6 +73,10 @@ class Verdict(enum.Enum):
 class Evidence(Protocol):
     """What can be learned of files."""
 
+    @property
+    def numbers(self) -> bool:
+        """Whether the service is known to number names that are taken (W4)."""
+
     def given(self, file_id: str) -> bool:
         """Whether an answer gave this id to an upload of ours, or it was adopted."""
 
@@ -92,7 +99,9 @@ def candidates(evidence: Evidence, intent: Intent, present: Iterable[FileObject]
     found = [
         file
         for file in present
-        if intent.may_have_made(file) and file.purpose in purposes and not evidence.given(file.id)
+        if intent.may_have_made(file, numbers=evidence.numbers)
+        and file.purpose in purposes
+        and not evidence.given(file.id)
     ]
     return sorted(found, key=lambda file: (file.created_at, file.id), reverse=True)
 

@@ -30,12 +30,13 @@ from moonfs.namespace import ANYBODY, Namespace
 from moonfs.originals import Originals
 from moonfs.promises import Promises
 from moonfs.remote import Remote as Account
+from moonfs.reserves import Reserves
 from moonfs.room import Room
 from moonfs.spool import SpoolFile
 from moonfs.table import has_text
 from moonfs.temporaries import Temporaries
 from moonfs.wire import FileObject
-from moonfs.writeback import LINGER, Uploader
+from moonfs.writeback import LINGER, Uploader, Way
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 RENAME_SECONDS: Final = 2.0
 #: Where the account is full or suspended only somebody's deed helps: the next try waits as after this many failures.
 _PATIENT: Final = 20
+#: Seconds after which a version that came back looks again whether what is in doubt under its name is told (W3, W4).
+_AGAIN: Final = 1.0
 
 Report = Callable[[str, MoonfsError], None]
 
@@ -105,6 +108,7 @@ class Flights:
         disowned: Disowned,
         promises: Promises,
         temporaries: Temporaries,
+        reserves: Reserves,
         report: Report,
         patience: float,
     ) -> None:
@@ -122,6 +126,8 @@ class Flights:
         self._disowned = disowned
         self._promises = promises
         self._temporaries = temporaries
+        self._reserves = reserves
+        reserves.bring = self.schedule
         self._report = report
         self._patience = patience
         self._under_way: dict[str, _Flight] = {}
@@ -157,9 +163,22 @@ class Flights:
             if local.unlinked or local.committed is None or local.lent is not None or local.refused_for_good:
                 return
         try:
+            if local.reserve and not self._may_come_back(local):
+                self.schedule(local, attempt, _AGAIN)
+                return
             self._fly(_Flight(local, background=True))
         except Exception as error:  # noqa: BLE001 - whatever it is, what was acknowledged is tried again (W2)
             self._carry_again(local, attempt, error)
+
+    def _may_come_back(self, local: LocalFile) -> bool:
+        """Say whether the version before may go to the service, which may have it still, or a newer one (W3, W4).
+
+        Raises:
+            MoonfsError: that cannot be told now.
+        """
+        self._account.relist()
+        with self._lock:
+            return not self._disowned.is_in_doubt(local.name)
 
     def _carry_again(self, local: LocalFile, attempt: int, error: Exception) -> None:
         local.trouble = error
@@ -419,6 +438,7 @@ class Flights:
             holds = not here and not local.unlinked and local.stays_local
             surplus = self._surplus(flight, intent, file)
             self._settle(flight, intent, file)
+            kept = self._reserves.stored(intent.name, local)
             self._space.own(intent.name, file.id)
             self._space.doom(surplus)
             self._space.let_go(surplus | {file.id}, beside=local)
@@ -444,12 +464,15 @@ class Flights:
                 recorded = self._journal.stored(intent, file.id, surplus, row, since, left=left, freed=freed)
                 waiting = self._adoption.begin(local, None if older in (sent, local.spool) else older)
                 local.lock.notify_all()
+            if kept is not None and kept.committed is not None and self._space.local.get(kept.name) is not kept:
+                waiting.append((kept.committed, ""))  # its row goes with this change
             if sent is not None and sent is not local.spool and sent is not local.committed:
                 sent.rest()
                 self.adopt(local, sent, intent.sha256)
             if flight.moves and not local.unlinked and intent.name != local.name:
                 superseded = self._space.move(local, intent.name)
                 self._life.took(local, superseded, intent.replaces | {file.id})
+            self._stands_behind(local, file)
             self._answered(intent, left, freed)
             self._space.changed()
             self._go_on(local, holds=holds)
@@ -459,6 +482,13 @@ class Flights:
             with self._lock:
                 self._adoption.end(local, waiting)
         return surplus
+
+    def _stands_behind(self, local: LocalFile, file: FileObject) -> None:
+        """Hide the version before, which came back as `file`, behind a refused one that is shown (W4); lock held."""
+        shown = self._space.local.get(local.name)
+        if local.reserve and shown is not None and shown is not local:
+            with shown.lock:
+                shown.replaces |= {file.id}  # as the journal has it
 
     def _go_on(self, local: LocalFile, *, holds: bool) -> None:
         """Do what comes after a flight; `holds`: its file stays here, and holds what it has made. The lock is held."""
@@ -492,7 +522,7 @@ class Flights:
         if flight.over is not None:
             # What it takes the place of may have been stored meanwhile.
             surplus |= flight.over.replaces
-        surplus -= {file.id}
+        surplus = frozenset(each for each in surplus if not self._account.listing.is_removed(each)) - {file.id}
         return surplus | {file.id} if local.unlinked else surplus
 
     def _settle(self, flight: _Flight, intent: Intent, file: FileObject) -> None:
@@ -568,8 +598,11 @@ class Flights:
             if moved:
                 self._life.took(local, self._space.move(local, intent.name), intent.replaces)
             self._what_is_left(flight, intent, sent, error, promised=promised, mine=mine)
+            if not promised:
+                self._drop_numbered(local, intent)
             self._space.changed()
             self._life.end_use(local)
+            self._reserves.settle(intent.name)
         if getattr(error, "maybe_stored", False):
             self._account.listing.expire()
 
@@ -596,6 +629,8 @@ class Flights:
             self._keep_as_it_was(local)
         elif not promised:
             self._abandon(flight, intent, sent)
+        elif mine and final and intent.state == journal_states.RESERVED:
+            log.error("The version before of %s does not come back: %s", local.name, error)
         elif mine and final:
             said = journal_states.said(error) if isinstance(error, MoonfsError) else ""
             with contextlib.suppress(OSError):
@@ -608,8 +643,7 @@ class Flights:
             # An older version is promised still; its turn may have come and gone meanwhile.
             self.schedule(local)
 
-    @staticmethod
-    def _may_keep_refused(flight: _Flight, intent: Intent) -> bool:
+    def _may_keep_refused(self, flight: _Flight, intent: Intent) -> bool:
         """Say whether what a waiting writer was refused takes nobody's place.
 
         An older version, on the service or promised to reach it, shows again (W4): it would go with the removal of
@@ -617,7 +651,8 @@ class Flights:
         """
         local = flight.local
         promised = local.committed is not None and not local.failed
-        return not (local.unlinked or intent.replaces or promised) and flight.generation == local.generation
+        replaces = intent.replaces or self._reserves.has(intent.name)
+        return not (local.unlinked or replaces or promised) and flight.generation == local.generation
 
     def _keep_refused(self, flight: _Flight, sent: SpoolFile, error: MoonfsError) -> bool:
         """Keep a new file that was refused: no person may know of it yet, and it can be put right."""
@@ -627,6 +662,49 @@ class Flights:
             log.warning("Cannot keep %s, which the service refuses: %s", flight.local.name, problem)
             return False
         return True
+
+    def _drop_numbered(self, local: LocalFile, intent: Intent) -> None:
+        """Delete the copies of a version that nobody counts on which have got a number; the lock is held (W4)."""
+        ids = intent.numbered
+        if not ids:
+            return
+        with local.lock:
+            local.replaces -= ids
+        with contextlib.suppress(OSError):  # then it is forgotten at a kill only
+            self._journal.give_up((), delete=ids)
+        self._space.doom(ids)
+        self._uploader.delete_later(ids)
+
+    # Names (W4): what the uploader asks where the service numbers those that are taken
+
+    def numbered(self, intent: Intent, file: FileObject) -> None:
+        """Take in that `file` is a copy of `intent` whose name has got a number: it goes with the upload."""
+        flight = self._under_way[intent.spool]
+        self._attributes.set(file.id, sha256=intent.sha256 or None)
+        with self._lock:
+            with flight.local.lock:
+                flight.local.replaces |= {file.id}
+            self._space.changed()
+
+    def let_be(self, intent: Intent, ids: frozenset[str]) -> None:
+        """Take in that `ids`, which `intent` was to replace, cannot be deleted."""
+        local = self._under_way[intent.spool].local
+        with self._lock:
+            with local.lock:
+                local.replaces -= ids
+            self._space.changed()
+
+    def in_the_way(self, intent: Intent, equal: frozenset[str]) -> Way:
+        """Return what of the files `equal`, which have the name of `intent`, may go for it; may send requests."""
+        claimed = self._disowned.claim(intent)
+        local = self._under_way[intent.spool].local
+        with self._lock:
+            gone = frozenset(file_id for file_id in equal if self._space.is_doomed(file_id))
+            mine = intent.replaces | intent.borrowed | local.replaces
+            if intent.name == local.name:
+                mine |= self._disowned.older_of_ours(intent.name, local)
+        go = equal & (gone | claimed | intent.numbered)
+        return Way(go, (equal & mine) - go)
 
     def _keep_as_it_was(self, local: LocalFile) -> None:
         with local.lock:

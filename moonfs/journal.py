@@ -187,6 +187,11 @@ class Intent:
     left: str = ""
     under_way: bool = field(default=False, compare=False)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether an attempt has no outcome: it is under way, or was not answered. What was answered left no copy."""
+        return self.under_way or self.unanswered > 0
+
     def may_have_made(self, file: FileObject, *, numbers: bool = False) -> bool:
         """Say whether an attempt of this intent, whose answer never came, may have made `file` (W3).
 
@@ -450,8 +455,7 @@ class Journal:
     def reserve(self, reserved: Intent, intent: Intent, data: bytes | None) -> bool:
         """Record that the stored version of a name is kept as `reserved` before it goes in favour of `intent` (W4).
 
-        In one step with how far `intent` is; False when that has got another name or other bytes meanwhile. `data` is as
-        for `put`.
+        False when that has got another name or other bytes meanwhile. `data` is as for `put`.
         """
         row = (*_row(reserved)[:-1], data)
         key = (intent.spool, names.as_bytes(intent.name), CANCELLED)

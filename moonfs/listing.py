@@ -206,6 +206,11 @@ class Listing:
                 self._version += 1
                 self._snapshot = None if self._snapshot is None else self._publish(self._snapshot.stale_because)
 
+    def is_removed(self, file_id: str) -> bool:
+        """Say whether a file was deleted from here."""
+        with self._lock:
+            return file_id in self._removed
+
     def replaced_since(self, old: str, new: str) -> float:
         """Return for how many seconds it has been known that `old` is gone, or that `new` is there.
 

@@ -71,6 +71,7 @@ class Namespace:
         local: the local files by name.
         staged: local files that are to take a name's place, by purpose and name.
         disowned: uploads that nobody wants any more, by spool file; what they leave is not shown.
+        numbers: says whether the service is known to number names that are taken (W4).
         on_change: called when a name means something else than before; it takes no lock that others hold for long.
     """
 
@@ -81,6 +82,7 @@ class Namespace:
         self.staged: dict[tuple[str, str], LocalFile] = {}
         self.disowned: dict[str, Intent] = {}
         self.on_change: Callable[[], None] = lambda: None
+        self.numbers: Callable[[], bool] = lambda: False
         self._doomed: set[str] = set()
         self._changes = 0
         self.changed_ns = time.time_ns()
@@ -389,8 +391,9 @@ class Namespace:
         key = (snapshot.version, self._changes)
         if key != self._key:
             hidden = self._doomed.union(*(local.replaces for local in self.local.values()))
-            attempts = [local.attempt for local in self.local.values() if local.attempt is not None]
-            self._table.update(snapshot.files, hidden, [*attempts, *self.disowned.values()], set(self.local))
+            attempts = [each for local in self.local.values() if (each := local.attempt) is not None and each.is_open]
+            attempts += self.disowned.values()
+            self._table.update(snapshot.files, hidden, attempts, set(self.local), numbers=self.numbers())
             self._key = key
         return self._table
 

@@ -37,7 +37,7 @@ def overview(
         locals_ = list(space.local.values())
         used_bytes, used_files = room.used()
         pending = versions.pending()
-        doubts = versions.doubts
+        doubts, back = versions.doubts, versions.back
         settling = {key: left.name for key, left in space.disowned.items()}
         unsettled = {
             file.name: {"first": file.oldest, "last": file.newest, "bytes": file.size} for file in versions.unsettled()
@@ -45,7 +45,7 @@ def overview(
     stale = snapshot.stale_because
     contents = account.contents
     deletions = journal.deletions()
-    left = versions.copies()
+    left, wanted = versions.copies(), versions.misnamed()
     with lock:
         copies = [
             {
@@ -55,6 +55,15 @@ def overview(
                 "next": f"Look at it, and delete {name} if you do not need it.",
             }
             for file_id, name in space.shown_names(snapshot, left).items()
+        ]
+        misnamed = [
+            {
+                "name": name,
+                "id": file_id,
+                "error": f"It is to be called {wanted[file_id]}, and the service has given it a number.",
+                "next": f"See what else is called {wanted[file_id]}, in the vendor's console too, then rename {name}.",
+            }
+            for file_id, name in space.shown_names(snapshot, wanted).items()
         ]
     return {
         "quota": {
@@ -89,6 +98,9 @@ def overview(
             # Uploads that ended without an answer, and what they may have left on the service (W3).
             "doubts": doubts,
             "copies": copies,
+            # Names that the service has changed, and versions that came back, as newer ones could not be stored (W4).
+            "misnamed": misnamed,
+            "back": back,
             "deletions": len(deletions),
             "deleting": deletions,
             "local": sorted(file.name for file in locals_ if file.stays_local and not file.writers),

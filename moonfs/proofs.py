@@ -14,6 +14,7 @@ from typing import Final
 
 from moonfs.attributes import Attributes
 from moonfs.errors import AuthenticationFailed, MoonfsError, NotReady, QuotaExceeded, RateLimited
+from moonfs.numbering import Numbering
 from moonfs.remote import Remote as Account
 from moonfs.wire import FileObject
 
@@ -42,10 +43,16 @@ def pause(error: MoonfsError | OSError, failures: int, first: float) -> float:
 class Proofs:
     """The proofs for one account."""
 
-    def __init__(self, account: Account, attributes: Attributes) -> None:
+    def __init__(self, account: Account, attributes: Attributes, numbering: Numbering) -> None:
         self._account = account
+        self._numbering = numbering
         self._attributes = attributes
         self._since: dict[tuple[str, float], float] = {}
+
+    @property
+    def numbers(self) -> bool:
+        """Whether the service is known to number names that are taken."""
+        return bool(self._numbering)
 
     def given(self, file_id: str) -> bool:
         """Say whether an answer gave this id to an upload of ours, or it was adopted."""

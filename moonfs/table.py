@@ -45,15 +45,26 @@ class Table:
         self._apart = True
 
     def update(
-        self, listed: Mapping[str, FileObject], hidden: Set[str], attempts: Iterable[Intent], taken: Set[str]
+        self,
+        listed: Mapping[str, FileObject],
+        hidden: Set[str],
+        attempts: Iterable[Intent],
+        taken: Set[str],
+        *,
+        numbers: bool = False,
     ) -> None:
         """Show the files of `listed` (by id), less the ids `hidden` and what one of `attempts` may have made.
 
-        Names in `taken` belong to newer files. The arguments must not change afterwards.
+        Names in `taken` belong to newer files. `numbers`: what was made may have got a number in its name (W4). The
+        arguments must not change afterwards.
         """
         by_name: defaultdict[str, list[Intent]] = defaultdict(list)
         for attempt in attempts:
             by_name[attempt.name].append(attempt)
+            if numbers and attempt.taken:
+                for group in (*self._groups, *{names.safe(file.filename) for file in listed.values()}):
+                    if names.is_numbered(attempt.name, group) and attempt not in by_name[group]:
+                        by_name[group].append(attempt)
         # What an attempt may have made changes with all that is learned of it.
         groups = {*self._attempts, *by_name, *(taken ^ self._taken), *self._regroup(listed)}
         groups |= {names.safe(listed[file_id].filename) for file_id in hidden ^ self._hidden if file_id in listed}
@@ -88,7 +99,8 @@ class Table:
         return [
             file
             for file in self._groups.get(group, {}).values()
-            if file.id not in self._hidden and not any(attempt.may_have_made(file) for attempt in attempts)
+            if file.id not in self._hidden
+            and not any(attempt.may_have_made(file, numbers=True) for attempt in attempts)
         ]
 
     def _assign(self, groups: set[str]) -> bool:

@@ -23,12 +23,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from moonfs import doubts, names
 from moonfs import journal as journal_states
 from moonfs.errors import (
+    AuthenticationFailed,
     MoonfsError,
     NoText,
     NotFound,
@@ -37,6 +38,7 @@ from moonfs.errors import (
     RateLimited,
     ServiceError,
     UnsupportedType,
+    is_final,
 )
 from moonfs.journal import Intent, Journal
 from moonfs.spool import SpoolFile
@@ -55,6 +57,8 @@ LONGEST_LINGER: Final = 0.3
 #: Uploads that do not wait for the last close of many: no more than may be under way at first anyway, so that the
 #: service has answered, and the window is wide, once the others come.
 EARLY: Final = 8
+#: Uploads whose name gets a number though nothing is in its way, before that name has to do (W4).
+TRIES: Final = 3
 #: Searches for an unanswered attempt that are not sent because of an outage, before the doubt is left to a later try.
 _KEPT_BACK: Final = 2
 #: Searches that fail come as far apart as after this many failures, at the most: a doubt has an end soon after the
@@ -97,11 +101,48 @@ class Service(doubts.Evidence, Protocol):
     def hold(self) -> float:
         """Seconds for which background work had better not start; asked with a lock held, so it waits for nothing."""
 
+    def learn(self, intent: Intent, file: FileObject) -> None:
+        """Take in that the service numbers names: it stored `intent` as `file`, since that name was taken (W4)."""
+
+    def unlearn(self, intent: Intent) -> None:
+        """Take in that it keeps equal names: it has just stored `intent` beside another file of that name."""
+
+    def numbered(self, intent: Intent, file: FileObject) -> None:
+        """Take in that `file`, whose name has got a number, is a copy of ours: hidden, as it goes with the upload."""
+
+    def in_the_way(self, intent: Intent, equal: frozenset[str]) -> Way:
+        """What of the files `equal`, which have the name of `intent`, may go for it; may send requests."""
+
+    def reserve(self, intent: Intent, ids: frozenset[str]) -> bool:
+        """Keep the version of `ids` that comes back if `intent` is not stored; False where its bytes are not here.
+
+        Raises Overtaken, or OSError: the local disk refuses.
+        """
+
+    def let_be(self, intent: Intent, ids: frozenset[str]) -> None:
+        """Take in that `ids`, which `intent` was to replace, cannot be deleted: they are shown again."""
+
+    def misname(self, intent: Intent, file: FileObject) -> None:
+        """Have status tell that `file` is to be called as `intent` says, and is not."""
+
     def make_room(self, intent: Intent) -> frozenset[str]:
         """Give up the ids that others hold under the name of `intent`; return those to delete, which is journaled."""
 
     def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
         """Record that `intent` is on the service; return what must be deleted now, which is journaled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What is in an upload's way: files of its name that go for it.
+
+    Attributes:
+        go: the ids that go and that nobody misses: deleted already, or copies of versions given up.
+        replaced: the ids of the version that the upload replaces.
+    """
+
+    go: frozenset[str] = frozenset()
+    replaced: frozenset[str] = frozenset()
 
 
 class _OutageError(Exception):
@@ -173,6 +214,7 @@ class Uploader:
             self.active += 1
         try:
             file = self._take_up(intent) or self._try_purposes(intent, spool, limit)
+            file = self._named(intent, spool, file, limit)
             try:
                 surplus = self._service.stored(intent, file)
             except Overtaken:
@@ -227,13 +269,17 @@ class Uploader:
         if not (intent.started and intent.unanswered):
             intent.started = self._service.now()
             intent.known = self._listed(intent)
+            intent.taken = False
+        intent.taken = intent.taken or bool(self._equal(intent))
         intent.ended = 0.0
-        if intent.state != journal_states.PENDING:
+        if intent.state not in (journal_states.PENDING, journal_states.RESERVED):
             intent.state = journal_states.UPLOADING
         if intent.cancelled:
             raise Overtaken(f"{intent.name} is not wanted any more.")
         if not self._journal.attempt(intent):
             raise Overtaken(f"{intent.name} has got another name or other bytes.")
+        if self._service.numbers:
+            self._free_name(intent)
         choices = names.purposes(intent.name, intent.purpose)
         for purpose in choices[:-1]:
             with contextlib.suppress(NoText, UnsupportedType):
@@ -244,20 +290,151 @@ class Uploader:
         try:
             return self._put_once(intent, spool, purpose, limit)
         except QuotaExceeded as error:
+            # Where names are numbered, what has the name goes once this version is there, or can come back (W4).
+            stays = self._equal(intent) if self._service.numbers else frozenset()
             # Only a full account (400) can be helped by the old versions' room, a suspended one (429) cannot.
-            if not (intent.replaces or intent.borrowed) or error.status != 400:
+            if not (intent.replaces | intent.borrowed) - stays or error.status != 400:
                 raise
             log.info("The account is full: %s makes room for its new version first.", intent.name)
-        spool.sync()
-        intent.state = journal_states.PENDING
-        if not self._journal.attempt(intent):
-            raise Overtaken(f"{intent.name} has got another name or other bytes.")
-        borrowed = self._service.make_room(intent) if intent.borrowed else frozenset()
-        for file_id in intent.replaces | borrowed:
+        self._be_irreplaceable(intent, spool)
+        borrowed = self._service.make_room(intent) if intent.borrowed - stays else frozenset()
+        for file_id in (intent.replaces | borrowed) - stays:
             self.delete(file_id)
-        intent.replaces = intent.borrowed = frozenset()
+        intent.replaces &= stays
+        intent.borrowed &= stays
         self._journal.attempt(intent)
         return self._put_once(intent, spool, purpose, limit)
+
+    # Names (W4): on a service that numbers those that are taken.
+
+    def _free_name(self, intent: Intent) -> None:
+        """Have what has the name of `intent` go before it is sent, where no bytes can be lost by that.
+
+        What the service does not delete for good is left in the way.
+        """
+        equal = self._equal(intent)
+        if not equal:
+            return
+        way = self._service.in_the_way(intent, equal)
+        refused = self._remove(intent, way.go)
+        if way.replaced and self._service.reserve(intent, way.replaced):
+            refused |= self._remove(intent, way.replaced)
+        if not intent.unanswered:
+            intent.taken = bool(self._equal(intent))
+        if not self._journal.attempt(intent):
+            raise Overtaken(f"{intent.name} has got another name or other bytes.")
+
+    def _named(self, intent: Intent, spool: SpoolFile, file: FileObject, limit: float) -> FileObject:
+        """Return the file under its exact name, where `file` has got a number: what is in its way goes for it.
+
+        Where nothing is that may go, it is sent again `TRIES` times at the most, and then keeps the number.
+
+        Raises:
+            MoonfsError: as `store`; what was stored meanwhile is among `intent.numbered`.
+        """
+        first, refused, made_way = file, frozenset[str](), False
+        for attempt in itertools.count(1):
+            if file.filename == intent.name or not names.is_numbered(intent.name, file.filename):
+                self._look_for_equals(intent, file)
+                return file
+            self._service.numbered(intent, file)
+            for ids in ("numbered", "replaces", "known"):
+                setattr(intent, ids, getattr(intent, ids) | {file.id})
+            if intent.cancelled or not self._journal.attempt(intent, flying=False):
+                return file  # with its end this copy goes
+            equal = frozenset(each.id for each in self._service.relist().values() if each.filename == intent.name)
+            if equal or intent.taken:
+                self._service.learn(intent, file)
+            way = self._service.in_the_way(intent, equal)
+            if (way.go | way.replaced) - refused:
+                refused |= self._remove(intent, way.go - refused)
+                if way.replaced - refused:
+                    if not self._service.reserve(intent, way.replaced - refused):
+                        self._be_irreplaceable(intent, spool, flying=False)
+                    refused |= self._remove(intent, way.replaced - refused)
+                made_way = True
+            elif attempt >= TRIES or self._pause(attempt, limit):
+                return self._keep_number(intent, first)
+            try:
+                file = self._send_again(intent, spool, file.purpose, limit)
+            except MoonfsError as error:
+                passing = not (is_final(error) or isinstance(error, QuotaExceeded))
+                if error.maybe_stored or made_way or (passing and intent.state != journal_states.UPLOADING):
+                    raise
+                log.warning("%s keeps the name %s: %s", intent.name, first.filename, error)
+                return self._keep_number(intent, first)
+        raise AssertionError("unreachable")
+
+    def _pause(self, attempt: int, limit: float) -> bool:
+        """Wait before an upload under a name that is numbered for no reason; say whether there is no time for that."""
+        wait = self.backoff(attempt)
+        return time.monotonic() + wait > limit or self._stopping.wait(wait)
+
+    def _send_again(self, intent: Intent, spool: SpoolFile, purpose: str, limit: float) -> FileObject:
+        intent.ended = 0.0
+        if intent.cancelled or not self._journal.attempt(intent):
+            raise Overtaken(f"{intent.name} has got another name or other bytes.")
+        return self._put_once(intent, spool, purpose, limit)
+
+    def _keep_number(self, intent: Intent, file: FileObject) -> FileObject:
+        """Let `file` keep the name that the service gave it, with a line in status; return it."""
+        log.warning(
+            "The service stores %s as %s, though nothing in its way could be replaced.", intent.name, file.filename
+        )
+        intent.numbered -= {file.id}
+        intent.replaces -= {file.id}
+        self._service.misname(intent, file)
+        return file
+
+    def _look_for_equals(self, intent: Intent, file: FileObject) -> None:
+        """Unlearn that names are numbered, where a file that was just stored has the name of another one (W4)."""
+        if not (self._service.numbers and intent.taken):
+            return
+        with contextlib.suppress(MoonfsError):  # another upload will tell
+            present = self._service.relist()
+            equal = [each for each in present.values() if each.filename == intent.name and each.id != file.id]
+            if file.id in present and equal:
+                self._service.unlearn(intent)
+
+    def _remove(self, intent: Intent, ids: frozenset[str]) -> frozenset[str]:
+        """Delete `ids`, which have the name of `intent`; return those that the service refuses to delete for good.
+
+        Raises:
+            MoonfsError: it is open whether one is deleted.
+        """
+        if intent.borrowed & ids:
+            self._service.make_room(intent)
+        refused = set()
+        for file_id in ids:
+            try:
+                self.delete(file_id)
+            except MoonfsError as error:
+                if not (is_final(error) or isinstance(error, AuthenticationFailed)) or error.foreign:
+                    raise
+                log.warning("%s cannot be deleted, and keeps the name %s: %s", file_id, intent.name, error)
+                refused.add(file_id)
+        intent.replaces -= ids
+        intent.borrowed -= ids
+        if refused:
+            self._service.let_be(intent, frozenset(refused))
+        return frozenset(refused)
+
+    def _be_irreplaceable(self, intent: Intent, spool: SpoolFile, *, flying: bool = True) -> None:
+        """Promise the bytes of `intent` before those go that it replaces.
+
+        Raises:
+            Overtaken: nobody wants it any more.
+            OSError: the local disk refuses.
+        """
+        spool.sync()
+        if intent.state != journal_states.RESERVED:
+            intent.state = journal_states.PENDING
+        if not self._journal.attempt(intent, flying=flying):
+            raise Overtaken(f"{intent.name} has got another name or other bytes.")
+
+    def _equal(self, intent: Intent) -> frozenset[str]:
+        """Return the ids of what is known by now and has exactly the name of `intent`."""
+        return frozenset(file.id for file in self._service.known().values() if file.filename == intent.name)
 
     def _put_once(self, intent: Intent, spool: SpoolFile, purpose: str, limit: float) -> FileObject:
         """Upload until it is confirmed, refused, or `limit` is reached; never twice while the first may be told."""
@@ -423,8 +600,11 @@ class Uploader:
         listed.append(self._listed(intent))
 
     def _listed(self, intent: Intent) -> frozenset[str]:
-        """Return the ids of what is known by now and has the name and size of `intent`."""
+        """Return the ids of what is known by now and has the size of `intent` and its name, or a numbered one."""
         files = self._service.known().values()
         return frozenset(
-            file.id for file in files if file.bytes == intent.size and names.safe(file.filename) == intent.name
+            file.id
+            for file in files
+            if file.bytes == intent.size
+            and (names.safe(file.filename) == intent.name or names.is_numbered(intent.name, file.filename))
         )

@@ -28,6 +28,7 @@ test_programs=(
     "file file"
     "fish fish"                                           # fish and zsh: their Tab keys
     "gdbus libglib2.0-bin"
+    "gdk-pixbuf-thumbnailer libgdk-pixbuf2.0-bin"         # GNOME Files only recommends it: pictures in its windows
     "gio libglib2.0-bin"
     "git git"
     "less less"

@@ -206,6 +206,18 @@ def test_somebody_elses_file_shows_though_ours_is_pending(bench: Bench, newer: b
     assert bench.server.count("list") <= asked + 2
 
 
+def test_somebody_elses_file_shows_after_a_refusal(bench: Bench) -> None:
+    """W3: an attempt that was answered has left nothing, so what others store while it is to be repeated is theirs."""
+    drive = bench.start(write_back=True)
+    drive.uploader.backoff = lambda _attempt: 3600.0  # type: ignore[method-assign]
+    bench.server.script("upload", refused(429, "suspended", wire.EXCEEDED_CURRENT_QUOTA))
+    drive.write("a.txt", ONE)
+    wait_until(lambda: status(drive)["failed"], "it was refused")
+    theirs = bench.server.add("a.txt", SIX)
+    wait_until(lambda: f"a~{theirs.id}.txt" in drive.ls(), "theirs is shown")
+    assert drive.read("a.txt") == ONE
+
+
 def test_a_doubt_is_pending_until_it_is_settled(bench: Bench) -> None:
     """W3, N5: `moonfs status` shows it, and `moonfs umount` waits for it."""
     drive = in_doubt(bench, answer_lost(), write_back=True)

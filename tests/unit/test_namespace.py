@@ -145,7 +145,7 @@ def attempt(name: str = "a.txt", **other: object) -> Intent:
 def test_a_copy_in_flight_is_not_shown(drive: Drive) -> None:
     """W3, W4: what an upload has made and not yet confirmed is the local file, not a second one beside it."""
     local = drive.local("a.txt")
-    local.attempt = attempt(known=frozenset({"i3"}))
+    local.attempt = attempt(known=frozenset({"i3"}), under_way=True)
     drive.space.changed()
     ours, elder, known = file("i1", "a.txt", 100), file("i2", "a.txt", 50), file("i3", "a.txt", 100)
     drive.remote(ours, elder, known, file("i4", "b.txt", 100))
@@ -159,7 +159,7 @@ def test_a_copy_in_flight_is_not_shown(drive: Drive) -> None:
 def test_a_copy_in_flight_is_not_shown_under_the_old_name(drive: Drive) -> None:
     """W9: renamed while it was sent: the name that is free again shows nothing of the copy under way."""
     local = drive.local("a.txt")
-    local.attempt = attempt()
+    local.attempt = attempt(under_way=True)
     drive.remote(file("i1", "a.txt", 100))
     drive.space.move(local, "b.txt")
     assert drive.names(sidecars=False) == ["b.txt"] and drive.gone("a.txt") and drive.gone("a.txt.content")
