@@ -411,9 +411,8 @@ class Disowned:
 
     def _waits(self, left: Intent) -> bool:
         """Say whether nothing can be done yet about what an upload has left; the lock must be held."""
-        local = self._space.local.get(left.name)
         is_open = left.state == journal_states.DOUBTFUL and (
-            (local is not None and not _came_back(local)) or self._removing[left.name] > 0
+            left.name in self._space.local or self._removing[left.name] > 0
         )
         return is_open or left.spool in self._flying or self._is_on_its_way(left)
 
@@ -447,8 +446,7 @@ class Disowned:
 
         `whole`: its bytes are. Where nothing has happened to its name since, either version may stand.
         """
-        back = self._space.local.get(left.name)  # the version before, in the place of one that was to go (W4)
-        hidden = frozenset().union(*(local.replaces for local in self._space.local.values() if local is not back))
+        hidden = frozenset().union(*(local.replaces for local in self._space.local.values()))
         present = self._account.known()
         stands = all(
             each in present and each not in hidden and not self._space.is_doomed(each) for each in left.replaces

@@ -452,11 +452,9 @@ class Versions:
         if data is None:
             file.sync()
         self._journal.put(promised, data=data)
-        before = self._space.local.get(intent.name)
         local = self._recovery.local_of(promised, file)
         local.rest()
         self._space.put(local)
-        self.took(local, before, promised.replaces)
         self.flights.schedule(local)
 
     @property
