@@ -270,7 +270,7 @@ class Uploader:
             intent.started = self._service.now()
             intent.known = self._listed(intent)
             intent.taken = False
-        intent.taken = intent.taken or bool(self._equal(intent))
+        intent.taken = intent.taken or bool(self._equal(intent)) or intent.unanswered > 0
         intent.ended = 0.0
         if intent.state not in (journal_states.PENDING, journal_states.RESERVED):
             intent.state = journal_states.UPLOADING
@@ -327,7 +327,8 @@ class Uploader:
     def _named(self, intent: Intent, spool: SpoolFile, file: FileObject, limit: float) -> FileObject:
         """Return the file under its exact name, where `file` has got a number: what is in its way goes for it.
 
-        Where nothing is that may go, it is sent again `TRIES` times at the most, and then keeps the number.
+        Where a file of that name stays, it keeps the number. Where none is seen, it is sent again first, up to `TRIES`
+        times in all: a list may be late, or not show what others have.
 
         Raises:
             MoonfsError: as `store`; what was stored meanwhile is among `intent.numbered`.
@@ -345,6 +346,9 @@ class Uploader:
             equal = frozenset(each.id for each in self._service.relist().values() if each.filename == intent.name)
             if equal or intent.taken:
                 self._service.learn(intent, file)
+            told, found = self._now_proven(intent)
+            if found is not None:
+                return found
             way = self._service.in_the_way(intent, equal)
             if (way.go | way.replaced) - refused:
                 refused |= self._remove(intent, way.go - refused)
@@ -353,7 +357,7 @@ class Uploader:
                         self._be_irreplaceable(intent, spool, flying=False)
                     refused |= self._remove(intent, way.replaced - refused)
                 made_way = True
-            elif attempt >= TRIES or self._pause(attempt, limit):
+            elif (told and equal) or attempt >= TRIES or self._pause(attempt, limit):
                 return self._keep_number(intent, first)
             try:
                 file = self._send_again(intent, spool, file.purpose, limit)
@@ -364,6 +368,23 @@ class Uploader:
                 log.warning("%s keeps the name %s: %s", intent.name, first.filename, error)
                 return self._keep_number(intent, first)
         raise AssertionError("unreachable")
+
+    def _now_proven(self, intent: Intent) -> tuple[bool, FileObject | None]:
+        """Look for an earlier attempt's copy once more, which the one that was confirmed just now may prove (W3).
+
+        Return whether that could be told, and the copy if it has the exact name.
+        """
+        if not intent.unanswered or intent.adopted:
+            return True, None
+        try:
+            found = self._match(intent)
+        except MoonfsError as error:
+            log.warning("Cannot see yet whether an earlier upload of %s had arrived: %s", intent.name, error)
+            return False, None
+        if found is None or found.filename == intent.name:
+            return True, found
+        intent.replaces |= {found.id}
+        return True, None
 
     def _pause(self, attempt: int, limit: float) -> bool:
         """Wait before an upload under a name that is numbered for no reason; say whether there is no time for that."""
@@ -461,6 +482,7 @@ class Uploader:
                 intent.ended = self._service.now()
                 intent.under_way = False
                 intent.unanswered += 1
+                intent.taken = intent.taken or intent.unanswered > 1  # by the one before
                 found = self._find(intent, attempt, limit, error)
                 if found is None:
                     continue
@@ -559,6 +581,7 @@ class Uploader:
         if not proven:
             self._service.leave(intent, unproven)
             return None
+        proven.sort(key=lambda file: file.filename != intent.name)  # what has a number is for who looks for more
         log.info("%s had arrived as %s.", intent.name, proven[0].id)
         if intent.unanswered <= 1:  # else `disowned` looks for what the other attempts have left
             self._service.leave(intent, proven[1:])

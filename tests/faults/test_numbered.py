@@ -57,7 +57,7 @@ def operations(bench: Bench, since: int = 0) -> list[str]:
 
 def learned(bench: Bench, **settings: Any) -> Drive:
     """Return a drive that knows that the service numbers, with `a.txt` of V1 on it, written here."""
-    drive = bench.start(**settings)
+    drive = bench.start(learned=False, **settings)
     drive.write("l.txt", V0)
     drive.write("l.txt", V1)
     drive.idle()
@@ -73,8 +73,8 @@ MODES = pytest.mark.parametrize("write_back", [False, True], ids=["write-through
 
 @MODES
 def test_saves_of_one_name(bench: Bench, write_back: bool) -> None:
-    """W4: ten saves of one note leave one file, its exact name and bytes; from the second on each costs two requests."""
-    drive = bench.start(write_back=write_back)
+    """W4: ten saves of one note leave one file, its exact name and bytes; each costs two requests."""
+    drive = bench.start(learned=False, write_back=write_back)
     for number in range(10):
         before = len(bench.server.seen)
         drive.write("a.txt", b"save %d" % number)
@@ -90,9 +90,9 @@ def test_saves_of_one_name(bench: Bench, write_back: bool) -> None:
 
 
 def test_a_free_name_costs_one_request(bench: Bench) -> None:
-    """W4: that the service numbers makes nothing dearer that takes nobody's place; what was learned outlasts a mount."""
+    """W4: what takes nobody's place costs what it did; what was learned outlasts a mount."""
     learned(bench)
-    drive = bench.after_crash()
+    drive = bench.after_crash(learned=False)
     before = len(bench.server.seen)
     drive.write("b.txt", V1)
     drive.write("a.txt", V2)
@@ -166,7 +166,7 @@ def test_a_close_that_fails_brings_the_version_before_back(bench: Bench, refusal
 
 
 def test_a_refusal_in_write_back_brings_the_version_before_back(bench: Bench) -> None:
-    """W4, N7: the refused version is kept and shown; the old one is on the service again, for others, and goes with it."""
+    """W4, N7: the refused version is kept and shown; the old one is on the service again, for others."""
     drive = learned(bench, write_back=True)
     bench.server.script("upload", refused(400, wire.MSG_NO_TEXT))
     drive.write("a.txt", V2)
