@@ -123,7 +123,7 @@ class Reserves:
         local = self._kept.pop(name, None)
         if local is None or local is by:
             return None
-        local.unlinked = True
+        local.unlinked, local.replaces = True, frozenset()  # it has gone already
         return local
 
     def removed(self, name: str) -> None:
