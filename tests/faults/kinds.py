@@ -95,6 +95,22 @@ PAIRWISE: Final = (
 KINDS: tuple[Kind, ...] = (YESTERDAY,)
 
 
+def chosen(text: str) -> tuple[tuple[Kind, ...], int]:
+    """Return the kinds that `--kinds` chooses, and by how many places `spread` is to begin later.
+
+    Args:
+        text: `pairwise`; `every`, or `every:3` to have the tests meet others of them, in eight rounds all; or a name.
+
+    Raises:
+        ValueError: it is nothing of that.
+    """
+    word, _, turn = text.partition(":")
+    named = {"": KINDS, "pairwise": PAIRWISE, "every": EVERY, **{str(kind): (kind,) for kind in EVERY}}
+    if word not in named:
+        raise ValueError(f"{word!r} is none of {', '.join(filter(None, named))}")
+    return named[word], int(turn or 0)
+
+
 def numbered(name: str, taken: Container[str], suffix: str = "({n})") -> str:
     """Return `name`, or, where that is `taken`, the first with a number before its extension that is not."""
     stem, extension = os.path.splitext(name)
