@@ -439,6 +439,8 @@ class Flights:
             surplus = self._surplus(flight, intent, file)
             self._settle(flight, intent, file)
             kept = self._reserves.stored(intent.name, local)
+            holder = self._reserves.holder(local) if intent.state == journal_states.RESERVED else None
+            self._stand_behind(holder, local, file)
             self._space.own(intent.name, file.id)
             self._space.doom(surplus)
             self._space.let_go(surplus | {file.id}, beside=local)
@@ -457,7 +459,7 @@ class Flights:
                 # The original first: without its row nothing keeps the spool file through a kill (R5).
                 self._adoption.share(sent, intent.sha256)
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
-                since = local.closed if holds else 0
+                since = local.closed if holds else holder.closed if holder is not None and holder.held else 0
                 left = self._disowned.beside(intent, file)
                 freed = local.name if flight.moves and not (local.unlinked or local.name == intent.name) else ""
                 row = "" if older is None else older.name
@@ -472,7 +474,6 @@ class Flights:
             if flight.moves and not local.unlinked and intent.name != local.name:
                 superseded = self._space.move(local, intent.name)
                 self._life.took(local, superseded, intent.replaces | {file.id})
-            self._stands_behind(local, file)
             self._answered(intent, left, freed)
             self._space.changed()
             self._go_on(local, holds=holds)
@@ -483,12 +484,15 @@ class Flights:
                 self._adoption.end(local, waiting)
         return surplus
 
-    def _stands_behind(self, local: LocalFile, file: FileObject) -> None:
-        """Hide the version before, which came back as `file`, behind a refused one that is shown (W4); lock held."""
-        shown = self._space.local.get(local.name)
-        if local.reserve and shown is not None and shown is not local:
-            with shown.lock:
-                shown.replaces |= {file.id}  # as the journal has it
+    @staticmethod
+    def _stand_behind(holder: LocalFile | None, local: LocalFile, file: FileObject) -> None:
+        """Have a refused version, or one that held it, answer for what came back as `file` (W4, W9); lock held."""
+        if holder is None:
+            return
+        with holder.lock:
+            holder.replaces |= {file.id}  # as the journal has it
+            if holder.name != local.name:
+                holder.held, holder.closed = {**holder.held, file.id: local.name}, holder.closed or time.time_ns()
 
     def _go_on(self, local: LocalFile, *, holds: bool) -> None:
         """Do what comes after a flight; `holds`: its file stays here, and holds what it has made. The lock is held."""

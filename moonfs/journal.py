@@ -582,7 +582,8 @@ def _free(db: sqlite3.Connection, name: str) -> None:
 
 def _let_go(db: sqlite3.Connection, ids: Collection[str]) -> None:
     """Let no file hold `ids` any more."""
-    for spool, replaces, held in db.execute("SELECT spool, replaces, held FROM intents WHERE held != '{}'").fetchall():
+    holders = "SELECT spool, replaces, held FROM intents WHERE held != '{}' AND state != 'reserved'"
+    for spool, replaces, held in db.execute(holders).fetchall():
         before: dict[str, str] = json.loads(held)
         if gone := before.keys() & ids:
             after = json.dumps({file_id: name for file_id, name in before.items() if file_id not in gone})

@@ -66,7 +66,6 @@ class Recovery:
             self._spool.restore(spool, data)
         self._spool.clean({intent.spool for intent in intents})
         given_up = (journal_states.CANCELLED, journal_states.DOUBTFUL)
-        reserved = [intent for intent in intents if intent.state == journal_states.RESERVED]
         intents = [intent for intent in intents if intent.state != journal_states.RESERVED]
         live = [intent for intent in intents if intent.state not in given_up]
         self._live = live
@@ -83,7 +82,7 @@ class Recovery:
                 local.rest()
                 self._space.put(local)
                 recovered.append(local)
-        recovered += [local for intent in reserved if (local := self._recover_reserve(intent)) is not None]
+        recovered += self._recover_reserves()
         self.in_doubt = [each for each in self.in_doubt if not self._is_told(each[0])]
         deletions = self._journal.deletions()
         self._space.doom(frozenset(deletions))
@@ -91,6 +90,11 @@ class Recovery:
         self._spool.clean({intent.spool for intent in left if intent.state != journal_states.CANCELLED})
         self._attributes.keep_only({*self._account.known(), *deletions})
         return recovered, deletions
+
+    def _recover_reserves(self) -> list[LocalFile]:
+        """Take up the versions that were kept, where the uploads are settled by now; return those that are back."""
+        kept = [intent for intent in self._journal.intents() if intent.state == journal_states.RESERVED]
+        return [local for intent in kept if (local := self._recover_reserve(intent)) is not None]
 
     def _recover_reserve(self, intent: Intent) -> LocalFile | None:
         """Keep the version before of a name, where a newer one is on its way still (W4); else have it back.
@@ -101,15 +105,15 @@ class Recovery:
         there = any(file_id in known and not self._space.is_doomed(file_id) for file_id in intent.replaces)
         newer = self._space.local.get(intent.name)
         file = self._reopen(intent)
-        if file is None or (newer is None and there):
+        if file is None or (there and (newer is None or intent.held)):
             self._journal.forget(intent.spool)
             if file is not None:
                 file.discard()
             return None
-        if newer is not None:
+        if newer is not None or intent.held:
             self._reserves.take(intent, file)
             return None
-        promised = replace(intent, state=journal_states.PENDING, acknowledged=self._journal.number())
+        promised = self._reserves.promised(intent)
         self._journal.put(promised)
         local = self.local_of(promised, file)
         local.reserve = True

@@ -3,7 +3,8 @@
 A service that numbers equal names takes the next version under its exact name only once the one before is gone. So
 that is kept here first: a spool file of its own, and a `RESERVED` row of the journal. It is given up when the next
 version is stored, or its name is removed. Where that one is refused, or its close fails, it comes back: shown in its
-place and on its way to the service, as any pending file is; or, where the refused version is kept (N7), behind it.
+place and on its way to the service, as any pending file is. Where the refused version is kept (N7), it comes back
+behind that; and what a file held that was renamed to a temporary name (W9) is held by that again.
 
 **Threading:** `hold` is called without a lock; everything else needs the filesystem's lock.
 """
@@ -83,6 +84,8 @@ class Reserves:
             if data is None:
                 file.sync()
             row = self._row(newest, intent.name, file)
+            if newest.id in intent.borrowed:
+                row.held = {newest.id: intent.name}
             if not self._journal.reserve(row, intent, data):
                 raise Overtaken(f"{intent.name} has got another name or other bytes.")
         except BaseException:
@@ -101,7 +104,7 @@ class Reserves:
         local.reserve, local.attempt = True, row
         file.rest()
         self._kept[row.name] = local
-        if row.name not in self._space.local:
+        if row.name not in self._space.local and not row.held:
             self._space.put(local)
 
     def keeps(self, local: LocalFile) -> bool:
@@ -145,23 +148,44 @@ class Reserves:
         kept = self._kept.get(name)
         if kept is None or self._is_on_its_way(name, kept):
             return None
-        shown = self._space.local.get(name)
-        if shown is None or shown is kept:
+        row, shown = kept.attempt, self._space.local.get(name)
+        if row is not None and row.held and self.holder(kept) is None:
+            self._journal.forget(row.spool)
+            self.removed(name)  # with the file that held it
+        elif row is not None and (row.held or shown not in (None, kept)):
+            if kept.lent is None:
+                self.bring(kept)  # not to be shown
+        else:
             return self._show(kept)
-        if kept.lent is None:
-            self.bring(kept)  # behind what is shown
         return None
+
+    def holder(self, kept: LocalFile) -> LocalFile | None:
+        """Return the file that answers for a version which was kept: one that held it, or is shown in its place (W9)."""
+        locals_ = self._space.local.values()
+        return next((local for local in locals_ if local is not kept and local.inode == kept.inode), None)
 
     def settle_all(self) -> None:
         """Let each version before come back whose name has no newer one on its way."""
         for name in list(self._kept):
             self.settle(name)
 
+    def promised(self, row: Intent) -> Intent:
+        """Return the row by which a version that was kept is promised to the service again."""
+        others = [*self._space.local.values(), *self._space.staged.values()]
+        # The journal tells files by these numbers, and what it was renamed to may be another file by now.
+        taken = any(local.inode == row.inode and local.attempt is not row for local in others)
+        return replace(
+            row,
+            state=journal_states.PENDING,
+            acknowledged=self._journal.number(),
+            inode=inode_of(row.spool) if taken else row.inode,
+        )
+
     def _show(self, kept: LocalFile) -> LocalFile | None:
         """Have a version come back in the place of the one that failed; None where the local disk refuses."""
         row = kept.attempt
         assert row is not None
-        promised = replace(row, state=journal_states.PENDING, acknowledged=self._journal.number())
+        promised = self.promised(row)
         try:
             self._journal.put(promised)
         except OSError as error:  # the next mount has it come back
@@ -170,7 +194,7 @@ class Reserves:
             return None
         del self._kept[kept.name]
         with kept.lock:
-            kept.attempt = None
+            kept.attempt, kept.inode = None, promised.inode
         log.warning("%s could not be stored: the version before is back, and goes to the service again.", kept.name)
         self._space.put(kept)
         self.bring(kept)

@@ -215,6 +215,7 @@ class Mortal(Drive):
         """Return how many rows the journal has on disk while a daemon runs."""
         with contextlib.closing(sqlite3.connect(f"file:{self._state}/journal.db?mode=ro", uri=True)) as db:
             tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            tables.remove("facts")  # what was learned of the service stays
             return sum(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
 
     def leftovers(self) -> tuple[list[str], list[str], list[str]]:
@@ -225,7 +226,7 @@ class Mortal(Drive):
 
     def said(self) -> str:
         """Return the last that the daemons have said."""
-        return self.notes.log.read_text()[-3000:]
+        return self.notes.log.read_text()[-40000:]
 
     def end(self) -> None:
         """Leave nothing behind, whatever happened."""
