@@ -415,9 +415,12 @@ class Journal:
                 (intent.inode, CANCELLED, DOUBTFUL, RESERVED),
             ).fetchall()
             others = db.execute(
-                "SELECT spool, known FROM intents WHERE started > 0 AND name = ? AND spool != ?", (name, intent.spool)
+                "SELECT spool, known, name FROM intents WHERE started > 0 AND spool != ? AND (name = ? OR taken)",
+                (intent.spool, name),
             ).fetchall()
-            for spool, known in others:
+            for spool, known, other in others:
+                if other != name and not names.is_numbered(names.of_bytes(other), stored):
+                    continue
                 ids = json.dumps(sorted({*json.loads(known), file_id}))
                 db.execute("UPDATE intents SET known = ? WHERE spool = ?", (ids, spool))
             _overtake(db, stored, intent.spool)

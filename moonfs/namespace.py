@@ -311,7 +311,7 @@ class Namespace:
         self._doomed.discard(file_id)
         attempts = [local.attempt for local in self.local.values() if local.attempt is not None]
         for other in (*self.disowned.values(), *attempts):
-            if other.name == name:
+            if other.name == name or names.is_numbered(other.name, name):
                 other.known |= {file_id}
         self.changed()
 
