@@ -51,6 +51,7 @@ class Disowned:
         proofs: what can be learned of the files.
         revive: called, with the filesystem's lock, with a version that was in doubt and may have arrived, and its
             bytes: it is to be a file again. Raises OSError: the local disk refuses.
+        wanted: the names that copies of ours were to have, by id, which the service has numbered (W4).
         on_removed: told each name that is gone, with the filesystem's lock.
     """
 
@@ -81,6 +82,7 @@ class Disowned:
         self._removing: Counter[str] = Counter()
         self.revive: Callable[[Intent, SpoolFile], None] = lambda _intent, _file: None
         self.on_removed: Callable[[str], None] = lambda _name: None
+        self.wanted: dict[str, str] = {}
 
     # What the uploader asks for
 
@@ -135,6 +137,10 @@ class Disowned:
                     self._forget(left.spool)
             claimed |= ours
         return frozenset(claimed)
+
+    def may_have_left(self, name: str) -> bool:
+        """Say whether an upload of `name` that was given up may have left a copy, told or not."""
+        return any(left.name == name for left in tuple(self._watched.values()))
 
     def is_in_doubt(self, name: str) -> bool:
         """Say whether it is not told yet what an upload of `name` that was given up has left; the lock is held."""
@@ -221,6 +227,8 @@ class Disowned:
 
     def name_of(self, file_id: str, shown: str) -> str:
         """Return the name that a stored file has, or had when it was `shown` so as one of several of its name."""
+        if (wanted := self.wanted.get(file_id)) is not None:
+            return wanted
         file = self._account.known().get(file_id)
         if file is None:
             return shown

@@ -688,6 +688,7 @@ class Flights:
         with self._lock:
             with flight.local.lock:
                 flight.local.replaces |= {file.id}
+            self._disowned.wanted[file.id] = intent.name
             self._space.changed()
 
     def let_be(self, intent: Intent, ids: frozenset[str]) -> None:
@@ -704,6 +705,7 @@ class Flights:
         local = self._under_way[intent.spool].local
         with self._lock:
             gone = frozenset(file_id for file_id in equal if self._space.is_doomed(file_id))
+            gone |= self._space.renamed_away(beside=local)
             mine = intent.replaces | intent.borrowed | local.replaces
             if intent.name == local.name:
                 mine |= self._disowned.older_of_ours(intent.name, local)

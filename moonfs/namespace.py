@@ -298,6 +298,12 @@ class Namespace:
         others = (other for other in self.local.values() if other.held and other is not beside)
         return frozenset(file_id for other in others for file_id, had in other.held.items() if had == name)
 
+    def renamed_away(self, beside: LocalFile) -> frozenset[str]:
+        """Return the stored files that go once others than `beside` are stored, whose bytes are promised (W2, W9)."""
+        others = (*self.local.values(), *self.staged.values())
+        promised = (other for other in others if other is not beside and other.committed and not other.failed)
+        return frozenset().union(*(other.replaces for other in promised))
+
     def let_go(self, ids: frozenset[str], beside: LocalFile | None = None) -> None:
         """Let no file but `beside` hold `ids` any more (W9)."""
         for other in self.local.values():

@@ -142,10 +142,11 @@ class Recovery:
         """
         if intent.state != journal_states.CANCELLED or not intent.sha256:
             return False
+        numbers = self._disowned.proofs.numbers
         given = frozenset(
             file.id
             for file in self._account.known().values()
-            if intent.may_have_made(file)
+            if intent.may_have_made(file, numbers=numbers)
             and not self._space.is_doomed(file.id)
             and self._attributes.get(file.id).sha256 == intent.sha256
         )

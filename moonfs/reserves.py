@@ -93,8 +93,13 @@ class Reserves:
             raise
         log.info("Keeping %s, which makes way for its new version.", newest.id)
         with self._lock:
-            self.take(row, file)
-        return True
+            if not intent.cancelled:
+                self.take(row, file)
+                return True
+        # Its name went while this was recorded.
+        self._journal.forget(row.spool)
+        file.discard()
+        raise Overtaken(f"{intent.name} is not wanted any more.")
 
     def take(self, row: Intent, file: SpoolFile) -> None:
         """Keep a version whose row the journal has; it shows where its name would show nothing without it."""

@@ -626,6 +626,7 @@ class _Service:
         self.given, self.confirmed, self.relist = proofs.given, proofs.confirmed, proofs.relist
         self.text, self.is_sure, self.bear = proofs.text, proofs.is_sure, proofs.bear
         self.earlier, self.take_over, self.leave = disowned.earlier, disowned.take_over, disowned.leave
+        self.may_have_left = disowned.may_have_left
 
     def name_by(self, numbering: Numbering, reserves: Reserves, journal: Journal) -> None:
         """Take what is known of names that are taken from these."""

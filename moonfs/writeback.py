@@ -119,6 +119,9 @@ class Service(doubts.Evidence, Protocol):
         Raises Overtaken, or OSError: the local disk refuses.
         """
 
+    def may_have_left(self, name: str) -> bool:
+        """Whether an upload of `name` that was given up may have left a copy."""
+
     def let_be(self, intent: Intent, ids: frozenset[str]) -> None:
         """Take in that `ids`, which `intent` was to replace, cannot be deleted: they are shown again."""
 
@@ -270,7 +273,7 @@ class Uploader:
             intent.started = self._service.now()
             intent.known = self._listed(intent)
             intent.taken = False
-        intent.taken = intent.taken or bool(self._equal(intent)) or intent.unanswered > 0
+        intent.taken = intent.taken or self._may_be_taken(intent)
         intent.ended = 0.0
         if intent.state not in (journal_states.PENDING, journal_states.RESERVED):
             intent.state = journal_states.UPLOADING
@@ -320,7 +323,7 @@ class Uploader:
         if way.replaced and self._service.reserve(intent, way.replaced):
             refused |= self._remove(intent, way.replaced)
         if not intent.unanswered:
-            intent.taken = bool(self._equal(intent))
+            intent.taken = self._may_be_taken(intent)
         if not self._journal.attempt(intent):
             raise Overtaken(f"{intent.name} has got another name or other bytes.")
 
@@ -338,11 +341,12 @@ class Uploader:
             if file.filename == intent.name or not names.is_numbered(intent.name, file.filename):
                 self._look_for_equals(intent, file)
                 return file
-            self._service.numbered(intent, file)
             for ids in ("numbered", "replaces", "known"):
                 setattr(intent, ids, getattr(intent, ids) | {file.id})
+            # Before it counts as given: a copy that is, and that no row has, would be nobody's after a kill.
             if intent.cancelled or not self._journal.attempt(intent, flying=False):
                 return file  # with its end this copy goes
+            self._service.numbered(intent, file)
             equal = frozenset(each.id for each in self._service.relist().values() if each.filename == intent.name)
             if equal or intent.taken:
                 self._service.learn(intent, file)
@@ -453,6 +457,10 @@ class Uploader:
         if not self._journal.attempt(intent, flying=flying):
             raise Overtaken(f"{intent.name} has got another name or other bytes.")
 
+    def _may_be_taken(self, intent: Intent) -> bool:
+        """Say whether the service may have a file of this name now: one that is known, or a copy in doubt."""
+        return bool(self._equal(intent)) or intent.unanswered > 0 or self._service.may_have_left(intent.name)
+
     def _equal(self, intent: Intent) -> frozenset[str]:
         """Return the ids of what is known by now and has exactly the name of `intent`."""
         return frozenset(file.id for file in self._service.known().values() if file.filename == intent.name)
@@ -482,7 +490,6 @@ class Uploader:
                 intent.ended = self._service.now()
                 intent.under_way = False
                 intent.unanswered += 1
-                intent.taken = intent.taken or intent.unanswered > 1  # by the one before
                 found = self._find(intent, attempt, limit, error)
                 if found is None:
                     continue
@@ -519,7 +526,7 @@ class Uploader:
         late = time.monotonic() + self.backoff(attempt) > limit
         if late or attempt + 1 >= ATTEMPTS or self._stopping.is_set():
             raise error
-        intent.ended = 0.0  # a kill before the end of the next one leaves no end
+        intent.ended, intent.taken = 0.0, True  # by the copy; and a kill before the end of the next one leaves no end
         if intent.cancelled or not self._journal.attempt(intent):
             raise Overtaken(f"{intent.name} is not wanted any more.", maybe_stored=True) from error
         return None
