@@ -104,22 +104,24 @@ class Disowned:
             for left in earlier:
                 self._forget(left.spool)
 
-    def claim(self, intent: Intent) -> frozenset[str]:
+    def claim(self, intent: Intent) -> tuple[frozenset[str], bool]:
         """Return what earlier uploads of the name of `intent`, given up in doubt, are proven to have left.
 
-        It goes with this upload, whose row says so from now on; what cannot be judged now is none of it.
+        It goes with this upload, whose row says so from now on; what cannot be judged now is none of it. The second
+        value says whether there is such a thing, or one of these uploads is under way still.
         """
-        claimed: set[str] = set()
+        claimed, unsure = set[str](), False
         with self._lock:
-            earlier = [
-                left
-                for left in self._watched.values()
-                if left.name == intent.name and left.spool not in self._flying and left.unanswered > 0
+            watched = [
+                left for left in self._watched.values() if left.name == intent.name and left.spool != intent.left
             ]
+            earlier = [left for left in watched if left.spool not in self._flying and left.unanswered > 0]
+            unsure = len(watched) > len(earlier)
         for left in earlier:
             present = self._account.known()
             suspects = doubts.candidates(self.proofs, left, present.values())
-            verdicts, _ = self._judge(left, suspects, present)
+            verdicts, problem = self._judge(left, suspects, present)
+            unsure = unsure or problem is not None
             ours = frozenset(file_id for file_id, verdict in verdicts.items() if verdict is Verdict.OURS)
             if not ours or len(ours) > left.unanswered:
                 continue
@@ -136,7 +138,7 @@ class Disowned:
                 else:
                     self._forget(left.spool)
             claimed |= ours
-        return frozenset(claimed)
+        return frozenset(claimed), unsure
 
     def may_have_left(self, name: str) -> bool:
         """Say whether an upload of `name` that was given up may have left a copy, told or not."""

@@ -701,16 +701,17 @@ class Flights:
 
     def in_the_way(self, intent: Intent, equal: frozenset[str]) -> Way:
         """Return what of the files `equal`, which have the name of `intent`, may go for it; may send requests."""
-        claimed = self._disowned.claim(intent)
+        claimed, unsure = self._disowned.claim(intent)
         local = self._under_way[intent.spool].local
         with self._lock:
             gone = frozenset(file_id for file_id in equal if self._space.is_doomed(file_id))
             gone |= self._space.renamed_away(beside=local)
+            intent.borrowed |= self._space.held_under(intent.name, local)
             mine = intent.replaces | intent.borrowed | local.replaces
             if intent.name == local.name:
                 mine |= self._disowned.older_of_ours(intent.name, local)
         go = equal & (gone | claimed | intent.numbered)
-        return Way(go, (equal & mine) - go)
+        return Way(go, (equal & mine) - go, unsure)
 
     def _keep_as_it_was(self, local: LocalFile) -> None:
         with local.lock:

@@ -142,10 +142,12 @@ class Way:
     Attributes:
         go: the ids that go and that nobody misses: deleted already, or copies of versions given up.
         replaced: the ids of the version that the upload replaces.
+        unsure: it is not told yet whose the others are.
     """
 
     go: frozenset[str] = frozenset()
     replaced: frozenset[str] = frozenset()
+    unsure: bool = False
 
 
 class _OutageError(Exception):
@@ -336,33 +338,39 @@ class Uploader:
         Raises:
             MoonfsError: as `store`; what was stored meanwhile is among `intent.numbered`.
         """
-        first, refused, made_way = file, frozenset[str](), False
-        for attempt in itertools.count(1):
-            if file.filename == intent.name or not names.is_numbered(intent.name, file.filename):
-                self._look_for_equals(intent, file)
-                return file
+        first, refused, made_way, tries = file, frozenset[str](), False, 1
+        while file.filename != intent.name and names.is_numbered(intent.name, file.filename):
             for ids in ("numbered", "replaces", "known"):
                 setattr(intent, ids, getattr(intent, ids) | {file.id})
             # Before it counts as given: a copy that is, and that no row has, would be nobody's after a kill.
             if intent.cancelled or not self._journal.attempt(intent, flying=False):
                 return file  # with its end this copy goes
             self._service.numbered(intent, file)
-            equal = frozenset(each.id for each in self._service.relist().values() if each.filename == intent.name)
-            if equal or intent.taken:
-                self._service.learn(intent, file)
-            told, found = self._now_proven(intent)
-            if found is not None:
-                return found
-            way = self._service.in_the_way(intent, equal)
-            if (way.go | way.replaced) - refused:
+            for looks in itertools.count(1):
+                equal = frozenset(each.id for each in self._service.relist().values() if each.filename == intent.name)
+                if equal or intent.taken:
+                    self._service.learn(intent, file)
+                told, found = self._now_proven(intent)
+                if found is not None:
+                    return found
+                way = self._service.in_the_way(intent, equal)
+                free = (way.go | way.replaced) - refused
+                # What an upload of this name has made that is under way, or in doubt, may be told in a moment.
+                if free or not equal or (told and not way.unsure) or self._pause(looks, limit):
+                    break
+                if intent.cancelled:
+                    return file
+            if free:
                 refused |= self._remove(intent, way.go - refused)
                 if way.replaced - refused:
                     if not self._service.reserve(intent, way.replaced - refused):
                         self._be_irreplaceable(intent, spool, flying=False)
                     refused |= self._remove(intent, way.replaced - refused)
                 made_way = True
-            elif (told and equal) or attempt >= TRIES or self._pause(attempt, limit):
+            elif equal or tries >= TRIES or self._pause(tries, limit):
                 return self._keep_number(intent, first)
+            else:
+                tries += 1
             try:
                 file = self._send_again(intent, spool, file.purpose, limit)
             except MoonfsError as error:
@@ -371,7 +379,8 @@ class Uploader:
                     raise
                 log.warning("%s keeps the name %s: %s", intent.name, first.filename, error)
                 return self._keep_number(intent, first)
-        raise AssertionError("unreachable")
+        self._look_for_equals(intent, file)
+        return file
 
     def _now_proven(self, intent: Intent) -> tuple[bool, FileObject | None]:
         """Look for an earlier attempt's copy once more, which the one that was confirmed just now may prove (W3).
