@@ -312,6 +312,7 @@ class Versions:
             if local.spool is not None:
                 self._journal.forget(local.spool.name)
                 self.flights.adopt(local, local.spool, local.sha256)
+            self._come_back(local)
         elif local.stays_local and not local.hollow and (local.refused is None or local.kept):
             local.refused = None
             try:
@@ -332,12 +333,16 @@ class Versions:
             self._space.drop(local)
             if local.spool is not None:
                 self._journal.forget(local.spool.name)
-            back = self._reserves.settle(local.name)
-            if back is not None:
-                self._succeed(back, local, frozenset())
+            self._come_back(local)
             if not local.handles:
                 local.discard()
         self._temporaries.watch(local)
+
+    def _come_back(self, local: LocalFile) -> None:
+        """Have the version before come back, if it made way for `local`, which is shown no more (W4); lock held."""
+        back = self._reserves.settle(local.name)
+        if back is not None:
+            self._succeed(back, local, frozenset())
 
     def _keep_again(self, local: LocalFile, error: OSError) -> None:
         """Try again to keep an empty file that is in memory only, though nobody was told so; the lock is held."""
