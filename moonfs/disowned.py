@@ -507,10 +507,18 @@ class Disowned:
         return doomed
 
     def is_last(self, left: Intent, ids: frozenset[str], present: Mapping[str, FileObject]) -> bool:
-        """Say whether a newer version has the name of `left`, and the service no other copy of it than `ids`."""
-        return left.replaced and not any(
-            names.safe(file.filename) == left.name and file.id not in ids and not self._space.is_doomed(file.id)
-            for file in present.values()
+        """Say whether a newer version has the name of `left`, and the service no other copy of it than `ids`.
+
+        A copy whose name has got a number is none of the name.
+        """
+        ids = frozenset(each for each in ids if each in present and names.safe(present[each].filename) == left.name)
+        return (
+            left.replaced
+            and bool(ids)
+            and not any(
+                names.safe(file.filename) == left.name and file.id not in ids and not self._space.is_doomed(file.id)
+                for file in present.values()
+            )
         )
 
     def cover(self, left: Intent, ids: frozenset[str]) -> None:

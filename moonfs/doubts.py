@@ -77,6 +77,9 @@ class Evidence(Protocol):
     def numbers(self) -> bool:
         """Whether the service is known to number names that are taken (W4)."""
 
+    def wanted(self, name: str) -> bool:
+        """Whether an upload of ours is to have exactly this name: what has it is no numbered copy of another one."""
+
     def given(self, file_id: str) -> bool:
         """Whether an answer gave this id to an upload of ours, or it was adopted."""
 
@@ -102,6 +105,7 @@ def candidates(evidence: Evidence, intent: Intent, present: Iterable[FileObject]
         if intent.may_have_made(file, numbers=evidence.numbers)
         and file.purpose in purposes
         and not evidence.given(file.id)
+        and (names.safe(file.filename) == intent.name or not evidence.wanted(file.filename))
     ]
     return sorted(found, key=lambda file: (file.created_at, file.id), reverse=True)
 

@@ -699,6 +699,15 @@ class Flights:
                 local.replaces -= ids
             self._space.changed()
 
+    def _is_under_way(self, intent: Intent) -> bool:
+        """Say whether another upload of the name of `intent` is under way."""
+        others = (flight.intent for flight in tuple(self._under_way.values()))
+        return any(other is not None and other is not intent and other.name == intent.name for other in others)
+
+    def may_have_left(self, intent: Intent) -> bool:
+        """Say whether another upload of the name of `intent` is under way, or may have left a copy."""
+        return self._is_under_way(intent) or self._disowned.may_have_left(intent.name)
+
     def in_the_way(self, intent: Intent, equal: frozenset[str]) -> Way:
         """Return what of the files `equal`, which have the name of `intent`, may go for it; may send requests."""
         claimed, unsure = self._disowned.claim(intent)
@@ -711,7 +720,7 @@ class Flights:
             if intent.name == local.name:
                 mine |= self._disowned.older_of_ours(intent.name, local)
         go = equal & (gone | claimed | intent.numbered)
-        return Way(go, (equal & mine) - go, unsure)
+        return Way(go, (equal & mine) - go, unsure or self._is_under_way(intent))
 
     def _keep_as_it_was(self, local: LocalFile) -> None:
         with local.lock:

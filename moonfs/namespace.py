@@ -298,6 +298,10 @@ class Namespace:
         others = (other for other in self.local.values() if other.held and other is not beside)
         return frozenset(file_id for other in others for file_id, had in other.held.items() if had == name)
 
+    def is_wanted(self, name: str) -> bool:
+        """Say whether a file here, or an upload that was given up, has this name; any thread may ask."""
+        return name in self.local or any(left.name == name for left in tuple(self.disowned.values()))
+
     def renamed_away(self, beside: LocalFile) -> frozenset[str]:
         """Return the stored files that go once others than `beside` are stored, whose bytes are promised (W2, W9)."""
         others = (*self.local.values(), *self.staged.values())

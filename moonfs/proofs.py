@@ -9,7 +9,7 @@ after a while, so that every doubt has an end. `doubts` judges by it; nothing is
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from moonfs.attributes import Attributes
@@ -43,9 +43,13 @@ def pause(error: MoonfsError | OSError, failures: int, first: float) -> float:
 class Proofs:
     """The proofs for one account."""
 
-    def __init__(self, account: Account, attributes: Attributes, numbering: Numbering) -> None:
+    def __init__(
+        self, account: Account, attributes: Attributes, numbering: Numbering, wanted: Callable[[str], bool]
+    ) -> None:
+        """`wanted(name)` says whether an upload of ours is to have that name."""
         self._account = account
         self._numbering = numbering
+        self.wanted = wanted
         self._attributes = attributes
         self._since: dict[tuple[str, float], float] = {}
 

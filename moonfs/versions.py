@@ -84,7 +84,7 @@ class Versions:
         self.uploader = Uploader(service, journal, workers=settings.requests, deadline=settings.upload_timeout)
         numbering = Numbering(journal)
         space.numbers = lambda: bool(numbering)
-        proofs = Proofs(account, attributes, numbering)
+        proofs = Proofs(account, attributes, numbering, space.is_wanted)
         self._disowned = Disowned(
             account=account, space=space, journal=journal, proofs=proofs, uploader=self.uploader, lock=lock
         )
@@ -629,9 +629,8 @@ class _Service:
     def judge_by(self, proofs: Proofs, disowned: Disowned) -> None:
         """Take what is known of files from `proofs`, and of uploads in doubt from `disowned`."""
         self.given, self.confirmed, self.relist = proofs.given, proofs.confirmed, proofs.relist
-        self.text, self.is_sure, self.bear = proofs.text, proofs.is_sure, proofs.bear
+        self.text, self.is_sure, self.bear, self.wanted = proofs.text, proofs.is_sure, proofs.bear, proofs.wanted
         self.earlier, self.take_over, self.leave = disowned.earlier, disowned.take_over, disowned.leave
-        self.may_have_left = disowned.may_have_left
 
     def name_by(self, numbering: Numbering, reserves: Reserves, journal: Journal) -> None:
         """Take what is known of names that are taken from these."""
@@ -661,6 +660,10 @@ class _Service:
     def in_the_way(self, intent: Intent, equal: frozenset[str]) -> Way:
         """Return what may go for an upload of that name."""
         return self._versions.flights.in_the_way(intent, equal)
+
+    def may_have_left(self, intent: Intent) -> bool:
+        """Say whether another upload of that name may have made a file, or may make one yet."""
+        return self._versions.flights.may_have_left(intent)
 
     def misname(self, intent: Intent, file: FileObject) -> None:
         """Have status tell of a name that the service has changed."""

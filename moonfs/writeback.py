@@ -119,8 +119,8 @@ class Service(doubts.Evidence, Protocol):
         Raises Overtaken, or OSError: the local disk refuses.
         """
 
-    def may_have_left(self, name: str) -> bool:
-        """Whether an upload of `name` that was given up may have left a copy."""
+    def may_have_left(self, intent: Intent) -> bool:
+        """Whether another upload of its name is under way, or was given up and may have left a copy."""
 
     def let_be(self, intent: Intent, ids: frozenset[str]) -> None:
         """Take in that `ids`, which `intent` was to replace, cannot be deleted: they are shown again."""
@@ -468,7 +468,7 @@ class Uploader:
 
     def _may_be_taken(self, intent: Intent) -> bool:
         """Say whether the service may have a file of this name now: one that is known, or a copy in doubt."""
-        return bool(self._equal(intent)) or intent.unanswered > 0 or self._service.may_have_left(intent.name)
+        return bool(self._equal(intent)) or intent.unanswered > 0 or self._service.may_have_left(intent)
 
     def _equal(self, intent: Intent) -> frozenset[str]:
         """Return the ids of what is known by now and has exactly the name of `intent`."""
