@@ -715,6 +715,9 @@ class Flights:
         with self._lock:
             gone = frozenset(file_id for file_id in equal if self._space.is_doomed(file_id))
             gone |= self._space.renamed_away(beside=local)
+            if claimed:
+                with local.lock:
+                    local.replaces |= claimed  # whatever becomes of this upload
             intent.borrowed |= self._space.held_under(intent.name, local)
             mine = intent.replaces | intent.borrowed | local.replaces
             if intent.name == local.name:
