@@ -211,6 +211,15 @@ class Disowned:
         left = self.left_apart(replace(intent, unanswered=attempts), flying=False, replaced=True)
         return [replace(left, known=left.known | {file.id})]
 
+    def of_reserve(self, kept: LocalFile, *, replaced: bool) -> list[Intent]:
+        """Return the record of what attempts at a version before, which is given up, may have left (W4); lock held."""
+        attempt, flying = kept.attempt, kept.lent is not None
+        if attempt is None or not (flying or attempt.unanswered) or attempt.left:
+            return []
+        left = self.left_apart(attempt, flying=flying, replaced=replaced)
+        attempt.cancelled, attempt.left = True, left.spool if flying else ""
+        return [left]
+
     def older_of_ours(self, name: str, local: LocalFile) -> frozenset[str]:
         """Return the versions of `name` that this machine stored, though another machine's came between (W4).
 

@@ -439,8 +439,8 @@ class Flights:
             surplus = self._surplus(flight, intent, file)
             self._settle(flight, intent, file)
             kept = self._reserves.stored(intent.name, local)
-            holder = self._reserves.holder(local) if intent.state == journal_states.RESERVED else None
-            self._stand_behind(holder, local, file)
+            if intent.state == journal_states.RESERVED:
+                self._stand_behind(self._space.local.get(intent.name), file)
             self._space.own(intent.name, file.id)
             self._space.doom(surplus)
             self._space.let_go(surplus | {file.id}, beside=local)
@@ -459,8 +459,10 @@ class Flights:
                 # The original first: without its row nothing keeps the spool file through a kill (R5).
                 self._adoption.share(sent, intent.sha256)
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
-                since = local.closed if holds else holder.closed if holder is not None and holder.held else 0
+                since = local.closed if holds else 0
                 left = self._disowned.beside(intent, file)
+                if kept is not None:
+                    left += self._disowned.of_reserve(kept, replaced=True)
                 freed = local.name if flight.moves and not (local.unlinked or local.name == intent.name) else ""
                 row = "" if older is None else older.name
                 recorded = self._journal.stored(intent, file.id, surplus, row, since, left=left, freed=freed)
@@ -485,14 +487,11 @@ class Flights:
         return surplus
 
     @staticmethod
-    def _stand_behind(holder: LocalFile | None, local: LocalFile, file: FileObject) -> None:
-        """Have a refused version, or one that held it, answer for what came back as `file` (W4, W9); lock held."""
-        if holder is None:
-            return
-        with holder.lock:
-            holder.replaces |= {file.id}  # as the journal has it
-            if holder.name != local.name:
-                holder.held, holder.closed = {**holder.held, file.id: local.name}, holder.closed or time.time_ns()
+    def _stand_behind(refused: LocalFile | None, file: FileObject) -> None:
+        """Have the refused version that is shown answer for the one before it, which came back as `file` (W4)."""
+        if refused is not None:
+            with refused.lock:
+                refused.replaces |= {file.id}  # as the journal has it
 
     def _go_on(self, local: LocalFile, *, holds: bool) -> None:
         """Do what comes after a flight; `holds`: its file stays here, and holds what it has made. The lock is held."""
@@ -511,7 +510,7 @@ class Flights:
         self._disowned.ended(intent.left or intent.spool, intent, unanswered=intent.unanswered - intent.adopted)
         self._disowned.hurry(intent.name)
         for one in left:
-            self._disowned.look_for(one)
+            self._disowned.look_for(one, flying=self._is_flying(one))
         with contextlib.suppress(OSError):  # it is recorded already
             self._disowned.removed(freed)
 
@@ -699,6 +698,12 @@ class Flights:
                 local.replaces -= ids
             self._space.changed()
 
+    def _is_flying(self, left: Intent) -> bool:
+        """Say whether an attempt is under way whose record is `left`."""
+        return any(
+            flight.intent is not None and flight.intent.left == left.spool for flight in tuple(self._under_way.values())
+        )
+
     def _is_under_way(self, intent: Intent) -> bool:
         """Say whether another upload of the name of `intent` is under way."""
         others = (flight.intent for flight in tuple(self._under_way.values()))
@@ -722,7 +727,8 @@ class Flights:
             mine = intent.replaces | intent.borrowed | local.replaces
             if intent.name == local.name:
                 mine |= self._disowned.older_of_ours(intent.name, local)
-        go = equal & (gone | claimed | intent.numbered)
+        # What others hold is whole here (W9): it need not come back.
+        go = equal & (gone | claimed | intent.numbered | intent.borrowed)
         return Way(go, (equal & mine) - go, unsure or self._is_under_way(intent))
 
     def _keep_as_it_was(self, local: LocalFile) -> None:

@@ -70,6 +70,7 @@ class Namespace:
     Attributes:
         local: the local files by name.
         staged: local files that are to take a name's place, by purpose and name.
+        kept: the versions before of names whose next ones are on their way, where they had to make way (W4).
         disowned: uploads that nobody wants any more, by spool file; what they leave is not shown.
         numbers: says whether the service is known to number names that are taken (W4).
         on_change: called when a name means something else than before; it takes no lock that others hold for long.
@@ -80,6 +81,7 @@ class Namespace:
         self._purpose = purpose
         self.local: dict[str, LocalFile] = {}
         self.staged: dict[tuple[str, str], LocalFile] = {}
+        self.kept: dict[str, LocalFile] = {}
         self.disowned: dict[str, Intent] = {}
         self.on_change: Callable[[], None] = lambda: None
         self.numbers: Callable[[], bool] = lambda: False
@@ -319,7 +321,8 @@ class Namespace:
     def own(self, name: str, file_id: str) -> None:
         """Say that `file_id` was stored under `name` on purpose: no other upload has made it, so it shows again."""
         self._doomed.discard(file_id)
-        attempts = [local.attempt for local in self.local.values() if local.attempt is not None]
+        locals_ = (*self.local.values(), *self.kept.values())
+        attempts = [local.attempt for local in locals_ if local.attempt is not None]
         for other in (*self.disowned.values(), *attempts):
             if other.name == name or names.is_numbered(other.name, name):
                 other.known |= {file_id}
@@ -401,7 +404,8 @@ class Namespace:
         key = (snapshot.version, self._changes)
         if key != self._key:
             hidden = self._doomed.union(*(local.replaces for local in self.local.values()))
-            attempts = [each for local in self.local.values() if (each := local.attempt) is not None and each.is_open]
+            locals_ = (*self.local.values(), *self.kept.values())
+            attempts = [each for local in locals_ if (each := local.attempt) is not None and each.is_open]
             attempts += self.disowned.values()
             self._table.update(snapshot.files, hidden, attempts, set(self.local), numbers=self.numbers())
             self._key = key

@@ -105,12 +105,12 @@ class Recovery:
         there = any(file_id in known and not self._space.is_doomed(file_id) for file_id in intent.replaces)
         newer = self._space.local.get(intent.name)
         file = self._reopen(intent)
-        if file is None or (there and (newer is None or intent.held)):
+        if file is None or (newer is None and there):
             self._journal.forget(intent.spool)
             if file is not None:
                 file.discard()
             return None
-        if newer is not None or intent.held:
+        if newer is not None:
             self._reserves.take(intent, file)
             return None
         promised = self._reserves.promised(intent)

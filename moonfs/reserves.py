@@ -3,8 +3,7 @@
 A service that numbers equal names takes the next version under its exact name only once the one before is gone. So
 that is kept here first: a spool file of its own, and a `RESERVED` row of the journal. It is given up when the next
 version is stored, or its name is removed. Where that one is refused, or its close fails, it comes back: shown in its
-place and on its way to the service, as any pending file is. Where the refused version is kept (N7), it comes back
-behind that; and what a file held that was renamed to a temporary name (W9) is held by that again.
+place and on its way to the service, as any pending file is; or, where the refused version is kept (N7), behind it.
 
 **Threading:** `hold` is called without a lock; everything else needs the filesystem's lock.
 """
@@ -19,6 +18,7 @@ from dataclasses import replace
 
 from moonfs import journal as journal_states
 from moonfs.attributes import Attributes
+from moonfs.disowned import Disowned
 from moonfs.errors import Overtaken
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import LocalFile
@@ -47,8 +47,10 @@ class Reserves:
         journal: Journal,
         attributes: Attributes,
         originals: Originals,
+        disowned: Disowned,
         lock: threading.RLock,
     ) -> None:
+        self._disowned = disowned
         self._account = account
         self._space = space
         self._spool = spool
@@ -56,7 +58,6 @@ class Reserves:
         self._attributes = attributes
         self._originals = originals
         self._lock = lock
-        self._kept: dict[str, LocalFile] = {}
         self.bring: Callable[[LocalFile], None] = lambda _local: None
 
     def hold(self, intent: Intent, ids: frozenset[str]) -> bool:
@@ -69,7 +70,7 @@ class Reserves:
             OSError: the local disk refuses.
         """
         with self._lock:
-            if intent.name in self._kept:
+            if intent.name in self._space.kept:
                 return True  # by an earlier try
             known = self._account.known()
             files = [known[file_id] for file_id in ids if file_id in known and not self._space.is_doomed(file_id)]
@@ -84,8 +85,6 @@ class Reserves:
             if data is None:
                 file.sync()
             row = self._row(newest, intent.name, file)
-            if newest.id in intent.borrowed:
-                row.held = {newest.id: intent.name}
             if not self._journal.reserve(row, intent, data):
                 raise Overtaken(f"{intent.name} has got another name or other bytes.")
         except BaseException:
@@ -108,17 +107,17 @@ class Reserves:
         local.sha256, local.replaces = row.sha256, row.replaces
         local.reserve, local.attempt = True, row
         file.rest()
-        self._kept[row.name] = local
-        if row.name not in self._space.local and not row.held:
+        self._space.kept[row.name] = local
+        if row.name not in self._space.local:
             self._space.put(local)
 
     def keeps(self, local: LocalFile) -> bool:
         """Say whether `local` is kept, and has not come back."""
-        return self._kept.get(local.name) is local
+        return self._space.kept.get(local.name) is local
 
     def has(self, name: str) -> bool:
         """Say whether the version before is kept of `name`."""
-        return name in self._kept
+        return name in self._space.kept
 
     def back(self) -> list[str]:
         """Return the names under which the version before shows again, and is on its way to the service."""
@@ -128,7 +127,7 @@ class Reserves:
 
     def stored(self, name: str, by: LocalFile) -> LocalFile | None:
         """Give up what is kept of `name`, as `by` is stored; return it. The journal's row goes with that."""
-        local = self._kept.pop(name, None)
+        local = self._space.kept.pop(name, None)
         if local is None or local is by:
             return None
         local.unlinked, local.replaces = True, frozenset()  # it has gone already
@@ -136,42 +135,35 @@ class Reserves:
 
     def removed(self, name: str) -> None:
         """Give up what is kept of `name`, as that is gone; the journal's row goes with it."""
-        local = self._kept.pop(name, None)
+        local = self._space.kept.pop(name, None)
         if local is None:
             return
         with local.lock:
             local.unlinked = True
-            if local.attempt is not None:
-                local.attempt.cancelled = True
             flying = local.lent is not None
+            left = self._disowned.of_reserve(local, replaced=False)
+        for each in left:
+            self._journal.put(each)
+            self._disowned.look_for(each, flying=flying)
         self._space.drop(local)
         if not flying and not local.handles:
             local.discard()
 
     def settle(self, name: str) -> LocalFile | None:
         """Let the version before come back, where no newer one is on its way; return it where it shows from now on."""
-        kept = self._kept.get(name)
+        kept = self._space.kept.get(name)
         if kept is None or self._is_on_its_way(name, kept):
             return None
-        row, shown = kept.attempt, self._space.local.get(name)
-        if row is not None and row.held and self.holder(kept) is None:
-            self._journal.forget(row.spool)
-            self.removed(name)  # with the file that held it
-        elif row is not None and (row.held or shown not in (None, kept)):
-            if kept.lent is None:
-                self.bring(kept)  # not to be shown
-        else:
+        shown = self._space.local.get(name)
+        if shown is None or shown is kept:
             return self._show(kept)
+        if kept.lent is None:
+            self.bring(kept)  # behind what is shown
         return None
-
-    def holder(self, kept: LocalFile) -> LocalFile | None:
-        """Return the file that answers for a version which was kept: one that held it, or is shown in its place (W9)."""
-        locals_ = self._space.local.values()
-        return next((local for local in locals_ if local is not kept and local.inode == kept.inode), None)
 
     def settle_all(self) -> None:
         """Let each version before come back whose name has no newer one on its way."""
-        for name in list(self._kept):
+        for name in list(self._space.kept):
             self.settle(name)
 
     def promised(self, row: Intent) -> Intent:
@@ -197,7 +189,7 @@ class Reserves:
             log.warning("Cannot record that the version before of %s is back: %s", kept.name, error.strerror)
             self._space.put(kept)
             return None
-        del self._kept[kept.name]
+        del self._space.kept[kept.name]
         with kept.lock:
             kept.attempt, kept.inode = None, promised.inode
         log.warning("%s could not be stored: the version before is back, and goes to the service again.", kept.name)

@@ -97,6 +97,7 @@ class Versions:
             journal=journal,
             attributes=attributes,
             originals=originals,
+            disowned=self._disowned,
             lock=lock,
         )
         self._disowned.on_removed = self._reserves.removed
