@@ -447,10 +447,11 @@ class Uploader:
                     raise
                 log.warning("%s cannot be deleted, and keeps the name %s: %s", file_id, intent.name, error)
                 refused.add(file_id)
-        intent.replaces -= ids
+        theirs = frozenset(file_id for file_id in refused if not self._service.given(file_id))
+        intent.replaces -= ids - (refused - theirs)  # what is ours goes in the end, whatever is said now
         intent.borrowed -= ids
-        if refused:
-            self._service.let_be(intent, frozenset(refused))
+        if theirs:
+            self._service.let_be(intent, theirs)
         return frozenset(refused)
 
     def _be_irreplaceable(self, intent: Intent, spool: SpoolFile, *, flying: bool = True) -> None:
