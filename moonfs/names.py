@@ -17,7 +17,7 @@ import mimetypes
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from moonfs import wire
@@ -257,6 +257,18 @@ def safe(filename: str) -> str:
 def alias(name: str, file_id: str) -> str:
     """Return `stem~<id>.ext`, the name of an older file where a newer one has `name` (N3)."""
     return _shorten(name, f"~{file_id}", MAX_BYTES)
+
+
+def ids_in(name: str) -> Iterator[str]:
+    """Yield what may be the id in `name`, were it an alias, or the sidecar's name of one.
+
+    >>> list(ids_in("a~b~i1.txt.content"))
+    ['b~i1', 'b~i1.txt', 'b~i1.txt.content', 'i1', 'i1.txt', 'i1.txt.content']
+    """
+    for mark in re.finditer("~", name):
+        tail = name[mark.end() :]
+        for dot in re.finditer(r"\.|$", tail):
+            yield tail[: dot.start()]
 
 
 def sidecar(name: str, file_id: str) -> str:
