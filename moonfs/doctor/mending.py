@@ -175,6 +175,8 @@ def way(configuration: Configuration, said: str) -> tuple[str, str]:
     try:
         socket.create_connection((host, port), _SECONDS).close()
     except OSError:
+        if proxied:
+            return said, ""
         if configuration.values.get("base_url") is not None:
             return address(configuration, said)
         return f"{said}; this machine cannot reach that address now; connect it to a network that can", ""
