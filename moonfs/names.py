@@ -17,7 +17,7 @@ import mimetypes
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from moonfs import wire
@@ -85,6 +85,9 @@ _COUNT: Final = re.compile(r"[ \-_.~#+,()\[\]{}<>（）【】［］0-9]*[0-9][ \
 _HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f]{8}")
 
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+#: What turns the direction of writing (Unicode's Bidi_Control), and what nobody sees and no script needs: ZERO WIDTH
+#: SPACE, WORD JOINER, ZERO WIDTH NO-BREAK SPACE. Not U+200C and U+200D, without which Persian, Hindi and emoji change.
+_UNSEEN: Final = frozenset("\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff")
 
 
 def _pattern(usual: tuple[str, ...], chosen: Sequence[str] = ()) -> re.Pattern[str]:
@@ -245,10 +248,15 @@ def check(name: str) -> None:
 
     Raises:
         NameTooLong: over 255 bytes.
-        InvalidName: control characters, or bytes that are no UTF-8.
+        InvalidName: control characters or others that N2 replaces, or bytes that are no UTF-8.
     """
     if len(as_bytes(name)) > MAX_BYTES:
         raise NameTooLong(f"The name {name[:40]}… is longer than {MAX_BYTES} bytes; shorten it.")
+    if unseen := sorted(_UNSEEN & set(name)):
+        which = ", ".join(f"U+{ord(char):04X}" for char in unseen)
+        raise InvalidName(
+            f"The drive cannot keep the name {name!r}: it has characters that nobody sees ({which}); rename it."
+        )
     if safe(name) != name:
         raise InvalidName(
             f"The service cannot keep the name {name!r}: it has control characters or is no UTF-8; rename it."
@@ -259,13 +267,14 @@ def check(name: str) -> None:
 def safe(filename: str) -> str:
     """Return the safe, readable form of an untrusted remote filename (N2).
 
-    `/`, control characters and lone surrogates become `_`; `.`, `..`, the empty name and the control
-    directory's name get a leading `_`; a longer name is cut in its stem and gets 8 hex digits of its SHA-256,
-    the extension kept. A name that is safe already comes back unchanged.
+    `/`, control characters, those that nobody sees or that turn the writing round, and lone surrogates become `_`;
+    `.`, `..`, the empty name and the control directory's name get a leading `_`; a longer name is cut in its stem and
+    gets 8 hex digits of its SHA-256, the extension kept. A name that is safe already comes back unchanged.
     """
     if not filename.isascii() or not filename.isprintable() or "/" in filename:
         filename = "".join(
-            "_" if char == "/" or unicodedata.category(char) in _CONTROL_CATEGORIES else char for char in filename
+            "_" if char == "/" or char in _UNSEEN or unicodedata.category(char) in _CONTROL_CATEGORIES else char
+            for char in filename
         )
     if filename in ("", ".", "..", CONTROL):
         filename = "_" + filename
@@ -278,6 +287,18 @@ def safe(filename: str) -> str:
 def alias(name: str, file_id: str) -> str:
     """Return `stem~<id>.ext`, the name of an older file where a newer one has `name` (N3)."""
     return _shorten(name, f"~{file_id}", MAX_BYTES)
+
+
+def ids_in(name: str) -> Iterator[str]:
+    """Yield what may be the id in `name`, were it an alias, or the sidecar's name of one.
+
+    >>> list(ids_in("a~b~i1.txt.content"))
+    ['b~i1', 'b~i1.txt', 'b~i1.txt.content', 'i1', 'i1.txt', 'i1.txt.content']
+    """
+    for mark in re.finditer("~", name):
+        tail = name[mark.end() :]
+        for dot in re.finditer(r"\.|$", tail):
+            yield tail[: dot.start()]
 
 
 def sidecar(name: str, file_id: str) -> str:

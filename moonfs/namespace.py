@@ -210,9 +210,8 @@ class Namespace:
     def shown_names(self, snapshot: Snapshot, ids: Iterable[str]) -> dict[str, str]:
         """Return the names under which the files of these ids are shown, by id; those that are hidden left out."""
         wanted = set(ids)
-        if not wanted:
-            return {}
-        return {file.id: name for name, file in self._current(snapshot).files.items() if file.id in wanted}
+        named = self._current(snapshot).named if wanted else {}
+        return {file_id: named[file_id] for file_id in wanted if file_id in named}
 
     def texts(self, snapshot: Snapshot) -> dict[str, FileObject]:
         """Return the file behind each sidecar, by the sidecar's name."""
@@ -413,8 +412,9 @@ class Namespace:
 
     def _resolve_alias(self, table: Table, name: str) -> Entry:
         """Find a file by `stem~<id>.ext` even when it has the bare name by now (W10: `rm *` over duplicates)."""
-        for file in table.files.values():
-            if file.id in name:
+        for file_id in names.ids_in(name):
+            if file_id in table.named:
+                file = table.files[table.named[file_id]]
                 alias = names.alias(names.safe(file.filename), file.id)
                 if name == alias:
                     return Remote(name, file)

@@ -13,14 +13,23 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from moonfs import wire
 from moonfs.api import Client
 from moonfs.api.body import gathered
 from moonfs.attributes import Attributes
 from moonfs.contents import Contents, Fetched, Text
-from moonfs.errors import ExtractionFailed, NotFound, NotReady, ProtocolError, plain_english
+from moonfs.errors import (
+    ExtractionFailed,
+    ForeignAnswer,
+    NotFound,
+    NotReady,
+    ProtocolError,
+    Rejected,
+    ServiceError,
+    plain_english,
+)
 from moonfs.journal import NO_DATE
 from moonfs.listing import Listing
 from moonfs.spool import SpoolFile
@@ -30,8 +39,16 @@ from moonfs.wire import FileObject
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: Seconds for which an `open` waits for a text that is being extracted (R4).
 EXTRACTION_WAIT: Final = 15.0
+#: Seconds after which a file ought to have its text, whatever its status says: some services leave that as it was.
+OVERDUE: Final = 600.0
+#: Seconds until the text of a file that is said to be on its way is asked for once more, where there was none.
+ASK_AGAIN: Final = 60.0
+#: Files of which it is known when that was.
+_IN_VAIN: Final = 4096
 #: Seconds for one deletion, retries included.
 DELETE_SECONDS: Final = 15.0
 #: Seconds for a refresh of the listing, retries included.
@@ -107,6 +124,7 @@ class Remote:
             attributes.note_text(file_id, size)
         self._sending: list[Sending] = []
         self._lock = threading.Lock()
+        self._in_vain: dict[str, float] = {}  # when a text was asked for that was not there, by id
         self._closing = threading.Event()
         self.on_gone: Callable[[str], None] = lambda _file_id: None
         self.revive: Callable[[], None] = lambda: None
@@ -209,8 +227,13 @@ class Remote:
         """
         deadline = time.monotonic() + EXTRACTION_WAIT if ends is None else ends
         pause = 0.25
-        while file.status in wire.STATUS_WAITING:
+        while self._waits(file):
+            if (text := self._in_spite(file, self.contents.open, waited=False)) is not None:
+                return text
             if time.monotonic() + pause > deadline or self._closing.wait(pause):
+                waited = pause > 0.25 and not self._closing.is_set()
+                if (text := self._in_spite(file, self.contents.open, waited=waited)) is not None:
+                    return text
                 raise _not_ready(file)
             pause = min(pause * 2, 2.0)
             file = self._client.retrieve(file.id)
@@ -226,13 +249,51 @@ class Remote:
         Raises:
             ExtractionFailed, NotReady, MoonfsError: as `text`, but nothing is waited for.
         """
-        if file.status in wire.STATUS_WAITING:
+        if self._waits(file):
+            if self._in_spite(file, self._fetched_ahead, waited=False):
+                return
             raise _not_ready(file)
         _check_extracted(file)
         if file.purpose != wire.FILE_EXTRACT:
             return
         with self._looking_again(file.id):
             self.contents.ahead(file.id)
+
+    def _fetched_ahead(self, file_id: str) -> bool:
+        self.contents.ahead(file_id)
+        return True
+
+    def _waits(self, file: FileObject) -> bool:
+        """Say whether the text of `file` is on its way by its status, and not here all the same."""
+        return file.status in wire.STATUS_WAITING and file.id not in self.contents
+
+    def _in_spite(self, file: FileObject, fetch: Callable[[str], T], *, waited: bool) -> T | None:
+        """Return what `fetch` brings of a file whose status says that it has no text yet; None where it is right (R4).
+
+        Asked for where somebody has `waited` in vain, or the file is overdue, and then no more for `ASK_AGAIN` seconds.
+
+        Raises:
+            MoonfsError: the service says why there is none, or does not answer.
+        """
+        overdue = self._client.service_time is not None and self.now() - file.created_at > OVERDUE
+        with self._lock:
+            since = time.monotonic() - self._in_vain.get(file.id, float("-inf"))
+        if not (waited or overdue) or since < ASK_AGAIN:
+            return None
+        try:
+            with self._looking_again(file.id):
+                return fetch(file.id)
+        except (ExtractionFailed, ForeignAnswer):
+            raise
+        except (NotFound, Rejected, NotReady, ServiceError) as error:
+            if isinstance(error, NotFound) and file.id not in self.known():
+                raise
+            log.info("%s is said to be %s still, and has no text: %s", file.filename, file.status, error)
+        with self._lock:
+            self._in_vain[file.id] = time.monotonic()
+            while len(self._in_vain) > _IN_VAIN:
+                del self._in_vain[next(iter(self._in_vain))]
+        return None
 
     def verify(self, deadline: float) -> None:
         """Make the first listing, which proves the key (L1).
@@ -268,6 +329,8 @@ class Remote:
         """
         body: wire.Body = self._client.content(file_id, ticket=ticket)
         listed = self.listing.peek().files.get(file_id)
+        if listed is not None and listed.status in wire.STATUS_WAITING and wire.is_empty_text(body):
+            raise _not_ready(listed)
         sure = (listed is None or listed.purpose == wire.FILE_EXTRACT) and wire.is_text(body)
         if not sure and not _equal(self._client.content(file_id, ticket=ticket), body):
             raise ProtocolError(f"The service gave two different texts for the file {file_id}; try again later.")

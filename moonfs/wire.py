@@ -4,20 +4,24 @@ Shared by the client (`api`) and the local server (`server`), so that both mean 
 I/O and knows no HTTP library. Sources are the vendor's page and captures of live traffic; a line tagged
 *LIVE* was seen in a real answer, *DOC* stands on the vendor's page.
 
-**Threading:** constants and pure functions.
+**Threading:** constants and pure functions; what they say once in the log is remembered in a thread-safe memo.
 """
 
 from __future__ import annotations
 
 import codecs
+import functools
 import hashlib
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from mmap import mmap
 from typing import Any, Final
+
+log = logging.getLogger(__name__)
 
 #: DOC: "not exceeding 100MB"; the observed refusal starts above 100 * 1024**2 bytes.
 MAX_FILE_BYTES: Final = 100 * 1024**2
@@ -49,7 +53,8 @@ EXTRACTABLE: Final = frozenset(
 #: Extensions uploaded as purpose `image` when no text is found in them (W11; DOC of the vision models).
 IMAGE_EXTENSIONS: Final = frozenset(".png .apng .jpeg .jpg .jfif .pjp .pjpeg .webp .gif .bmp .dib .heic .heif".split())
 #: Extensions uploaded as purpose `video` (W11). `.ts` is TypeScript on the vendor's page, so it is not here.
-VIDEO_EXTENSIONS: Final = frozenset(".mp4 .m4v .mpeg .mpg .mov .avi .flv .webm .wmv .3gp .3gpp".split())
+#: SRC: `.mkv`, as the vendor's own client has it.
+VIDEO_EXTENSIONS: Final = frozenset(".mp4 .m4v .mkv .mpeg .mpg .mov .avi .flv .webm .wmv .3gp .3gpp".split())
 
 # Error types of the error body (LIVE).
 INVALID_REQUEST: Final = "invalid_request_error"
@@ -85,6 +90,11 @@ REQUEST_ID_HEADER: Final = "msh-request-id"
 _LONGEST_NAME: Final = 1024
 _LONGEST_DETAILS: Final = 1000
 _LONGEST_WORD: Final = 100
+
+#: A size or a moment that is written as a string.
+_DIGITS: Final = re.compile("[0-9]{1,20}")
+#: Seconds: a later moment, of the year 5138, is none but the same in milliseconds or less.
+_LATEST: Final = 10**11
 
 #: A body of bytes; of a long one, which nobody holds in memory, a view of a file.
 Body = bytes | mmap
@@ -147,6 +157,8 @@ class FileObject:
     def from_wire(cls, data: object) -> FileObject:
         """Check one untrusted JSON object and return it as a `FileObject`.
 
+        A size or a time that is a sane number written in another way is taken, with a line in the log.
+
         Raises:
             ValueError: not an object, an id unfit for a path, a size or time that is no sane number.
         """
@@ -161,7 +173,7 @@ class FileObject:
         return cls(
             id=file_id,
             bytes=_sane_int(data.get("bytes"), "bytes", 2**50),
-            created_at=_sane_int(data.get("created_at"), "created_at", 2**40),
+            created_at=_moment(data.get("created_at"), "created_at"),
             filename=_bounded(filename),
             # One string for all files that have it: a thousand of them are kept.
             purpose=sys.intern(_text(data.get("purpose"), _LONGEST_WORD) or FILE_EXTRACT),
@@ -182,6 +194,11 @@ def is_text(body: Body) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and isinstance(document.get("content"), str)
+
+
+def is_empty_text(body: Body) -> bool:
+    """Say whether the body of `/content` has the form of one and no text in it: nothing but blanks."""
+    return isinstance(body, bytes) and len(body) < _LONGEST_WITHIN and is_text(body) and not text_in(body).strip()
 
 
 def text_in(body: bytes) -> bytes:
@@ -279,9 +296,37 @@ def dump(value: object) -> bytes:
 
 
 def _sane_int(value: object, what: str, limit: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < limit:
+    """Return a whole number below `limit`, also one that is written as a string of digits or as `5.0`."""
+    number = value
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        number = int(value)
+        _tell(f"{what} as a string of digits")
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+        _tell(f"{what} as a number with a point")
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < limit:
         raise ValueError(f"unusable {what} {value!r:.80}")
-    return value
+    return number
+
+
+def _moment(value: object, what: str) -> int:
+    """Return unix time in whole seconds, also of a number with a fraction, or of one that counts parts of seconds."""
+    number = value
+    if isinstance(value, float) and 0 <= value < _LATEST * 10**9:  # which no NaN is
+        number = int(value)
+        _tell(f"{what} as a number with a point")
+    seconds = _sane_int(number, what, _LATEST * 10**9)
+    for parts, name in ((10**9, "nanoseconds"), (10**6, "microseconds"), (10**3, "milliseconds")):
+        if seconds >= _LATEST * (parts // 1000):
+            _tell(f"{what} in {name}")
+            return seconds // parts
+    return seconds
+
+
+@functools.lru_cache(maxsize=64)
+def _tell(what: str) -> None:
+    """Write one line of what a service does otherwise than it should, however often: a process has one mount."""
+    log.warning("The service gives %s; that is understood.", what)
 
 
 def _text(value: object, longest: int) -> str:

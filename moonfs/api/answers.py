@@ -44,7 +44,7 @@ def files_of(answer: Answer) -> tuple[list[FileObject], int]:
     counts once.
 
     Raises:
-        ProtocolError: no list, one beyond all reason, or one of which no entry is usable.
+        ProtocolError: no list, one beyond all reason, or one of which no entry is a file's.
     """
     if bytes(answer.body).count(b",") > _MAX_VALUES:
         raise bad_answer(answer, "the service's list of files is beyond all reason")
@@ -63,7 +63,7 @@ def files_of(answer: Answer) -> tuple[list[FileObject], int]:
             unusable, first = unusable + 1, first or translate.clean(str(exc), 200)
         else:
             files.setdefault(file.id, file)
-    if unusable and not files:
+    if unusable and not files and not any(_has_id(entry) for entry in entries):
         raise bad_answer(answer, f"no entry of the service's list is usable: {first}")
     if unusable:
         log.warning("left out %d unusable entries of the remote list, the first: %s", unusable, first)
@@ -117,6 +117,11 @@ def text_of(answer: Answer, file_id: str) -> Body:
 def bad_answer(answer: Answer, sentence: str) -> ProtocolError:
     """Return the error for an answer that makes no sense."""
     return ProtocolError(sentence, status=answer.status, request_id=answer.request_id)
+
+
+def _has_id(entry: object) -> bool:
+    """Say whether an entry of a list is about a file at all, whatever else of it makes no sense."""
+    return isinstance(entry, dict) and wire.is_valid_id(entry.get("id"))
 
 
 def _object(answer: Answer) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Client:
             spill: a directory for long texts while they are read; without it they are held in memory.
 
         Raises:
-            UsageError: the base URL, key, socket path or proxy settings cannot work; says which and why.
+            UsageError: the base URL, key, socket path, proxy or certificates cannot work; says which and why.
         """
         key = origin.check_key(key)
         self.base_url = origin.check_base_url(base_url, socket=socket is not None)
@@ -96,7 +96,8 @@ class Client:
         self._closed = threading.Event()
         self.left_out = 0
         self._socket = None if socket is None else os.fspath(socket)
-        self._http = origin.connect(self.base_url, key, socket=socket, max_connections=max_connections)
+        way = origin.way_to(self.base_url, socket=socket is not None)
+        self._http = origin.connect(self.base_url, key, socket=socket, max_connections=max_connections, way=way)
         self._exchange = Exchange(
             self._http,
             self.base_url,
@@ -104,6 +105,7 @@ class Client:
             scrub=translate.scrubber(key),
             clock=retry.clock,
             on_response=on_response,
+            proxy=way.variable if way.proxy is not None else "",
         )
 
     def list(self, *, deadline: float | None = None, ticket: Ticket | None = None) -> builtins.list[FileObject]:

@@ -103,8 +103,11 @@ class Exchange:
         scrub: translate.Scrub,
         clock: Callable[[], float],
         on_response: OnResponse | None,
+        proxy: str = "",
     ) -> None:
+        """Wire the parts; `proxy` is the variable that names the proxy on the way, for its sentences."""
         self._http = http
+        self._proxy = proxy
         self._base_url = base_url
         self._timeouts = timeouts
         self._scrub = scrub
@@ -144,7 +147,9 @@ class Exchange:
                 return self._send(operation, method, path, ends=ends, limit=limit, form=form, spill=spill)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
             doubtful = form is not None and form.started
-            raise translate.transport_error(exc, origin=self._base_url, maybe_stored=doubtful) from exc
+            raise translate.transport_error(
+                exc, origin=self._base_url, maybe_stored=doubtful, proxy=self._proxy
+            ) from exc
         except RuntimeError as exc:
             if not self._http.is_closed:
                 raise

@@ -18,7 +18,7 @@ from typing import Final
 import httpx
 
 from moonfs import errors, wire
-from moonfs.api.connection import SOMEBODY_ELSES
+from moonfs.api.connection import NO_PROXY_THERE, SOMEBODY_ELSES
 from moonfs.errors import MoonfsError
 
 #: Characters of a service's message that are kept.
@@ -127,16 +127,44 @@ def _classify(operation: str, status: int, kind: str, message: str) -> tuple[typ
     return errors.ProtocolError, "the service answered with a status that makes no sense here"
 
 
-def transport_error(exc: Exception, *, origin: str, maybe_stored: bool = False) -> MoonfsError:
+def transport_error(exc: Exception, *, origin: str, maybe_stored: bool = False, proxy: str = "") -> MoonfsError:
     """Return the exception for a request without an answer, or with half of one; chain it with `from exc`.
 
     Args:
         exc: what httpx raised.
         origin: the base URL, for the sentence.
         maybe_stored: whether the service may have taken an upload all the same (W3).
+        proxy: the variable that names the proxy on the way; empty for none.
     """
-    cls, what = _classify_exception(exc, origin)
+    cls, what = _proxy_failure(exc, origin, proxy) or _classify_exception(exc, origin)
     return cls(what, maybe_stored=maybe_stored)
+
+
+def _proxy_failure(exc: Exception, origin: str, proxy: str) -> tuple[type[MoonfsError], str] | None:
+    """Return the class and the sentence where the proxy is to blame, or what is behind it; None where neither is."""
+    named = proxy or "HTTPS_PROXY"
+    if NO_PROXY_THERE in str(exc):
+        if isinstance(exc, httpx.ConnectTimeout):
+            return errors.TimedOut, f"no connection to the proxy that {named} names in time: check that it runs"
+        if any(isinstance(cause, socket.gaierror) for cause in causes(exc)):
+            return errors.Unreachable, f"the address of the proxy that {named} names cannot be found: check {named}"
+        return (
+            errors.Unreachable,
+            f"no connection to the proxy that {named} names: check that it runs, or unset {named}",
+        )
+    if isinstance(exc, httpx.ProxyError):
+        said = clean(str(exc), 100)
+        if said.startswith("407") or "username" in said.lower():
+            what = f"the proxy that {named} names asks for another name and password ({said})"
+            return errors.Unreachable, f"{what}: write them into it, as http://NAME:PASSWORD@HOST:PORT"
+        return errors.Unreachable, f"the proxy that {named} names did not connect to {origin} ({said}): check the proxy"
+    if proxy and isinstance(exc, httpx.ConnectError) and not is_untrusted(exc):
+        if any(isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER" for cause in causes(exc)):
+            what = f"the proxy that {named} names does not speak TLS"
+            return errors.Unreachable, f"{what}: write it with http:// in the place of https://"
+        what = f"no connection to {origin} through the proxy that {named} names"
+        return errors.Unreachable, f"{what}: check the network behind the proxy"
+    return None
 
 
 def _classify_exception(exc: Exception, origin: str) -> tuple[type[MoonfsError], str]:
@@ -153,8 +181,6 @@ def _classify_exception(exc: Exception, origin: str) -> tuple[type[MoonfsError],
         return errors.TimedOut, f"{origin} took no more of the upload in time"
     if isinstance(exc, httpx.TimeoutException):
         return errors.TimedOut, f"no answer from {origin} in time"
-    if isinstance(exc, httpx.ProxyError):
-        return errors.Unreachable, f"the proxy did not connect to {origin}: check HTTPS_PROXY"
     if isinstance(exc, httpx.ConnectError):
         if SOMEBODY_ELSES in str(exc):
             return errors.Unreachable, (

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from moonfs import keys, mountpoints, packages, profiles, wire
-from moonfs.api import Client, Timeouts
+from moonfs.api import Client, Timeouts, proxies, trust
+from moonfs.api.origin import is_loopback
 from moonfs.config import Directories, local_identity
 from moonfs.doctor import mending
 from moonfs.doctor.findings import Finding, State
@@ -82,6 +84,10 @@ def _service(
 ) -> Iterator[Finding]:
     base_url = configuration.base_url().rstrip("/")
     about = f"service {base_url}"
+    around = list(way(base_url))
+    yield from around
+    if any(each.state == State.FAILED for each in around):
+        return
     try:
         files, offset, seconds = _ask(base_url, key)
     except AuthenticationFailed as error:
@@ -120,6 +126,31 @@ def _service(
         return
     yield Finding(about, State.OK, f"takes the key and answers in {seconds * 1000:.0f} ms")
     yield from _numbers(files, offset)
+
+
+def way(base_url: str) -> Iterator[Finding]:
+    """Yield what the environment puts between here and a service, proxies and certificates; nothing for nothing."""
+    try:
+        url = urlsplit(base_url)
+        if url.scheme == "https":
+            trust.context()
+        if is_loopback(url.hostname or ""):
+            return
+        found = proxies.find(base_url)
+    except UsageError as error:
+        named = "SSL_CERT_FILE" if "SSL_CERT_FILE" in str(error) else "SSL_CERT_DIR"
+        yield Finding("certificates", State.FAILED, str(error), f"unset {named}")
+        return
+    except ValueError:
+        return  # it is no address, which is told by whoever asks there
+    if found.problem:
+        yield Finding("proxy", State.FAILED, found.problem, found.mend)
+    elif found.past:
+        yield Finding("proxy", State.OK, f"{found.variable} names one, which {found.past!r} of NO_PROXY passes by")
+    elif found.proxy is not None:
+        yield Finding("proxy", State.OK, f"{found.shown}, from {found.variable}")
+    for note in found.notes:
+        yield Finding("proxy", State.NOTE, note)
 
 
 def _ask(base_url: str, key: str) -> tuple[list[FileObject], float | None, float]:

@@ -12,7 +12,6 @@ import os
 import shutil
 import socket
 import stat
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
@@ -20,6 +19,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from moonfs import keys, profiles
+from moonfs.api import proxies
 from moonfs.api.origin import is_loopback
 from moonfs.config import DEFAULT_BASE_URL, Directories
 from moonfs.doctor.findings import ME
@@ -171,10 +171,12 @@ def way(configuration: Configuration, said: str) -> tuple[str, str]:
         bundle = "/etc/ssl/certs/ca-certificates.crt"
         return said, f"export SSL_CERT_FILE={bundle}  # sudo update-ca-certificates adds a proxy's to it"
     names = [name for name in os.environ if name.lower() in (f"{url.scheme}_proxy", "all_proxy")]
-    proxied = bool(names) and not urllib.request.proxy_bypass(host) and not is_loopback(host)
+    proxied = not is_loopback(host) and proxies.find(configuration.base_url()).proxy is not None
     try:
         socket.create_connection((host, port), _SECONDS).close()
     except OSError:
+        if proxied:
+            return said, ""
         if configuration.values.get("base_url") is not None:
             return address(configuration, said)
         return f"{said}; this machine cannot reach that address now; connect it to a network that can", ""

@@ -93,11 +93,19 @@ def test_ids_that_lead_elsewhere(bad: object) -> None:
         {"bytes": -1},
         {"bytes": 2**50},
         {"bytes": 1.5},
-        {"bytes": "1"},
+        {"bytes": "1 "},
+        {"bytes": "-1"},
+        {"bytes": "１"},
+        {"bytes": "9" * 5000},
+        {"bytes": float("nan")},
         {"bytes": True},
         {"bytes": None},
         {"created_at": -1},
-        {"created_at": 2**40},
+        {"created_at": 10**20},
+        {"created_at": -0.5},
+        {"created_at": float("inf")},
+        {"created_at": float("nan")},
+        {"created_at": "2026-09-01"},
         {"created_at": 10**400},
         {"created_at": False},
         {"filename": None},
@@ -109,6 +117,39 @@ def test_objects_that_make_no_sense(change: dict[str, Any]) -> None:
     """Remote answers are untrusted: sane sizes, sane times, a name that is text."""
     with pytest.raises(ValueError):
         FileObject.from_wire({**GOOD, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "value"),
+    [
+        ({"bytes": "123"}, "bytes", 123),
+        ({"bytes": 123.0}, "bytes", 123),
+        ({"created_at": 1_700_000_000.9}, "created_at", 1_700_000_000),
+        ({"created_at": 1_700_000_000_999}, "created_at", 1_700_000_000),
+        ({"created_at": 1.7e12}, "created_at", 1_700_000_000),
+        ({"created_at": 1_700_000_000_999_999}, "created_at", 1_700_000_000),
+        ({"created_at": 1_700_000_000_999_999_999}, "created_at", 1_700_000_000),
+        ({"created_at": "1700000000"}, "created_at", 1_700_000_000),
+        ({"created_at": 0}, "created_at", 0),
+        ({"created_at": 10**11 - 1}, "created_at", 10**11 - 1),
+    ],
+    ids=repr,
+)
+def test_numbers_that_are_written_in_another_way(change: dict[str, Any], field: str, value: int) -> None:
+    """N1: by their magnitude they are what they must be; always whole seconds, and whole bytes."""
+    shown = getattr(FileObject.from_wire({**GOOD, **change}), field)
+    assert shown == value and type(shown) is int
+
+
+def test_one_line_for_each_way(caplog: pytest.LogCaptureFixture) -> None:
+    """N1: however many files and lists there are."""
+    wire._tell.cache_clear()
+    for _ in range(10):
+        FileObject.from_wire({**GOOD, "bytes": "5", "created_at": 1_700_000_000_000})
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        "The service gives bytes as a string of digits; that is understood.",
+        "The service gives created_at in milliseconds; that is understood.",
+    ]
 
 
 @pytest.mark.parametrize("data", [None, [], "file", 1, {}, [GOOD]], ids=repr)
