@@ -101,7 +101,7 @@ class Table:
             return False
         for name, file in gone.items():
             del self.files[name]
-            self.sidecars.pop(names.sidecar(name, file.id), None)
+            self.sidecars.pop(names.sidecar(name, file.spelt), None)
         if not self.files.keys().isdisjoint(come):
             return False
         self.files |= come
@@ -126,12 +126,13 @@ class Table:
         for name, file in given.items():
             group = names.safe(file.filename)
             self._shown.setdefault(group, {})[name] = file
-            if name not in (group, names.alias(group, file.id)) or names.sidecar(name, file.id) != name + names.SIDECAR:
+            sidecar = names.sidecar(name, file.spelt)
+            if name not in (group, names.alias(group, file.spelt)) or sidecar != name + names.SIDECAR:
                 self._apart = False  # from now on another group's names count
         return given
 
     def _show_text(self, name: str, file: FileObject) -> None:
-        if has_text(file) and (sidecar := names.sidecar(name, file.id)) not in self.files:
+        if has_text(file) and (sidecar := names.sidecar(name, file.spelt)) not in self.files:
             self.sidecars[sidecar] = file
 
 

@@ -28,6 +28,7 @@ from moonfs.errors import (
     UsageError,
 )
 from moonfs.profiles import Configuration
+from moonfs.settings import PROJECT
 from moonfs.wire import FileObject
 
 #: The vendor's two regions: the same contract, other keys (official page).
@@ -81,14 +82,15 @@ def _service(
     configuration: Configuration, directories: Directories, key: str, regions: Sequence[str]
 ) -> Iterator[Finding]:
     base_url = configuration.base_url().rstrip("/")
+    project = configuration.settings().scope == PROJECT
     about = f"service {base_url}"
     try:
-        files, offset, seconds = _ask(base_url, key)
+        files, offset, seconds = _ask(base_url, key, project=project)
     except AuthenticationFailed as error:
         others = [region for region in regions if region != base_url] if base_url in regions else []
         for other in others:
             try:
-                files, offset, seconds = _ask(other, key)
+                files, offset, seconds = _ask(other, key, project=project)
             except MoonfsError:
                 continue
             yield Finding(
@@ -122,10 +124,10 @@ def _service(
     yield from _numbers(files, offset)
 
 
-def _ask(base_url: str, key: str) -> tuple[list[FileObject], float | None, float]:
+def _ask(base_url: str, key: str, *, project: bool) -> tuple[list[FileObject], float | None, float]:
     """Return the files, the service's clock minus ours, and the seconds it took. Raises MoonfsError."""
     timeouts = Timeouts(connect=10, read=_SECONDS, write=_SECONDS, pool=_SECONDS, deadline=_SECONDS)
-    client = Client(base_url, key, timeouts=timeouts)
+    client = Client(base_url, key, timeouts=timeouts, project=project)
     try:
         start = time.monotonic()
         files = client.list()

@@ -24,8 +24,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-#: DOC: the value of the header `kimi-api-version` that asks for the second format.
-BETA: Final = "2026-09-01-beta"
+from moonfs.wire import BETA
+
+__all__ = ["BETA", "DIALECTS", "EMBEDDED", "FACTS", "LATEST", "Dialect", "flags"]
 
 
 @dataclass(frozen=True, slots=True)
