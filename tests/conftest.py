@@ -16,6 +16,7 @@ import pytest
 
 from moonfs.server.address import read_address, read_key
 from moonfs.server.dialect import EMBEDDED, flags
+from tests.faults.kinds import EVERY, KINDS, YESTERDAY, Kind, spread
 from tests.faults.server import FaultServer
 from tests.harness import forks
 from tests.harness.account import Account
@@ -30,6 +31,41 @@ MODES: dict[str, tuple[str, ...]] = {"write-through": (), "write-back": ("write_
 # that a test starts and ends by Ctrl-C would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`scripts/torture` has the tests with the mark `kinds` meet all kinds, in eight rounds each test each of them."""
+    parser.addoption("--every-kind", type=int, metavar="ROUND", help="run `kinds` on all sixteen, in another order")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a test with the mark `kinds` for every kind of service; those that it runs on are kept below."""
+    if "kind" in metafunc.fixturenames and metafunc.definition.get_closest_marker("kinds"):
+        every = metafunc.config.getoption("--every-kind") is not None
+        metafunc.parametrize("kind", EVERY if every else KINDS, ids=str, indirect=True, scope="module")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str) -> Iterator[None]:
+    """Keep of a test with the mark `kinds` what `spread` says: by its place in its file, whatever else is collected."""
+    made = yield
+    cases: dict[tuple[tuple[str, int], ...], list[pytest.Function]] = {}
+    for item in made if isinstance(made, list) else []:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and "kind" in callspec.params and item.get_closest_marker("kinds"):
+            indices = tuple((each, index) for each, index in callspec.indices.items() if each != "kind")
+            cases.setdefault(indices, []).append(item)
+    if not cases:
+        return made
+    turn = collector.config.getoption("--every-kind")
+    kinds = KINDS if turn is None else EVERY
+    number = [each for each in vars(collector.obj) if each.startswith("test_")].index(name) + (turn or 0)
+    kept: list[pytest.Function] = []
+    for case, items in enumerate(cases.values()):
+        least = items[0].get_closest_marker("kinds").kwargs.get("least", 2)
+        chosen = spread(kinds, number, case, len(cases), least)
+        kept += [item for item in items if item.callspec.params["kind"] in chosen]
+    return kept
 
 
 @pytest.hookimpl(wrapper=True)
@@ -168,11 +204,13 @@ def fresh(fuse: None, tmp_path: Path) -> Iterator[Callable[..., Pair]]:
 
 
 @contextlib.contextmanager
-def serving(home: Path, *switches: str) -> Iterator[Pair]:
-    """A drive on `moonfs serve`, to be mounted as one of the hosted service; of the kind that `--local` starts."""
+def serving(home: Path, *switches: str, kind: Kind | None = None) -> Iterator[Pair]:
+    """A drive on `moonfs serve`, to be mounted as one of the hosted service; as `--local` starts it, or of a `kind`."""
     data = home / "files"
+    told = flags(EMBEDDED | (kind.switches if kind else {}))
+    kind = kind or YESTERDAY
     with Drive(home) as drive, contextlib.ExitStack() as stack:
-        command = ["-m", "moonfs", "serve", "--port", "0", "--data", str(data), *flags(EMBEDDED), *switches]
+        command = ["-m", "moonfs", "serve", "--port", "0", "--data", str(data), *told, *switches]
         server = stack.enter_context(
             forks.Popen(command, env=drive.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         )
@@ -180,8 +218,8 @@ def serving(home: Path, *switches: str) -> Iterator[Pair]:
         stack.callback(server.terminate)
         assert server.stdout is not None
         base_url = server.stdout.readline().split()[-1]
-        account = stack.enter_context(Account(base_url, read_key(data)))
-        drive.environ |= hosted(base_url, account.key)[1]
+        account = stack.enter_context(Account(base_url, read_key(data), kind=kind))
+        drive.environ |= hosted(base_url, account.key, kind)[1]
         stack.callback(drive.end)
         yield Pair(drive, account)
 
@@ -194,25 +232,31 @@ def served(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pai
         yield pair
 
 
+@pytest.fixture(scope="module")
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """The kind of service; of tests without the mark `kinds`, that of yesterday."""
+    return getattr(request, "param", YESTERDAY)
+
+
 @pytest.fixture
-def service() -> Iterator[FaultServer]:
+def service(kind: Kind) -> Iterator[FaultServer]:
     """A service that fails on request."""
-    with FaultServer() as server:
+    with FaultServer(kind=kind) as server:
         yield server
 
 
 @pytest.fixture
 def faulty(fuse: None, tmp_path: Path, service: FaultServer) -> Iterator[Callable[..., Faulty]]:
     """Make a drive on `service`: `faulty("timeout=2")`; what the test stored before is there at once."""
-    with Drive(tmp_path / "home", *hosted(service.base_url, service.key)) as drive:
+    with Drive(tmp_path / "home", *hosted(service.base_url, service.key, service.kind)) as drive:
         yield lambda *options: Faulty(drive.mount(*options), service, "write_back" in options)
 
 
 @pytest.fixture(scope="module")
-def shared(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+def shared(fuse: None, kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     """One drive on a failing service for a whole module, believing no listing."""
     home = tmp_path_factory.mktemp("shared")
-    with FaultServer() as server, Drive(home, *hosted(server.base_url, server.key)) as drive:
+    with FaultServer(kind=kind) as server, Drive(home, *hosted(server.base_url, server.key, kind)) as drive:
         yield Faulty(drive.mount("listing_ttl=0", "upload_timeout=20"), server)
 
 
@@ -224,10 +268,12 @@ def both(shared: Faulty) -> Faulty:
 
 
 @pytest.fixture(scope="module", params=MODES)
-def moded(fuse: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+def moded(
+    fuse: None, kind: Kind, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Faulty]:
     """Two drives like `shared`, one after the other: write-through and write-back."""
     home = tmp_path_factory.mktemp(request.param)
-    with FaultServer() as server, Drive(home, *hosted(server.base_url, server.key)) as drive:
+    with FaultServer(kind=kind) as server, Drive(home, *hosted(server.base_url, server.key, kind)) as drive:
         yield Faulty(
             drive.mount("listing_ttl=0", "upload_timeout=20", *MODES[request.param]), server, bool(MODES[request.param])
         )

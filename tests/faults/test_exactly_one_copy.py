@@ -1,8 +1,9 @@
 """W3, held against a service that fails at every point of an upload: in the end one copy, or none and the right error.
 
 The drive is the real `Filesystem` over the real client, in this process, without a kernel; the service is real HTTP
-over a real socket. A crash is a copy of the state directories at that moment, on which a new drive starts: what
-`kill -9` leaves. Waits between attempts take no time here; everything else is as in a mount.
+over a real socket, and of several kinds (`kinds`): each test meets all of them, by its cases. A crash is a copy of the
+state directories at that moment, on which a new drive starts: what `kill -9` leaves. Waits between attempts take no
+time here; everything else is as in a mount.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from moonfs.remote import Remote
 from moonfs.settings import Settings
 from moonfs.spool import Spool
 from moonfs.texts import Texts
+from tests.faults.kinds import YESTERDAY, Kind, unnumbered
 from tests.faults.server import (
     Fault,
     FaultServer,
@@ -57,6 +59,8 @@ from tests.harness import direct
 from tests.harness.drive import wait_until
 from tests.harness.house import in_thread
 from tests.harness.rest import at_rest
+
+pytestmark = pytest.mark.kinds(least=6)
 
 V0, V1, V2 = b"version nought", b"version one", b"version two, longer"
 BIG = bytes(range(32, 127)) * 10_000
@@ -157,14 +161,26 @@ class Bench:
         return self.start(**settings)
 
     def copies(self, name: str = "a.txt") -> list[bytes]:
+        """Return what the service has under a name; what has a number after it says so, since it is misnamed."""
         with self.server.lock:
-            return [stored.data for stored in self.server.files.values() if stored.filename == name]
+            stored = [(file.filename, file.data) for file in self.server.files.values()]
+        marks = {filename: f"misnamed {filename}: ".encode() for filename, _ in stored}
+        return [
+            (marks[filename] if filename != name else b"") + data
+            for filename, data in stored
+            if unnumbered(filename) == name
+        ]
+
+    def versions(self, name: str = "a.txt") -> list[bytes]:
+        """Return what the service has of a file, whatever the number after its name, in the order of bytes."""
+        with self.server.lock:
+            return sorted(file.data for file in self.server.files.values() if unnumbered(file.filename) == name)
 
 
 @contextmanager
-def made_bench(home: Path) -> Iterator[Bench]:
+def made_bench(home: Path, kind: Kind = YESTERDAY) -> Iterator[Bench]:
     """Make a bench, and end what it has started."""
-    with FaultServer() as server:
+    with FaultServer(kind=kind) as server:
         bench = Bench(server, home)
         yield bench
         server.ending.set()
@@ -173,8 +189,8 @@ def made_bench(home: Path) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with made_bench(tmp_path) as bench:
+def bench(tmp_path: Path, kind: Kind) -> Iterator[Bench]:
+    with made_bench(tmp_path, kind) as bench:
         yield bench
 
 
@@ -358,7 +374,8 @@ def without(*names: str) -> Fault:
     def fault(turn: Turn) -> None:
         reply = turn.serve()
         listed = json.loads(reply.body)
-        listed["data"] = [entry for entry in listed["data"] if entry["filename"] not in names]
+        key = "data" if "data" in listed else "items"
+        listed[key] = [entry for entry in listed[key] if entry["filename"] not in names]
         turn.send(Reply(200, json.dumps(listed).encode()))
 
     return fault
@@ -422,7 +439,7 @@ def test_an_older_namesake_is_not_ours(bench: Bench) -> None:
     bench.server.script("upload", reset_mid_body(100))
     drive.write("a.txt", V1)
     assert bench.server.count("upload") == 2
-    assert elder.id in bench.server.files and len(bench.copies()) == 2
+    assert elder.id in bench.server.files and len(bench.versions()) == 2
 
 
 class Held:
@@ -486,7 +503,7 @@ def test_a_crash_before_the_old_version_is_deleted(bench: Bench) -> None:
 def crash_during_success(bench: Bench, drive: Drive, held: Held) -> Drive:
     writing = in_thread(lambda: drive.write("a.txt", V1))
     assert held.reached.wait(60)
-    assert sorted(bench.copies()) == sorted([V0, V1])
+    assert bench.versions() == sorted([V0, V1])
     after = bench.after_crash()
     assert after.ls() == ["a.txt"], "the old version is hidden from the start"
     held.go.set()

@@ -28,6 +28,7 @@ from typing import Any, Self
 
 from moonfs.cli.words import WHOSE_FILES
 from moonfs.server.address import read_address
+from tests.faults.kinds import YESTERDAY, Kind
 from tests.harness import forks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -237,9 +238,9 @@ def local(data: Path) -> tuple[tuple[str, ...], dict[str, str]]:
     return ("--local", str(data)), {}
 
 
-def hosted(base_url: str, key: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return arguments and environment of a mount of a service elsewhere."""
-    return (), {"MOONSHOT_BASE_URL": base_url, "MOONSHOT_API_KEY": key}
+def hosted(base_url: str, key: str, kind: Kind = YESTERDAY) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return arguments and environment of a mount of a service elsewhere, of some kind."""
+    return (), {"MOONSHOT_BASE_URL": base_url, "MOONSHOT_API_KEY": key, **kind.environ}
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = SECONDS, every: float = 0.01) -> Any:

@@ -24,7 +24,7 @@ from tests.harness.drive import Drive, hosted, wait_until
 from tests.harness.expect import fails
 from tests.harness.gate import Gate
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.kinds]
 
 #: The texts that a machine keeps, below its home.
 TEXTS = "cache/moonfs/accounts/*/texts/*"
@@ -75,7 +75,7 @@ def two(fuse: None, request: pytest.FixtureRequest, tmp_path: Path, service: Fau
     with service.line() as line, contextlib.ExitStack() as stack:
         drives = []
         for name, server in (("one", service), ("other", line)):
-            drive = stack.enter_context(Drive(tmp_path / name, *hosted(server.base_url, server.key)))
+            drive = stack.enter_context(Drive(tmp_path / name, *hosted(server.base_url, server.key, server.kind)))
             drives.append(drive.mount(f"listing_ttl={TTL}", *MODES[request.param]))
         yield Two(*drives, service, line, request.param)
 

@@ -27,7 +27,7 @@ from tests.faults.server import (
 from tests.harness.drive import wait_until
 from tests.harness.gate import Gate
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.kinds]
 
 
 def stored(server: FaultServer) -> list[tuple[str, bytes]]:

@@ -13,7 +13,7 @@ from tests.conftest import Faulty, Pair
 from tests.faults.server import Seen, refused
 from tests.harness.expect import fails
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.kinds]
 
 NO_TEXT = "text extract error: 没有解析出内容"
 

@@ -22,7 +22,7 @@ from tests.harness.drive import Drive, wait_until
 from tests.harness.expect import fails
 from tests.harness.programs import needs
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.kinds]
 
 #: How programs save `a.txt` with the bytes `new`: what they write to, and what they rename the version before to.
 WAYS = {
