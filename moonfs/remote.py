@@ -303,7 +303,8 @@ class Remote:
         before = self.listing.peek().files.keys()
         files = self._ids.listed(self._client.list(deadline=deadline, ticket=ticket))
         self._pages = files.pages
-        if files.pages == 1 or before <= {file.id for file in files}:
+        missing = before - {file.id for file in files}
+        if files.pages == 1 or missing.isdisjoint(self.listing.peek().files):  # or it was deleted here
             return files
         again = self._ids.listed(self._client.list(deadline=deadline, ticket=ticket))
         found = {file.id for file in again}

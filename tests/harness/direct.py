@@ -13,7 +13,7 @@ from moonfs.filesystem import Filesystem
 from moonfs.journal import Journal
 from moonfs.originals import Originals
 from moonfs.remote import Remote
-from moonfs.settings import Settings
+from moonfs.settings import PROJECT, Settings
 from moonfs.spool import Spool
 from moonfs.texts import Texts
 from moonfs.traffic import Traffic
@@ -26,7 +26,8 @@ def filesystem(server: FaultServer, home: Path, *, minute: float = 60.0, **setti
     chosen = Settings(**settings)  # type: ignore[arg-type]
     with contextlib.ExitStack() as stack:
         traffic = Traffic(chosen.requests, minute=minute)
-        client = Client(server.base_url, server.key, traffic=traffic)
+        project = chosen.scope == PROJECT
+        client = Client(server.base_url, server.key, traffic=traffic, project=project)
         stack.callback(client.close)
         attributes = Attributes(home / "attributes.db")
         stack.callback(attributes.close)
@@ -37,10 +38,12 @@ def filesystem(server: FaultServer, home: Path, *, minute: float = 60.0, **setti
             listing_ttl=chosen.listing_ttl,
             content_cache=chosen.content_cache,
             traffic=traffic,
+            project=project,
         )
         account.verify(10)
         journal = Journal(home / "journal.db")
         stack.callback(journal.close)
+        journal.respell(account.key)
         made = Filesystem(
             account,
             settings=chosen,
