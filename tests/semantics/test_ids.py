@@ -65,7 +65,7 @@ def spelt(fuse: None, tmp_path: Path, prefix: str, request: pytest.FixtureReques
 
 
 def test_either_spelling_is_the_same_file(spelt: tuple[Faulty, Speller], prefix: str) -> None:
-    """A4, R5, A1, W4, W8: an upload whose answer spells its id otherwise than lists do is one file, and one of ours."""
+    """N5, A4, R5, A1, W4, W8: an upload whose answer spells its id otherwise than lists do is one file of ours."""
     faulty, speller = spelt
     drive, server = faulty.drive, faulty.server
     drive.run('printf one > "$DIR/a.txt"; touch -d @1000000 "$DIR/a.txt"')
@@ -85,7 +85,7 @@ def test_either_spelling_is_the_same_file(spelt: tuple[Faulty, Speller], prefix:
 
 
 def test_what_was_kept_is_found_by_either_spelling(spelt: tuple[Faulty, Speller], prefix: str) -> None:
-    """R5, A1, R2: bytes, time, inode number and text are there after a remount, and after the list has changed its way."""
+    """N5, R5, A1, R2: bytes, time, inode number and text are there after a remount, and when lists change."""
     faulty, speller = spelt
     drive, server = faulty.drive, faulty.server
     server.add("theirs.txt", b"theirs")
@@ -162,7 +162,7 @@ def test_twins_in_one_list_are_two_files(fuse: None, tmp_path: Path) -> None:
 
 
 def test_a_deletion_never_reaches_the_twin(fuse: None, tmp_path: Path) -> None:
-    """W8, N5: of twins that one list had, a deletion that a crash left deletes its own file, which may be gone, alone."""
+    """W8, N5: of twins that one list had, a deletion that a crash left reaches its own file alone, which is gone."""
     with of(tmp_path) as (drive, server):
         for file_id, name in (("d5aaaaaaaaaaaaaaaaaa", "one.txt"), ("file_d5aaaaaaaaaaaaaaaaaa", "other.txt")):
             server.add(name, name.encode(), id=file_id)
@@ -187,7 +187,7 @@ def journal_of(drive: Drive) -> Path:
 def test_what_the_journal_has_is_found_by_either_spelling(
     fuse: None, tmp_path: Path, spell: Callable[[str], str]
 ) -> None:
-    """W2, W4, W8: pending deletions and overwrites of an earlier run reach their files, however they are spelt now."""
+    """N5, W2, W4, W8: pending deletions and overwrites of an earlier run reach their files, however these are spelt."""
     with of(tmp_path) as (drive, server):
         gone, over = server.add("gone.txt", b"gone"), server.add("over.txt", b"over")
         drive.mount("write_back")

@@ -13,26 +13,42 @@ from moonfs.cli.words import WHOSE_FILES
 from tests.conftest import MODES, Faulty, Pair, serving
 from tests.faults.formats import ORGANISATION
 from tests.faults.kinds import Kind
-from tests.faults.server import FaultServer, Reply, answered, error
+from tests.faults.server import FaultServer, Reply, Seen, answered, error
+from tests.harness.account import Account
 from tests.harness.drive import Drive, hosted, wait_until
 
 pytestmark = pytest.mark.fuse
 
 PROJECT = {"MOONFS_SCOPE": "project"}
+BETA = Kind(beta=True)
 
 
-@pytest.fixture(scope="module", params=MODES)
-def project(fuse: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+@pytest.fixture(params=MODES)
+def served_project(fuse: None, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
     """A drive of a project on `moonfs serve`, in write-through and in write-back."""
-    with serving(tmp_path_factory.mktemp(request.param)) as pair:
+    with serving(tmp_path) as pair:
         pair.drive.environ |= PROJECT
-        pair.drive.mount("listing_ttl=0", *MODES[request.param])
-        yield pair
+        yield Pair(pair.drive.mount("listing_ttl=0", *MODES[request.param]), pair.account)
 
 
-def test_a_drive_of_a_project(project: Pair) -> None:
+@pytest.fixture(params=MODES)
+def strict_project(fuse: None, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
+    """The same on a service that answers in the second format alone."""
+    with of(tmp_path, BETA) as (drive, server), Account(server.base_url, server.key, kind=BETA) as account:
+        yield Pair(drive.mount("listing_ttl=0", *MODES[request.param]), account)
+
+
+def test_a_drive_of_a_project(strict_project: Pair) -> None:
     """N1, W1, W4, W8, A3, A4: put, list, read, overwrite, choose a purpose and delete, in the second format."""
-    drive, account = project.drive, project.account
+    _use(strict_project.drive, strict_project.account)
+
+
+def test_a_drive_of_a_project_of_the_local_files_api(served_project: Pair) -> None:
+    """N1: the same on `moonfs serve`."""
+    _use(served_project.drive, served_project.account)
+
+
+def _use(drive: Drive, account: Account) -> None:
     drive.run('printf one > "$DIR/a.txt"')
     assert drive.command("sync", str(drive.point)).returncode == 0
     (first,) = account.files()
@@ -120,13 +136,17 @@ def test_a_service_without_scopes(fuse: None, tmp_path: Path, reply: Reply | Non
     with of(tmp_path) as (drive, server):
         drive.environ |= PROJECT
         if reply is None:  # it answers whatever the header says
-            server.weather = lambda seen: seen.headers.pop("kimi-api-version", "") and None
+            server.weather = _without_header
         else:
             server.script("list", answered(reply))
         done = drive.try_mount()
         assert done.returncode == 1 and done.stdout == ""
         assert len(done.stderr.splitlines()) == 1 and "mount it with scope=organisation" in done.stderr
         assert not drive.point.exists() and server.count() == 1
+
+
+def _without_header(seen: Seen) -> None:
+    seen.headers.pop("kimi-api-version", None)
 
 
 def kept(drive: Drive, server: FaultServer) -> None:
