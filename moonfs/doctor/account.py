@@ -28,7 +28,7 @@ from moonfs.errors import (
     UsageError,
 )
 from moonfs.profiles import Configuration
-from moonfs.settings import PROJECT
+from moonfs.settings import ORGANISATION, PROJECT
 from moonfs.wire import FileObject
 
 #: The vendor's two regions: the same contract, other keys (official page).
@@ -115,6 +115,8 @@ def _service(
         return
     except (NotFound, ProtocolError, UsageError) as error:
         found, fix = mending.address(configuration, str(error))
+        if project and f"scope={ORGANISATION}" in str(error):
+            found, fix = str(error), mending.scope(configuration)
         yield Finding(about, State.FAILED, found, fix)
         return
     except MoonfsError as error:
