@@ -406,7 +406,7 @@ class Trial:
 
 
 def named_in(status: dict[str, Any]) -> set[str]:
-    """Return the ids of the files of which a status says that they are copies, or have another name than they should."""
+    """Return the ids of the files that a status names: copies, perhaps, and names that should be others."""
     uploads = status["uploads"]
     return {each["id"] for each in (*uploads["copies"], *uploads.get("misnamed", ()))}
 
