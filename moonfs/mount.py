@@ -323,7 +323,6 @@ class _Drive:
         self._stack.callback(door.close)
         self._account = hosted or self._embed(state)
         traffic = Traffic(settings.requests)
-        project = hosted is not None and settings.scope == PROJECT  # a local account is one person's
         plain = settings.content == "text"
         texts = make_roomy(cache / ("texts-plain" if plain else "texts"))
         client = Client(
@@ -335,7 +334,7 @@ class _Drive:
             max_connections=settings.requests + settings.requests // 4 + 1,
             traffic=traffic,
             spill=texts,
-            project=project,
+            project=hosted is not None and settings.scope == PROJECT,  # a local account is one person's
         )
         self._stack.callback(client.close)
         attributes = Attributes(state / "attributes.db", plain=plain)
@@ -348,7 +347,6 @@ class _Drive:
             content_cache=settings.content_cache,
             plain=plain,
             traffic=traffic,
-            project=project,
         )
         if request.local is not None:
             remote.revive = lambda: self._revive(state)

@@ -94,16 +94,12 @@ class Remote:
         content_cache: int,
         plain: bool = False,
         traffic: Traffic | None = None,
-        project: bool = False,
     ) -> None:
         """`listing_ttl` is in seconds, `content_cache` in bytes of memory; `traffic` is the gate that `client` passes.
 
         `plain`: sidecars hold the text alone, without the JSON around it (R1); `texts` and `attributes` are of such.
-        `project`: `client` lists a project's files alone, so that others may be on the service of which something is
-        kept here.
         """
         self._client = client
-        self._project = project
         self._pages = 1
         self._ids = Spellings(attributes.apart, attributes.note_apart, self._forget_mixed)
         self._plain = plain
@@ -192,7 +188,7 @@ class Remote:
     @property
     def sees_all(self) -> bool:
         """Whether what the listing lacks is not on the service: it is whole, and of no project alone."""
-        return not (self._project or self._client.unread or self._client.left_out)
+        return not (self._client.project or self._client.unread or self._client.left_out)
 
     def key(self, file_id: str) -> str:
         """Return the id that a file has inside of the drive, however it was spelt when it was recorded."""
@@ -340,7 +336,7 @@ class Remote:
         try:
             self._client.delete(spelt, deadline=DELETE_SECONDS, ticket=ticket)
         except NotFound:
-            if not self._project or self._ids.is_listed(file_id):
+            if not self._client.project or self._ids.is_listed(file_id):
                 raise
             self._client.delete(spelt, deadline=DELETE_SECONDS, ticket=ticket, anywhere=True)
 

@@ -16,7 +16,7 @@ import pytest
 
 from moonfs.server.address import read_address, read_key
 from moonfs.server.dialect import EMBEDDED, flags
-from tests.faults.kinds import EVERY, KINDS, YESTERDAY, Kind, spread
+from tests.faults.kinds import YESTERDAY, Kind, chosen, spread
 from tests.faults.server import FaultServer
 from tests.harness import forks
 from tests.harness.account import Account
@@ -34,15 +34,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`scripts/torture` has the tests with the mark `kinds` meet all kinds, in eight rounds each test each of them."""
-    parser.addoption("--every-kind", type=int, metavar="ROUND", help="run `kinds` on all sixteen, in another order")
+    """Let `scripts/torture`, and whoever looks for something, choose the kinds of service."""
+    parser.addoption("--kinds", default="", metavar="KINDS", help="what `kinds` runs on: see chosen() in kinds.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what is wrong with `--kinds` before anything is run."""
+    try:
+        chosen(config.getoption("--kinds"))
+    except ValueError as error:
+        raise pytest.UsageError(f"--kinds: {error}") from None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test with the mark `kinds` for every kind of service; those that it runs on are kept below."""
     if "kind" in metafunc.fixturenames and metafunc.definition.get_closest_marker("kinds"):
-        every = metafunc.config.getoption("--every-kind") is not None
-        metafunc.parametrize("kind", EVERY if every else KINDS, ids=str, indirect=True, scope="module")
+        kinds, _ = chosen(metafunc.config.getoption("--kinds"))
+        metafunc.parametrize("kind", kinds, ids=str, indirect=True, scope="module")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -57,14 +65,13 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
             cases.setdefault(indices, []).append(item)
     if not cases:
         return made
-    turn = collector.config.getoption("--every-kind")
-    kinds = KINDS if turn is None else EVERY
-    number = [each for each in vars(collector.obj) if each.startswith("test_")].index(name) + (turn or 0)
+    kinds, turn = chosen(collector.config.getoption("--kinds"))
+    number = [each for each in vars(collector.obj) if each.startswith("test_")].index(name) + turn
     kept: list[pytest.Function] = []
     for case, items in enumerate(cases.values()):
         least = items[0].get_closest_marker("kinds").kwargs.get("least", 2)
-        chosen = spread(kinds, number, case, len(cases), least)
-        kept += [item for item in items if item.callspec.params["kind"] in chosen]
+        met = spread(kinds, number, case, len(cases), least)
+        kept += [item for item in items if item.callspec.params["kind"] in met]
     return kept
 
 
@@ -230,6 +237,12 @@ def served(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pai
     with serving(tmp_path_factory.mktemp("served")) as pair:
         pair.drive.mount("listing_ttl=0")
         yield pair
+
+
+@pytest.fixture(scope="session")
+def kinds(request: pytest.FixtureRequest) -> tuple[Kind, ...]:
+    """All kinds of service that tests run on, for a test that goes through them by itself."""
+    return chosen(request.config.getoption("--kinds"))[0]
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,7 @@ class Client:
 
     Attributes:
         base_url: where the requests go, without a slash at its end.
+        project: whether it lists the files of the key's project alone, in the second format.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Client:
         self._traffic = traffic
         self._spill = spill
         self._closed = threading.Event()
-        self._project = project
+        self.project = project
         self._pages = Pages(project=project)
         self._socket = None if socket is None else os.fspath(socket)
         self._http = origin.connect(self.base_url, key, socket=socket, max_connections=max_connections)
@@ -134,7 +135,7 @@ class Client:
         try:
             return self._pages.read(ask, self._exchange.take_time)
         except Rejected as error:
-            if answered or not self._project:
+            if answered or not self.project:
                 raise
             raise ProtocolError(
                 f"the service does not take scope=project: mount it with scope=organisation ({error})",
@@ -193,7 +194,7 @@ class Client:
                 form.started = False
                 answer = self._exchange.once("upload", "POST", "/files", ends=ends, limit=_OBJECT_BYTES, form=form)
                 try:
-                    file = answers.file_of(answer, project=self._project)
+                    file = answers.file_of(answer, project=self.project)
                     self._exchange.take_time(answer)
                     return file
                 except ProtocolError as error:
@@ -213,7 +214,7 @@ class Client:
             MoonfsError: it could not be had.
         """
         answer = self._read("retrieve", answers.path_of(file_id), _OBJECT_BYTES, deadline, ticket)
-        file = answers.file_of(answer, project=self._project)
+        file = answers.file_of(answer, project=self.project)
         self._exchange.take_time(answer)
         if wire.bare(file.id) != wire.bare(file_id):
             raise answers.bad_answer(answer, f"the service answered for another file than {file_id}")

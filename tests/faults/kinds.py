@@ -62,6 +62,16 @@ class Kind:
         return {"MOONFS_SCOPE": "project"} if self.beta else {}
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What `Settings` has for a drive on it."""
+        return {"scope": "project"} if self.beta else {}
+
+    @property
+    def client(self) -> dict[str, Any]:
+        """What `api.Client` is made with for it."""
+        return {"project": True} if self.beta else {}
+
+    @property
     def headers(self) -> dict[str, str]:
         """What a client sends that uses no drive."""
         return {"kimi-api-version": BETA} if self.beta else {}
@@ -93,6 +103,22 @@ PAIRWISE: Final = (
 )
 #: Those that the tests run on.
 KINDS: tuple[Kind, ...] = (YESTERDAY,)
+
+
+def chosen(text: str) -> tuple[tuple[Kind, ...], int]:
+    """Return the kinds that `--kinds` chooses, and by how many places `spread` is to begin later.
+
+    Args:
+        text: `pairwise`; `every`, or `every:3` to have the tests meet others of them, in eight rounds all; or a name.
+
+    Raises:
+        ValueError: it is nothing of that.
+    """
+    word, _, turn = text.partition(":")
+    named = {"": KINDS, "pairwise": PAIRWISE, "every": EVERY, **{str(kind): (kind,) for kind in EVERY}}
+    if word not in named:
+        raise ValueError(f"{word!r} is none of {', '.join(filter(None, named))}")
+    return named[word], int(turn or 0)
 
 
 def numbered(name: str, taken: Container[str], suffix: str = "({n})") -> str:

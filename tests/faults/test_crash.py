@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import pytest
 from tests.faults import load
 from tests.faults.crash import Fate
 from tests.faults.kills import StormTrial, longest_life, trial_in_storm
-from tests.faults.kinds import KINDS, Kind
+from tests.faults.kinds import Kind
 from tests.faults.lives import Mortal, Steps, Trial, check_worth, local_server
 from tests.faults.load import IN_TROUBLE
 from tests.harness.account import Account
@@ -40,8 +40,9 @@ class Lives:
         trials: the drives that have lived.
     """
 
-    def __init__(self, trial: Callable[..., contextlib.AbstractContextManager[Trial]]) -> None:
+    def __init__(self, kinds: Sequence[Kind], trial: Callable[..., contextlib.AbstractContextManager[Trial]]) -> None:
         self.trials: list[Trial] = []
+        self._kinds = kinds
         self._trial = trial
         self._stack = contextlib.ExitStack()
 
@@ -51,10 +52,10 @@ class Lives:
         The rest is what a drive is made with.
         """
         number = 0
-        for kind in KINDS:
+        for kind in self._kinds:
             trial = self._stack.enter_context(self._trial(kind, *arguments, **options))
             self.trials.append(trial)
-            for _ in range(-(-often // len(KINDS))):
+            for _ in range(-(-often // len(self._kinds))):
                 yield number, trial
                 number += 1
             trial.drain()
@@ -84,7 +85,9 @@ def account_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[K
 
 
 @pytest.fixture
-def lives(fuse: None, account_of: Callable[[Kind], Account], tmp_path: Path) -> Iterator[Lives]:
+def lives(
+    fuse: None, kinds: tuple[Kind, ...], account_of: Callable[[Kind], Account], tmp_path: Path
+) -> Iterator[Lives]:
     """Make drives to be killed, on empty accounts: `lives(50, mode, seed)`."""
 
     @contextlib.contextmanager
@@ -96,7 +99,7 @@ def lives(fuse: None, account_of: Callable[[Kind], Account], tmp_path: Path) -> 
         with Mortal(tmp_path / str(kind), account, write_back=write_back, cuts=cuts, patience=patience) as drive:
             yield Trial(drive, account, random.Random(f"{mode} {seed} {kind}"))
 
-    with contextlib.closing(Lives(trial)) as made:
+    with contextlib.closing(Lives(kinds, trial)) as made:
         yield made
 
 
@@ -162,11 +165,11 @@ def test_power_cut(mode: str, lives: Lives) -> None:
 
 
 @both_modes
-def test_killed_in_a_storm(mode: str, fuse: None, tmp_path: Path) -> None:
+def test_killed_in_a_storm(mode: str, fuse: None, kinds: tuple[Kind, ...], tmp_path: Path) -> None:
     """W1, W2, W3, W4, W8: the same while three requests in ten fail, writers are killed too, and clocks step."""
     longest = 0.2
     with contextlib.closing(
-        Lives(lambda kind: trial_in_storm(mode, f"storm {kind}", tmp_path / str(kind), kind))
+        Lives(kinds, lambda kind: trial_in_storm(mode, f"storm {kind}", tmp_path / str(kind), kind))
     ) as lives:
         for _, trial in lives(IN_TROUBLE_KILLS):
             assert isinstance(trial, StormTrial)

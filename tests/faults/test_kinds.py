@@ -7,7 +7,7 @@ from dataclasses import astuple
 
 import pytest
 
-from tests.faults.kinds import EVERY, KINDS, PAIRWISE, YESTERDAY, Kind, in_turn, numbered, spread, unnumbered
+from tests.faults.kinds import EVERY, KINDS, PAIRWISE, YESTERDAY, Kind, chosen, in_turn, numbered, spread, unnumbered
 
 
 def pairs(kinds: tuple[Kind, ...]) -> set[tuple[int, bool, int, bool]]:
@@ -63,3 +63,11 @@ def test_a_number_is_the_first_that_is_free() -> None:
     assert numbered("a.tar.log", {"a.tar.log"}, "-{n}") == "a.tar-1.log"
     assert numbered(".env", {".env"}, "_{n}") == ".env_1"
     assert [unnumbered(name) for name in ("r.txt", "r(1).txt", "r(1)(2).txt", ".env(3)")] == ["r.txt"] * 3 + [".env"]
+
+
+def test_kinds_are_chosen_by_a_word() -> None:
+    assert (chosen(""), chosen("pairwise"), chosen("every:3")) == ((KINDS, 0), (PAIRWISE, 0), (EVERY, 3))
+    assert chosen("numbers+pages") == ((Kind(numbers=True, pages=True),), 0)
+    for wrong in ("everything", "every:soon"):
+        with pytest.raises(ValueError, match=r"is none of|invalid literal"):
+            chosen(wrong)

@@ -13,7 +13,7 @@ from moonfs.filesystem import Filesystem
 from moonfs.journal import Journal
 from moonfs.originals import Originals
 from moonfs.remote import Remote
-from moonfs.settings import PROJECT, Settings
+from moonfs.settings import Settings
 from moonfs.spool import Spool
 from moonfs.texts import Texts
 from moonfs.traffic import Traffic
@@ -26,8 +26,7 @@ def filesystem(server: FaultServer, home: Path, *, minute: float = 60.0, **setti
     chosen = Settings(**settings)  # type: ignore[arg-type]
     with contextlib.ExitStack() as stack:
         traffic = Traffic(chosen.requests, minute=minute)
-        project = chosen.scope == PROJECT
-        client = Client(server.base_url, server.key, traffic=traffic, project=project)
+        client = Client(server.base_url, server.key, traffic=traffic, **server.kind.client)
         stack.callback(client.close)
         attributes = Attributes(home / "attributes.db")
         stack.callback(attributes.close)
@@ -38,7 +37,6 @@ def filesystem(server: FaultServer, home: Path, *, minute: float = 60.0, **setti
             listing_ttl=chosen.listing_ttl,
             content_cache=chosen.content_cache,
             traffic=traffic,
-            project=project,
         )
         account.verify(10)
         journal = Journal(home / "journal.db")

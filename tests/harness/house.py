@@ -49,6 +49,7 @@ class Account:
     server_clock_offset = 0.0
     left_out = 0
     unread = ""
+    project = False
 
     @property
     def service_time(self) -> float:
