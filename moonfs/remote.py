@@ -21,7 +21,7 @@ from moonfs.api import Client
 from moonfs.api.body import gathered
 from moonfs.attributes import Attributes
 from moonfs.contents import Contents, Fetched, Text
-from moonfs.errors import ExtractionFailed, NotFound, NotReady, ProtocolError, plain_english
+from moonfs.errors import ExtractionFailed, NotFound, NotReady, ProtocolError, Rejected, plain_english
 from moonfs.journal import NO_DATE
 from moonfs.listing import Listing
 from moonfs.spellings import Spellings
@@ -332,13 +332,20 @@ class Remote:
         return call(self._ids.spelt(file_id))
 
     def _delete(self, file_id: str, spelt: str, ticket: Ticket) -> None:
-        """Delete a file; of a project's drive also one outside of the project, whose deletion was promised before."""
+        """Delete a file; of a project's drive also one outside of the project, whose deletion was promised before.
+
+        What a list or an upload of this run has told is in the project. A service that refuses to be asked without one
+        has nothing outside of it.
+        """
         try:
             self._client.delete(spelt, deadline=DELETE_SECONDS, ticket=ticket)
-        except NotFound:
-            if not self._client.project or self._ids.is_listed(file_id):
+        except NotFound as gone:
+            if not self._client.project or self._ids.is_listed(file_id) or self._ids.is_unsure(file_id):
                 raise
-            self._client.delete(spelt, deadline=DELETE_SECONDS, ticket=ticket, anywhere=True)
+            try:
+                self._client.delete(spelt, deadline=DELETE_SECONDS, ticket=ticket, anywhere=True)
+            except Rejected:
+                raise gone from None
 
     def _fetch(self, file_id: str, ticket: Ticket) -> Fetched:
         """Fetch a text. What has not the form of one counts only when it comes twice, and is not kept (R2).

@@ -174,6 +174,22 @@ def test_another_scope_goes_on_with_what_was_pending(fuse: None, tmp_path: Path)
         assert len(outside) == 2, "by the view that they were promised in"
 
 
+def test_a_service_that_knows_projects_alone(fuse: None, tmp_path: Path) -> None:
+    """W8, N1: a deletion that a crash left, and that had been done, has an end where nothing else can be asked."""
+    with of(tmp_path, BETA) as (drive, server):
+        gone = server.add("gone.txt", b"gone")
+        drive.mount("write_back")
+        assert "gone.txt" in os.listdir(drive.point)
+        server.suspend()
+        os.unlink(drive / "gone.txt")
+        drive.kill()
+        with server.lock:
+            del server.files[gone.id]
+        server.resume()
+        drive.mount("write_back")
+        assert Faulty(drive, server, write_back=True).arrived() == {}
+
+
 def test_what_is_kept_of_another_scope_stays(fuse: None, tmp_path: Path) -> None:
     """N1, R2, R5, A1: bytes, times and texts of files that the project does not list are there when they show again."""
     with of(tmp_path) as (drive, server):
