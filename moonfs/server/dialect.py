@@ -24,9 +24,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from moonfs.wire import BETA
+from moonfs import wire
 
-__all__ = ["BETA", "DIALECTS", "EMBEDDED", "FACTS", "LATEST", "Dialect", "flags"]
+#: DOC: the value of the header `kimi-api-version` that asks for the second format.
+BETA: Final = wire.BETA
 
 
 @dataclass(frozen=True, slots=True)
