@@ -31,7 +31,7 @@ A module imports only from lines below its own; modules on one line do not know 
     journal · spool · attributes · errorlog   what is on disk: intents · writers' bytes · times, hashes · failures
     places                                    where a path leads: the root, `.moonfs` and its views of the same files
     advice                                    what to do with a file whose type is refused
-    names · texts                             untrusted names to names here · texts on disk
+    names · texts · spellings                 untrusted names to names here · texts on disk · one id a file
     workers · traffic · groupcommit           background tasks · whose request goes first · shared fsyncs
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
     announcer                                 who watches is told of names that come and go without a call of theirs

@@ -86,7 +86,7 @@ class Conflicts:
         copies = [
             {
                 "name": each.name,
-                "id": each.file.id,
+                "id": each.file.spelt,
                 "bytes": each.file.bytes,
                 "stored": each.file.created_at,
                 "newest": names.safe(each.file.filename),
@@ -106,7 +106,7 @@ class Conflicts:
         self._account.relist()
         self._deleted = []
         for file_id in asked:
-            if any(each.ours and each.file.id == file_id for each in self._found()):
+            if any(each.ours and each.file.id == self._account.find(file_id) for each in self._found()):
                 try:
                     self._delete(file_id)
                 except NotFound:  # by somebody else, this moment
@@ -134,5 +134,5 @@ class Conflicts:
                 yield Conflict(name, file, self._attributes.get(file.id).stored)
 
 
-def _age(file: FileObject) -> tuple[int, str]:
-    return file.created_at, file.id
+def _age(file: FileObject) -> tuple[int, str, str]:
+    return file.age

@@ -169,7 +169,11 @@ class Disowned:
         with self._lock:
             if snapshot.version:
                 self._told(
-                    [file_id for file_id in self._copies if file_id not in present or self.proofs.given(file_id)]
+                    [
+                        file_id
+                        for file_id in self._copies
+                        if (file_id not in present and self._account.sees_all) or self.proofs.given(file_id)
+                    ]
                 )
             return dict(self._copies)
 

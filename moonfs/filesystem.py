@@ -682,9 +682,9 @@ class Filesystem:
             self._insisting.delete(path, group())
             self.announced()
             return
-        if place.directory == places.BY_ID:
+        if place.directory == places.BY_ID and isinstance(entry, Remote):
             with self._lock:
-                entry = self._space.holder(place.name) or entry
+                entry = self._space.holder(entry.file.id) or entry
         stored = not isinstance(entry, LocalFile) or entry.current is not None
         self._removals.remove(entry, place.name, group())
         if stored:  # as uploads are logged; not the temporary files of every program

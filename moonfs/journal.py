@@ -522,6 +522,28 @@ class Journal:
         """Record that `file_id` is gone from the service: with the next change, since a deletion can be repeated."""
         self._group.queue(_statement("DELETE FROM deletions WHERE id = ?", file_id), keep=True)
 
+    def respell(self, key: Callable[[str], str]) -> None:
+        """Name each file by `key(id)`, whatever spelling of its id was recorded (`spellings`)."""
+
+        def change(db: sqlite3.Connection) -> None:
+            rows = db.execute("SELECT spool, replaces, known, numbered, held FROM intents").fetchall()
+            for spool, *texts, held in rows:
+                ids = [json.dumps(sorted({key(each) for each in json.loads(text)})) for text in texts]
+                names_of = json.dumps({key(each): name for each, name in json.loads(held).items()}, sort_keys=True)
+                db.execute(
+                    "UPDATE intents SET replaces = ?, known = ?, numbered = ?, held = ? WHERE spool = ?",
+                    (*ids, names_of, spool),
+                )
+            for table in ("deletions", "copies", "misnamed"):
+                for (file_id,) in db.execute(f"SELECT id FROM {table}").fetchall():  # noqa: S608
+                    db.execute(f"UPDATE OR REPLACE {table} SET id = ? WHERE id = ?", (key(file_id), file_id))  # noqa: S608
+
+        recorded = [*self.deletions(), *self.copies(), *self.misnamed()]
+        for intent in self.intents():
+            recorded += [*intent.replaces, *intent.known, *intent.numbered, *intent.held]
+        if any(key(file_id) != file_id for file_id in recorded):
+            self._group.queue(change).wait()
+
     def intents(self) -> list[Intent]:
         """Return every intent, oldest first."""
         rows = self._group.read(f"SELECT {', '.join(_COLUMNS[:-1])} FROM intents ORDER BY rowid")  # noqa: S608

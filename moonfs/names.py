@@ -320,17 +320,17 @@ def assign(files: Iterable[FileObject], taken: Collection[str] = ()) -> dict[str
     """
     names: dict[str, FileObject] = {}
     older: list[tuple[str, FileObject]] = []
-    for file in sorted(files, key=lambda file: (file.created_at, file.id), reverse=True):
+    for file in sorted(files, key=lambda file: file.age, reverse=True):
         name = safe(file.filename)
         if name in names or name in taken:
             older.append((name, file))
         else:
             names[name] = file
     for name, file in older:
-        full = alias(name, file.id)
+        full = alias(name, file.spelt)
         if full in names or full in taken:
             # These are all different, so one of them is free.
-            spares = (_spare(name, file.id, count) for count in range(len(names) + len(taken) + 1))
+            spares = (_spare(name, file.spelt, count) for count in range(len(names) + len(taken) + 1))
             full = next(spare for spare in spares if spare not in names and spare not in taken)
         names[full] = file
     return names

@@ -126,15 +126,15 @@ class Namespace:
     def by_id(self, snapshot: Snapshot, name: str, _purpose: str = "", /) -> Entry:
         """Return the file or the text whose id `name` is, as `resolve` does for names (N5).
 
-        Also one that a local file hides, or an equal name; whatever its purpose is.
+        Also one that a local file hides, or an equal name; whatever its purpose is, and however its id is spelt.
 
         Raises:
             NotFound: no such file, or it is deleted, or will be.
         """
-        file = snapshot.files.get(name)
+        file = _of_id(snapshot, name)
         if file is not None and file.id not in self._doomed:
             return Remote(name, file)
-        file = snapshot.files.get(name.removesuffix(names.SIDECAR))
+        file = _of_id(snapshot, name.removesuffix(names.SIDECAR))
         if file is not None and name.endswith(names.SIDECAR) and has_text(file) and file.id not in self._doomed:
             return Sidecar(name, file)
         raise NotFound(f"No such file: {name}")
@@ -147,11 +147,11 @@ class Namespace:
         return None
 
     def ids(self, snapshot: Snapshot, *, sidecars: bool) -> list[str]:
-        """Return every name of `by_id`, in order."""
+        """Return every name of `by_id`, in order, as the list spells it."""
         shown = [file for file in snapshot.files.values() if file.id not in self._doomed]
-        found = {file.id for file in shown}
+        found = {file.spelt for file in shown}
         if sidecars:
-            found |= {file.id + names.SIDECAR for file in shown if has_text(file)}
+            found |= {file.spelt + names.SIDECAR for file in shown if has_text(file)}
         return sorted(found)
 
     def entries(self, snapshot: Snapshot, *, sidecars: bool, purpose: str = "") -> list[str]:
@@ -384,7 +384,7 @@ class Namespace:
         for local in among:
             file = local.current
             if file is not None and local.clean and not local.unlinked and has_text(file):
-                sidecar = names.sidecar(local.name, file.id)
+                sidecar = names.sidecar(local.name, file.spelt)
                 if sidecar not in self.local and sidecar not in self._table.files:
                     found[sidecar] = file
         return found
@@ -412,21 +412,36 @@ class Namespace:
 
     def _resolve_alias(self, table: Table, name: str) -> Entry:
         """Find a file by `stem~<id>.ext` even when it has the bare name by now (W10: `rm *` over duplicates)."""
-        for file_id in names.ids_in(name):
-            if file_id in table.named:
-                file = table.files[table.named[file_id]]
-                alias = names.alias(names.safe(file.filename), file.id)
-                if name == alias:
-                    return Remote(name, file)
-                if name == names.sidecar(alias, file.id) and has_text(file):
-                    return Sidecar(name, file)
+        for found in names.ids_in(name):
+            for file_id in (found, wire.twin(found)):
+                if file_id in table.named and (entry := self._aliased(table.files[table.named[file_id]], name)):
+                    return entry
         raise NotFound(f"No such file: {name}")
+
+    @staticmethod
+    def _aliased(file: FileObject, name: str) -> Entry | None:
+        """Return what `name` is of `file`: an alias of it, or that of its text, by either spelling of its id."""
+        for spelt in (file.spelt,) if file.apart else (file.spelt, wire.twin(file.spelt)):
+            alias = names.alias(names.safe(file.filename), spelt)
+            if name == alias:
+                return Remote(name, file)
+            if name == names.sidecar(alias, spelt) and has_text(file):
+                return Sidecar(name, file)
+        return None
 
 
 def awaited_name(local: LocalFile) -> str:
     """Return the sidecar's name of a file on its way; empty where it is cut, since then the id is to be in it (N1)."""
     name = local.name + names.SIDECAR
     return name if len(name.encode("utf-8", "surrogateescape")) <= names.MAX_BYTES else ""
+
+
+def _of_id(snapshot: Snapshot, spelt: str) -> FileObject | None:
+    """Return the file that an id means, or its twin where that is the same file."""
+    file = snapshot.files.get(spelt)
+    if file is None and (other := snapshot.files.get(wire.twin(spelt))) is not None and not other.apart:
+        return other
+    return file
 
 
 @functools.lru_cache(maxsize=1024)

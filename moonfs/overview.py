@@ -50,7 +50,7 @@ def overview(
         copies = [
             {
                 "name": name,
-                "id": file_id,
+                "id": snapshot.files[file_id].spelt,
                 "error": "An upload ended without an answer, and this may be its copy, or another machine's file.",
                 "next": f"Look at it, and delete {name} if you do not need it.",
             }
@@ -77,6 +77,7 @@ def overview(
         "listing": {
             "files": len(snapshot.files),
             "left_out": account.left_out,
+            "unread": account.unread,
             "requests": account.listing.requests,
             "stale_because": None if stale is None else str(stale),
         },

@@ -88,7 +88,8 @@ class Recovery:
         self._space.doom(frozenset(deletions))
         left = self._journal.intents()
         self._spool.clean({intent.spool for intent in left if intent.state != journal_states.CANCELLED})
-        self._attributes.keep_only({*self._account.known(), *deletions})
+        if self._account.sees_all:
+            self._attributes.keep_only({*self._account.known(), *deletions})
         return recovered, deletions
 
     def _recover_reserves(self) -> list[LocalFile]:

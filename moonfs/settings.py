@@ -20,6 +20,10 @@ from moonfs.errors import UsageError
 
 MIB: Final = 1024**2
 
+#: The scopes: what a list without further ado is of, and what it can be asked for (DOC).
+ORGANISATION: Final = "organisation"
+PROJECT: Final = "project"
+
 #: What stands between the entries of a list, as in PATH.
 _BETWEEN: Final = ":"
 YES: Final = ("yes", "true", "on", "1")
@@ -34,6 +38,7 @@ class Settings:
         write_back: `close` returns when bytes and intent are on this disk, uploads follow in the background (W2).
         drain: seconds for which the end of a mount waits for uploads (L2); the rest stays in the journal.
         listing_ttl: seconds a listing is believed (L4).
+        scope: whose files the service is asked for: the `organisation`'s, or the `project`'s of the key (N1).
         purpose: `auto` (W11) or one of `wire.PURPOSES`.
         sidecars: `show`, or `hide` to keep them out of listings (N1).
         content: `body` of `/content` in sidecars, or the `text` in it alone (R1).
@@ -56,6 +61,7 @@ class Settings:
     write_back: bool = False
     drain: float = 30.0
     listing_ttl: float = 10.0
+    scope: str = ORGANISATION
     purpose: str = "auto"
     sidecars: str = "show"
     content: str = "body"
@@ -204,6 +210,13 @@ OPTIONS: Final = (
         "auto|file-extract|image|video|batch",
         "auto",
         "What uploads are for; auto goes by the type.",
+    ),
+    Option(
+        "scope",
+        _choice(ORGANISATION, PROJECT),
+        f"{ORGANISATION}|{PROJECT}",
+        ORGANISATION,
+        "Whose files they are: the whole organisation's, or those of the key's project alone.",
     ),
     Option("sidecars", _choice("show", "hide"), "show|hide", "show", "NAME.content in listings; hidden ones open too."),
     Option(

@@ -172,7 +172,7 @@ class Table:
             if not group.listed:
                 del self._groups[name]
         for name, file in come:
-            self._give(name if file.id == self._groups[name].bare else names.alias(name, file.id), file)
+            self._give(name if file.id == self._groups[name].bare else names.alias(name, file.spelt), file)
 
     def _give(self, name: str, file: FileObject) -> None:
         if name in self.files or name in self._taken:
@@ -181,7 +181,7 @@ class Table:
         self.named[file.id] = name
         self.sidecars.pop(name, None)
         if has_text(file):
-            text = names.sidecar(name, file.id)
+            text = names.sidecar(name, file.spelt)
             if text in self._texts:
                 raise _MetError
             self._texts[text] = file
@@ -190,8 +190,9 @@ class Table:
 
     def _drop(self, file_id: str) -> None:
         name = self.named.pop(file_id)
-        if has_text(self.files.pop(name)):
-            text = names.sidecar(name, file_id)
+        file = self.files.pop(name)
+        if has_text(file):
+            text = names.sidecar(name, file.spelt)
             del self._texts[text]
             self.sidecars.pop(text, None)
         if name in self._texts:
@@ -209,11 +210,12 @@ class Table:
             group.bare = group.order[-1][1] if group.order and name not in self._taken else ""
         self.files = names.assign(shown, self._taken)
         self.named = {file.id: name for name, file in self.files.items()}
-        texts = [(names.sidecar(name, file.id), file) for name, file in self.files.items() if has_text(file)]
+        texts = [(names.sidecar(name, file.spelt), file) for name, file in self.files.items() if has_text(file)]
         self._texts = dict(texts)
         self.sidecars = {name: file for name, file in texts if name not in self.files}
         usual = all(
-            name in (bare := names.safe(file.filename), names.alias(bare, file.id)) for name, file in self.files.items()
+            name in (bare := names.safe(file.filename), names.alias(bare, file.spelt))
+            for name, file in self.files.items()
         )
         self._apart = usual and len(texts) == len(self._texts)
 

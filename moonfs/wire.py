@@ -14,10 +14,12 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from mmap import mmap
 from typing import Any, Final
 
@@ -85,6 +87,15 @@ MSG_NOT_FOUND: Final = "The requested resource was not found"
 
 #: Header that names a request to the vendor's support (LIVE).
 REQUEST_ID_HEADER: Final = "msh-request-id"
+#: Header by which a client asks for the second format, and for the files of its key's project alone, and the value
+#: that does so (DOC); without it a list is the organisation's.
+VERSION_HEADER: Final = "kimi-api-version"
+BETA: Final = "2026-09-01-beta"
+#: Files on a page of a list, at most (DOC).
+LARGEST_PAGE: Final = 1000
+
+#: What new ids begin with; an id and its twin without it are one file, unless one list has both (DOC).
+_ID_PREFIX: Final = "file_"
 
 #: Characters of what a service may say of a file: four times the longest name that any disk keeps, and a paragraph.
 _LONGEST_NAME: Final = 1024
@@ -118,18 +129,39 @@ def is_valid_id(file_id: object) -> bool:
     return isinstance(file_id, str) and _ID.fullmatch(file_id) is not None
 
 
+def bare(file_id: str) -> str:
+    """Return what an id and its twin have in common.
+
+    >>> bare("file_d5k2"), bare("d5k2")
+    ('d5k2', 'd5k2')
+    """
+    return file_id.removeprefix(_ID_PREFIX) or file_id
+
+
+def twin(file_id: str) -> str:
+    """Return the other spelling of an id.
+
+    >>> twin("file_d5k2"), twin("d5k2")
+    ('d5k2', 'file_d5k2')
+    """
+    common = bare(file_id)
+    return common if common != file_id else _ID_PREFIX + file_id
+
+
 @dataclass(frozen=True, slots=True)
 class FileObject:
     """One file of the account, as `GET /files` describes it.
 
     Attributes:
-        id: opaque, validated by `is_valid_id`.
+        id: opaque, validated by `is_valid_id`; inside of the drive the one spelling that `spellings` has chosen.
         bytes: size of the original, in bytes, >= 0.
         created_at: unix time, in seconds.
         filename: as uploaded, in its middle cut where it is over 1,024 characters; untrusted and not unique (N2, N3).
         purpose: one of `PURPOSES`, or what a newer service says.
         status: `ok` (LIVE), `ready` (DOC), `error`, `created`, …
         status_details: why, when status is `error`.
+        listed_as: how the list spells the id, where that is not `id`.
+        apart: whether the twin of its id is another file.
     """
 
     id: str
@@ -139,6 +171,18 @@ class FileObject:
     purpose: str = FILE_EXTRACT
     status: str = "ok"
     status_details: str = ""
+    listed_as: str = ""
+    apart: bool = False
+
+    @property
+    def spelt(self) -> str:
+        """Its id as the list spells it: what requests, people and other programs use."""
+        return self.listed_as or self.id
+
+    @property
+    def age(self) -> tuple[int, str, str]:
+        """What tells the newer of two files (N3): the larger is the newer, however their ids are spelt."""
+        return self.created_at, bare(self.id), self.spelt
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object in the key order of the live service (LIVE)."""
@@ -180,6 +224,48 @@ class FileObject:
             status=sys.intern(_text(data.get("status"), _LONGEST_WORD) or "ok"),
             status_details=_text(data.get("status_details"), _LONGEST_DETAILS),
         )
+
+    @classmethod
+    def from_metadata(cls, data: object) -> FileObject:
+        """Check one untrusted JSON object of the second format (DOC), and return it as a `FileObject`.
+
+        Raises:
+            ValueError: as `from_wire`; a time that is not of RFC 3339.
+        """
+        if not isinstance(data, Mapping):
+            raise ValueError(f"a file's metadata are a JSON object, not {type(data).__name__}")
+        created_at = data.get("created_at")
+        return cls.from_wire(
+            {
+                "id": data.get("id"),
+                "bytes": data.get("size_bytes"),
+                "created_at": _moment_in_words(created_at) if isinstance(created_at, str) else created_at,
+                "filename": data.get("filename"),
+                "purpose": data.get("purpose"),
+                "status": data.get("extract_status"),
+                "status_details": data.get("status_details"),
+            }
+        )
+
+
+class Listed(list[FileObject]):
+    """The files of one list, in its order, and what it proves of others.
+
+    Attributes:
+        horizon: unix time: each file of the account that is newer is in it. `EVERYTHING` for a whole list, `NOTHING`
+            where it says nothing of what is not in it.
+        pages: how many it came in.
+    """
+
+    def __init__(self, files: Iterable[FileObject] = (), *, horizon: float = -math.inf, pages: int = 1) -> None:
+        super().__init__(files)
+        self.horizon = horizon
+        self.pages = pages
+
+
+#: Horizons of a `Listed`.
+EVERYTHING: Final = -math.inf
+NOTHING: Final = math.inf
 
 
 def is_text(body: Body) -> bool:
@@ -327,6 +413,15 @@ def _moment(value: object, what: str) -> int:
 def _tell(what: str) -> None:
     """Write one line of what a service does otherwise than it should, however often: a process has one mount."""
     log.warning("The service gives %s; that is understood.", what)
+
+
+def _moment_in_words(text: str) -> int:
+    """Return unix time, in whole seconds, of a time as RFC 3339 writes it. Raises ValueError."""
+    try:
+        moment = datetime.fromisoformat(text[:64].upper())
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        raise ValueError(f"unusable created_at {text!r:.80}") from None
 
 
 def _text(value: object, longest: int) -> str:

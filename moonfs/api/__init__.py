@@ -8,6 +8,7 @@ doubt.
 
     client.py     the five calls, and what may be repeated
     answers.py    what an answer means, checked
+    pages.py      a list that comes in pages, read to its end
     exchange.py   one request and its answer: phases, deadline, bounded body
     clock.py      the service's time, by its own answers
     connection.py no wait on a socket outlasts the call; a UNIX socket is this user's own

@@ -22,7 +22,8 @@ from rich.text import Text
 
 import moonfs
 from moonfs import wire, wording
-from moonfs.cli.words import by_advice, count, doing, duration, printable, size
+from moonfs.cli.words import WHOSE_FILES, by_advice, count, doing, duration, printable, size
+from moonfs.settings import ORGANISATION
 
 #: Lines of one kind that are shown; the rest is counted.
 _FEW: Final = 5
@@ -76,7 +77,10 @@ def _head(drive: Drive, now: float) -> RenderableType:
     head.append(f"  {_home(str(drive.get('account')))}{profile}", style="not bold")
     lived = duration(now - float(drive.get("started") or now))
     text = f"{drive.get('mode')}, purpose {drive.get('purpose')}; mounted for {lived} by process {drive.get('pid')}"
-    return Group(head, Text(text, style="dim"))
+    lines = [head, Text(text, style="dim")]
+    if drive.get("scope") == ORGANISATION:
+        lines.append(Text(WHOSE_FILES, style="yellow"))
+    return Group(*lines)
 
 
 def _quota(drive: Drive) -> RenderableType:
@@ -161,7 +165,10 @@ def _trouble(drive: Drive) -> RenderableType:
         parts.append(Text(f"The listing is old: {drive['listing']['stale_because']}", style="yellow"))
     if drive.get("conflicts", {}).get("copies"):
         parts.append(_row("Conflicts", Text(_conflicts(drive["conflicts"], str(drive.get("mountpoint"))))))
-    if left_out := drive["listing"].get("left_out"):
+    if unread := drive["listing"].get("unread"):
+        text = f"The service has more files than are shown: its list was not read to its end, for {unread}."
+        parts.append(Text(text, style="yellow"))
+    elif left_out := drive["listing"].get("left_out"):
         text = (
             f"The service lists {left_out:,} more that are not shown: a drive has the newest {wire.MAX_LISTED:,} files."
         )

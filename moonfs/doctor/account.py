@@ -30,6 +30,7 @@ from moonfs.errors import (
     UsageError,
 )
 from moonfs.profiles import Configuration
+from moonfs.settings import ORGANISATION, PROJECT
 from moonfs.wire import FileObject
 
 #: The vendor's two regions: the same contract, other keys (official page).
@@ -83,18 +84,19 @@ def _service(
     configuration: Configuration, directories: Directories, key: str, regions: Sequence[str]
 ) -> Iterator[Finding]:
     base_url = configuration.base_url().rstrip("/")
+    project = configuration.settings().scope == PROJECT
     about = f"service {base_url}"
     around = list(way(base_url))
     yield from around
     if any(each.state == State.FAILED for each in around):
         return
     try:
-        files, offset, seconds = _ask(base_url, key)
+        files, offset, seconds = _ask(base_url, key, project=project)
     except AuthenticationFailed as error:
         others = [region for region in regions if region != base_url] if base_url in regions else []
         for other in others:
             try:
-                files, offset, seconds = _ask(other, key)
+                files, offset, seconds = _ask(other, key, project=project)
             except MoonfsError:
                 continue
             yield Finding(
@@ -119,6 +121,8 @@ def _service(
         return
     except (NotFound, ProtocolError, UsageError) as error:
         found, fix = mending.address(configuration, str(error))
+        if project and f"scope={ORGANISATION}" in str(error):
+            found, fix = str(error), mending.scope(configuration)
         yield Finding(about, State.FAILED, found, fix)
         return
     except MoonfsError as error:
@@ -153,10 +157,10 @@ def way(base_url: str) -> Iterator[Finding]:
         yield Finding("proxy", State.NOTE, note)
 
 
-def _ask(base_url: str, key: str) -> tuple[list[FileObject], float | None, float]:
+def _ask(base_url: str, key: str, *, project: bool) -> tuple[list[FileObject], float | None, float]:
     """Return the files, the service's clock minus ours, and the seconds it took. Raises MoonfsError."""
     timeouts = Timeouts(connect=10, read=_SECONDS, write=_SECONDS, pool=_SECONDS, deadline=_SECONDS)
-    client = Client(base_url, key, timeouts=timeouts)
+    client = Client(base_url, key, timeouts=timeouts, project=project)
     try:
         start = time.monotonic()
         files = client.list()

@@ -158,6 +158,14 @@ def address(configuration: Configuration, said: str) -> tuple[str, str]:
     return found, edit(configuration.file)
 
 
+def scope(configuration: Configuration) -> str:
+    """Return the line for a scope that the service does not know; empty where a flag has said it."""
+    origin = configuration.values["scope"].origin
+    if origin.startswith("-"):
+        return ""
+    return f"unset {origin}" if origin in variables("scope") else edit(configuration.file)
+
+
 def way(configuration: Configuration, said: str) -> tuple[str, str]:
     """Return what to say of a service that does not answer, and the line for it.
 

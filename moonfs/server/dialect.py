@@ -24,8 +24,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from moonfs import wire
+
 #: DOC: the value of the header `kimi-api-version` that asks for the second format.
-BETA: Final = "2026-09-01-beta"
+BETA: Final = wire.BETA
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,16 @@ class Kind:
         return {"MOONFS_SCOPE": "project"} if self.beta else {}
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What `Settings` has for a drive on it."""
+        return {"scope": "project"} if self.beta else {}
+
+    @property
+    def client(self) -> dict[str, Any]:
+        """What `api.Client` is made with for it."""
+        return {"project": True} if self.beta else {}
+
+    @property
     def headers(self) -> dict[str, str]:
         """What a client sends that uses no drive."""
         return {"kimi-api-version": BETA} if self.beta else {}

@@ -103,7 +103,9 @@ class Mortal(Drive):
         self._request = Request(
             point=str(self.point),
             local=None,
-            settings=Settings(write_back=write_back, timeout=seconds, upload_timeout=seconds, drain=20),
+            settings=Settings(
+                write_back=write_back, timeout=seconds, upload_timeout=seconds, drain=20, **account.kind.settings
+            ),
             directories=directories,
             hosted=config.hosted_account(account.base_url, account.key),
         )
@@ -377,7 +379,7 @@ class Trial:
         assert drive.start(), self.tell("the drive died")
         ends, named = time.monotonic() + PATIENCE / 3, set[str]()
         while time.monotonic() < ends and not {file["id"] for file in spare if _is_numbered(file)} <= named:
-            named = {copy["id"] for copy in drive.outcome(drive.apart(drive.status))["uploads"]["copies"]}
+            named = named_in(drive.outcome(drive.apart(drive.status)))
         drive.umount()
         misnamed = [f"{file['filename']} ({file['id']})" for file in spare if _is_numbered(file) and file["id"] not in named]
         assert not misnamed, self.tell(f"misnamed: {misnamed}, and status names none of them")
@@ -402,6 +404,12 @@ class Trial:
 
     def _text(self, file_id: str) -> bytes:
         return original(self.account.content(file_id))
+
+
+def named_in(status: dict[str, Any]) -> set[str]:
+    """Return the ids of the files that a status names: copies, perhaps, and names that should be others."""
+    uploads = status["uploads"]
+    return {each["id"] for each in (*uploads["copies"], *uploads.get("misnamed", ()))}
 
 
 def _is_numbered(file: dict[str, Any]) -> bool:

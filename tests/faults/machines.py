@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.kinds import YESTERDAY, Kind, unnumbered
+from tests.faults.lives import named_in
 from tests.faults.model import slow
 from tests.faults.server import OPERATIONS, FaultServer
 from tests.faults.storms import PASSING, Storm
@@ -131,7 +132,7 @@ def _judge(written: list[Version], server: FaultServer, drives: list[Drive]) -> 
     doubled = [f"{often} copies of {name} by machine {machine}" for (name, machine), often in left.items() if often > 1]
     for drive in drives:
         drive.command("refresh", str(drive.point))
-    named = {copy["id"] for drive in drives for copy in drive.status()["uploads"]["copies"]}
+    named = {file_id for drive in drives for file_id in named_in(drive.status())}
     misnamed = [file.filename for file in files if file.filename not in NAMES and file.id not in named]
     unlike = []
     for name, data in {file.filename: file.data for file in files}.items():  # the newest of each

@@ -81,7 +81,11 @@ class Drive:
         chosen = Settings(**{"upload_timeout": 5.0, "listing_ttl": 1000.0, **settings})
         timeouts = Timeouts(connect=2, read=2, write=2, pool=2, upload_read=upload_read, deadline=5)
         self.client = Client(
-            server.base_url, server.key, timeouts=timeouts, retry=Retry(sleep=lambda _: None, jitter=lambda: 0.0)
+            server.base_url,
+            server.key,
+            timeouts=timeouts,
+            retry=Retry(sleep=lambda _: None, jitter=lambda: 0.0),
+            **server.kind.client,
         )
         make_private(home)
         self.attributes = Attributes(home / "attributes.db")

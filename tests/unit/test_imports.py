@@ -39,7 +39,7 @@ LAYERS = """
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     places
     advice
-    texts  names  workers  traffic  groupcommit  dispatch  lookups  announcer
+    texts  names  spellings  workers  traffic  groupcommit  dispatch  lookups  announcer
     openers  mounts
     pace  breaker
     keys
