@@ -28,7 +28,7 @@ from tests.faults.load import IN_TROUBLE
 from tests.harness.account import Account
 
 #: Deaths of one test in one mode: of those at every step it takes so many to see each step; scripts/torture goes on.
-EVERY_STEP = 50
+EVERY_STEP = 66
 KILLS = 24
 IN_TROUBLE_KILLS = 12
 
