@@ -24,19 +24,9 @@ from moonfs.api import answers, origin, translate
 from moonfs.api.exchange import Answer, Exchange, OnResponse, Timeouts, closed
 from moonfs.api.multipart import FormBody
 from moonfs.api.retry import Retry, run
-from moonfs.errors import (
-    ExtractionFailed,
-    ForeignAnswer,
-    MoonfsError,
-    NotFound,
-    ProtocolError,
-    RateLimited,
-    ServiceError,
-    TimedOut,
-    Unreachable,
-)
+from moonfs.errors import ForeignAnswer, MoonfsError, Nature, NotFound, ProtocolError, RateLimited, Unreachable
 from moonfs.traffic import Ticket, Traffic, Urgency
-from moonfs.wire import Body, FileObject
+from moonfs.wire import STATUS_ERROR, Body, FileObject
 
 log = logging.getLogger(__name__)
 
@@ -97,11 +87,12 @@ class Client:
         self.left_out = 0
         self._socket = None if socket is None else os.fspath(socket)
         self._http = origin.connect(self.base_url, key, socket=socket, max_connections=max_connections)
+        self._scrub = translate.scrubber(key)
         self._exchange = Exchange(
             self._http,
             self.base_url,
             timeouts=timeouts,
-            scrub=translate.scrubber(key),
+            scrub=self._scrub,
             clock=retry.clock,
             on_response=on_response,
         )
@@ -137,8 +128,9 @@ class Client:
     ) -> FileObject:
         """Store a file and return it as the service describes it.
 
-        Tried again only when the service has certainly not taken it: no connection, no free connection, 429.
-        Anything in doubt is raised with `maybe_stored=True`: match the list before another try (W3).
+        Tried again only when the service has certainly not taken it: no connection, no free connection, 429, a refusal
+        that passes. Anything in doubt is raised with `maybe_stored=True`: match the list before another try (W3). What
+        the service has stored as a failure is raised as its refusal, with the id in `stored_as`: it is to be deleted.
 
         Args:
             source: a plain file or an `io.BytesIO`, sent from its first byte in constant memory; a file's
@@ -166,10 +158,12 @@ class Client:
                 try:
                     file = answers.file_of(answer)
                     self._exchange.take_time(answer)
-                    return file
                 except ProtocolError as error:
                     error.maybe_stored = True
                     raise
+                if file.status == STATUS_ERROR:
+                    raise translate.stored_failure(file, answer.request_id, scrub=self._scrub)
+                return file
 
         file = self._run(attempt, ends, ticket, _not_taken)
         if file.bytes != size:
@@ -333,14 +327,10 @@ class Client:
 
 def _not_taken(error: MoonfsError) -> bool:
     """Say whether an upload may be sent again without a look at the list (W3)."""
-    passing = isinstance(error, RateLimited | Unreachable | TimedOut)
+    passing = error.nature is Nature.PASSING and not isinstance(error, ForeignAnswer)
     return passing and not error.maybe_stored and not translate.is_untrusted(error)
 
 
 def _repeatable(error: MoonfsError) -> bool:
     """Say whether a call that changes nothing, or deletes, may be sent again."""
-    if isinstance(error, ForeignAnswer):
-        return True
-    if isinstance(error, ProtocolError | ExtractionFailed) or translate.is_untrusted(error):
-        return False
-    return isinstance(error, RateLimited | Unreachable | TimedOut | ServiceError)
+    return error.nature is Nature.PASSING and not translate.is_untrusted(error)
