@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from moonfs import wire
 from tests.conftest import MODES, Faulty
 from tests.faults.kinds import UNREADABLE, Kind
-from tests.faults.server import FaultServer, Turn, answer_lost, failed_after, refused, stalled
+from tests.faults.server import FaultServer, Turn, answer_lost, failed_after, refused, stalled, stalled_after
 from tests.harness.drive import Drive, hosted, wait_until
 from tests.harness.expect import fails
 
@@ -179,6 +180,30 @@ def test_a_close_that_failed_in_doubt_over_a_stored_failure(one: Callable[..., F
     assert drive.server.count("upload") == 3 and old in drive.server.files
     (line,) = drive.drive.status()["uploads"]["copies"]
     assert line["id"] in drive.server.files and line["id"] != old
+
+
+def test_a_kill_before_the_answer(one: Callable[..., Faulty]) -> None:
+    """W3, W4: after it the old version is there, nothing is sent again, and what was stored has its line at once."""
+    drive = one()
+    (drive.drive / "a.pdf").write_bytes(b"readable")
+    (old,) = drive.server.files
+    drive.server.script("upload", stalled_after(60))
+
+    def write() -> None:
+        with suppress(OSError):
+            (drive.drive / "a.pdf").write_bytes(UNREADABLE)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    wait_until(lambda: len(drive.server.files) == 2, "it is stored as a failure")
+    drive.drive.kill()
+    writer.join()
+    drive.drive.mount("listing_ttl=0")
+    (left,) = drive.server.files.keys() - {old}
+    wait_until(lambda: [each["id"] for each in drive.drive.status()["uploads"]["copies"]] == [left], "it has its line")
+    assert (drive.drive / "a.pdf").read_bytes() == b"readable"
+    assert f"a~{left}.pdf" in os.listdir(drive.drive.point)
+    assert drive.server.count("upload") == 2 and list(drive.server.files) == [old, left]
 
 
 @pytest.mark.parametrize("how", ["as listed", "as the content says"])
