@@ -171,9 +171,9 @@ def test_room_is_there_again_after_a_deletion(full: tuple[Faulty, list[str]]) ->
     with fails(errno.EDQUOT):
         (drive.drive / "asked.txt").write_text("hello")
     (drive.drive / "000.txt").unlink()
-    wait_until(lambda: "asked.txt" in drive.server.names(), "what was kept is uploaded")
+    wait_until(lambda: drive.drive.status()["uploads"]["failed"] == [], "what was kept is uploaded")
+    assert "asked.txt" in drive.server.names() and refusals == ["asked.txt"]
     assert len(drive.server.files) == 1000 and os.statvfs(drive.drive.point).f_favail == 0
-    assert drive.drive.status()["uploads"]["failed"] == [] and refusals == ["asked.txt"]
     os.unlink(drive.drive / "001.txt")
     (drive.drive / "one more.txt").write_text("hello")
     assert "one more.txt" in drive.server.names()
