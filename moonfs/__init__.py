@@ -41,6 +41,7 @@ A module imports only from lines below its own; modules on one line do not know 
     profiles · service                        flags over environment over config.toml · systemd's units
     notify · logfile · packages               what systemd is told · a drive's log · the line that installs what lacks
     config · settings                         accounts and directories · how a drive behaves
+    refusals                                  what the service's refusals mean, by one table of its words
     wire · errors                             the API's formats · the tree of errors
     disk · wording                            why a disk refuses · numbers and moments in words
 

@@ -23,7 +23,7 @@ from moonfs import disk
 
 log = logging.getLogger(__name__)
 
-#: Ids that are remembered without a look at whether they still exist; five times what an account holds.
+#: Ids that are remembered without a look at whether they still exist; five times what is documented.
 MANY: Final = 5000
 #: Lengths of texts that are written together.
 _MANY_UNSAVED: Final = 64

@@ -386,6 +386,7 @@ class Disowned:
             if waits:
                 self._seen.setdefault(spool, set()).update(verdicts)
             self._show(left, (each for each, verdict in verdicts.items() if verdict is Verdict.THEIRS))
+            self._show_failures(left, [each for each in suspects if each.id in verdicts and doubts.is_failure(each)])
             if problem is not None:
                 self._cannot_see(left, look, problem)
                 return
@@ -445,6 +446,12 @@ class Disowned:
         if ids:
             left.known |= ids
             self._space.changed()
+
+    def _show_failures(self, left: Intent, failures: list[FileObject]) -> None:
+        """Let stored failures show, with a line in status: nothing will tell whose they are; the lock must be held."""
+        if failures:
+            self._show(left, (file.id for file in failures))
+            self.leave(left, failures)
 
     def _record(self, spool: str) -> Intent | None:
         """Return the record of an upload as the journal has it, with what was learned since; None once it is over."""

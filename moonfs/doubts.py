@@ -26,7 +26,8 @@ a newer version has taken the name, never the last copy of the name. `rm` of a v
 candidate, is the one case in which content cannot decide who made it; the contract names it.
 
 **Left** is the rest. It is shown, as `stem~ID.ext` where our version has the name, with a line in status; the bytes are
-uploaded again.
+uploaded again. So is a file that the service has stored as a failure (status `error`): it has no text, and never will
+have, so that nothing but the answer to its own upload can prove whose it is; and it is no version of anything.
 
 This module judges; it fetches nothing itself and changes nothing. `writeback` asks it before an attempt is repeated,
 `disowned` in the background.
@@ -110,6 +111,11 @@ def candidates(evidence: Evidence, intent: Intent, present: Iterable[FileObject]
     return sorted(found, key=lambda file: (file.created_at, file.id), reverse=True)
 
 
+def is_failure(file: FileObject) -> bool:
+    """Say whether the service has stored `file` as one that it could not read: no upload has arrived as that."""
+    return file.status == wire.STATUS_ERROR
+
+
 def judge(evidence: Evidence, intent: Intent, file: FileObject, present: Mapping[str, FileObject]) -> Verdict:
     """Say whose `file`, a candidate of `intent`, is.
 
@@ -136,7 +142,7 @@ def judge(evidence: Evidence, intent: Intent, file: FileObject, present: Mapping
 
 
 def _text(evidence: Evidence, file: FileObject) -> bytes:
-    if file.purpose in (wire.IMAGE, wire.VIDEO) or file.status == wire.STATUS_ERROR:
+    if file.purpose in (wire.IMAGE, wire.VIDEO) or is_failure(file):
         return b""
     if file.status in wire.STATUS_WAITING:
         evidence.bear(file, NotReady(f"The text of {file.filename} is not extracted yet."))

@@ -98,7 +98,14 @@ class Filesystem:
         self._space = Namespace(settings.purpose)
         self._handles = Handles()
         self._lingering = Lingering(self._handles, account.listing, self._space, attributes, self._lock)
-        self._room = Room(account.listing, self._space, self._lock)
+        self._room = Room(
+            account.listing,
+            self._space,
+            self._lock,
+            max_files=settings.max_files,
+            max_bytes=settings.max_total_bytes,
+            left_out=lambda: account.left_out,
+        )
         self._ahead = Ahead(account, self._space, self._lock, most=settings.requests)
         self._conflicts = Conflicts(
             account,

@@ -23,7 +23,18 @@ from moonfs import journal as journal_states
 from moonfs.adoption import Adoption
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
-from moonfs.errors import FileTooLarge, MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
+from moonfs.doubts import is_failure
+from moonfs.errors import (
+    FileTooLarge,
+    MoonfsError,
+    NotFound,
+    Overtaken,
+    QuotaExceeded,
+    TimedOut,
+    TooManyBytes,
+    TooManyFiles,
+    is_final,
+)
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import NEVER, LocalFile
 from moonfs.namespace import ANYBODY, Namespace
@@ -42,7 +53,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds for which a rename waits for its upload in write-through; the kernel locks the directory meanwhile (E2).
 RENAME_SECONDS: Final = 2.0
-#: Where the account is full or suspended only somebody's deed helps: the next try waits as after this many failures.
+#: Where the account is suspended only somebody's deed helps: the next try waits as after this many failures.
 _PATIENT: Final = 20
 #: Seconds after which a version that came back looks again whether what is in doubt under its name is told (W3, W4).
 _AGAIN: Final = 1.0
@@ -162,6 +173,9 @@ class Flights:
         with local.lock:
             if local.unlinked or local.committed is None or local.lent is not None or local.refused_for_good:
                 return
+        if wait := self._room.hold(local):
+            self.schedule(local, attempt, wait)
+            return
         try:
             if local.reserve and not self._may_come_back(local):
                 self.schedule(local, attempt, _AGAIN)
@@ -182,7 +196,7 @@ class Flights:
 
     def _carry_again(self, local: LocalFile, attempt: int, error: Exception) -> None:
         local.trouble = error
-        unsent = isinstance(error, MoonfsError) and error.unsent
+        unsent = isinstance(error, MoonfsError) and error.unsent and not _is_full(error)
         if isinstance(error, MoonfsError):
             if (attempt == 0 and not unsent) or is_final(error):
                 self._report(local.name, error)
@@ -193,7 +207,7 @@ class Flights:
             log.debug("%s waits for its turn: %s", local.name, error)
             self.schedule(local, attempt, delay)
             return
-        if _is_full(error):
+        if _is_suspended(error):
             delay = max(delay, self._uploader.backoff(attempt + _PATIENT))
         log.warning("%s is not uploaded yet, next try in %.0f s: %s", local.name, delay, error)
         self.schedule(local, attempt + 1, delay)
@@ -319,7 +333,8 @@ class Flights:
             if not intent.replaces and not flight.background:
                 self._room.check_one_more(beside=local)
             self._under_way[spool.name] = flight
-            self._uploader.store(intent, spool)
+            with self._room.passage(intent, waits=not flight.background):
+                self._uploader.store(intent, spool)
         except Overtaken as error:
             self._failed(flight, intent, error)
             if flight.background or local.unlinked:
@@ -395,6 +410,7 @@ class Flights:
             if (
                 file is not None
                 and not self._space.is_doomed(file_id)
+                and not is_failure(file)
                 and self._attributes.get(file_id).sha256 == intent.sha256
                 and names.safe(file.filename) == intent.name
                 and intent.purpose in (names.AUTO, file.purpose)
@@ -639,7 +655,7 @@ class Flights:
             with contextlib.suppress(OSError):
                 self._journal.put(replace(intent, state=journal_states.FAILED, error=said))
         elif not flight.background or not mine:
-            self.schedule(local, attempt=1, delay=self._uploader.backoff(_PATIENT if _is_full(error) else 1))
+            self.schedule(local, attempt=1, delay=self._uploader.backoff(_PATIENT if _is_suspended(error) else 1))
         if not (intent.unanswered and not promised and intent.left == ""):
             self._disowned.ended(intent.left or intent.spool, intent, unanswered=intent.unanswered)
         if not promised and local.committed is not None:
@@ -789,3 +805,8 @@ def _is_kept_off(error: BaseException) -> bool:
 def _is_full(error: BaseException) -> bool:
     """Say whether the account has no room, or is suspended: the same bytes may be taken another day."""
     return isinstance(error, QuotaExceeded)
+
+
+def _is_suspended(error: BaseException) -> bool:
+    """Say whether it is the account's plan; about its room `room` knows when to ask again."""
+    return _is_full(error) and not isinstance(error, TooManyFiles | TooManyBytes)

@@ -311,7 +311,7 @@ def sidecar(name: str, file_id: str) -> str:
 def assign(files: Iterable[FileObject], taken: Collection[str] = ()) -> dict[str, FileObject]:
     """Give every file its name on the drive (N2, N3).
 
-    The newest of equal names (by `created_at`, then id) has the bare name, every older one its `alias`, or
+    The first of equal names by `rank`, which is the newest, has the bare name, every older one its `alias`, or
     `stem~<id>~<hash>.ext` where some filename is made to look like that. A name in `taken` (a newer file that
     is still being written here) counts as given.
 
@@ -320,7 +320,7 @@ def assign(files: Iterable[FileObject], taken: Collection[str] = ()) -> dict[str
     """
     names: dict[str, FileObject] = {}
     older: list[tuple[str, FileObject]] = []
-    for file in sorted(files, key=lambda file: file.age, reverse=True):
+    for file in sorted(files, key=rank, reverse=True):
         name = safe(file.filename)
         if name in names or name in taken:
             older.append((name, file))
@@ -334,6 +334,15 @@ def assign(files: Iterable[FileObject], taken: Collection[str] = ()) -> dict[str
             full = next(spare for spare in spares if spare not in names and spare not in taken)
         names[full] = file
     return names
+
+
+def rank(file: FileObject) -> tuple[bool, int, str, str]:
+    """Return what files of equal names are ordered by: the last has the bare name (N3).
+
+    That is the newest, by `created_at`, then id; what the service has stored as a failure comes before all others: it
+    is no version of anything, and takes the name of none that can be read.
+    """
+    return file.status != wire.STATUS_ERROR, *file.age
 
 
 def _spare(name: str, file_id: str, count: int) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from moonfs import wire
 from moonfs.conflicts import Conflicts
 from moonfs.errors import MoonfsError, next_step
 from moonfs.journal import Journal
@@ -35,6 +34,7 @@ def overview(
     snapshot = account.listing.peek()
     with lock:
         locals_ = list(space.local.values())
+        quota = room.quota()
         used_bytes, used_files = room.used()
         pending = versions.pending()
         doubts, back = versions.doubts, versions.back
@@ -68,11 +68,14 @@ def overview(
     return {
         "quota": {
             "files": used_files,
-            "max_files": wire.MAX_FILES,
-            "free_files": max(0, wire.MAX_FILES - used_files),
+            "max_files": quota.total_files,
+            "free_files": quota.free_files,
             "bytes": used_bytes,
-            "max_bytes": wire.MAX_TOTAL_BYTES,
-            "free_bytes": max(0, wire.MAX_TOTAL_BYTES - used_bytes),
+            "max_bytes": quota.total_bytes,
+            "free_bytes": quota.free_bytes,
+            # Where the limits are known from: documented, set, learned, refused.
+            "files_by": room.files.origin,
+            "bytes_by": room.bytes.origin,
         },
         "listing": {
             "files": len(snapshot.files),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from moonfs.attributes import Attributes
-from moonfs.errors import AuthenticationFailed, MoonfsError, NotReady, QuotaExceeded, RateLimited
+from moonfs.errors import AuthenticationFailed, MoonfsError, NotReady, PassingFault, QuotaExceeded, RateLimited
 from moonfs.numbering import Numbering
 from moonfs.remote import Remote as Account
 from moonfs.wire import FileObject
@@ -24,7 +24,7 @@ SENSELESS: Final = 4.0
 #: that it refuses whoever asks, such as by a 429.
 UNREADY: Final = 300.0
 #: What says less of the file than of whoever asks, or of the moment.
-_PASSING: Final = (AuthenticationFailed, NotReady, QuotaExceeded, RateLimited)
+_PASSING: Final = (AuthenticationFailed, NotReady, PassingFault, QuotaExceeded, RateLimited)
 
 
 def pause(error: MoonfsError | OSError, failures: int, first: float) -> float:

@@ -173,10 +173,9 @@ class Recovery:
         return left
 
     def _may_have_arrived(self, intent: Intent) -> list[FileObject]:
-        """Return what the list has that an attempt of `intent` may have made (W3)."""
-        return (
-            doubts.candidates(self._disowned.proofs, intent, self._account.known().values()) if intent.started else []
-        )
+        """Return what the list has that an attempt of `intent` may have made (W3); stored failures are no version."""
+        present = [file for file in self._account.known().values() if not doubts.is_failure(file)]
+        return doubts.candidates(self._disowned.proofs, intent, present) if intent.started else []
 
     def _recover_uploads(self, intents: list[Intent]) -> list[Intent]:
         """Settle the uploads whose outcome nobody was told; return the intents that are left.

@@ -28,19 +28,19 @@ class _Group:
 
     Attributes:
         listed: what the service has of it, by id.
-        ages: when those of it were made that are shown, by id.
-        order: the same as (when, id), sorted: the newest is the last.
+        ages: the rank of those of it that are shown, by id (`names.rank`).
+        order: the same as (rank, id), sorted: the first of them is the last.
         bare: the id that has the bare name (N3); empty where none has it.
     """
 
     listed: dict[str, FileObject] = field(default_factory=dict)
-    ages: dict[str, int] = field(default_factory=dict)
-    order: list[tuple[int, str]] = field(default_factory=list)
+    ages: dict[str, tuple[bool, int, str, str]] = field(default_factory=dict)
+    order: list[tuple[tuple[bool, int, str, str], str]] = field(default_factory=list)
     bare: str = ""
 
     def show(self, file: FileObject) -> None:
-        self.ages[file.id] = file.created_at
-        bisect.insort(self.order, (file.created_at, file.id))
+        self.ages[file.id] = names.rank(file)
+        bisect.insort(self.order, (self.ages[file.id], file.id))
 
     def hide(self, file_id: str) -> None:
         del self.order[bisect.bisect_left(self.order, (self.ages.pop(file_id), file_id))]

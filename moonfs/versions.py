@@ -486,6 +486,12 @@ class Versions:
         """Return the filenames, by id, of copies that may be ours and were left."""
         return self._disowned.copies()
 
+    def bury(self, file_id: str) -> None:
+        """Hide what an upload has made that is no good, and queue its deletion in the journal (W1)."""
+        with self._lock:
+            self._space.doom(frozenset({file_id}))
+        self._journal.delete_later(file_id)
+
     def _forget(self, file_id: str) -> None:
         """Drop what is known and kept of a deleted file: a deleted document leaves no copy behind."""
         self._attributes.forget(file_id, self._originals.discard)
@@ -677,6 +683,10 @@ class _Service:
     def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
         """Take the uploader's success over, for a waiting writer or from the background."""
         return self._versions.stored(intent, file)
+
+    def bury(self, file_id: str) -> None:
+        """Take over what an upload has made that is no good."""
+        self._versions.bury(file_id)
 
 
 def _names_of(local: LocalFile) -> dict[str, object]:

@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 #: DOC: "not exceeding 100MB"; the observed refusal starts above 100 * 1024**2 bytes.
 MAX_FILE_BYTES: Final = 100 * 1024**2
-#: DOC: "The total size of all uploaded files must not exceed 10GB".
+#: DOC: "The total size of all uploaded files must not exceed 10GB"; of an organisation, and by default.
 MAX_TOTAL_BYTES: Final = 10 * 1024**3
-#: DOC: "a maximum of 1,000 files".
+#: DOC: "a maximum of 1,000 files"; the newer page does not say so any more.
 MAX_FILES: Final = 1000
-#: Files of a list that are taken; five times what an account may hold.
+#: Files of a list that are taken; five times what is documented.
 MAX_LISTED: Final = 5 * MAX_FILES
 
 FILE_EXTRACT: Final = "file-extract"
@@ -67,6 +67,8 @@ RESOURCE_NOT_FOUND: Final = "resource_not_found_error"
 RATE_LIMIT_REACHED: Final = "rate_limit_reached_error"
 ENGINE_OVERLOADED: Final = "engine_overloaded_error"
 EXCEEDED_CURRENT_QUOTA: Final = "exceeded_current_quota_error"
+#: DOC: what the content of an image, a video or a file with the status `error` is refused as.
+FAILED_PRECONDITION: Final = "failed_precondition_error"
 SERVER_ERROR: Final = "server_error"
 SERVER_UNAVAILABLE: Final = "server_unavailable"
 
@@ -76,6 +78,8 @@ MSG_EMPTY: Final = "File size is zero, please confirm and re-upload the file"
 MSG_TOO_MANY: Final = (
     "The number of files you have uploaded exceeded the max file count {n}, please delete previous uploaded files"
 )
+#: DOC: the short form of it.
+MSG_TOO_MANY_SHORT: Final = "Too many uploaded files"
 MSG_TOTAL_TOO_LARGE: Final = (
     "The size of files you have uploaded exceeded the max file size, please delete previous uploaded files"
 )

@@ -31,12 +31,14 @@ from moonfs import journal as journal_states
 from moonfs.errors import (
     AuthenticationFailed,
     MoonfsError,
+    Nature,
     NoText,
     NotFound,
     Overtaken,
-    QuotaExceeded,
     RateLimited,
     ServiceError,
+    TooManyBytes,
+    TooManyFiles,
     UnsupportedType,
     is_final,
 )
@@ -64,6 +66,8 @@ _KEPT_BACK: Final = 2
 #: Searches that fail come as far apart as after this many failures, at the most: a doubt has an end soon after the
 #: service answers again (W3).
 _SLOWEST_LOOK: Final = 4
+#: Tries in a row of a deletion that frees a name for the next purpose; then it is a matter of the background.
+_CLEARINGS: Final = 3
 
 
 class Service(doubts.Evidence, Protocol):
@@ -133,6 +137,9 @@ class Service(doubts.Evidence, Protocol):
 
     def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
         """Record that `intent` is on the service; return what must be deleted now, which is journaled."""
+
+    def bury(self, file_id: str) -> None:
+        """Hide what an upload has made that is no good, and queue its deletion in the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +215,7 @@ class Uploader:
     def store(self, intent: Intent, spool: SpoolFile) -> FileObject:
         """Upload `intent`, delete what it replaces, and return the new file.
 
-        `intent` is updated in place. When the old versions had to make room first (W7: 1,000 files), they are
+        `intent` is updated in place. When the old versions had to make room first (W7: a full account), they are
         gone and the intent is `PENDING`: its bytes must then be kept even if this raises.
 
         Raises:
@@ -287,18 +294,20 @@ class Uploader:
             self._free_name(intent)
         choices = names.purposes(intent.name, intent.purpose)
         for purpose in choices[:-1]:
-            with contextlib.suppress(NoText, UnsupportedType):
+            try:
                 return self._make_room_for(intent, spool, purpose, limit)
+            except (NoText, UnsupportedType) as error:
+                if isinstance(error.__cause__, MoonfsError):  # what is stored as a failure has the name still
+                    raise error.__cause__ from None
         return self._make_room_for(intent, spool, choices[-1], limit)
 
     def _make_room_for(self, intent: Intent, spool: SpoolFile, purpose: str, limit: float) -> FileObject:
         try:
             return self._put_once(intent, spool, purpose, limit)
-        except QuotaExceeded as error:
+        except (TooManyFiles, TooManyBytes):  # a suspended account is not helped by the old versions' room
             # Where names are numbered, what has the name goes once this version is there, or can come back (W4).
             stays = self._equal(intent) if self._service.numbers else frozenset()
-            # Only a full account (400) can be helped by the old versions' room, a suspended one (429) cannot.
-            if not (intent.replaces | intent.borrowed) - stays or error.status != 400:
+            if not (intent.replaces | intent.borrowed) - stays:
                 raise
             log.info("The account is full: %s makes room for its new version first.", intent.name)
         self._be_irreplaceable(intent, spool)
@@ -374,7 +383,7 @@ class Uploader:
             try:
                 file = self._send_again(intent, spool, file.purpose, limit)
             except MoonfsError as error:
-                passing = not (is_final(error) or isinstance(error, QuotaExceeded))
+                passing = not (is_final(error) or isinstance(error, TooManyFiles | TooManyBytes))
                 if error.maybe_stored or made_way or (passing and intent.state != journal_states.UPLOADING):
                     raise
                 log.warning("%s keeps the name %s: %s", intent.name, first.filename, error)
@@ -492,6 +501,8 @@ class Uploader:
                 if not error.maybe_stored:
                     intent.ended = self._service.now() if intent.unanswered else 0.0
                     intent.under_way = False
+                    if error.stored_as:
+                        raise error from self._clear_away(intent, error.stored_as, limit)
                     raise
                 log.warning("The upload of %s ended without an answer: %s", intent.name, error)
                 if not intent.unanswered:
@@ -506,8 +517,7 @@ class Uploader:
                 file = found
             if file.bytes != intent.size:
                 # What is stored is not what was written: it may not take the place of anything.
-                self._journal.delete_later(file.id)
-                self.delete_queued(file.id)
+                self._clear_away(intent, file.id, limit)
                 raise ServiceError(
                     f"The service stored {file.bytes:,} of {count(intent.size, 'byte')} of {intent.name}; that copy is "
                     "gone, copy the file once more."
@@ -516,6 +526,30 @@ class Uploader:
             self.on_arrival(intent.name)
             return file
         raise AssertionError("unreachable")
+
+    def _clear_away(self, intent: Intent, file_id: str, limit: float) -> MoonfsError | None:
+        """Delete what an upload has left that is no good: a stored failure, a part of a file (W1).
+
+        It is hidden at once, and gone on return: the next purpose needs its name (W11), which a service may number. So
+        a deletion that fails is tried again; return why it has to be left to the background, where the name may be
+        free another time. One that is refused for good is waited for by nobody.
+        """
+        intent.known |= {file_id}
+        self._service.bury(file_id)
+        for attempt in range(_CLEARINGS):
+            try:
+                self.delete(file_id)
+                return None
+            except MoonfsError as error:
+                problem = error
+            wait = self.backoff(attempt)
+            if problem.nature is not Nature.PASSING or problem.unsent or time.monotonic() + wait > limit:
+                break
+            if self._stopping.wait(wait):
+                break
+        log.warning("Cannot delete %s, which an upload of %s has left, yet: %s", file_id, intent.name, problem)
+        self.workers.submit(functools.partial(self.delete_queued, file_id), self.backoff(_CLEARINGS))
+        return None if problem.nature in (Nature.FINAL, Nature.KEY) else problem
 
     def _find(self, intent: Intent, attempt: int, limit: float, error: MoonfsError) -> FileObject | None:
         """Return what an attempt that ended with `error`, without an answer, has stored; None to send it again.
@@ -593,6 +627,8 @@ class Uploader:
                 proven.append(file)
             elif verdict is doubts.Verdict.UNKNOWN:
                 unproven.append(file)
+                if doubts.is_failure(file):
+                    intent.known |= {file.id}  # nothing will ever tell whose it is
             else:
                 intent.known |= {file.id}  # it is shown from now on
         if not proven:

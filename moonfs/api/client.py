@@ -27,19 +27,17 @@ from moonfs.api.multipart import FormBody
 from moonfs.api.pages import Pages
 from moonfs.api.retry import Retry, run
 from moonfs.errors import (
-    ExtractionFailed,
     ForeignAnswer,
     MoonfsError,
+    Nature,
     NotFound,
     ProtocolError,
     RateLimited,
     Rejected,
-    ServiceError,
-    TimedOut,
     Unreachable,
 )
 from moonfs.traffic import Ticket, Traffic, Urgency
-from moonfs.wire import Body, FileObject, Listed
+from moonfs.wire import STATUS_ERROR, Body, FileObject, Listed
 
 log = logging.getLogger(__name__)
 
@@ -102,11 +100,12 @@ class Client:
         self._socket = None if socket is None else os.fspath(socket)
         way = origin.way_to(self.base_url, socket=socket is not None)
         self._http = origin.connect(self.base_url, key, socket=socket, max_connections=max_connections, way=way)
+        self._scrub = translate.scrubber(key)
         self._exchange = Exchange(
             self._http,
             self.base_url,
             timeouts=timeouts,
-            scrub=translate.scrubber(key),
+            scrub=self._scrub,
             clock=retry.clock,
             on_response=on_response,
             proxy=way.variable if way.proxy is not None else "",
@@ -169,8 +168,9 @@ class Client:
     ) -> FileObject:
         """Store a file and return it as the service describes it.
 
-        Tried again only when the service has certainly not taken it: no connection, no free connection, 429.
-        Anything in doubt is raised with `maybe_stored=True`: match the list before another try (W3).
+        Tried again only when the service has certainly not taken it: no connection, no free connection, 429, a refusal
+        that passes. Anything in doubt is raised with `maybe_stored=True`: match the list before another try (W3). What
+        the service has stored as a failure is raised as its refusal, with the id in `stored_as`: it is to be deleted.
 
         Args:
             source: a plain file or an `io.BytesIO`, sent from its first byte in constant memory; a file's
@@ -198,10 +198,12 @@ class Client:
                 try:
                     file = answers.file_of(answer, project=self.project)
                     self._exchange.take_time(answer)
-                    return file
                 except ProtocolError as error:
                     error.maybe_stored = True
                     raise
+                if file.status == STATUS_ERROR:
+                    raise translate.stored_failure(file, answer.request_id, scrub=self._scrub)
+                return file
 
         file = self._run(attempt, ends, ticket, _not_taken)
         if file.bytes != size:
@@ -375,14 +377,10 @@ class Client:
 
 def _not_taken(error: MoonfsError) -> bool:
     """Say whether an upload may be sent again without a look at the list (W3)."""
-    passing = isinstance(error, RateLimited | Unreachable | TimedOut)
+    passing = error.nature is Nature.PASSING and not isinstance(error, ForeignAnswer)
     return passing and not error.maybe_stored and not translate.is_untrusted(error)
 
 
 def _repeatable(error: MoonfsError) -> bool:
     """Say whether a call that changes nothing, or deletes, may be sent again."""
-    if isinstance(error, ForeignAnswer):
-        return True
-    if isinstance(error, ProtocolError | ExtractionFailed) or translate.is_untrusted(error):
-        return False
-    return isinstance(error, RateLimited | Unreachable | TimedOut | ServiceError)
+    return error.nature is Nature.PASSING and not translate.is_untrusted(error)

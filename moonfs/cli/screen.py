@@ -30,6 +30,13 @@ _FEW: Final = 5
 _BAR: Final = 24
 #: The shares of a quota from which its bar is yellow, and red.
 _HIGH, _FULL = 0.8, 0.95
+#: What is said of a limit, by where it is known from.
+_ORIGINS: Final = {
+    "documented": ", as documented",
+    "set": ", as the settings say",
+    "learned": ", as learned from the service",
+    "refused": ": the service takes no more",
+}
 
 Drive = Mapping[str, Any]
 
@@ -86,13 +93,21 @@ def _head(drive: Drive, now: float) -> RenderableType:
 def _quota(drive: Drive) -> RenderableType:
     quota = drive["quota"]
     table = _table()
-    for label, used, most, shown in (
-        ("Files", quota["files"], quota["max_files"], f"{quota['files']:,} of {quota['max_files']:,}"),
-        ("Space", quota["bytes"], quota["max_bytes"], f"{size(quota['bytes'])} of {size(quota['max_bytes'])}"),
+    for label, used, most, shown, origin in (
+        ("Files", quota["files"], quota["max_files"], f"{quota['files']:,} of {quota['max_files']:,}", "files_by"),
+        (
+            "Space",
+            quota["bytes"],
+            quota["max_bytes"],
+            f"{size(quota['bytes'])} of {size(quota['max_bytes'])}",
+            "bytes_by",
+        ),
     ):
         share = used / most if most else 1.0
-        colour = "red" if share >= _FULL else "yellow" if share >= _HIGH else "green"
-        table.add_row(label, _bar(used, most, colour), Text(f"{shown} ({share:.0%})"))
+        refused = quota.get(origin) == "refused"
+        colour = "red" if share >= _FULL or refused else "yellow" if share >= _HIGH else "green"
+        known = _ORIGINS.get(str(quota.get(origin)), "")
+        table.add_row(label, _bar(used, most, colour), Text(f"{shown} ({share:.0%}){known}"))
     return table
 
 

@@ -178,7 +178,16 @@ def _numbers(files: Sequence[FileObject], offset: float | None) -> Iterator[Find
     yield quota("quota", len(files), sum(file.bytes for file in files), "DIR")
 
 
-def quota(about: str, files: int, size: int, point: str) -> Finding:
+def quota(
+    about: str,
+    files: int,
+    size: int,
+    point: str,
+    *,
+    most_files: int = wire.MAX_FILES,
+    most_bytes: int = wire.MAX_TOTAL_BYTES,
+    refused: bool = False,
+) -> Finding:
     """Return how full an account is.
 
     Args:
@@ -186,12 +195,16 @@ def quota(about: str, files: int, size: int, point: str) -> Finding:
         files: how many there are.
         size: their bytes.
         point: where it is mounted, as a word of a shell.
+        most_files, most_bytes: what is believed to fit; left out, what is documented.
+        refused: the service takes no more; only it knows that.
     """
-    found = f"{files:,} of {wire.MAX_FILES:,} files, {size / 1024**3:.1f} of {wire.MAX_TOTAL_BYTES / 1024**3:.0f} GB"
-    full = max(files / wire.MAX_FILES, size / wire.MAX_TOTAL_BYTES)
+    found = f"{files:,} of {most_files:,} files, {size / 1024**3:.1f} of {most_bytes / 1024**3:.0f} GB"
+    full = max(files / most_files, size / most_bytes)
     fix = f"ls -ltr {point} | head -n 30  # the oldest first: rm what you need no more"
+    if refused:
+        return Finding(about, State.FAILED, f"is used up, and the service takes no more: {found}", fix)
     if full >= 1:
-        return Finding(about, State.FAILED, f"is used up: {found}", fix)
+        return Finding(about, State.WARNING, f"is used up, if what is documented holds for it: {found}", fix)
     if full >= _NEAR:
         return Finding(about, State.WARNING, f"is nearly used up: {found}", fix)
     return Finding(about, State.OK, found)

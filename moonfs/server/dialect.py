@@ -106,13 +106,7 @@ LATEST: Final = "2026-09"
 FACTS: Final = frozenset(field.name for field in fields(Dialect))
 
 #: What the server of `--local` is told: the latest, but that equal names stay equal, which loses no name for a moment.
-#: The drive does not know two facts yet, and is spared them: stored failures, and the short refusal of a file too many.
-EMBEDDED: Final[dict[str, Any]] = {
-    "api": LATEST,
-    "duplicate_names": "keep",
-    "on_extract_error": "refuse",
-    "quota_text": "long",
-}
+EMBEDDED: Final[dict[str, Any]] = {"api": LATEST, "duplicate_names": "keep"}
 
 
 def flags(values: dict[str, Any]) -> list[str]:

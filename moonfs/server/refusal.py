@@ -11,11 +11,6 @@ from typing import Any, Final
 
 from moonfs import wire
 
-#: DOC: what the content of an image, a video or a file with the status `error` is refused as.
-FAILED_PRECONDITION: Final = "failed_precondition_error"
-#: DOC: the short refusal of a file too many.
-MSG_TOO_MANY_SHORT: Final = "Too many uploaded files"
-
 _FAILED: Final = "Failed to extract file: "
 
 
@@ -58,7 +53,7 @@ def empty() -> Refusal:
 
 def too_many(max_files: int, text: str = "long") -> Refusal:
     """The account is full by count (`long`: LIVE; `short`: DOC)."""
-    return Refusal(400, MSG_TOO_MANY_SHORT if text == "short" else wire.MSG_TOO_MANY.format(n=max_files))
+    return Refusal(400, wire.MSG_TOO_MANY_SHORT if text == "short" else wire.MSG_TOO_MANY.format(n=max_files))
 
 
 def total_too_large(status: int = 400) -> Refusal:
@@ -130,7 +125,7 @@ def no_content() -> Refusal:
 
 def no_such_content(why: str) -> Refusal:
     """The content of a file that has none, as of 2026-09 (the type is DOC, the message ours)."""
-    return Refusal(400, f"The file has no extracted content: {why}", FAILED_PRECONDITION)
+    return Refusal(400, f"The file has no extracted content: {why}", wire.FAILED_PRECONDITION)
 
 
 def api_version(known: str) -> Refusal:

@@ -381,7 +381,9 @@ class Trial:
         while time.monotonic() < ends and not {file["id"] for file in spare if _is_numbered(file)} <= named:
             named = named_in(drive.outcome(drive.apart(drive.status)))
         drive.umount()
-        misnamed = [f"{file['filename']} ({file['id']})" for file in spare if _is_numbered(file) and file["id"] not in named]
+        misnamed = [
+            f"{file['filename']} ({file['id']})" for file in spare if _is_numbered(file) and file["id"] not in named
+        ]
         assert not misnamed, self.tell(f"misnamed: {misnamed}, and status names none of them")
         return [file for file in files if file["id"] not in named]
 

@@ -106,6 +106,7 @@ TRANSIENT: list[Callable[[], Fault]] = [
     lambda: page(404),
     lambda: page(403),
     lambda: empty(400),
+    lambda: refused(400, "missing required header Kimi-Api-Version"),
 ]
 
 
@@ -141,6 +142,17 @@ def test_what_will_not_pass_is_asked_once(
     assert raised.value.request_id
     assert bench.server.count(operation) == 1
     assert bench.slept == []
+
+
+@pytest.mark.parametrize("operation", EVERY)
+def test_a_refusal_that_passes_is_tried_more_often(bench: Bench, operation: str) -> None:
+    """Errors: one call in six is refused so (LIVE); one that goes on is EAGAIN after some seconds."""
+    bench.server.script(operation, *[refused(400, "missing required header Kimi-Api-Version")] * 9)
+    bench.call(operation)
+    assert bench.server.count(operation) == 10 == Backoff().attempts_passing and sum(bench.slept) < 10
+    bench.server.script("list", *[refused(400, "missing required header Kimi-Api-Version")] * 10)
+    with pytest.raises(errors.PassingFault):
+        bench.client.list()
 
 
 def test_a_few_5xx_are_enough(bench: Bench) -> None:

@@ -45,6 +45,7 @@ LAYERS = """
     keys
     profiles  service  notify  logfile  packages
     config  settings
+    refusals
     errors  wire  wording  disk
 """
 
