@@ -102,7 +102,7 @@ PAIRWISE: Final = (
     Kind(numbers=True, stores_failures=True),
 )
 #: Those that the tests run on.
-KINDS: tuple[Kind, ...] = (YESTERDAY,)
+KINDS: tuple[Kind, ...] = PAIRWISE
 
 
 def chosen(text: str) -> tuple[tuple[Kind, ...], int]:
