@@ -18,6 +18,7 @@ A module imports only from lines below its own; modules on one line do not know 
                                                waits for texts that are to come
     temporaries · adoption                    passing names and what is held · bytes that become originals
     promises · recovery                       bytes and intents made durable here · what an earlier run left of them
+    reserves                                  versions that had to make way for the next ones of their names
     disowned · conflicts                      uploads that were given up in doubt, and their copies · older files of a
                                                name that several machines stored
     proofs                                    what their texts prove, and when one that cannot be had counts as none
@@ -26,6 +27,7 @@ A module imports only from lines below its own; modules on one line do not know 
     localfile · table                         one file whose newest bytes are here · the names of the service's files
     doubts                                    whose copy it is, where an upload ended without an answer
     api                                       the client: the only user of httpx; translation, retries
+    numbering                                 whether the service numbers names that are taken
     listing · contents · originals            caches: the account's files · their texts · own bytes
     readahead · prefetch                      the next texts of whoever reads in order · all that were asked for
     journal · spool · attributes · errorlog   what is on disk: intents · writers' bytes · times, hashes · failures

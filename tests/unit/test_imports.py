@@ -29,6 +29,7 @@ LAYERS = """
     flights  shown  lingering  awaiting
     temporaries  adoption
     promises  recovery
+    reserves
     disowned  conflicts
     proofs
     writeback  remote  room
@@ -36,6 +37,7 @@ LAYERS = """
     localfile  table
     doubts
     api
+    numbering
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     places
     advice

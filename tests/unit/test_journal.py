@@ -281,7 +281,7 @@ def test_a_journal_of_a_layout_before_is_brought_up(path: Path, layout: int) -> 
     journal.close()
 
 
-@pytest.mark.parametrize("layout", [2, 7])
+@pytest.mark.parametrize("layout", [2, 8])
 def test_a_journal_of_another_layout_is_never_guessed_at(path: Path, layout: int) -> None:
     """Tenet 1: one that is older, or of a later moonfs, is left as it is."""
     former.journal(path, 4, [], ["x"])

@@ -240,7 +240,7 @@ def test_the_table_is_made_once_for_each_version(drive: Drive, monkeypatch: pyte
     """E2: a stat costs a look-up, not a thousand names."""
     made = []
     update = Table.update
-    monkeypatch.setattr(Table, "update", lambda *args: made.append(1) or update(*args))
+    monkeypatch.setattr(Table, "update", lambda *args, **more: made.append(1) or update(*args, **more))
     drive.remote(*(file(f"i{number}", f"{number}.txt") for number in range(100)))
     for number in range(100):
         drive.at(f"{number}.txt")
@@ -263,7 +263,7 @@ def test_an_alias_is_found_by_its_id(drive: Drive, monkeypatch: pytest.MonkeyPat
     assert drive.at(newest) == Remote(newest, files[-1])
     assert drive.at(names.sidecar(newest, files[-1].id)) == Sidecar(names.sidecar(newest, files[-1].id), files[-1])
     assert drive.gone("a~b.txt") and drive.gone("a~i7.x.txt")
-    assert len(made) <= 3
+    assert len(made) <= 2 * 2, "for either spelling of its id, of the file and of its text"
 
 
 def test_inode_numbers_are_the_same_everywhere() -> None:

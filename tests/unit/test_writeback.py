@@ -92,6 +92,16 @@ class Service:
         self.buried.append(file_id)
         self.journal.delete_later(file_id)
 
+    @property
+    def numbers(self) -> bool:
+        return False
+
+    def wanted(self, name: str) -> bool:
+        return False
+
+    def may_have_left(self, intent: Intent) -> bool:
+        return False
+
     def hold(self) -> float:
         return 0.0
 
