@@ -163,12 +163,17 @@ def _trouble(drive: Drive) -> RenderableType:
         ("Not uploaded", "red", uploads["failed"]),
         ("Tried again", "yellow", uploads["waiting"]),
         ("Perhaps copies", "yellow", uploads.get("copies", [])),
+        ("With a number", "yellow", uploads.get("misnamed", [])),
     ):
         if entries:
             parts.append(Text(title, style=f"bold {style}"))
         parts += _advised((f"{each['name']}: {each['error']}", each.get("next", "")) for each in entries[:_FEW])
         if len(entries) > _FEW:
             parts.append(_indented(Text(f"… and {len(entries) - _FEW:,} more", style="dim")))
+    if back := uploads.get("back"):
+        few = ", ".join(map(str, back[:_FEW])) + (", …" if len(back) > _FEW else "")
+        shown = "the version before is shown, and goes to the service again, as the newer one was not stored"
+        parts.append(_row("Back", Text(f"{few} ({shown})")))
     if uploads["local"]:
         few = ", ".join(map(str, uploads["local"][:_FEW])) + (", …" if len(uploads["local"]) > _FEW else "")
         parts.append(_row("Only here", Text(f"{few} (empty, or a temporary name)")))
