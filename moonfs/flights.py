@@ -454,14 +454,7 @@ class Flights:
             holds = not here and not local.unlinked and local.stays_local
             surplus = self._surplus(flight, intent, file)
             self._settle(flight, intent, file)
-            kept = self._reserves.stored(intent.name, local)
-            if intent.state == journal_states.RESERVED:
-                self._stand_behind(self._space.local.get(intent.name), file)
-            self._space.own(intent.name, file.id)
-            self._space.doom(surplus)
-            self._space.let_go(surplus | {file.id}, beside=local)
-            # Before the next flight of this file can begin: what is known by then, that one has not made (W3).
-            self._account.listing.add(file)
+            kept = self._show(local, intent, file, surplus)
             with local.lock:
                 self._attributes.set(file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None)
                 sent, local.lent = local.lent, None
@@ -477,8 +470,7 @@ class Flights:
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
                 since = local.closed if holds else 0
                 left = self._disowned.beside(intent, file)
-                if kept is not None:
-                    left += self._disowned.of_reserve(kept, replaced=True)
+                left += [] if kept is None else self._disowned.of_reserve(kept, replaced=True)
                 freed = local.name if flight.moves and not (local.unlinked or local.name == intent.name) else ""
                 row = "" if older is None else older.name
                 recorded = self._journal.stored(intent, file.id, surplus, row, since, left=left, freed=freed)
@@ -502,12 +494,23 @@ class Flights:
                 self._adoption.end(local, waiting)
         return surplus
 
-    @staticmethod
-    def _stand_behind(refused: LocalFile | None, file: FileObject) -> None:
-        """Have the refused version that is shown answer for the one before it, which came back as `file` (W4)."""
+    def _show(self, local: LocalFile, intent: Intent, file: FileObject, surplus: frozenset[str]) -> LocalFile | None:
+        """Show what `local` is stored as, and no more what goes with that; the lock is held.
+
+        Return the version before, if it was kept for this name.
+        """
+        kept = self._reserves.stored(intent.name, local)
+        refused = self._space.local.get(intent.name) if intent.state == journal_states.RESERVED else None
         if refused is not None:
+            # What came back stands behind the refused version that is shown (W4), as the journal has it.
             with refused.lock:
-                refused.replaces |= {file.id}  # as the journal has it
+                refused.replaces |= {file.id}
+        self._space.own(intent.name, file.id)
+        self._space.doom(surplus)
+        self._space.let_go(surplus | {file.id}, beside=local)
+        # Before the next flight of this file can begin: what is known by then, that one has not made (W3).
+        self._account.listing.add(file)
+        return kept
 
     def _go_on(self, local: LocalFile, *, holds: bool) -> None:
         """Do what comes after a flight; `holds`: its file stays here, and holds what it has made. The lock is held."""
