@@ -337,7 +337,20 @@ class Versions:
             self._come_back(local)
             if not local.handles:
                 local.discard()
+        elif local.journaled is not None and local.generation not in local.journaled and not local.private:
+            self._empty_again(local)
         self._temporaries.watch(local)
+
+    def _empty_again(self, local: LocalFile) -> None:
+        """Go back to the empty file that was kept here (W6): its writer was told that the rest failed; lock held."""
+        local.refused = None
+        try:
+            local.truncate(0, local.purpose)
+            self.keep_local(local)
+        except OSError as error:
+            log.error("Cannot keep %s: %s", local.name, error.strerror)
+        local.rest()
+        self._come_back(local)
 
     def _come_back(self, local: LocalFile) -> None:
         """Have the version before come back, if it made way for `local`, which is shown no more (W4); lock held."""

@@ -287,6 +287,26 @@ def test_renamed_to_a_temporary_name(bench: Bench, write_back: bool) -> None:
     assert stored(bench) == {"a.txt": V2} and drive.read("a.txt~") == V1
 
 
+def test_the_version_before_does_not_come_back_over_an_empty_file(bench: Bench) -> None:
+    """W4, W6: emptied, made durable, and written to in vain: it is empty, and for others the old one is there again."""
+    drive = learned(bench)
+    handle = drive.fs.open("/a.txt", read=False, write=True, truncate=True).handle
+    drive.fs.fsync(handle)
+    drive.fs.write(handle, V2, 0)
+    bench.server.script("upload", refused(400, wire.MSG_NO_TEXT))
+    with pytest.raises(MoonfsError):
+        drive.fs.flush(handle)
+    drive.fs.release(handle)
+    assert drive.read("a.txt") == b""
+    wait_until(lambda: stored(bench) == {"a.txt": V1}, "the version before is there again")
+    drive.idle()
+    again = bench.after_crash()
+    assert again.ls() == ["a.txt"] and again.read("a.txt") == b""
+    again.write("a.txt", V3)
+    again.idle()
+    assert stored(bench) == {"a.txt": V3} and again.journal.intents() == []
+
+
 @pytest.mark.parametrize("over", [True, False], ids=["over a stored file", "to a free name"])
 def test_a_rename_that_is_refused(bench: Bench, over: bool) -> None:
     """W9, W4: both files are as they were, on the service too."""
