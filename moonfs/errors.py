@@ -244,7 +244,7 @@ class PassingFault(ServiceError):
 class ExtractionFailed(ServiceError):
     """The service stored the file and could not extract its text (R4)."""
 
-    nature = Nature.FINAL
+    nature = Nature.OPEN  # of the file nothing follows: who looks for a proof by its text may meet it, too
 
 
 class ProtocolError(ServiceError):

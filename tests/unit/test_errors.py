@@ -38,7 +38,7 @@ def test_natures() -> None:
     assert natures[errors.Nature.KEY] == {errors.AuthenticationFailed}
     passing = {errors.RateLimited, errors.TimedOut, errors.Unreachable, errors.ServiceError, errors.PassingFault}
     assert natures[errors.Nature.PASSING] == passing | {errors.ForeignAnswer}
-    refused = {errors.Rejected, errors.NoText, errors.UnsupportedType, errors.FileTooLarge, errors.ExtractionFailed}
+    refused = {errors.Rejected, errors.NoText, errors.UnsupportedType, errors.FileTooLarge}
     assert natures[errors.Nature.FINAL] == refused | {errors.InvalidName, errors.NameTooLong}
 
 
