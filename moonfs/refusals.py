@@ -100,7 +100,7 @@ TABLE: Final[Mapping[Nature, tuple[Row, ...]]] = {
             types=(wire.INVALID_AUTHENTICATION, wire.INCORRECT_API_KEY),
         ),
     ),
-    Nature.FINAL: (
+    Nature.OPEN: (
         Row(
             "DOC",
             errors.ExtractionFailed,
@@ -108,6 +108,8 @@ TABLE: Final[Mapping[Nature, tuple[Row, ...]]] = {
             types=(wire.FAILED_PRECONDITION,),
             operation="content",
         ),
+    ),
+    Nature.FINAL: (
         Row(
             "LIVE",
             errors.FileTooLarge,

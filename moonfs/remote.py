@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Final, TypeVar
 
 from moonfs import wire
@@ -311,10 +312,11 @@ class Remote:
         try:
             with self._looking_again(file.id):
                 return fetch(file.id)
-        except (ExtractionFailed, ForeignAnswer):
+        except ForeignAnswer:
             raise
         except (NotFound, Rejected, NotReady, ServiceError) as error:
-            if isinstance(error, NotFound) and file.id not in self.known():
+            failed = isinstance(error, ExtractionFailed) and error.status != HTTPStatus.BAD_REQUEST  # else: not yet
+            if failed or (isinstance(error, NotFound) and file.id not in self.known()):
                 raise
             log.info("%s is said to be %s still, and has no text: %s", file.filename, file.status, error)
         with self._lock:

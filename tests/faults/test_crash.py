@@ -42,7 +42,8 @@ class Lives:
 
     def __init__(self, kinds: Sequence[Kind], trial: Callable[..., contextlib.AbstractContextManager[Trial]]) -> None:
         self.trials: list[Trial] = []
-        self._kinds = kinds
+        # Kills where names are numbered are the torture's until it finds nothing there, unless they are asked for.
+        self._kinds = [kind for kind in kinds if not kind.numbers] or kinds
         self._trial = trial
         self._stack = contextlib.ExitStack()
 

@@ -35,7 +35,8 @@ CREATE TABLE intents (
 """
 _HELD: Final = ",\n    held TEXT NOT NULL DEFAULT '{}',\n    closed INTEGER NOT NULL DEFAULT 0"
 _DOUBT: Final = (
-    ",\n    ended REAL NOT NULL DEFAULT 0,\n    unanswered INTEGER NOT NULL DEFAULT 0,\n    replaced INTEGER NOT NULL DEFAULT 0"
+    ",\n    ended REAL NOT NULL DEFAULT 0,\n    unanswered INTEGER NOT NULL DEFAULT 0,"
+    "\n    replaced INTEGER NOT NULL DEFAULT 0"
 )
 _COPIES: Final = "CREATE TABLE copies (id TEXT PRIMARY KEY, name BLOB NOT NULL) STRICT"
 _DELETIONS: Final = "CREATE TABLE deletions (id TEXT PRIMARY KEY) STRICT"

@@ -42,12 +42,12 @@ def drive(fuse: None, tmp_path: Path) -> Iterator[Drive]:
         yield made
 
 
-@pytest.mark.parametrize("kind", [HttpProxy, SocksProxy])
+@pytest.mark.parametrize("between", [HttpProxy, SocksProxy])
 def test_a_drive_behind_a_proxy(
-    drive: Drive, service: FaultServer, secured: Tls, authority: Authority, kind: type[HttpProxy] | type[SocksProxy]
+    drive: Drive, service: FaultServer, secured: Tls, authority: Authority, between: type[HttpProxy] | type[SocksProxy]
 ) -> None:
     """L1, X1: what Clash copies for a shell, or SOCKS alone: a drive as any other, through a tunnel of TLS."""
-    with kind(secured.port) as proxy:
+    with between(secured.port) as proxy:
         named = {"all_proxy": proxy.url}
         if isinstance(proxy, HttpProxy):
             named = {"https_proxy": proxy.url, "http_proxy": proxy.url, "all_proxy": "socks5://127.0.0.1:9"}
