@@ -18,6 +18,7 @@ A module imports only from lines below its own; modules on one line do not know 
                                                waits for texts that are to come
     temporaries · adoption                    passing names and what is held · bytes that become originals
     promises · recovery                       bytes and intents made durable here · what an earlier run left of them
+    reserves                                  versions that had to make way for the next ones of their names
     disowned · conflicts                      uploads that were given up in doubt, and their copies · older files of a
                                                name that several machines stored
     proofs                                    what their texts prove, and when one that cannot be had counts as none
@@ -26,12 +27,13 @@ A module imports only from lines below its own; modules on one line do not know 
     localfile · table                         one file whose newest bytes are here · the names of the service's files
     doubts                                    whose copy it is, where an upload ended without an answer
     api                                       the client: the only user of httpx; translation, retries
+    numbering                                 whether the service numbers names that are taken
     listing · contents · originals            caches: the account's files · their texts · own bytes
     readahead · prefetch                      the next texts of whoever reads in order · all that were asked for
     journal · spool · attributes · errorlog   what is on disk: intents · writers' bytes · times, hashes · failures
     places                                    where a path leads: the root, `.moonfs` and its views of the same files
     advice                                    what to do with a file whose type is refused
-    names · texts                             untrusted names to names here · texts on disk
+    names · texts · spellings                 untrusted names to names here · texts on disk · one id a file
     workers · traffic · groupcommit           background tasks · whose request goes first · shared fsyncs
     dispatch · lookups                        the quick way from libfuse into Python · renames that nobody falls between
     announcer                                 who watches is told of names that come and go without a call of theirs
@@ -41,6 +43,7 @@ A module imports only from lines below its own; modules on one line do not know 
     profiles · service                        flags over environment over config.toml · systemd's units
     notify · logfile · packages               what systemd is told · a drive's log · the line that installs what lacks
     config · settings                         accounts and directories · how a drive behaves
+    refusals                                  what the service's refusals mean, by one table of its words
     wire · errors                             the API's formats · the tree of errors
     disk · wording                            why a disk refuses · numbers and moments in words
 

@@ -23,7 +23,7 @@ from moonfs import disk
 
 log = logging.getLogger(__name__)
 
-#: Ids that are remembered without a look at whether they still exist; five times what an account holds.
+#: Ids that are remembered without a look at whether they still exist; five times what is documented.
 MANY: Final = 5000
 #: Lengths of texts that are written together.
 _MANY_UNSAVED: Final = 64
@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS attributes (
     plain_bytes INTEGER,
     stored INTEGER
 ) STRICT;
+CREATE TABLE IF NOT EXISTS apart (id TEXT PRIMARY KEY) STRICT;
 """
 #: The columns of texts' lengths: of the body of `/content`, or of the text in it (R1).
 _LENGTHS: Final = ("text_bytes", "plain_bytes")
@@ -65,10 +66,15 @@ class Known:
 
 
 _NOTHING = Known()
+_MAY_LACK: Final = ("mtime_ns", "inode", "sha256", "text_bytes")
 
 
 class Attributes:
-    """The table of one account on one machine."""
+    """The table of one account on one machine.
+
+    Attributes:
+        apart: what the two ids of twins have in common that were two files, when this was opened (`spellings`).
+    """
 
     def __init__(self, path: Path, *, plain: bool = False) -> None:
         """Open or create the table at `path` (0600); one that cannot be used is made anew, if need be in memory.
@@ -78,7 +84,7 @@ class Attributes:
         self._lock = threading.Lock()
         self._unsaved: set[str] = set()
         self._length = _LENGTHS[plain]
-        self._db, self._known = _open(path, self._length)
+        self._db, self._known, self.apart = _open(path, self._length)
 
     def get(self, file_id: str) -> Known:
         """Return what is known of `file_id`; all None when nothing is."""
@@ -134,6 +140,29 @@ class Attributes:
         with self._lock:
             self._known[file_id] = replace(self._known.get(file_id, _NOTHING), stored=True)
             self._unsaved.add(file_id)
+
+    def respell(self, key: Callable[[str], str]) -> None:
+        """Know each file by `key(id)`, whatever spelling of its id it was known by (`spellings`).
+
+        Where both were known, what was known by the right one counts, and of the other what that lacks.
+        """
+        with self._lock:
+            wrong = {old: new for old in self._known if (new := key(old)) != old}
+            for old, new in wrong.items():
+                one, other = self._known.get(new, _NOTHING), self._known.pop(old)
+                lacks = {name: getattr(other, name) for name in _MAY_LACK if getattr(one, name) is None}
+                self._known[new] = replace(one, **lacks, stored=one.stored or other.stored)
+            if wrong:
+                self._unsaved.difference_update(wrong)
+                self._unsaved.update(wrong.values())
+                self._save()
+            if not self._unsaved:
+                self._write("DELETE FROM attributes WHERE id = ?", [(old,) for old in wrong])
+
+    def note_apart(self, apart: Collection[str]) -> None:
+        """Remember what the two ids of twins have in common that are two files."""
+        with self._lock:
+            self._write("INSERT OR IGNORE INTO apart VALUES (?)", [(each,) for each in apart])
 
     def forget(self, file_id: str, drop: Callable[[str], None]) -> None:
         """Forget a file that was deleted; have `drop` take the hash of its original if no other file has the same.
@@ -208,7 +237,10 @@ class Attributes:
         return True
 
 
-def _open(path: Path, length: str) -> tuple[sqlite3.Connection, dict[str, Known]]:
+_Loaded = tuple[sqlite3.Connection, dict[str, Known], frozenset[str]]
+
+
+def _open(path: Path, length: str) -> _Loaded:
     try:
         try:
             return _load(path, length)
@@ -225,7 +257,7 @@ def _open(path: Path, length: str) -> tuple[sqlite3.Connection, dict[str, Known]
         return _load(None, length)
 
 
-def _load(path: Path | None, length: str) -> tuple[sqlite3.Connection, dict[str, Known]]:
+def _load(path: Path | None, length: str) -> _Loaded:
     if path is not None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
@@ -240,7 +272,8 @@ def _load(path: Path | None, length: str) -> tuple[sqlite3.Connection, dict[str,
         if "stored" not in columns and "text_bytes" in columns:
             db.execute("ALTER TABLE attributes ADD COLUMN stored INTEGER")
         rows = db.execute(f"SELECT id, mtime_ns, inode, sha256, {length}, stored FROM attributes")  # noqa: S608
-        return db, {row[0]: Known(row[1], row[2], row[3], row[4], bool(row[5])) for row in rows}
+        known = {row[0]: Known(row[1], row[2], row[3], row[4], bool(row[5])) for row in rows}
+        return db, known, frozenset(row[0] for row in db.execute("SELECT id FROM apart"))
     except BaseException:
         db.close()
         raise

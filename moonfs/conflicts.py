@@ -86,7 +86,7 @@ class Conflicts:
         copies = [
             {
                 "name": each.name,
-                "id": each.file.id,
+                "id": each.file.spelt,
                 "bytes": each.file.bytes,
                 "stored": each.file.created_at,
                 "newest": names.safe(each.file.filename),
@@ -106,7 +106,7 @@ class Conflicts:
         self._account.relist()
         self._deleted = []
         for file_id in asked:
-            if any(each.ours and each.file.id == file_id for each in self._found()):
+            if any(each.ours and each.file.id == self._account.find(file_id) for each in self._found()):
                 try:
                     self._delete(file_id)
                 except NotFound:  # by somebody else, this moment
@@ -122,17 +122,13 @@ class Conflicts:
         newest: dict[str, FileObject] = {}
         for _, file in shown:
             other = newest.get(file.filename)
-            if other is None or _age(file) > _age(other):
+            if other is None or names.rank(file) > names.rank(other):
                 newest[file.filename] = file
         told, now = self._account.now(), time.monotonic()
         before = (told if told > NO_DATE else time.time()) - QUIET_SECONDS
-        for name, file in sorted(shown, key=lambda entry: (entry[1].filename, _age(entry[1]))):
+        for name, file in sorted(shown, key=lambda entry: (entry[1].filename, names.rank(entry[1]))):
             is_older = newest[file.filename] is not file and newest[file.filename].created_at <= before
             if not is_older or names.safe(file.filename) in pending or file.id in used:
                 continue
             if now - self._used.get(file.id, float("-inf")) >= QUIET_SECONDS:
                 yield Conflict(name, file, self._attributes.get(file.id).stored)
-
-
-def _age(file: FileObject) -> tuple[int, str]:
-    return file.created_at, file.id

@@ -144,6 +144,10 @@ class Contents:
         """Return the ids of the texts on disk."""
         return list(self._texts.sizes())
 
+    def respell(self, key: Callable[[str], str]) -> None:
+        """Have each text on disk by `key(id)`; before the first of them is read."""
+        self._texts.respell(key)
+
     @property
     def fit(self) -> int:
         """How many texts may be read ahead without one of them making room for another."""

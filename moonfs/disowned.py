@@ -51,6 +51,8 @@ class Disowned:
         proofs: what can be learned of the files.
         revive: called, with the filesystem's lock, with a version that was in doubt and may have arrived, and its
             bytes: it is to be a file again. Raises OSError: the local disk refuses.
+        wanted: the names that copies of ours were to have, by id, which the service has numbered (W4).
+        on_removed: told each name that is gone, with the filesystem's lock.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class Disowned:
         self._failures: Counter[str] = Counter()
         self._removing: Counter[str] = Counter()
         self.revive: Callable[[Intent, SpoolFile], None] = lambda _intent, _file: None
+        self.on_removed: Callable[[str], None] = lambda _name: None
+        self.wanted: dict[str, str] = {}
 
     # What the uploader asks for
 
@@ -99,6 +103,50 @@ class Disowned:
         with self._lock:
             for left in earlier:
                 self._forget(left.spool)
+
+    def claim(self, intent: Intent) -> tuple[frozenset[str], bool]:
+        """Return what earlier uploads of the name of `intent`, given up in doubt, are proven to have left.
+
+        It goes with this upload, whose row says so from now on; what cannot be judged now is none of it. The second
+        value says whether there is such a thing, or one of these uploads is under way still.
+        """
+        claimed, unsure = set[str](), False
+        with self._lock:
+            watched = [
+                left for left in self._watched.values() if left.name == intent.name and left.spool != intent.left
+            ]
+            earlier = [left for left in watched if left.spool not in self._flying and left.unanswered > 0]
+            unsure = len(watched) > len(earlier)
+        for left in earlier:
+            present = self._account.known()
+            suspects = doubts.candidates(self.proofs, left, present.values())
+            verdicts, problem = self._judge(left, suspects, present)
+            unsure = unsure or problem is not None
+            ours = frozenset(file_id for file_id, verdict in verdicts.items() if verdict is Verdict.OURS)
+            if not ours or len(ours) > left.unanswered:
+                continue
+            intent.replaces |= ours
+            if not self._journal.attempt(intent, flying=False):
+                break
+            with self._lock:
+                if self._watched.get(left.spool) is not left:
+                    continue
+                left.known, left.unanswered = left.known | ours, left.unanswered - len(ours)
+                self._told(ours)
+                if left.unanswered:
+                    self._journal.put(left)
+                else:
+                    self._forget(left.spool)
+            claimed |= ours
+        return frozenset(claimed), unsure
+
+    def may_have_left(self, name: str) -> bool:
+        """Say whether an upload of `name` that was given up may have left a copy, told or not."""
+        return any(left.name == name for left in tuple(self._watched.values()))
+
+    def is_in_doubt(self, name: str) -> bool:
+        """Say whether it is not told yet what an upload of `name` that was given up has left; the lock is held."""
+        return any(left.name == name for left in self._space.disowned.values())
 
     def leave(self, intent: Intent, copies: Iterable[FileObject]) -> None:
         """Have status tell of copies that may be ours, and that nothing proves to be."""
@@ -121,7 +169,11 @@ class Disowned:
         with self._lock:
             if snapshot.version:
                 self._told(
-                    [file_id for file_id in self._copies if file_id not in present or self.proofs.given(file_id)]
+                    [
+                        file_id
+                        for file_id in self._copies
+                        if (file_id not in present and self._account.sees_all) or self.proofs.given(file_id)
+                    ]
                 )
             return dict(self._copies)
 
@@ -143,6 +195,7 @@ class Disowned:
             unanswered=attempt.unanswered + flying,  # at most, as after a crash; `ended` tells
             replaced=replaced,
             replaces=frozenset(),
+            numbered=frozenset(),
             held={},
             closed=0,
             cancelled=True,
@@ -162,6 +215,15 @@ class Disowned:
         left = self.left_apart(replace(intent, unanswered=attempts), flying=False, replaced=True)
         return [replace(left, known=left.known | {file.id})]
 
+    def of_reserve(self, kept: LocalFile, *, replaced: bool) -> list[Intent]:
+        """Return the record of what attempts at a version before, which is given up, may have left (W4); lock held."""
+        attempt, flying = kept.attempt, kept.lent is not None
+        if attempt is None or not (flying or attempt.unanswered) or attempt.left:
+            return []
+        left = self.left_apart(attempt, flying=flying, replaced=replaced)
+        attempt.cancelled, attempt.left = True, left.spool if flying else ""
+        return [left]
+
     def older_of_ours(self, name: str, local: LocalFile) -> frozenset[str]:
         """Return the versions of `name` that this machine stored, though another machine's came between (W4).
 
@@ -180,6 +242,8 @@ class Disowned:
 
     def name_of(self, file_id: str, shown: str) -> str:
         """Return the name that a stored file has, or had when it was `shown` so as one of several of its name."""
+        if (wanted := self.wanted.get(file_id)) is not None:
+            return wanted
         file = self._account.known().get(file_id)
         if file is None:
             return shown
@@ -250,6 +314,7 @@ class Disowned:
 
     def removed(self, name: str) -> None:
         """Take in that `name` is gone (W8, W9): nothing that is in doubt comes back under it; the lock must be held."""
+        self.on_removed(name)
         for left in list(self._watched.values()):
             if left.name == name and (left.state == journal_states.DOUBTFUL or left.replaced):
                 self._cancel(left, replaced=False)
@@ -321,6 +386,7 @@ class Disowned:
             if waits:
                 self._seen.setdefault(spool, set()).update(verdicts)
             self._show(left, (each for each, verdict in verdicts.items() if verdict is Verdict.THEIRS))
+            self._show_failures(left, [each for each in suspects if each.id in verdicts and doubts.is_failure(each)])
             if problem is not None:
                 self._cannot_see(left, look, problem)
                 return
@@ -380,6 +446,12 @@ class Disowned:
         if ids:
             left.known |= ids
             self._space.changed()
+
+    def _show_failures(self, left: Intent, failures: list[FileObject]) -> None:
+        """Let stored failures show, with a line in status: nothing will tell whose they are; the lock must be held."""
+        if failures:
+            self._show(left, (file.id for file in failures))
+            self.leave(left, failures)
 
     def _record(self, spool: str) -> Intent | None:
         """Return the record of an upload as the journal has it, with what was learned since; None once it is over."""
@@ -455,10 +527,18 @@ class Disowned:
         return doomed
 
     def is_last(self, left: Intent, ids: frozenset[str], present: Mapping[str, FileObject]) -> bool:
-        """Say whether a newer version has the name of `left`, and the service no other copy of it than `ids`."""
-        return left.replaced and not any(
-            names.safe(file.filename) == left.name and file.id not in ids and not self._space.is_doomed(file.id)
-            for file in present.values()
+        """Say whether a newer version has the name of `left`, and the service no other copy of it than `ids`.
+
+        A copy whose name has got a number is none of the name.
+        """
+        ids = frozenset(each for each in ids if each in present and names.safe(present[each].filename) == left.name)
+        return (
+            left.replaced
+            and bool(ids)
+            and not any(
+                names.safe(file.filename) == left.name and file.id not in ids and not self._space.is_doomed(file.id)
+                for file in present.values()
+            )
         )
 
     def cover(self, left: Intent, ids: frozenset[str]) -> None:
@@ -518,6 +598,7 @@ class Disowned:
         local = self._space.local.get(name)
         # What is promised is on its way though a writer may just have cut the file.
         here = local is None or local.refused_for_good or (local.stays_local and local.committed is None)
+        here = here or (local is not None and _came_back(local))
         if local is not None and not (here or local.clean):
             return True
         if any(other != left.spool and self._named(other, name) for other in tuple(self._flying)):
@@ -529,3 +610,8 @@ class Disowned:
     def _named(self, spool: str, name: str) -> bool:
         left = self._watched.get(spool)
         return left is not None and left.name == name
+
+
+def _came_back(local: LocalFile) -> bool:
+    """Say whether it is the version before, which came back and waits for what is in doubt (W4)."""
+    return local.reserve and local.pending and local.lent is None and not local.writers

@@ -14,6 +14,9 @@ nothing, nor does what may have been cut on its way, is no text at all, or canno
 while. A text that is as long as its file is that file's bytes, and where they differ it is somebody else's: but where
 they would not with other line ends, or in another character set, the service may have put it so, and it proves nothing.
 
+A service that numbers names may have stored the copy under such a name: where the name was taken when the attempt
+began, a file of a numbered one is a candidate as well. It needs the same proof.
+
 **Adopted** is a proven candidate, as the version that was sent. Equal content is not authorship: of two machines that
 copy one tree at once, one may adopt the other's file, and nothing is lost by it.
 
@@ -23,7 +26,8 @@ a newer version has taken the name, never the last copy of the name. `rm` of a v
 candidate, is the one case in which content cannot decide who made it; the contract names it.
 
 **Left** is the rest. It is shown, as `stem~ID.ext` where our version has the name, with a line in status; the bytes are
-uploaded again.
+uploaded again. So is a file that the service has stored as a failure (status `error`): it has no text, and never will
+have, so that nothing but the answer to its own upload can prove whose it is; and it is no version of anything.
 
 This module judges; it fetches nothing itself and changes nothing. `writeback` asks it before an attempt is repeated,
 `disowned` in the background.
@@ -70,6 +74,13 @@ class Verdict(enum.Enum):
 class Evidence(Protocol):
     """What can be learned of files."""
 
+    @property
+    def numbers(self) -> bool:
+        """Whether the service is known to number names that are taken (W4)."""
+
+    def wanted(self, name: str) -> bool:
+        """Whether an upload of ours is to have exactly this name: what has it is no numbered copy of another one."""
+
     def given(self, file_id: str) -> bool:
         """Whether an answer gave this id to an upload of ours, or it was adopted."""
 
@@ -92,9 +103,17 @@ def candidates(evidence: Evidence, intent: Intent, present: Iterable[FileObject]
     found = [
         file
         for file in present
-        if intent.may_have_made(file) and file.purpose in purposes and not evidence.given(file.id)
+        if intent.may_have_made(file, numbers=evidence.numbers)
+        and file.purpose in purposes
+        and not evidence.given(file.id)
+        and (names.safe(file.filename) == intent.name or not evidence.wanted(file.filename))
     ]
     return sorted(found, key=lambda file: (file.created_at, file.id), reverse=True)
+
+
+def is_failure(file: FileObject) -> bool:
+    """Say whether the service has stored `file` as one that it could not read: no upload has arrived as that."""
+    return file.status == wire.STATUS_ERROR
 
 
 def judge(evidence: Evidence, intent: Intent, file: FileObject, present: Mapping[str, FileObject]) -> Verdict:
@@ -123,7 +142,7 @@ def judge(evidence: Evidence, intent: Intent, file: FileObject, present: Mapping
 
 
 def _text(evidence: Evidence, file: FileObject) -> bytes:
-    if file.purpose in (wire.IMAGE, wire.VIDEO) or file.status == wire.STATUS_ERROR:
+    if file.purpose in (wire.IMAGE, wire.VIDEO) or is_failure(file):
         return b""
     if file.status in wire.STATUS_WAITING:
         evidence.bear(file, NotReady(f"The text of {file.filename} is not extracted yet."))

@@ -18,7 +18,9 @@
     │   └── UnsupportedType          file type refused by the service
     ├── NotSupported             an operation the API makes impossible (rename of bytes that are not here)
     ├── FileTooLarge             over 100 MB; 413
-    ├── QuotaExceeded            1,000 files, 10 GB, or the account's plan
+    ├── QuotaExceeded            the account's plan or balance is used up, or it has no room
+    │   ├── TooManyFiles             as many files as it may hold
+    │   └── TooManyBytes             as many bytes
     ├── RateLimited              429 after the retry budget
     ├── NotReady                 text is not extracted yet
     │   └── OnItsWay                 its file is not on the service yet
@@ -26,20 +28,38 @@
     ├── TimedOut                 no answer in time
     ├── Unreachable              no connection
     └── ServiceError             5xx after retries
+        ├── PassingFault             a refusal that the same request does not meet a moment later
         ├── ExtractionFailed         the stored file has status `error`
         └── ProtocolError            an answer that makes no sense
             └── ForeignAnswer            not the service's own: a proxy, a sign-in page
 
 `operations` maps each of these to an errno (the contract's table), and `next_step` says what a person can do then; a
-test fails for one that is left out.
+test fails for one that is left out. What each says of the next try is its `Nature`: what is retried, and what fails for
+good, follow from that. Which words of the service become which of them is the table of `refusals`.
 
 **Threading:** exceptions are built and raised by one thread; shared instances are only read.
 """
 
 from __future__ import annotations
 
+import enum
 import json
-from typing import Final
+from typing import ClassVar, Final
+
+
+class Nature(enum.Enum):
+    """What an error says of the next try of the same thing."""
+
+    FINAL = "final"
+    """It fails whenever it is tried: only another name or other bytes change that."""
+    PASSING = "passing"
+    """It may succeed a moment later, without anybody's deed."""
+    QUOTA = "quota"
+    """It succeeds once somebody has made room, or has paid."""
+    KEY = "key"
+    """It succeeds once the key is put right."""
+    OPEN = "open"
+    """That cannot be told, or it was no request to the service."""
 
 
 class MoonfsError(Exception):
@@ -54,10 +74,14 @@ class MoonfsError(Exception):
         retry_after: seconds the service asked to wait, where it did.
         unsent: True when the request was kept back here and the service has heard nothing of it.
         foreign: True when the answer had not the form of the service's own: it may be another one the next time.
+        stored_as: the id under which the service keeps a refused upload all the same, as a failure; else empty.
 
     Attributes:
+        nature: what it says of the next try.
         step: what a person can do about it, where that depends on the file: one sentence; else empty.
     """
+
+    nature: ClassVar[Nature] = Nature.OPEN
 
     def __init__(
         self,
@@ -70,6 +94,7 @@ class MoonfsError(Exception):
         retry_after: float | None = None,
         unsent: bool = False,
         foreign: bool = False,
+        stored_as: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -80,6 +105,7 @@ class MoonfsError(Exception):
         self.retry_after = retry_after
         self.unsent = unsent
         self.foreign = foreign
+        self.stored_as = stored_as
         self.step = ""
 
 
@@ -101,6 +127,8 @@ class AccessDenied(MoonfsError):
 
 class AuthenticationFailed(AccessDenied):
     """The service refused the key (401, 403)."""
+
+    nature = Nature.KEY
 
 
 class ReadOnly(AccessDenied):
@@ -126,13 +154,19 @@ class NotPermitted(MoonfsError):
 class NameTooLong(MoonfsError):
     """A name over 255 bytes (N7)."""
 
+    nature = Nature.FINAL
+
 
 class InvalidName(MoonfsError):
     """A name that the service could not keep as it is."""
 
+    nature = Nature.FINAL
+
 
 class Rejected(MoonfsError):
     """The service refused the request (400)."""
+
+    nature = Nature.FINAL
 
 
 class NoText(Rejected):
@@ -150,13 +184,27 @@ class NotSupported(MoonfsError):
 class FileTooLarge(MoonfsError):
     """Over 100 MB (W7), or HTTP 413."""
 
+    nature = Nature.FINAL
+
 
 class QuotaExceeded(MoonfsError):
-    """1,000 files, 10 GB in all, or the account's plan; never retried."""
+    """The account's plan or balance is used up, or it has no room; the client never tries it again."""
+
+    nature = Nature.QUOTA
+
+
+class TooManyFiles(QuotaExceeded):
+    """The account holds as many files as it may."""
+
+
+class TooManyBytes(QuotaExceeded):
+    """The account's files have as many bytes as they may."""
 
 
 class RateLimited(MoonfsError):
     """429 and the retry budget is spent."""
+
+    nature = Nature.PASSING
 
 
 class NotReady(MoonfsError):
@@ -174,29 +222,41 @@ class Overtaken(MoonfsError):
 class TimedOut(MoonfsError):
     """No answer within the time-out or the deadline."""
 
+    nature = Nature.PASSING
+
 
 class Unreachable(MoonfsError):
     """No connection to the service."""
+
+    nature = Nature.PASSING
 
 
 class ServiceError(MoonfsError):
     """5xx after retries."""
 
+    nature = Nature.PASSING
+
+
+class PassingFault(ServiceError):
+    """A refusal of the moment, by which nothing was done: the same request succeeds soon."""
+
 
 class ExtractionFailed(ServiceError):
     """The service stored the file and could not extract its text (R4)."""
+
+    nature = Nature.OPEN  # of the file nothing follows: who looks for a proof by its text may meet it, too
 
 
 class ProtocolError(ServiceError):
     """An answer that makes no sense."""
 
+    nature = Nature.OPEN
+
 
 class ForeignAnswer(ProtocolError):
     """An answer that is not the service's own: a proxy, a CDN or a sign-in page stands between. It decides nothing."""
 
-
-#: Refusals of the file itself: trying again changes nothing, only another name or other bytes do.
-_FINAL: Final = (Rejected, FileTooLarge, InvalidName, NameTooLong)
+    nature = Nature.PASSING
 
 
 def is_final(error: BaseException) -> bool:
@@ -204,7 +264,7 @@ def is_final(error: BaseException) -> bool:
 
     What is not the service's own answer is no verdict, not even a 413, which its proxy sends too.
     """
-    return isinstance(error, _FINAL) and not getattr(error, "foreign", False)
+    return isinstance(error, MoonfsError) and error.nature is Nature.FINAL and not error.foreign
 
 
 def revive(kind: str, message: str) -> MoonfsError:
@@ -246,6 +306,8 @@ NEXT_STEPS: Final[dict[type[MoonfsError], str]] = {
     NotSupported: "Copy the file under its new name from where you have it, then delete the old one.",
     FileTooLarge: "Split the file into parts of 100 MB at most, or make it smaller.",
     QuotaExceeded: "Delete what you need no more (df -h, df -i show the room); for the plan, see the vendor's console.",
+    TooManyFiles: "Delete files that you need no more (moonfs status shows how many there are); the rest then goes on.",
+    TooManyBytes: "Delete files that you need no more (ls -lS DIR has the largest first); the rest then goes on.",
     RateLimited: "Wait a minute: pending uploads then go on by themselves, try anything else again.",
     NotReady: "Wait a moment, then open the text again.",
     OnItsWay: "Wait for the uploads with moonfs sync DIR, then open the text again.",
@@ -253,6 +315,7 @@ NEXT_STEPS: Final[dict[type[MoonfsError], str]] = {
     TimedOut: "Wait: pending uploads go on by themselves; try anything else again (-o timeout allows more time).",
     Unreachable: "Check the network: pending uploads then go on by themselves, try anything else again.",
     ServiceError: "Wait a few minutes: pending uploads then go on by themselves, try anything else again.",
+    PassingFault: "Try again in a minute, as what is pending does by itself; the service refuses at random just now.",
     ExtractionFailed: "Delete the file and copy it once more; if that fails too, in another format, such as PDF.",
     ProtocolError: "Check the base URL with moonfs config, and whether a proxy answers in the service's place.",
     ForeignAnswer: "Check the network: a proxy or a sign-in page answers for the service. Uploads go on by themselves.",

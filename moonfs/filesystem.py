@@ -98,7 +98,14 @@ class Filesystem:
         self._space = Namespace(settings.purpose)
         self._handles = Handles()
         self._lingering = Lingering(self._handles, account.listing, self._space, attributes, self._lock)
-        self._room = Room(account.listing, self._space, self._lock)
+        self._room = Room(
+            account.listing,
+            self._space,
+            self._lock,
+            max_files=settings.max_files,
+            max_bytes=settings.max_total_bytes,
+            left_out=lambda: account.left_out,
+        )
         self._ahead = Ahead(account, self._space, self._lock, most=settings.requests)
         self._conflicts = Conflicts(
             account,
@@ -682,9 +689,9 @@ class Filesystem:
             self._insisting.delete(path, group())
             self.announced()
             return
-        if place.directory == places.BY_ID:
+        if place.directory == places.BY_ID and isinstance(entry, Remote):
             with self._lock:
-                entry = self._space.holder(place.name) or entry
+                entry = self._space.holder(entry.file.id) or entry
         stored = not isinstance(entry, LocalFile) or entry.current is not None
         self._removals.remove(entry, place.name, group())
         if stored:  # as uploads are logged; not the temporary files of every program

@@ -23,26 +23,40 @@ from moonfs import journal as journal_states
 from moonfs.adoption import Adoption
 from moonfs.attributes import Attributes
 from moonfs.disowned import Disowned
-from moonfs.errors import FileTooLarge, MoonfsError, NotFound, Overtaken, QuotaExceeded, TimedOut, is_final
+from moonfs.doubts import is_failure
+from moonfs.errors import (
+    FileTooLarge,
+    MoonfsError,
+    NotFound,
+    Overtaken,
+    QuotaExceeded,
+    TimedOut,
+    TooManyBytes,
+    TooManyFiles,
+    is_final,
+)
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import NEVER, LocalFile
 from moonfs.namespace import ANYBODY, Namespace
 from moonfs.originals import Originals
 from moonfs.promises import Promises
 from moonfs.remote import Remote as Account
+from moonfs.reserves import Reserves
 from moonfs.room import Room
 from moonfs.spool import SpoolFile
 from moonfs.table import has_text
 from moonfs.temporaries import Temporaries
 from moonfs.wire import FileObject
-from moonfs.writeback import LINGER, Uploader
+from moonfs.writeback import LINGER, Uploader, Way
 
 log = logging.getLogger(__name__)
 
 #: Seconds for which a rename waits for its upload in write-through; the kernel locks the directory meanwhile (E2).
 RENAME_SECONDS: Final = 2.0
-#: Where the account is full or suspended only somebody's deed helps: the next try waits as after this many failures.
+#: Where the account is suspended only somebody's deed helps: the next try waits as after this many failures.
 _PATIENT: Final = 20
+#: Seconds after which a version that came back looks again whether what is in doubt under its name is told (W3, W4).
+_AGAIN: Final = 1.0
 
 Report = Callable[[str, MoonfsError], None]
 
@@ -105,6 +119,7 @@ class Flights:
         disowned: Disowned,
         promises: Promises,
         temporaries: Temporaries,
+        reserves: Reserves,
         report: Report,
         patience: float,
     ) -> None:
@@ -122,6 +137,8 @@ class Flights:
         self._disowned = disowned
         self._promises = promises
         self._temporaries = temporaries
+        self._reserves = reserves
+        reserves.bring = self.schedule
         self._report = report
         self._patience = patience
         self._under_way: dict[str, _Flight] = {}
@@ -156,14 +173,30 @@ class Flights:
         with local.lock:
             if local.unlinked or local.committed is None or local.lent is not None or local.refused_for_good:
                 return
+        if wait := self._room.hold(local):
+            self.schedule(local, attempt, wait)
+            return
         try:
+            if local.reserve and not self._may_come_back(local):
+                self.schedule(local, attempt, _AGAIN)
+                return
             self._fly(_Flight(local, background=True))
         except Exception as error:  # noqa: BLE001 - whatever it is, what was acknowledged is tried again (W2)
             self._carry_again(local, attempt, error)
 
+    def _may_come_back(self, local: LocalFile) -> bool:
+        """Say whether the version before may go to the service, which may have it still, or a newer one (W3, W4).
+
+        Raises:
+            MoonfsError: that cannot be told now.
+        """
+        self._account.relist()
+        with self._lock:
+            return not self._disowned.is_in_doubt(local.name)
+
     def _carry_again(self, local: LocalFile, attempt: int, error: Exception) -> None:
         local.trouble = error
-        unsent = isinstance(error, MoonfsError) and error.unsent
+        unsent = isinstance(error, MoonfsError) and error.unsent and not _is_full(error)
         if isinstance(error, MoonfsError):
             if (attempt == 0 and not unsent) or is_final(error):
                 self._report(local.name, error)
@@ -174,7 +207,7 @@ class Flights:
             log.debug("%s waits for its turn: %s", local.name, error)
             self.schedule(local, attempt, delay)
             return
-        if _is_full(error):
+        if _is_suspended(error):
             delay = max(delay, self._uploader.backoff(attempt + _PATIENT))
         log.warning("%s is not uploaded yet, next try in %.0f s: %s", local.name, delay, error)
         self.schedule(local, attempt + 1, delay)
@@ -300,7 +333,8 @@ class Flights:
             if not intent.replaces and not flight.background:
                 self._room.check_one_more(beside=local)
             self._under_way[spool.name] = flight
-            self._uploader.store(intent, spool)
+            with self._room.passage(intent, waits=not flight.background):
+                self._uploader.store(intent, spool)
         except Overtaken as error:
             self._failed(flight, intent, error)
             if flight.background or local.unlinked:
@@ -376,6 +410,7 @@ class Flights:
             if (
                 file is not None
                 and not self._space.is_doomed(file_id)
+                and not is_failure(file)
                 and self._attributes.get(file_id).sha256 == intent.sha256
                 and names.safe(file.filename) == intent.name
                 and intent.purpose in (names.AUTO, file.purpose)
@@ -419,11 +454,7 @@ class Flights:
             holds = not here and not local.unlinked and local.stays_local
             surplus = self._surplus(flight, intent, file)
             self._settle(flight, intent, file)
-            self._space.own(intent.name, file.id)
-            self._space.doom(surplus)
-            self._space.let_go(surplus | {file.id}, beside=local)
-            # Before the next flight of this file can begin: what is known by then, that one has not made (W3).
-            self._account.listing.add(file)
+            kept = self._show(local, intent, file, surplus)
             with local.lock:
                 self._attributes.set(file.id, mtime_ns=local.mtime_ns, inode=local.inode, sha256=intent.sha256 or None)
                 sent, local.lent = local.lent, None
@@ -439,11 +470,14 @@ class Flights:
                 # Its place among the journal's changes is fixed here; the disk is waited for without the locks.
                 since = local.closed if holds else 0
                 left = self._disowned.beside(intent, file)
+                left += [] if kept is None else self._disowned.of_reserve(kept, replaced=True)
                 freed = local.name if flight.moves and not (local.unlinked or local.name == intent.name) else ""
                 row = "" if older is None else older.name
                 recorded = self._journal.stored(intent, file.id, surplus, row, since, left=left, freed=freed)
                 waiting = self._adoption.begin(local, None if older in (sent, local.spool) else older)
                 local.lock.notify_all()
+            if kept is not None and kept.committed is not None and self._space.local.get(kept.name) is not kept:
+                waiting.append((kept.committed, ""))  # its row goes with this change
             if sent is not None and sent is not local.spool and sent is not local.committed:
                 sent.rest()
                 self.adopt(local, sent, intent.sha256)
@@ -459,6 +493,24 @@ class Flights:
             with self._lock:
                 self._adoption.end(local, waiting)
         return surplus
+
+    def _show(self, local: LocalFile, intent: Intent, file: FileObject, surplus: frozenset[str]) -> LocalFile | None:
+        """Show what `local` is stored as, and no more what goes with that; the lock is held.
+
+        Return the version before, if it was kept for this name.
+        """
+        kept = self._reserves.stored(intent.name, local)
+        refused = self._space.local.get(intent.name) if intent.state == journal_states.RESERVED else None
+        if refused is not None:
+            # What came back stands behind the refused version that is shown (W4), as the journal has it.
+            with refused.lock:
+                refused.replaces |= {file.id}
+        self._space.own(intent.name, file.id)
+        self._space.doom(surplus)
+        self._space.let_go(surplus | {file.id}, beside=local)
+        # Before the next flight of this file can begin: what is known by then, that one has not made (W3).
+        self._account.listing.add(file)
+        return kept
 
     def _go_on(self, local: LocalFile, *, holds: bool) -> None:
         """Do what comes after a flight; `holds`: its file stays here, and holds what it has made. The lock is held."""
@@ -477,7 +529,7 @@ class Flights:
         self._disowned.ended(intent.left or intent.spool, intent, unanswered=intent.unanswered - intent.adopted)
         self._disowned.hurry(intent.name)
         for one in left:
-            self._disowned.look_for(one)
+            self._disowned.look_for(one, flying=self._is_flying(one))
         with contextlib.suppress(OSError):  # it is recorded already
             self._disowned.removed(freed)
 
@@ -492,7 +544,7 @@ class Flights:
         if flight.over is not None:
             # What it takes the place of may have been stored meanwhile.
             surplus |= flight.over.replaces
-        surplus -= {file.id}
+        surplus = frozenset(each for each in surplus if not self._account.listing.is_removed(each)) - {file.id}
         return surplus | {file.id} if local.unlinked else surplus
 
     def _settle(self, flight: _Flight, intent: Intent, file: FileObject) -> None:
@@ -568,8 +620,11 @@ class Flights:
             if moved:
                 self._life.took(local, self._space.move(local, intent.name), intent.replaces)
             self._what_is_left(flight, intent, sent, error, promised=promised, mine=mine)
+            if not promised:
+                self._drop_numbered(local, intent)
             self._space.changed()
             self._life.end_use(local)
+            self._reserves.settle(intent.name)
         if getattr(error, "maybe_stored", False):
             self._account.listing.expire()
 
@@ -596,20 +651,21 @@ class Flights:
             self._keep_as_it_was(local)
         elif not promised:
             self._abandon(flight, intent, sent)
+        elif mine and final and intent.state == journal_states.RESERVED:
+            log.error("The version before of %s does not come back: %s", local.name, error)
         elif mine and final:
             said = journal_states.said(error) if isinstance(error, MoonfsError) else ""
             with contextlib.suppress(OSError):
                 self._journal.put(replace(intent, state=journal_states.FAILED, error=said))
         elif not flight.background or not mine:
-            self.schedule(local, attempt=1, delay=self._uploader.backoff(_PATIENT if _is_full(error) else 1))
+            self.schedule(local, attempt=1, delay=self._uploader.backoff(_PATIENT if _is_suspended(error) else 1))
         if not (intent.unanswered and not promised and intent.left == ""):
             self._disowned.ended(intent.left or intent.spool, intent, unanswered=intent.unanswered)
         if not promised and local.committed is not None:
             # An older version is promised still; its turn may have come and gone meanwhile.
             self.schedule(local)
 
-    @staticmethod
-    def _may_keep_refused(flight: _Flight, intent: Intent) -> bool:
+    def _may_keep_refused(self, flight: _Flight, intent: Intent) -> bool:
         """Say whether what a waiting writer was refused takes nobody's place.
 
         An older version, on the service or promised to reach it, shows again (W4): it would go with the removal of
@@ -617,7 +673,8 @@ class Flights:
         """
         local = flight.local
         promised = local.committed is not None and not local.failed
-        return not (local.unlinked or intent.replaces or promised) and flight.generation == local.generation
+        replaces = intent.replaces or self._reserves.has(intent.name)
+        return not (local.unlinked or replaces or promised) and flight.generation == local.generation
 
     def _keep_refused(self, flight: _Flight, sent: SpoolFile, error: MoonfsError) -> bool:
         """Keep a new file that was refused: no person may know of it yet, and it can be put right."""
@@ -627,6 +684,71 @@ class Flights:
             log.warning("Cannot keep %s, which the service refuses: %s", flight.local.name, problem)
             return False
         return True
+
+    def _drop_numbered(self, local: LocalFile, intent: Intent) -> None:
+        """Delete the copies of a version that nobody counts on which have got a number; the lock is held (W4)."""
+        ids = intent.numbered
+        if not ids:
+            return
+        with local.lock:
+            local.replaces -= ids
+        with contextlib.suppress(OSError):  # then it is forgotten at a kill only
+            self._journal.give_up((), delete=ids)
+        self._space.doom(ids)
+        self._uploader.delete_later(ids)
+
+    # Names (W4): what the uploader asks where the service numbers those that are taken
+
+    def numbered(self, intent: Intent, file: FileObject) -> None:
+        """Take in that `file` is a copy of `intent` whose name has got a number: it goes with the upload."""
+        flight = self._under_way[intent.spool]
+        self._attributes.set(file.id, sha256=intent.sha256 or None)
+        with self._lock:
+            with flight.local.lock:
+                flight.local.replaces |= {file.id}
+            self._disowned.wanted[file.id] = intent.name
+            self._space.changed()
+
+    def let_be(self, intent: Intent, ids: frozenset[str]) -> None:
+        """Take in that `ids`, which `intent` was to replace, cannot be deleted."""
+        local = self._under_way[intent.spool].local
+        with self._lock:
+            with local.lock:
+                local.replaces -= ids
+            self._space.changed()
+
+    def _is_flying(self, left: Intent) -> bool:
+        """Say whether an attempt is under way whose record is `left`."""
+        return any(
+            flight.intent is not None and flight.intent.left == left.spool for flight in tuple(self._under_way.values())
+        )
+
+    def _is_under_way(self, intent: Intent) -> bool:
+        """Say whether another upload of the name of `intent` is under way."""
+        others = (flight.intent for flight in tuple(self._under_way.values()))
+        return any(other is not None and other is not intent and other.name == intent.name for other in others)
+
+    def may_have_left(self, intent: Intent) -> bool:
+        """Say whether another upload of the name of `intent` is under way, or may have left a copy."""
+        return self._is_under_way(intent) or self._disowned.may_have_left(intent.name)
+
+    def in_the_way(self, intent: Intent, equal: frozenset[str]) -> Way:
+        """Return what of the files `equal`, which have the name of `intent`, may go for it; may send requests."""
+        claimed, unsure = self._disowned.claim(intent)
+        local = self._under_way[intent.spool].local
+        with self._lock:
+            gone = frozenset(file_id for file_id in equal if self._space.is_doomed(file_id))
+            gone |= self._space.renamed_away(beside=local)
+            if claimed:
+                with local.lock:
+                    local.replaces |= claimed  # whatever becomes of this upload
+            intent.borrowed |= self._space.held_under(intent.name, local)
+            mine = intent.replaces | intent.borrowed | local.replaces
+            if intent.name == local.name:
+                mine |= self._disowned.older_of_ours(intent.name, local)
+        # What others hold is whole here (W9): it need not come back.
+        go = equal & (gone | claimed | intent.numbered | intent.borrowed)
+        return Way(go, (equal & mine) - go, unsure or self._is_under_way(intent))
 
     def _keep_as_it_was(self, local: LocalFile) -> None:
         with local.lock:
@@ -686,3 +808,8 @@ def _is_kept_off(error: BaseException) -> bool:
 def _is_full(error: BaseException) -> bool:
     """Say whether the account has no room, or is suspended: the same bytes may be taken another day."""
     return isinstance(error, QuotaExceeded)
+
+
+def _is_suspended(error: BaseException) -> bool:
+    """Say whether it is the account's plan; about its room `room` knows when to ask again."""
+    return _is_full(error) and not isinstance(error, TooManyFiles | TooManyBytes)

@@ -44,6 +44,8 @@ CANCELLED: Final = "cancelled"
 """Its name is gone while the outcome of an upload was open: a copy that turns up is to be deleted (W3, W8)."""
 FAILED: Final = "failed"
 """Refused by the service; kept readable until it is removed or fixed."""
+RESERVED: Final = "reserved"
+"""The stored version that had to go before the next one could have its name: kept until that is stored (W4)."""
 DOUBTFUL: Final = "doubtful"
 """Its close failed while the outcome of the upload was open: the bytes are kept until that is told (W3)."""
 
@@ -54,7 +56,7 @@ DOUBT_SECONDS: Final = 900.0
 #: `started` where the service does not tell the time: nothing is older.
 NO_DATE: Final = 1.0
 #: Counts the layouts of the file; a journal of another one is never guessed at.
-_LAYOUT: Final = 6
+_LAYOUT: Final = 7
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS intents (
     spool TEXT PRIMARY KEY,
@@ -77,12 +79,16 @@ CREATE TABLE IF NOT EXISTS intents (
     ended REAL NOT NULL DEFAULT 0,
     unanswered INTEGER NOT NULL DEFAULT 0,
     replaced INTEGER NOT NULL DEFAULT 0,
+    taken INTEGER NOT NULL DEFAULT 0,
+    numbered TEXT NOT NULL DEFAULT '[]',
     data BLOB
 ) STRICT;
 CREATE INDEX IF NOT EXISTS holders ON intents (spool) WHERE held != '{}';
 CREATE INDEX IF NOT EXISTS doubts ON intents (name) WHERE state = 'doubtful';
 CREATE TABLE IF NOT EXISTS deletions (id TEXT PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS copies (id TEXT PRIMARY KEY, name BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS misnamed (id TEXT PRIMARY KEY, name BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS facts (fact TEXT PRIMARY KEY) STRICT;
 """
 
 #: What makes each layout that is brought up the next one.
@@ -98,6 +104,10 @@ _STEPS: Final = {
         "ALTER TABLE intents ADD COLUMN replaced INTEGER NOT NULL DEFAULT 0",
         # What was started was not answered yet; when, this machine's clock said, which may have been wrong.
         f"UPDATE intents SET unanswered = 1, started = {NO_DATE} WHERE started > 0",  # noqa: S608
+    ),
+    6: (
+        "ALTER TABLE intents ADD COLUMN taken INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE intents ADD COLUMN numbered TEXT NOT NULL DEFAULT '[]'",
     ),
 }
 
@@ -117,7 +127,7 @@ class Intent:
     Attributes:
         spool: name in the spool directory.
         name: name on the drive, which is the filename for the service.
-        state: `LOCAL`, `UPLOADING`, `PENDING`, `DOUBTFUL`, `CANCELLED` or `FAILED`.
+        state: `LOCAL`, `UPLOADING`, `PENDING`, `DOUBTFUL`, `CANCELLED`, `RESERVED` or `FAILED`.
         purpose: `auto` or one of `wire.PURPOSES`.
         size, sha256: of the bytes.
         mtime_ns, inode: to be kept when the upload is done (A1).
@@ -140,6 +150,9 @@ class Intent:
         unanswered: how many attempts ended without an answer, so that the service may have the bytes (W3). The journal
             counts the one that is under way too: after a crash it is one of them.
         replaced: of a `CANCELLED` one: a newer version has taken its name, and the last copy of that stays (W3).
+        taken: the service had a file of this name when an attempt began, so that it may have numbered the copy (W4).
+        numbered: ids under which an answer has stored these bytes with a number in their name: they go with the end of
+            this upload, whichever it is. Among `replaces`, too.
         left: the row by which its copy is looked for, where it was given up while it is under way. Not recorded.
         adopted: it took a proven candidate for its own: one attempt less without an answer. Not recorded.
         cancelled: its name is gone; not to be tried again (W8). Not recorded: the row goes with the name.
@@ -168,6 +181,8 @@ class Intent:
     unanswered: int = 0
     ended: float = 0.0
     replaced: bool = False
+    taken: bool = False
+    numbered: frozenset[str] = frozenset()
     adopted: bool = False
     left: str = ""
     under_way: bool = field(default=False, compare=False)
@@ -177,10 +192,11 @@ class Intent:
         """Whether an attempt has no outcome: it is under way, or was not answered. What was answered left no copy."""
         return self.under_way or self.unanswered > 0
 
-    def may_have_made(self, file: FileObject) -> bool:
+    def may_have_made(self, file: FileObject, *, numbers: bool = False) -> bool:
         """Say whether an attempt of this intent, whose answer never came, may have made `file` (W3).
 
-        By name, size and time: the list shows nothing else, and proves nothing (`doubts`).
+        By name, size and time: the list shows nothing else, and proves nothing (`doubts`). `numbers`: the service is
+        known to number names that are taken.
         """
         return (
             self.started > 0
@@ -188,7 +204,10 @@ class Intent:
             and file.id not in self.known
             and file.created_at >= self.started - CLOCK_SLACK
             and (not self.ended or self.ended <= NO_DATE or file.created_at <= self.ended + DOUBT_SECONDS)
-            and names.safe(file.filename) == self.name
+            and (
+                names.safe(file.filename) == self.name
+                or (numbers and self.taken and names.is_numbered(self.name, file.filename))
+            )
         )
 
     def forget_time(self) -> None:
@@ -213,7 +232,7 @@ def unfinished(path: Path) -> set[str]:
     Raises:
         sqlite3.Error: it is damaged, or cannot be read.
     """
-    return _names(path, FAILED, PENDING, UPLOADING)
+    return _names(path, FAILED, PENDING, UPLOADING, RESERVED)
 
 
 def pending(path: Path) -> set[str]:
@@ -222,7 +241,7 @@ def pending(path: Path) -> set[str]:
     Raises:
         sqlite3.Error: it is damaged, or cannot be read.
     """
-    return _names(path, PENDING, UPLOADING)
+    return _names(path, PENDING, UPLOADING, RESERVED)
 
 
 def _names(path: Path, *states: str) -> set[str]:
@@ -338,6 +357,8 @@ class Journal:
             intent.ended,
             intent.unanswered + flying,
             intent.purpose,
+            int(intent.taken),
+            json.dumps(sorted(intent.numbered)),
         )
         key = (intent.spool, names.as_bytes(intent.name), CANCELLED)
         row = (
@@ -350,7 +371,8 @@ class Journal:
             changed = db.execute(
                 # What was acknowledged meanwhile stays so.
                 "UPDATE intents SET state = CASE state WHEN ? THEN state ELSE ? END, size = ?, sha256 = ?, "
-                "local_name = ?, started = ?, known = ?, replaces = ?, ended = ?, unanswered = ?, purpose = ? "
+                "local_name = ?, started = ?, known = ?, replaces = ?, ended = ?, unanswered = ?, purpose = ?, "
+                "taken = ?, numbered = ? "
                 "WHERE spool = ? AND name = ? AND state != ?",
                 (PENDING, *values, *key),
             ).rowcount
@@ -387,14 +409,18 @@ class Journal:
             db.execute("DELETE FROM intents WHERE spool = ? AND name = ?", (intent.spool, name))
             if older:
                 db.execute("DELETE FROM intents WHERE spool = ?", (older,))
+            _drop_reserve(db, stored)
             newer = db.execute(
-                "SELECT spool, replaces FROM intents WHERE inode = ? AND state NOT IN (?, ?)",
-                (intent.inode, CANCELLED, DOUBTFUL),
+                "SELECT spool, replaces FROM intents WHERE inode = ? AND state NOT IN (?, ?, ?)",
+                (intent.inode, CANCELLED, DOUBTFUL, RESERVED),
             ).fetchall()
             others = db.execute(
-                "SELECT spool, known FROM intents WHERE started > 0 AND name = ? AND spool != ?", (name, intent.spool)
+                "SELECT spool, known, name FROM intents WHERE started > 0 AND spool != ? AND (name = ? OR taken)",
+                (intent.spool, name),
             ).fetchall()
-            for spool, known in others:
+            for spool, known, other in others:
+                if other != name and not names.is_numbered(names.of_bytes(other), stored):
+                    continue
                 ids = json.dumps(sorted({*json.loads(known), file_id}))
                 db.execute("UPDATE intents SET known = ? WHERE spool = ?", (ids, spool))
             _overtake(db, stored, intent.spool)
@@ -417,8 +443,8 @@ class Journal:
 
         def change(db: sqlite3.Connection) -> bool:
             rows = db.execute(
-                "SELECT spool, replaces FROM intents WHERE inode = ? AND state NOT IN (?, ?)",
-                (inode, CANCELLED, DOUBTFUL),
+                "SELECT spool, replaces FROM intents WHERE inode = ? AND state NOT IN (?, ?, ?)",
+                (inode, CANCELLED, DOUBTFUL, RESERVED),
             ).fetchall()
             for spool, replaces in rows:
                 both = json.dumps(sorted({*json.loads(replaces), *ids}))
@@ -428,6 +454,45 @@ class Journal:
             return bool(rows)
 
         return self._group.queue(change, vital=True).wait()
+
+    def reserve(self, reserved: Intent, intent: Intent, data: bytes | None) -> bool:
+        """Record that the stored version of a name is kept as `reserved` before it goes in favour of `intent` (W4).
+
+        False when that has got another name or other bytes meanwhile. `data` is as for `put`.
+        """
+        row = (*_row(reserved)[:-1], data)
+        key = (intent.spool, names.as_bytes(intent.name), CANCELLED)
+
+        def change(db: sqlite3.Connection) -> bool:
+            found = db.execute("SELECT 1 FROM intents WHERE spool = ? AND name = ? AND state != ?", key).fetchone()
+            if found is not None:
+                db.execute(_PUT_WITH_DATA, row)
+            return found is not None
+
+        return self._group.queue(change, vital=True).wait()
+
+    def knows(self, fact: str) -> bool:
+        """Say whether `fact` was learned of this account's service."""
+        return bool(self._group.read("SELECT 1 FROM facts WHERE fact = ?", (fact,)))
+
+    def learn(self, fact: str, *, holds: bool) -> None:
+        """Remember whether `fact` holds of this account's service: with the next change."""
+        statement = "INSERT OR IGNORE INTO facts VALUES (?)" if holds else "DELETE FROM facts WHERE fact = ?"
+        self._group.queue(_statement(statement, fact), keep=True)
+
+    def misname(self, file_id: str, name: str) -> None:
+        """Record that the service has stored what was to be `name` as another one: with the next change (W4)."""
+        row = (file_id, names.as_bytes(name))
+        self._group.queue(lambda db: db.execute("INSERT OR REPLACE INTO misnamed VALUES (?, ?)", row), keep=True)
+
+    def misnamed(self) -> dict[str, str]:
+        """Return the names that files were to have, by id, of those that `misname` recorded."""
+        return {file_id: names.of_bytes(name) for file_id, name in self._group.read("SELECT id, name FROM misnamed")}
+
+    def forget_misnamed(self, ids: Iterable[str]) -> None:
+        """Forget files of another name that are gone: with the next change."""
+        rows = [(file_id,) for file_id in ids]
+        self._group.queue(lambda db: db.executemany("DELETE FROM misnamed WHERE id = ?", rows), keep=True)
 
     def forget(self, spool: str) -> None:
         """Drop the intent for `spool`, if there is one: with the next change, since nothing depends on when."""
@@ -456,6 +521,28 @@ class Journal:
     def deleted(self, file_id: str) -> None:
         """Record that `file_id` is gone from the service: with the next change, since a deletion can be repeated."""
         self._group.queue(_statement("DELETE FROM deletions WHERE id = ?", file_id), keep=True)
+
+    def respell(self, key: Callable[[str], str]) -> None:
+        """Name each file by `key(id)`, whatever spelling of its id was recorded (`spellings`)."""
+
+        def change(db: sqlite3.Connection) -> None:
+            rows = db.execute("SELECT spool, replaces, known, numbered, held FROM intents").fetchall()
+            for spool, *texts, held in rows:
+                ids = [json.dumps(sorted({key(each) for each in json.loads(text)})) for text in texts]
+                names_of = json.dumps({key(each): name for each, name in json.loads(held).items()}, sort_keys=True)
+                db.execute(
+                    "UPDATE intents SET replaces = ?, known = ?, numbered = ?, held = ? WHERE spool = ?",
+                    (*ids, names_of, spool),
+                )
+            for table in ("deletions", "copies", "misnamed"):
+                for (file_id,) in db.execute(f"SELECT id FROM {table}").fetchall():  # noqa: S608
+                    db.execute(f"UPDATE OR REPLACE {table} SET id = ? WHERE id = ?", (key(file_id), file_id))  # noqa: S608
+
+        recorded = [*self.deletions(), *self.copies(), *self.misnamed()]
+        for intent in self.intents():
+            recorded += [*intent.replaces, *intent.known, *intent.numbered, *intent.held]
+        if any(key(file_id) != file_id for file_id in recorded):
+            self._group.queue(change).wait()
 
     def intents(self) -> list[Intent]:
         """Return every intent, oldest first."""
@@ -502,9 +589,15 @@ def _overtake(db: sqlite3.Connection, name: str, spool: str) -> None:
     )
 
 
+def _drop_reserve(db: sqlite3.Connection, name: str) -> None:
+    """Give up the version of `name` that was kept: a newer one is stored, or its name is gone."""
+    db.execute("DELETE FROM intents WHERE state = ? AND name = ?", (RESERVED, names.as_bytes(name)))
+
+
 def _free(db: sqlite3.Connection, name: str) -> None:
-    """Let nothing that is in doubt under `name` come back: whatever had it is gone; empty for none."""
+    """Let nothing that is in doubt under `name`, or kept, come back: whatever had it is gone; empty for none."""
     if name:
+        _drop_reserve(db, name)
         db.execute(
             "UPDATE intents SET state = ?, replaced = 0, replaces = '[]', data = NULL WHERE name = ? AND "
             "(state = 'doubtful' OR (state = ? AND replaced))",
@@ -514,7 +607,8 @@ def _free(db: sqlite3.Connection, name: str) -> None:
 
 def _let_go(db: sqlite3.Connection, ids: Collection[str]) -> None:
     """Let no file hold `ids` any more."""
-    for spool, replaces, held in db.execute("SELECT spool, replaces, held FROM intents WHERE held != '{}'").fetchall():
+    holders = "SELECT spool, replaces, held FROM intents WHERE held != '{}' AND state != 'reserved'"
+    for spool, replaces, held in db.execute(holders).fetchall():
         before: dict[str, str] = json.loads(held)
         if gone := before.keys() & ids:
             after = json.dumps({file_id: name for file_id, name in before.items() if file_id not in gone})
@@ -541,6 +635,8 @@ def _intent(row: tuple[Any, ...]) -> Intent:
             "private": bool(fields["private"]),
             "held": json.loads(fields["held"]),
             "replaced": bool(fields["replaced"]),
+            "taken": bool(fields["taken"]),
+            "numbered": frozenset(json.loads(fields["numbered"])),
         }
     )
 
@@ -567,5 +663,7 @@ def _row(intent: Intent) -> tuple[object, ...]:
         intent.ended,
         intent.unanswered,
         int(intent.replaced),
+        int(intent.taken),
+        json.dumps(sorted(intent.numbered)),
         None,
     )

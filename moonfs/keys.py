@@ -26,6 +26,8 @@ from moonfs.errors import UsageError
 from moonfs.profiles import Configuration, open_at_once, variables
 from moonfs.settings import yes_or_no
 
+#: What people and word processors put round a value; in no key, and at neither end of an address.
+QUOTES: Final = "\"'`´“”„‟‘’‚‛«»‹›「」『』＂＇"
 #: Under which the desktop's keyring keeps our keys.
 SERVICE: Final = "moonfs"
 #: Seconds for a command that may ask for a passphrase.
@@ -248,6 +250,8 @@ def _usable(text: str, where: str, step: str = "put one there, or keep it with: 
     key = text.strip()
     if not key:
         raise UsageError(f"There is no key in {where}; {step}")
+    if key[0] in QUOTES or key[-1] in QUOTES:
+        raise UsageError(f"The key in {where} stands in quotation marks; write it without them.")
     if len(key) > _LONGEST or not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError(
             f"What is in {where} is no key: keys are one word of plain letters, digits and dashes; copy it once more."

@@ -12,6 +12,7 @@ before its request was sent. A `Snapshot` is immutable.
 from __future__ import annotations
 
 import copy
+import heapq
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -30,7 +31,7 @@ from moonfs.errors import (
     TimedOut,
     Unreachable,
 )
-from moonfs.wire import FileObject
+from moonfs.wire import EVERYTHING, MAX_LISTED, FileObject, Listed
 
 #: Seconds in which a failed refresh is not tried again, once there has been a listing.
 HOLD_OFF: Final = 5.0
@@ -104,7 +105,7 @@ class Listing:
         self._added: dict[str, tuple[int, float, FileObject]] = {}
         self._removed: dict[str, None] = {}
         self._elsewhere: dict[str, float] = {}
-        self._missing: frozenset[str] = frozenset()
+        self._missing: dict[str, float] = {}
         self._flight: _Flight | None = None
         self._newest = 0
         self.requests = 0
@@ -172,7 +173,7 @@ class Listing:
     def miss(self, ids: Collection[str]) -> None:
         """Take `ids`, of which something is kept, for missing unless the listing has them: the next answer decides."""
         with self._lock:
-            self._missing |= frozenset(ids) - self._files.keys()
+            self._missing |= dict.fromkeys(frozenset(ids) - self._files.keys(), EVERYTHING)
 
     def expire(self) -> None:
         """Make the next `current` ask the service: an answer that is on its way does not do."""
@@ -205,6 +206,11 @@ class Listing:
                 self._bytes -= gone.bytes
                 self._version += 1
                 self._snapshot = None if self._snapshot is None else self._publish(self._snapshot.stale_because)
+
+    def is_removed(self, file_id: str) -> bool:
+        """Say whether a file was deleted from here."""
+        with self._lock:
+            return file_id in self._removed
 
     def replaced_since(self, old: str, new: str) -> float:
         """Return for how many seconds it has been known that `old` is gone, or that `new` is there.
@@ -274,7 +280,8 @@ class Listing:
     def _install(self, answer: list[FileObject], started: int, number: int) -> frozenset[str]:
         """Take over the answer to request `number`, sent after the event `started`; return what is gone for good.
 
-        That is what two answers in a row lack: one that lacks files by mistake costs nothing that is kept of them.
+        That is what two answers in a row lack: one that lacks files by mistake costs nothing that is kept of them. What
+        an answer says nothing of, as it is not whole (`Listed.horizon`), stays as it was.
         """
         if number < self._newest:
             return frozenset()  # one that was asked for later is here already
@@ -288,12 +295,19 @@ class Listing:
                 del self._added[file_id]
             else:
                 files[file_id] = file
+        horizon = answer.horizon if isinstance(answer, Listed) else EVERYTHING
+        unseen = self._unseen(files, horizon)
+        files |= {file.id: file for file in heapq.nlargest(max(0, MAX_LISTED - len(files)), unseen.values(), _age)}
         believed = max(self._ttl, self._longer())
         self._expires = now + believed if started >= self._expired else float("-inf")
         self._refused = None
-        gone = frozenset(self._files.keys() - files.keys())
-        gone_for_good = self._missing - files.keys()
-        self._missing = gone
+        gone = self._files.keys() - files.keys() - unseen.keys()
+        gone_for_good = frozenset(
+            file_id
+            for file_id, when in self._missing.items()
+            if file_id not in files and (horizon == EVERYTHING or when > horizon)
+        )
+        self._missing = {file_id: self._files[file_id].created_at for file_id in gone}
         if self._snapshot is not None:
             recent = {file_id: when for file_id, when in self._elsewhere.items() if when > now - RECENT}
             self._elsewhere = recent | dict.fromkeys(gone | (files.keys() - self._files.keys()), now)
@@ -303,6 +317,16 @@ class Listing:
             self._version += 1
         self._publish(None)
         return gone_for_good
+
+    def _unseen(self, files: Mapping[str, FileObject], horizon: float) -> dict[str, FileObject]:
+        """Return, by id, what is believed to be there and is not in `files`, an answer that says nothing of it."""
+        if horizon == EVERYTHING:
+            return {}
+        return {
+            file_id: file
+            for file_id, file in self._files.items()
+            if file_id not in files and file.created_at <= horizon
+        }
 
     def _publish(self, stale_because: Exception | None) -> Snapshot:
         old = self._snapshot
@@ -315,6 +339,10 @@ class Listing:
             )
         assert self._snapshot is not None
         return self._snapshot
+
+
+def _age(file: FileObject) -> tuple[int, str, str]:
+    return file.age
 
 
 def _hold_off(error: MoonfsError, waited: float) -> float:

@@ -63,6 +63,7 @@ class LocalFile:
             uploaded.
         journaled: what the journal has of a file that stays local: name, purpose, generation, times, what it holds.
         failure: (generation, error) of an upload that the service refused.
+        reserve: it is the version before one that could not be stored: kept for that case, or come back since (W4).
         trouble: why the last try to upload it in the background came to nothing.
     """
 
@@ -107,7 +108,7 @@ class LocalFile:
         self.attempt: Intent | None = None
         self.unlinked = self.replaced = False
         self.private = private
-        self.passing = False
+        self.passing = self.reserve = False
         self.held: Mapping[str, str] = {}
         self.closed = 0
         self.seal = ""

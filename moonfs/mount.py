@@ -59,7 +59,7 @@ from moonfs.notify import Notifier
 from moonfs.originals import Originals
 from moonfs.remote import Remote
 from moonfs.server.embed import EmbedError, attach
-from moonfs.settings import Settings
+from moonfs.settings import PROJECT, Settings
 from moonfs.spool import Spool
 from moonfs.texts import Texts
 from moonfs.traffic import Traffic
@@ -144,8 +144,8 @@ def start(request: Request, waiting: Callable[[str], None] = lambda _text: None)
     raise UsageError(answer or "The daemon died at its start; moonfs logs shows what it wrote last.")
 
 
-def run(request: Request) -> None:
-    """Mount and serve in this process until the mount ends (`-f`).
+def run(request: Request, about: str = "") -> None:
+    """Mount and serve in this process until the mount ends (`-f`); what is said `about` the drive is said at its start.
 
     Raises:
         UsageError: as `start`.
@@ -156,7 +156,7 @@ def run(request: Request) -> None:
     notifier = Notifier(os.environ)
     with _errors_as_sentences(request, point), _Drive(request, point, notifier) as drive:
         ready = wording.printable(f"Mounted on {point}; end with Ctrl-C or: moonfs umount {quote(point)}")
-        drive.serve(lambda: print(ready, flush=True))
+        drive.serve(lambda: print(*filter(None, (ready, about)), sep="\n", flush=True))
 
 
 def check(point: str, local: Path | None, *, allow_other: bool = False) -> str:
@@ -334,6 +334,7 @@ class _Drive:
             max_connections=settings.requests + settings.requests // 4 + 1,
             traffic=traffic,
             spill=texts,
+            project=hosted is not None and settings.scope == PROJECT,  # a local account is one person's
         )
         self._stack.callback(client.close)
         attributes = Attributes(state / "attributes.db", plain=plain)
@@ -353,6 +354,7 @@ class _Drive:
         remote.verify(min(VERIFY_SECONDS, settings.timeout))
         journal = Journal(state / "journal.db")
         self._stack.callback(journal.close)
+        journal.respell(remote.key)
         self._error_log = ErrorLog(state / "errors.ndjson")
         self._filesystem = Filesystem(
             remote,
@@ -520,6 +522,7 @@ class _Drive:
             "account": self._account.label,
             "server_socket": self._account.socket,
             "mode": _mode(self._request.settings),
+            "scope": self._request.settings.scope if self._request.local is None else None,
             "purpose": self._request.settings.purpose,
             "started": int(self._started),
             "log": str(self._log_path),

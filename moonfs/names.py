@@ -17,7 +17,7 @@ import mimetypes
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from moonfs import wire
@@ -80,9 +80,14 @@ _KEPT: Final = frozenset(
 #: Those of them that backups have, and the numbers that log files get; renamed to one, a file stays here (N6).
 _BACKUPS: Final = frozenset((".orig", ".bak"))
 _NUMBER: Final = re.compile(r".[0-9]{1,3}", re.DOTALL)
+#: What a service adds to a name that is taken: a number, with separators and brackets around it (W4).
+_COUNT: Final = re.compile(r"[ \-_.~#+,()\[\]{}<>（）【】［］0-9]*[0-9][ \-_.~#+,()\[\]{}<>（）【】［］0-9]*")
 _HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f]{8}")
 
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+#: What turns the direction of writing (Unicode's Bidi_Control), and what nobody sees and no script needs: ZERO WIDTH
+#: SPACE, WORD JOINER, ZERO WIDTH NO-BREAK SPACE. Not U+200C and U+200D, without which Persian, Hindi and emoji change.
+_UNSEEN: Final = frozenset("\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff")
 
 
 def _pattern(usual: tuple[str, ...], chosen: Sequence[str] = ()) -> re.Pattern[str]:
@@ -209,6 +214,25 @@ def purposes(name: str, purpose: str) -> tuple[str, ...]:
     return (wire.FILE_EXTRACT,)
 
 
+def is_numbered(name: str, stored: str) -> bool:
+    """Say whether a service that numbers equal names has made `stored` of `name` (W4).
+
+    That is `name` with separators, brackets and at least one digit added at its end or before a dot in it. What is
+    changed in another way, such as cut, or put into another normal form, is not.
+
+    >>> is_numbered("a.txt", "a(1).txt"), is_numbered("a.txt", "a.txt.2"), is_numbered("a.txt", "a1b.txt")
+    (True, True, False)
+    """
+    more = len(stored) - len(name)
+    if more <= 0:
+        return False
+    places = [*(at for at, char in enumerate(name) if char == "." and at), len(name)]
+    return any(
+        stored.startswith(name[:at]) and stored.endswith(name[at:]) and _COUNT.fullmatch(stored[at : at + more])
+        for at in places
+    )
+
+
 def as_bytes(name: str) -> bytes:
     """Return a name as the kernel and the journal have it: in UTF-8 whatever the locale, other bytes as they are."""
     return name.encode("utf-8", "surrogateescape")
@@ -224,10 +248,15 @@ def check(name: str) -> None:
 
     Raises:
         NameTooLong: over 255 bytes.
-        InvalidName: control characters, or bytes that are no UTF-8.
+        InvalidName: control characters or others that N2 replaces, or bytes that are no UTF-8.
     """
     if len(as_bytes(name)) > MAX_BYTES:
         raise NameTooLong(f"The name {name[:40]}… is longer than {MAX_BYTES} bytes; shorten it.")
+    if unseen := sorted(_UNSEEN & set(name)):
+        which = ", ".join(f"U+{ord(char):04X}" for char in unseen)
+        raise InvalidName(
+            f"The drive cannot keep the name {name!r}: it has characters that nobody sees ({which}); rename it."
+        )
     if safe(name) != name:
         raise InvalidName(
             f"The service cannot keep the name {name!r}: it has control characters or is no UTF-8; rename it."
@@ -238,13 +267,14 @@ def check(name: str) -> None:
 def safe(filename: str) -> str:
     """Return the safe, readable form of an untrusted remote filename (N2).
 
-    `/`, control characters and lone surrogates become `_`; `.`, `..`, the empty name and the control
-    directory's name get a leading `_`; a longer name is cut in its stem and gets 8 hex digits of its SHA-256,
-    the extension kept. A name that is safe already comes back unchanged.
+    `/`, control characters, those that nobody sees or that turn the writing round, and lone surrogates become `_`;
+    `.`, `..`, the empty name and the control directory's name get a leading `_`; a longer name is cut in its stem and
+    gets 8 hex digits of its SHA-256, the extension kept. A name that is safe already comes back unchanged.
     """
     if not filename.isascii() or not filename.isprintable() or "/" in filename:
         filename = "".join(
-            "_" if char == "/" or unicodedata.category(char) in _CONTROL_CATEGORIES else char for char in filename
+            "_" if char == "/" or char in _UNSEEN or unicodedata.category(char) in _CONTROL_CATEGORIES else char
+            for char in filename
         )
     if filename in ("", ".", "..", CONTROL):
         filename = "_" + filename
@@ -259,6 +289,18 @@ def alias(name: str, file_id: str) -> str:
     return _shorten(name, f"~{file_id}", MAX_BYTES)
 
 
+def ids_in(name: str) -> Iterator[str]:
+    """Yield what may be the id in `name`, were it an alias, or the sidecar's name of one.
+
+    >>> list(ids_in("a~b~i1.txt.content"))
+    ['b~i1', 'b~i1.txt', 'b~i1.txt.content', 'i1', 'i1.txt', 'i1.txt.content']
+    """
+    for mark in re.finditer("~", name):
+        tail = name[mark.end() :]
+        for dot in re.finditer(r"\.|$", tail):
+            yield tail[: dot.start()]
+
+
 def sidecar(name: str, file_id: str) -> str:
     """Return the sidecar's name of the file that is shown as `name` (N1); at most 255 bytes."""
     if len(name.encode()) + len(SIDECAR) > MAX_BYTES:
@@ -269,7 +311,7 @@ def sidecar(name: str, file_id: str) -> str:
 def assign(files: Iterable[FileObject], taken: Collection[str] = ()) -> dict[str, FileObject]:
     """Give every file its name on the drive (N2, N3).
 
-    The newest of equal names (by `created_at`, then id) has the bare name, every older one its `alias`, or
+    The first of equal names by `rank`, which is the newest, has the bare name, every older one its `alias`, or
     `stem~<id>~<hash>.ext` where some filename is made to look like that. A name in `taken` (a newer file that
     is still being written here) counts as given.
 
@@ -278,20 +320,29 @@ def assign(files: Iterable[FileObject], taken: Collection[str] = ()) -> dict[str
     """
     names: dict[str, FileObject] = {}
     older: list[tuple[str, FileObject]] = []
-    for file in sorted(files, key=lambda file: (file.created_at, file.id), reverse=True):
+    for file in sorted(files, key=rank, reverse=True):
         name = safe(file.filename)
         if name in names or name in taken:
             older.append((name, file))
         else:
             names[name] = file
     for name, file in older:
-        full = alias(name, file.id)
+        full = alias(name, file.spelt)
         if full in names or full in taken:
             # These are all different, so one of them is free.
-            spares = (_spare(name, file.id, count) for count in range(len(names) + len(taken) + 1))
+            spares = (_spare(name, file.spelt, count) for count in range(len(names) + len(taken) + 1))
             full = next(spare for spare in spares if spare not in names and spare not in taken)
         names[full] = file
     return names
+
+
+def rank(file: FileObject) -> tuple[bool, int, str, str]:
+    """Return what files of equal names are ordered by: the last has the bare name (N3).
+
+    That is the newest, by `created_at`, then id; what the service has stored as a failure comes before all others: it
+    is no version of anything, and takes the name of none that can be read.
+    """
+    return file.status != wire.STATUS_ERROR, *file.age
 
 
 def _spare(name: str, file_id: str, count: int) -> str:

@@ -70,7 +70,9 @@ class Namespace:
     Attributes:
         local: the local files by name.
         staged: local files that are to take a name's place, by purpose and name.
+        kept: the versions before of names whose next ones are on their way, where they had to make way (W4).
         disowned: uploads that nobody wants any more, by spool file; what they leave is not shown.
+        numbers: says whether the service is known to number names that are taken (W4).
         on_change: called when a name means something else than before; it takes no lock that others hold for long.
     """
 
@@ -79,8 +81,10 @@ class Namespace:
         self._purpose = purpose
         self.local: dict[str, LocalFile] = {}
         self.staged: dict[tuple[str, str], LocalFile] = {}
+        self.kept: dict[str, LocalFile] = {}
         self.disowned: dict[str, Intent] = {}
         self.on_change: Callable[[], None] = lambda: None
+        self.numbers: Callable[[], bool] = lambda: False
         self._doomed: set[str] = set()
         self._changes = 0
         self.changed_ns = time.time_ns()
@@ -122,15 +126,15 @@ class Namespace:
     def by_id(self, snapshot: Snapshot, name: str, _purpose: str = "", /) -> Entry:
         """Return the file or the text whose id `name` is, as `resolve` does for names (N5).
 
-        Also one that a local file hides, or an equal name; whatever its purpose is.
+        Also one that a local file hides, or an equal name; whatever its purpose is, and however its id is spelt.
 
         Raises:
             NotFound: no such file, or it is deleted, or will be.
         """
-        file = snapshot.files.get(name)
+        file = _of_id(snapshot, name)
         if file is not None and file.id not in self._doomed:
             return Remote(name, file)
-        file = snapshot.files.get(name.removesuffix(names.SIDECAR))
+        file = _of_id(snapshot, name.removesuffix(names.SIDECAR))
         if file is not None and name.endswith(names.SIDECAR) and has_text(file) and file.id not in self._doomed:
             return Sidecar(name, file)
         raise NotFound(f"No such file: {name}")
@@ -143,11 +147,11 @@ class Namespace:
         return None
 
     def ids(self, snapshot: Snapshot, *, sidecars: bool) -> list[str]:
-        """Return every name of `by_id`, in order."""
+        """Return every name of `by_id`, in order, as the list spells it."""
         shown = [file for file in snapshot.files.values() if file.id not in self._doomed]
-        found = {file.id for file in shown}
+        found = {file.spelt for file in shown}
         if sidecars:
-            found |= {file.id + names.SIDECAR for file in shown if has_text(file)}
+            found |= {file.spelt + names.SIDECAR for file in shown if has_text(file)}
         return sorted(found)
 
     def entries(self, snapshot: Snapshot, *, sidecars: bool, purpose: str = "") -> list[str]:
@@ -206,9 +210,8 @@ class Namespace:
     def shown_names(self, snapshot: Snapshot, ids: Iterable[str]) -> dict[str, str]:
         """Return the names under which the files of these ids are shown, by id; those that are hidden left out."""
         wanted = set(ids)
-        if not wanted:
-            return {}
-        return {file.id: name for name, file in self._current(snapshot).files.items() if file.id in wanted}
+        named = self._current(snapshot).named if wanted else {}
+        return {file_id: named[file_id] for file_id in wanted if file_id in named}
 
     def texts(self, snapshot: Snapshot) -> dict[str, FileObject]:
         """Return the file behind each sidecar, by the sidecar's name."""
@@ -296,6 +299,16 @@ class Namespace:
         others = (other for other in self.local.values() if other.held and other is not beside)
         return frozenset(file_id for other in others for file_id, had in other.held.items() if had == name)
 
+    def is_wanted(self, name: str) -> bool:
+        """Say whether a file here, or an upload that was given up, has this name; any thread may ask."""
+        return name in self.local or any(left.name == name for left in tuple(self.disowned.values()))
+
+    def renamed_away(self, beside: LocalFile) -> frozenset[str]:
+        """Return the stored files that go once others than `beside` are stored, whose bytes are promised (W2, W9)."""
+        others = (*self.local.values(), *self.staged.values())
+        promised = (other for other in others if other is not beside and other.committed and not other.failed)
+        return frozenset().union(*(other.replaces for other in promised))
+
     def let_go(self, ids: frozenset[str], beside: LocalFile | None = None) -> None:
         """Let no file but `beside` hold `ids` any more (W9)."""
         for other in self.local.values():
@@ -307,9 +320,10 @@ class Namespace:
     def own(self, name: str, file_id: str) -> None:
         """Say that `file_id` was stored under `name` on purpose: no other upload has made it, so it shows again."""
         self._doomed.discard(file_id)
-        attempts = [local.attempt for local in self.local.values() if local.attempt is not None]
+        locals_ = (*self.local.values(), *self.kept.values())
+        attempts = [local.attempt for local in locals_ if local.attempt is not None]
         for other in (*self.disowned.values(), *attempts):
-            if other.name == name:
+            if other.name == name or names.is_numbered(other.name, name):
                 other.known |= {file_id}
         self.changed()
 
@@ -370,7 +384,7 @@ class Namespace:
         for local in among:
             file = local.current
             if file is not None and local.clean and not local.unlinked and has_text(file):
-                sidecar = names.sidecar(local.name, file.id)
+                sidecar = names.sidecar(local.name, file.spelt)
                 if sidecar not in self.local and sidecar not in self._table.files:
                     found[sidecar] = file
         return found
@@ -389,27 +403,45 @@ class Namespace:
         key = (snapshot.version, self._changes)
         if key != self._key:
             hidden = self._doomed.union(*(local.replaces for local in self.local.values()))
-            attempts = [each for local in self.local.values() if (each := local.attempt) is not None and each.is_open]
-            self._table.update(snapshot.files, hidden, [*attempts, *self.disowned.values()], set(self.local))
+            locals_ = (*self.local.values(), *self.kept.values())
+            attempts = [each for local in locals_ if (each := local.attempt) is not None and each.is_open]
+            attempts += self.disowned.values()
+            self._table.update(snapshot.files, hidden, attempts, set(self.local), numbers=self.numbers())
             self._key = key
         return self._table
 
     def _resolve_alias(self, table: Table, name: str) -> Entry:
         """Find a file by `stem~<id>.ext` even when it has the bare name by now (W10: `rm *` over duplicates)."""
-        for file in table.files.values():
-            if file.id in name:
-                alias = names.alias(names.safe(file.filename), file.id)
-                if name == alias:
-                    return Remote(name, file)
-                if name == names.sidecar(alias, file.id) and has_text(file):
-                    return Sidecar(name, file)
+        for found in names.ids_in(name):
+            for file_id in (found, wire.twin(found)):
+                if file_id in table.named and (entry := self._aliased(table.files[table.named[file_id]], name)):
+                    return entry
         raise NotFound(f"No such file: {name}")
+
+    @staticmethod
+    def _aliased(file: FileObject, name: str) -> Entry | None:
+        """Return what `name` is of `file`: an alias of it, or that of its text, by either spelling of its id."""
+        for spelt in (file.spelt,) if file.apart else (file.spelt, wire.twin(file.spelt)):
+            alias = names.alias(names.safe(file.filename), spelt)
+            if name == alias:
+                return Remote(name, file)
+            if name == names.sidecar(alias, spelt) and has_text(file):
+                return Sidecar(name, file)
+        return None
 
 
 def awaited_name(local: LocalFile) -> str:
     """Return the sidecar's name of a file on its way; empty where it is cut, since then the id is to be in it (N1)."""
     name = local.name + names.SIDECAR
     return name if len(name.encode("utf-8", "surrogateescape")) <= names.MAX_BYTES else ""
+
+
+def _of_id(snapshot: Snapshot, spelt: str) -> FileObject | None:
+    """Return the file that an id means, or its twin where that is the same file."""
+    file = snapshot.files.get(spelt)
+    if file is None and (other := snapshot.files.get(wire.twin(spelt))) is not None and not other.apart:
+        return other
+    return file
 
 
 @functools.lru_cache(maxsize=1024)

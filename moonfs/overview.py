@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from moonfs import wire
 from moonfs.conflicts import Conflicts
 from moonfs.errors import MoonfsError, next_step
 from moonfs.journal import Journal
@@ -35,9 +34,10 @@ def overview(
     snapshot = account.listing.peek()
     with lock:
         locals_ = list(space.local.values())
+        quota = room.quota()
         used_bytes, used_files = room.used()
         pending = versions.pending()
-        doubts = versions.doubts
+        doubts, back = versions.doubts, versions.back
         settling = {key: left.name for key, left in space.disowned.items()}
         unsettled = {
             file.name: {"first": file.oldest, "last": file.newest, "bytes": file.size} for file in versions.unsettled()
@@ -45,29 +45,42 @@ def overview(
     stale = snapshot.stale_because
     contents = account.contents
     deletions = journal.deletions()
-    left = versions.copies()
+    left, wanted = versions.copies(), versions.misnamed()
     with lock:
         copies = [
             {
                 "name": name,
-                "id": file_id,
+                "id": snapshot.files[file_id].spelt,
                 "error": "An upload ended without an answer, and this may be its copy, or another machine's file.",
                 "next": f"Look at it, and delete {name} if you do not need it.",
             }
             for file_id, name in space.shown_names(snapshot, left).items()
         ]
+        misnamed = [
+            {
+                "name": name,
+                "id": file_id,
+                "error": f"It is to be called {wanted[file_id]}, and the service has given it a number.",
+                "next": f"See what else is called {wanted[file_id]}, in the vendor's console too, then rename {name}.",
+            }
+            for file_id, name in space.shown_names(snapshot, wanted).items()
+        ]
     return {
         "quota": {
             "files": used_files,
-            "max_files": wire.MAX_FILES,
-            "free_files": max(0, wire.MAX_FILES - used_files),
+            "max_files": quota.total_files,
+            "free_files": quota.free_files,
             "bytes": used_bytes,
-            "max_bytes": wire.MAX_TOTAL_BYTES,
-            "free_bytes": max(0, wire.MAX_TOTAL_BYTES - used_bytes),
+            "max_bytes": quota.total_bytes,
+            "free_bytes": quota.free_bytes,
+            # Where the limits are known from: documented, set, learned, refused.
+            "files_by": room.files.origin,
+            "bytes_by": room.bytes.origin,
         },
         "listing": {
             "files": len(snapshot.files),
             "left_out": account.left_out,
+            "unread": account.unread,
             "requests": account.listing.requests,
             "stale_because": None if stale is None else str(stale),
         },
@@ -89,6 +102,9 @@ def overview(
             # Uploads that ended without an answer, and what they may have left on the service (W3).
             "doubts": doubts,
             "copies": copies,
+            # Names that the service has changed, and versions that came back, as newer ones could not be stored (W4).
+            "misnamed": misnamed,
+            "back": back,
             "deletions": len(deletions),
             "deleting": deletions,
             "local": sorted(file.name for file in locals_ if file.stays_local and not file.writers),

@@ -119,6 +119,8 @@ class Promises:
                 local_name="",
                 held={},
                 closed=0,
+                replaces=intent.replaces - intent.numbered,
+                numbered=frozenset(),
             )
             self._journal.put(left, instead_of=intent.spool, data=file.small())
         except OSError as error:

@@ -9,11 +9,12 @@ after a while, so that every doubt has an end. `doubts` judges by it; nothing is
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from moonfs.attributes import Attributes
-from moonfs.errors import AuthenticationFailed, MoonfsError, NotReady, QuotaExceeded, RateLimited
+from moonfs.errors import AuthenticationFailed, MoonfsError, NotReady, PassingFault, QuotaExceeded, RateLimited
+from moonfs.numbering import Numbering
 from moonfs.remote import Remote as Account
 from moonfs.wire import FileObject
 
@@ -23,7 +24,7 @@ SENSELESS: Final = 4.0
 #: that it refuses whoever asks, such as by a 429.
 UNREADY: Final = 300.0
 #: What says less of the file than of whoever asks, or of the moment.
-_PASSING: Final = (AuthenticationFailed, NotReady, QuotaExceeded, RateLimited)
+_PASSING: Final = (AuthenticationFailed, NotReady, PassingFault, QuotaExceeded, RateLimited)
 
 
 def pause(error: MoonfsError | OSError, failures: int, first: float) -> float:
@@ -42,10 +43,20 @@ def pause(error: MoonfsError | OSError, failures: int, first: float) -> float:
 class Proofs:
     """The proofs for one account."""
 
-    def __init__(self, account: Account, attributes: Attributes) -> None:
+    def __init__(
+        self, account: Account, attributes: Attributes, numbering: Numbering, wanted: Callable[[str], bool]
+    ) -> None:
+        """`wanted(name)` says whether an upload of ours is to have that name."""
         self._account = account
+        self._numbering = numbering
+        self.wanted = wanted
         self._attributes = attributes
         self._since: dict[tuple[str, float], float] = {}
+
+    @property
+    def numbers(self) -> bool:
+        """Whether the service is known to number names that are taken."""
+        return bool(self._numbering)
 
     def given(self, file_id: str) -> bool:
         """Say whether an answer gave this id to an upload of ours, or it was adopted."""

@@ -20,6 +20,7 @@ from moonfs.localfile import LocalFile
 from moonfs.namespace import Namespace
 from moonfs.originals import Originals
 from moonfs.remote import Remote as Account
+from moonfs.reserves import Reserves
 from moonfs.spool import Spool, SpoolFile
 from moonfs.wire import FileObject
 
@@ -39,6 +40,7 @@ class Recovery:
         originals: Originals,
         attributes: Attributes,
         disowned: Disowned,
+        reserves: Reserves,
     ) -> None:
         self._account = account
         self._space = space
@@ -47,6 +49,7 @@ class Recovery:
         self._originals = originals
         self._attributes = attributes
         self._disowned = disowned
+        self._reserves = reserves
         self._live: list[Intent] = []
         #: The uploads in doubt that nobody waits for, with the bytes of those that may be wanted.
         self.in_doubt: list[tuple[Intent, SpoolFile | None]] = []
@@ -63,6 +66,7 @@ class Recovery:
             self._spool.restore(spool, data)
         self._spool.clean({intent.spool for intent in intents})
         given_up = (journal_states.CANCELLED, journal_states.DOUBTFUL)
+        intents = [intent for intent in intents if intent.state != journal_states.RESERVED]
         live = [intent for intent in intents if intent.state not in given_up]
         self._live = live
         newest = {intent.inode: intent for intent in sorted(live, key=lambda intent: intent.acknowledged)}
@@ -78,13 +82,51 @@ class Recovery:
                 local.rest()
                 self._space.put(local)
                 recovered.append(local)
+        recovered += self._recover_reserves()
         self.in_doubt = [each for each in self.in_doubt if not self._is_told(each[0])]
         deletions = self._journal.deletions()
         self._space.doom(frozenset(deletions))
         left = self._journal.intents()
         self._spool.clean({intent.spool for intent in left if intent.state != journal_states.CANCELLED})
-        self._attributes.keep_only({*self._account.known(), *deletions})
+        if self._account.sees_all:
+            self._attributes.keep_only({*self._account.known(), *deletions})
         return recovered, deletions
+
+    def _recover_reserves(self) -> list[LocalFile]:
+        """Take up the versions that were kept, where the uploads are settled by now; return those that are back."""
+        kept = [intent for intent in self._journal.intents() if intent.state == journal_states.RESERVED]
+        return [local for intent in kept if (local := self._recover_reserve(intent)) is not None]
+
+    def _recover_reserve(self, intent: Intent) -> LocalFile | None:
+        """Keep the version before of a name, where a newer one is on its way still (W4); else have it back.
+
+        Return it if it is back. Where the service has it yet, nothing had to make way.
+        """
+        known = self._account.known()
+        there = any(file_id in known and not self._space.is_doomed(file_id) for file_id in intent.replaces)
+        newer = self._space.local.get(intent.name)
+        file = self._reopen(intent)
+        if file is None or (newer is None and there):
+            self._journal.forget(intent.spool)
+            if file is not None:
+                file.discard()
+            return None
+        if newer is not None:
+            self._reserves.take(intent, file)
+            return None
+        promised = self._reserves.promised(intent)
+        self._journal.put(promised)
+        local = self.local_of(promised, file)
+        local.reserve = True
+        local.rest()
+        self._space.put(local)
+        return local
+
+    def _drop_numbered(self, intent: Intent) -> None:
+        """Have the copies deleted which an upload that is given up has stored with a number in their names (W4)."""
+        if intent.numbered:
+            self._journal.give_up((), delete=intent.numbered)
+            self._space.doom(intent.numbered)
 
     def _recover_in_doubt(self, intent: Intent) -> None:
         """Hide what an upload may have left that was given up; whose it is, is told later (W3, W8)."""
@@ -101,10 +143,11 @@ class Recovery:
         """
         if intent.state != journal_states.CANCELLED or not intent.sha256:
             return False
+        numbers = self._disowned.proofs.numbers
         given = frozenset(
             file.id
             for file in self._account.known().values()
-            if intent.may_have_made(file)
+            if intent.may_have_made(file, numbers=numbers)
             and not self._space.is_doomed(file.id)
             and self._attributes.get(file.id).sha256 == intent.sha256
         )
@@ -130,10 +173,9 @@ class Recovery:
         return left
 
     def _may_have_arrived(self, intent: Intent) -> list[FileObject]:
-        """Return what the list has that an attempt of `intent` may have made (W3)."""
-        return (
-            doubts.candidates(self._disowned.proofs, intent, self._account.known().values()) if intent.started else []
-        )
+        """Return what the list has that an attempt of `intent` may have made (W3); stored failures are no version."""
+        present = [file for file in self._account.known().values() if not doubts.is_failure(file)]
+        return doubts.candidates(self._disowned.proofs, intent, present) if intent.started else []
 
     def _recover_uploads(self, intents: list[Intent]) -> list[Intent]:
         """Settle the uploads whose outcome nobody was told; return the intents that are left.
@@ -196,6 +238,7 @@ class Recovery:
 
     def _give_up(self, intent: Intent) -> None:
         """Forget an upload that nobody was told of; a copy of it that comes late takes nobody's place (W3)."""
+        self._drop_numbered(intent)
         if intent.started:
             self._journal.put(self._leave(intent, replaced=self._disowned.has_older(intent)), data=None)
         else:
@@ -203,6 +246,7 @@ class Recovery:
 
     def _undo(self, intent: Intent, file: SpoolFile) -> Intent:
         """Give the bytes of an upload that has not arrived back the name that they had on this machine."""
+        self._drop_numbered(intent)
         known = self._account.known()
         before = {i for i in intent.replaces if i in known and names.safe(known[i].filename) == intent.local_name}
         stays = names.is_temporary(intent.local_name) or not file.size or intent.private or bool(intent.closed)
@@ -214,6 +258,8 @@ class Recovery:
             sha256="",
             replaces=frozenset(before).union(intent.held),
             started=0.0,
+            taken=False,
+            numbered=frozenset(),
             unanswered=0,
             ended=0.0,
         )

@@ -146,4 +146,4 @@ class Removals:
 
 def _text_name(file: FileObject, name: str) -> str:
     """Return the name of the text of `file`, which is seen as `name`; empty for none."""
-    return names.sidecar(name, file.id) if has_text(file) else ""
+    return names.sidecar(name, file.spelt) if has_text(file) else ""

@@ -20,6 +20,10 @@ from moonfs.errors import UsageError
 
 MIB: Final = 1024**2
 
+#: The scopes: what a list without further ado is of, and what it can be asked for (DOC).
+ORGANISATION: Final = "organisation"
+PROJECT: Final = "project"
+
 #: What stands between the entries of a list, as in PATH.
 _BETWEEN: Final = ":"
 YES: Final = ("yes", "true", "on", "1")
@@ -34,6 +38,7 @@ class Settings:
         write_back: `close` returns when bytes and intent are on this disk, uploads follow in the background (W2).
         drain: seconds for which the end of a mount waits for uploads (L2); the rest stays in the journal.
         listing_ttl: seconds a listing is believed (L4).
+        scope: whose files the service is asked for: the `organisation`'s, or the `project`'s of the key (N1).
         purpose: `auto` (W11) or one of `wire.PURPOSES`.
         sidecars: `show`, or `hide` to keep them out of listings (N1).
         content: `body` of `/content` in sidecars, or the `text` in it alone (R1).
@@ -45,6 +50,7 @@ class Settings:
         timeout: seconds a read request may take in all (E2).
         upload_timeout: seconds one upload may take in all, retries included (E2).
         requests: requests under way at once, at most; a reader may exceed it by a quarter.
+        max_files, max_total_bytes: what is believed to fit into the account, until the service shows (W7).
         uid, gid: shown owner; -1 is whoever mounts (A1).
         umask: permission bits that are not shown; without those the owner's hold for everybody (A1).
         allow_other: let other users in (off by default, X2).
@@ -56,6 +62,7 @@ class Settings:
     write_back: bool = False
     drain: float = 30.0
     listing_ttl: float = 10.0
+    scope: str = ORGANISATION
     purpose: str = "auto"
     sidecars: str = "show"
     content: str = "body"
@@ -67,6 +74,8 @@ class Settings:
     timeout: float = 60.0
     upload_timeout: float = 600.0
     requests: int = 32
+    max_files: int = 1000
+    max_total_bytes: int = 10 * 1024 * MIB
     uid: int = -1
     gid: int = -1
     umask: int = 0o077
@@ -170,6 +179,20 @@ def _requests(text: str) -> int:
     return value
 
 
+def _files(text: str) -> int:
+    value = _whole(text)
+    if not 1 <= value < 10**9:
+        raise ValueError("a number of files is 1 at least")
+    return value
+
+
+def _some_size(text: str) -> int:
+    value = _size(text)
+    if not value:
+        raise ValueError("it is a byte at least")
+    return value
+
+
 def _globs(text: str) -> tuple[str, ...]:
     globs = tuple(text.split(_BETWEEN))
     for glob in globs:
@@ -205,6 +228,13 @@ OPTIONS: Final = (
         "auto",
         "What uploads are for; auto goes by the type.",
     ),
+    Option(
+        "scope",
+        _choice(ORGANISATION, PROJECT),
+        f"{ORGANISATION}|{PROJECT}",
+        ORGANISATION,
+        "Whose files they are: the whole organisation's, or those of the key's project alone.",
+    ),
     Option("sidecars", _choice("show", "hide"), "show|hide", "show", "NAME.content in listings; hidden ones open too."),
     Option(
         "content",
@@ -228,6 +258,8 @@ OPTIONS: Final = (
     Option("timeout", _positive_seconds, "SECONDS", "60", "Longest wait for a read request."),
     Option("upload_timeout", _positive_seconds, "SECONDS", "600", "Longest wait for one upload."),
     Option("requests", _requests, "N", "32", "Requests at once, at most."),
+    Option("max_files", _files, "N", "1000", "Files that the account is believed to hold, until the service shows."),
+    Option("max_total_bytes", _some_size, "SIZE", "10G", "The same of all their bytes."),
     Option("uid", _number, "N", "yours", "Owner that is shown."),
     Option("gid", _number, "N", "yours", "Group that is shown."),
     Option(

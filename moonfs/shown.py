@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from moonfs import wire
 from moonfs.attributes import Attributes
 from moonfs.errors import next_step
 from moonfs.handles import Attr
@@ -36,9 +37,9 @@ class Shown:
         mtime_ns = file.created_at * 10**9 if known.mtime_ns is None else known.mtime_ns
         if isinstance(entry, Sidecar):
             size = UNKNOWN_TEXT_SIZE if known.text_bytes is None else known.text_bytes
-            return Attr(size, mtime_ns, 0o400, sidecar_inode(known.inode or inode_of(file.id)))
+            return Attr(size, mtime_ns, 0o400, sidecar_inode(known.inode or _inode_of(file)))
         mode = 0o600 if known.sha256 in self._originals else 0o200
-        return Attr(file.bytes, mtime_ns, mode, known.inode or inode_of(file.id))
+        return Attr(file.bytes, mtime_ns, mode, known.inode or _inode_of(file))
 
     def text(self, file: FileObject, size: int) -> Attr:
         """Return what `stat` shows of a text of `size` bytes."""
@@ -55,7 +56,7 @@ class Shown:
 
     def inode(self, file: FileObject) -> int:
         """Return a stored file's inode number: what an upload from here inherited, or one that its id gives (A1)."""
-        return self._attributes.get(file.id).inode or inode_of(file.id)
+        return self._attributes.get(file.id).inode or _inode_of(file)
 
     def xattrs(self, entry: Entry, purpose: str) -> dict[str, bytes]:
         """Return the extended attributes by name, without the empty ones; `purpose` is the file's (A4)."""
@@ -72,9 +73,14 @@ class Shown:
         shown = {"state": state, "error": error, "next": step, "sha256": sha256, "purpose": purpose}
         if file is not None:
             shown |= {
-                "id": file.id,
-                "url": f"ms://{file.id}",
+                "id": file.spelt,
+                "url": f"ms://{file.spelt}",
                 "status": file.status,
                 "status_details": file.status_details,
             }
         return {f"user.moonfs.{key}": value.encode("utf-8", "replace") for key, value in shown.items() if value}
+
+
+def _inode_of(file: FileObject) -> int:
+    """Return the inode number that the id of a file gives, however that is spelt (A1)."""
+    return inode_of(file.id if file.apart else wire.bare(file.id))

@@ -17,7 +17,7 @@ import os
 import secrets
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +145,13 @@ class Texts:
             self._take_in(file_id, _Entry(name, len(text), checked=True))
             self._evict()
         return True
+
+    def respell(self, key: Callable[[str], str]) -> None:
+        """Have each text by `key(id)`, whatever spelling of its id it was kept by (`spellings`)."""
+        with self._lock:
+            for old in [each for each in self._entries if key(each) in self._entries and key(each) != each]:
+                self._drop(old)
+            self._entries = OrderedDict((key(old), entry) for old, entry in self._entries.items())
 
     def forget(self, file_id: str) -> None:
         """Drop a text, if it is here."""

@@ -27,17 +27,19 @@ from moonfs.flights import Flights, Report
 from moonfs.journal import Intent, Journal
 from moonfs.localfile import NEVER, LocalFile
 from moonfs.namespace import Namespace
+from moonfs.numbering import Numbering
 from moonfs.originals import Originals
 from moonfs.promises import Promises
 from moonfs.proofs import Proofs
 from moonfs.recovery import Recovery
 from moonfs.remote import Remote as Account
+from moonfs.reserves import Reserves
 from moonfs.room import Room
 from moonfs.settings import Settings
 from moonfs.spool import CARRIED_BYTES, Spool, SpoolFile
 from moonfs.temporaries import Temporaries
 from moonfs.wire import FileObject
-from moonfs.writeback import Uploader
+from moonfs.writeback import Uploader, Way
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +82,27 @@ class Versions:
         account.on_gone = self._forget
         service = _Service(self, account)
         self.uploader = Uploader(service, journal, workers=settings.requests, deadline=settings.upload_timeout)
-        proofs = Proofs(account, attributes)
+        numbering = Numbering(journal)
+        space.numbers = lambda: bool(numbering)
+        proofs = Proofs(account, attributes, numbering, space.is_wanted)
         self._disowned = Disowned(
             account=account, space=space, journal=journal, proofs=proofs, uploader=self.uploader, lock=lock
         )
         self._disowned.revive = self._revive
         self.removing = self._disowned.removing
+        self._reserves = Reserves(
+            account=account,
+            space=space,
+            spool=spool,
+            journal=journal,
+            attributes=attributes,
+            originals=originals,
+            disowned=self._disowned,
+            lock=lock,
+        )
+        self._disowned.on_removed = self._reserves.removed
         service.judge_by(proofs, self._disowned)
+        service.name_by(numbering, self._reserves, journal)
         self._promises = Promises(journal, self._disowned, purpose=settings.purpose)
         self._temporaries = Temporaries(
             self._bring,
@@ -97,7 +113,7 @@ class Versions:
             uploader=self.uploader,
             disowned=self._disowned,
         )
-        self._flights = Flights(
+        self.flights = Flights(
             self,
             lock,
             account=account,
@@ -110,6 +126,7 @@ class Versions:
             disowned=self._disowned,
             promises=self._promises,
             temporaries=self._temporaries,
+            reserves=self._reserves,
             report=report,
             patience=settings.upload_timeout,
         )
@@ -121,11 +138,12 @@ class Versions:
             originals=originals,
             attributes=attributes,
             disowned=self._disowned,
+            reserves=self._reserves,
         )
         self.prepare = self._promises.prepare
         self.remember_time = self._promises.remember_time
         self.make_room = self._temporaries.make_room
-        self.stored = self._flights.stored
+        self.stored = self.flights.stored
 
     def recover(self) -> None:
         """Take up what an earlier run left in the journal (W2, W4, W6); call once, before the first request.
@@ -141,17 +159,18 @@ class Versions:
         self.uploader.delete_later(deletions)
         for local in recovered:
             if local.pending and not local.refused_for_good:
-                self._flights.schedule(local)
+                self.flights.schedule(local)
         with self._lock:
             for local in recovered:
                 if local.stays_local:
                     self._temporaries.hold_others(local)
                 self._temporaries.watch(local)
+            self._reserves.settle_all()
 
     def close(self) -> None:
         """End the workers and every wait; what is unfinished stays in the journal."""
         self.uploader.close()
-        self._flights.close()
+        self.flights.close()
 
     def settle(self, local: LocalFile) -> None:
         """Make the newest generation as safe as the mount promises: on the service, or on this disk.
@@ -161,10 +180,10 @@ class Versions:
             OSError: the local disk refuses, or refused an earlier write.
         """
         if not self._settings.write_back:
-            self._flights.store(local)
+            self.flights.store(local)
             return
         if self.promise(local):
-            self._flights.schedule_promised(local)
+            self.flights.schedule_promised(local)
 
     def promise(self, local: LocalFile) -> bool:
         """Promise that the newest generation reaches the service, now or after the next mount (W2); say if that is new.
@@ -217,7 +236,7 @@ class Versions:
                 if growing is None:
                     return
                 local.commit(growing)  # it has its row
-        self._flights.schedule_promised(local)
+        self.flights.schedule_promised(local)
 
     def _check_type(self, local: LocalFile) -> None:
         """Refuse at its close what the service is known to refuse (N7), and keep it; the file's lock must be held."""
@@ -249,7 +268,7 @@ class Versions:
                 local.passing, local.private, local.closed = before
                 raise
         if refused is None:
-            self._flights.schedule_promised(local)
+            self.flights.schedule_promised(local)
         else:
             self._report(local.name, refused)
         self.end_use(local)
@@ -293,7 +312,8 @@ class Versions:
             local.rest()
             if local.spool is not None:
                 self._journal.forget(local.spool.name)
-                self._flights.adopt(local, local.spool, local.sha256)
+                self.flights.adopt(local, local.spool, local.sha256)
+            self._come_back(local)
         elif local.stays_local and not local.hollow and (local.refused is None or local.kept):
             local.refused = None
             try:
@@ -314,9 +334,29 @@ class Versions:
             self._space.drop(local)
             if local.spool is not None:
                 self._journal.forget(local.spool.name)
+            self._come_back(local)
             if not local.handles:
                 local.discard()
+        elif local.journaled is not None and local.generation not in local.journaled and not local.private:
+            self._empty_again(local)
         self._temporaries.watch(local)
+
+    def _empty_again(self, local: LocalFile) -> None:
+        """Go back to the empty file that was kept here (W6): its writer was told that the rest failed; lock held."""
+        local.refused = None
+        try:
+            local.truncate(0, local.purpose)
+            self.keep_local(local)
+        except OSError as error:
+            log.error("Cannot keep %s: %s", local.name, error.strerror)
+        local.rest()
+        self._come_back(local)
+
+    def _come_back(self, local: LocalFile) -> None:
+        """Have the version before come back, if it made way for `local`, which is shown no more (W4); lock held."""
+        back = self._reserves.settle(local.name)
+        if back is not None:
+            self._succeed(back, local, frozenset())
 
     def _keep_again(self, local: LocalFile, error: OSError) -> None:
         """Try again to keep an empty file that is in memory only, though nobody was told so; the lock is held."""
@@ -338,7 +378,7 @@ class Versions:
     def took(self, local: LocalFile, over: LocalFile | None, inherited: frozenset[str]) -> None:
         """Take in that a file has taken its name from the file `over` and the remote files `inherited`; lock held."""
         self._succeed(local, over, inherited)
-        if over is not None:
+        if over is not None and not self._reserves.keeps(over):
             self._supersede(over, inherited)
 
     def _supersede(self, local: LocalFile, inherited: frozenset[str]) -> None:
@@ -434,16 +474,36 @@ class Versions:
         local = self._recovery.local_of(promised, file)
         local.rest()
         self._space.put(local)
-        self._flights.schedule(local)
+        self.flights.schedule(local)
 
     @property
     def doubts(self) -> list[str]:
         """The names of uploads whose outcome is not told yet and that nobody waits for; the lock must be held."""
         return self._disowned.open
 
+    @property
+    def back(self) -> list[str]:
+        """The names whose version before shows again and is on its way, as a newer one was not stored; lock held."""
+        return self._reserves.back()
+
+    def misnamed(self) -> dict[str, str]:
+        """Return the names that stored files were to have, by id, where the service has given them others (W4)."""
+        snapshot = self._account.listing.peek()
+        wanted = self._journal.misnamed()
+        gone = [file_id for file_id in wanted if file_id not in snapshot.files] if snapshot.version else []
+        if gone:
+            self._journal.forget_misnamed(gone)
+        return {file_id: name for file_id, name in wanted.items() if file_id in snapshot.files}
+
     def copies(self) -> dict[str, str]:
         """Return the filenames, by id, of copies that may be ours and were left."""
         return self._disowned.copies()
+
+    def bury(self, file_id: str) -> None:
+        """Hide what an upload has made that is no good, and queue its deletion in the journal (W1)."""
+        with self._lock:
+            self._space.doom(frozenset({file_id}))
+        self._journal.delete_later(file_id)
 
     def _forget(self, file_id: str) -> None:
         """Drop what is known and kept of a deleted file: a deleted document leaves no copy behind."""
@@ -472,7 +532,7 @@ class Versions:
         here = self._settings.write_back or local.stays_as(name)
         if not here:
             try:
-                self._flights.rename(local, name, purpose, replaced(), over, patient=patient)
+                self.flights.rename(local, name, purpose, replaced(), over, patient=patient)
             except Overtaken:
                 if local.unlinked:
                     raise
@@ -485,7 +545,7 @@ class Versions:
                     raise
                 # What this disk does not take is done on the service at once (W7).
                 try:
-                    self._flights.rename(local, name, purpose, replaced(), over, patient=patient)
+                    self.flights.rename(local, name, purpose, replaced(), over, patient=patient)
                 except MoonfsError:
                     raise refusal from None
         elif local.growing is not None:
@@ -548,7 +608,7 @@ class Versions:
             if freed:
                 self._disowned.removed(freed)
         if not stays:
-            self._flights.schedule_promised(local)
+            self.flights.schedule_promised(local)
 
     @staticmethod
     def _check_target(local: LocalFile, name: str) -> None:
@@ -564,7 +624,7 @@ class Versions:
     @property
     def settled(self) -> int:
         """How many uploads have come to an end: the service has the bytes, or refuses them for good."""
-        return self._flights.settled
+        return self.flights.settled
 
     def unsettled(self) -> list[LocalFile]:
         """Return the files that are pending, or that somebody closes just now and waits for the upload; lock held."""
@@ -589,8 +649,45 @@ class _Service:
     def judge_by(self, proofs: Proofs, disowned: Disowned) -> None:
         """Take what is known of files from `proofs`, and of uploads in doubt from `disowned`."""
         self.given, self.confirmed, self.relist = proofs.given, proofs.confirmed, proofs.relist
-        self.text, self.is_sure, self.bear = proofs.text, proofs.is_sure, proofs.bear
+        self.text, self.is_sure, self.bear, self.wanted = proofs.text, proofs.is_sure, proofs.bear, proofs.wanted
         self.earlier, self.take_over, self.leave = disowned.earlier, disowned.take_over, disowned.leave
+
+    def name_by(self, numbering: Numbering, reserves: Reserves, journal: Journal) -> None:
+        """Take what is known of names that are taken from these."""
+        self._numbering, self._journal, self.reserve = numbering, journal, reserves.hold
+
+    @property
+    def numbers(self) -> bool:
+        """Whether the service is known to number names that are taken."""
+        return bool(self._numbering)
+
+    def learn(self, intent: Intent, file: FileObject) -> None:
+        """Take in that it does."""
+        self._numbering.learn(intent.name, file.filename)
+
+    def unlearn(self, intent: Intent) -> None:
+        """Take in that it does not."""
+        self._numbering.unlearn(intent.name)
+
+    def numbered(self, intent: Intent, file: FileObject) -> None:
+        """Take in that `file` has got a number, and goes with the upload."""
+        self._versions.flights.numbered(intent, file)
+
+    def let_be(self, intent: Intent, ids: frozenset[str]) -> None:
+        """Take in that `ids` cannot be deleted."""
+        self._versions.flights.let_be(intent, ids)
+
+    def in_the_way(self, intent: Intent, equal: frozenset[str]) -> Way:
+        """Return what may go for an upload of that name."""
+        return self._versions.flights.in_the_way(intent, equal)
+
+    def may_have_left(self, intent: Intent) -> bool:
+        """Say whether another upload of that name may have made a file, or may make one yet."""
+        return self._versions.flights.may_have_left(intent)
+
+    def misname(self, intent: Intent, file: FileObject) -> None:
+        """Have status tell of a name that the service has changed."""
+        self._journal.misname(file.id, intent.name)
 
     def make_room(self, intent: Intent) -> frozenset[str]:
         """Give up what other files hold under the name of `intent`."""
@@ -599,6 +696,10 @@ class _Service:
     def stored(self, intent: Intent, file: FileObject) -> frozenset[str]:
         """Take the uploader's success over, for a waiting writer or from the background."""
         return self._versions.stored(intent, file)
+
+    def bury(self, file_id: str) -> None:
+        """Take over what an upload has made that is no good."""
+        self._versions.bury(file_id)
 
 
 def _names_of(local: LocalFile) -> dict[str, object]:

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from moonfs.server.address import read_address, read_key
+from moonfs.server.dialect import EMBEDDED, flags
+from tests.faults.kinds import YESTERDAY, Kind, chosen, spread
 from tests.faults.server import FaultServer
 from tests.harness import forks
 from tests.harness.account import Account
@@ -29,6 +31,48 @@ MODES: dict[str, tuple[str, ...]] = {"write-through": (), "write-back": ("write_
 # that a test starts and ends by Ctrl-C would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `scripts/torture`, and whoever looks for something, choose the kinds of service."""
+    parser.addoption("--kinds", default="", metavar="KINDS", help="what `kinds` runs on: see chosen() in kinds.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what is wrong with `--kinds` before anything is run."""
+    try:
+        chosen(config.getoption("--kinds"))
+    except ValueError as error:
+        raise pytest.UsageError(f"--kinds: {error}") from None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a test with the mark `kinds` for every kind of service; those that it runs on are kept below."""
+    if "kind" in metafunc.fixturenames and metafunc.definition.get_closest_marker("kinds"):
+        kinds, _ = chosen(metafunc.config.getoption("--kinds"))
+        metafunc.parametrize("kind", kinds, ids=str, indirect=True, scope="module")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str) -> Iterator[None]:
+    """Keep of a test with the mark `kinds` what `spread` says: by its place in its file, whatever else is collected."""
+    made = yield
+    cases: dict[tuple[tuple[str, int], ...], list[pytest.Function]] = {}
+    for item in made if isinstance(made, list) else []:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and "kind" in callspec.params and item.get_closest_marker("kinds"):
+            indices = tuple((each, index) for each, index in callspec.indices.items() if each != "kind")
+            cases.setdefault(indices, []).append(item)
+    if not cases:
+        return made
+    kinds, turn = chosen(collector.config.getoption("--kinds"))
+    number = [each for each in vars(collector.obj) if each.startswith("test_")].index(name) + turn
+    kept: list[pytest.Function] = []
+    for case, items in enumerate(cases.values()):
+        least = items[0].get_closest_marker("kinds").kwargs.get("least", 2)
+        met = spread(kinds, number, case, len(cases), least)
+        kept += [item for item in items if item.callspec.params["kind"] in met]
+    return kept
 
 
 @pytest.hookimpl(wrapper=True)
@@ -101,7 +145,8 @@ class Faulty:
         assert [path.name for path in self.drive.home.glob("state/moonfs/accounts/*/spool/*")] == []
         if uploads is not None:
             least = len(bodies) if self.write_back else uploads
-            assert least <= self.server.count("upload") <= uploads, f"{self.server.count('upload')} uploads"
+            most = uploads + self.server.kind.numbers  # one more tells the drive that names are numbered
+            assert least <= self.server.count("upload") <= most, f"{self.server.count('upload')} uploads"
 
     def clear(self) -> None:
         """Make the drive and the service as new, with nothing counted."""
@@ -167,11 +212,13 @@ def fresh(fuse: None, tmp_path: Path) -> Iterator[Callable[..., Pair]]:
 
 
 @contextlib.contextmanager
-def serving(home: Path, *switches: str) -> Iterator[Pair]:
-    """A drive on `moonfs serve`, to be mounted as one of the hosted service."""
+def serving(home: Path, *switches: str, kind: Kind | None = None) -> Iterator[Pair]:
+    """A drive on `moonfs serve`, to be mounted as one of the hosted service; as `--local` starts it, or of a `kind`."""
     data = home / "files"
+    told = flags(EMBEDDED | (kind.switches if kind else {}))
+    kind = kind or YESTERDAY
     with Drive(home) as drive, contextlib.ExitStack() as stack:
-        command = ["-m", "moonfs", "serve", "--port", "0", "--data", str(data), *switches]
+        command = ["-m", "moonfs", "serve", "--port", "0", "--data", str(data), *told, *switches]
         server = stack.enter_context(
             forks.Popen(command, env=drive.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         )
@@ -179,8 +226,8 @@ def serving(home: Path, *switches: str) -> Iterator[Pair]:
         stack.callback(server.terminate)
         assert server.stdout is not None
         base_url = server.stdout.readline().split()[-1]
-        account = stack.enter_context(Account(base_url, read_key(data)))
-        drive.environ |= hosted(base_url, account.key)[1]
+        account = stack.enter_context(Account(base_url, read_key(data), kind=kind))
+        drive.environ |= hosted(base_url, account.key, kind)[1]
         stack.callback(drive.end)
         yield Pair(drive, account)
 
@@ -193,25 +240,37 @@ def served(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pai
         yield pair
 
 
+@pytest.fixture(scope="session")
+def kinds(request: pytest.FixtureRequest) -> tuple[Kind, ...]:
+    """All kinds of service that tests run on, for a test that goes through them by itself."""
+    return chosen(request.config.getoption("--kinds"))[0]
+
+
+@pytest.fixture(scope="module")
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """The kind of service; of tests without the mark `kinds`, that of yesterday."""
+    return getattr(request, "param", YESTERDAY)
+
+
 @pytest.fixture
-def service() -> Iterator[FaultServer]:
+def service(kind: Kind) -> Iterator[FaultServer]:
     """A service that fails on request."""
-    with FaultServer() as server:
+    with FaultServer(kind=kind) as server:
         yield server
 
 
 @pytest.fixture
 def faulty(fuse: None, tmp_path: Path, service: FaultServer) -> Iterator[Callable[..., Faulty]]:
     """Make a drive on `service`: `faulty("timeout=2")`; what the test stored before is there at once."""
-    with Drive(tmp_path / "home", *hosted(service.base_url, service.key)) as drive:
+    with Drive(tmp_path / "home", *hosted(service.base_url, service.key, service.kind)) as drive:
         yield lambda *options: Faulty(drive.mount(*options), service, "write_back" in options)
 
 
 @pytest.fixture(scope="module")
-def shared(fuse: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+def shared(fuse: None, kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     """One drive on a failing service for a whole module, believing no listing."""
     home = tmp_path_factory.mktemp("shared")
-    with FaultServer() as server, Drive(home, *hosted(server.base_url, server.key)) as drive:
+    with FaultServer(kind=kind) as server, Drive(home, *hosted(server.base_url, server.key, kind)) as drive:
         yield Faulty(drive.mount("listing_ttl=0", "upload_timeout=20"), server)
 
 
@@ -223,10 +282,12 @@ def both(shared: Faulty) -> Faulty:
 
 
 @pytest.fixture(scope="module", params=MODES)
-def moded(fuse: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+def moded(
+    fuse: None, kind: Kind, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Faulty]:
     """Two drives like `shared`, one after the other: write-through and write-back."""
     home = tmp_path_factory.mktemp(request.param)
-    with FaultServer() as server, Drive(home, *hosted(server.base_url, server.key)) as drive:
+    with FaultServer(kind=kind) as server, Drive(home, *hosted(server.base_url, server.key, kind)) as drive:
         yield Faulty(
             drive.mount("listing_ttl=0", "upload_timeout=20", *MODES[request.param]), server, bool(MODES[request.param])
         )

@@ -8,10 +8,13 @@ doubt.
 
     client.py     the five calls, and what may be repeated
     answers.py    what an answer means, checked
+    pages.py      a list that comes in pages, read to its end
     exchange.py   one request and its answer: phases, deadline, bounded body
     clock.py      the service's time, by its own answers
     connection.py no wait on a socket outlasts the call; a UNIX socket is this user's own
-    origin.py     where the key may go: base URL, key, proxies, TLS (X1)
+    origin.py     where the key may go: base URL, key, the pool of connections (X1)
+    proxies.py    which proxy stands before it, by the environment
+    trust.py      whose certificates are believed
     multipart.py  the body of an upload, streamed from disk
     body.py       a bounded, decoded answer body
     translate.py  statuses, error bodies and httpx exceptions into the tree of errors

@@ -37,54 +37,76 @@ def path_of(file_id: str) -> str:
     return f"/files/{file_id}"
 
 
-def files_of(answer: Answer) -> tuple[list[FileObject], int]:
-    """Return the files of a list, in its order, and how many entries are left out, with one warning for all of them.
+def page_of(answer: Answer, *, project: bool) -> tuple[list[Any], str | None]:
+    """Return the entries of a list, or of a page of one, and what the next page is asked for by; None for no more.
 
-    Those are entries that do not validate, and the oldest where there are more than `wire.MAX_LISTED`. A repeated id
-    counts once.
+    Where there is more, and no token in the answer, that is its last id, or empty. `project`: in the second format.
 
     Raises:
-        ProtocolError: no list, one beyond all reason, or one of which no entry is usable.
+        ProtocolError: no list, one beyond all reason, or one of the other format.
     """
     if bytes(answer.body).count(b",") > _MAX_VALUES:
         raise bad_answer(answer, "the service's list of files is beyond all reason")
     document = _object(answer)
-    entries = document.get("data")
+    if project and "items" not in document and "data" in document:
+        raise bad_answer(
+            answer,
+            "the service does not know scopes: it lists the files of the whole organisation; mount it with "
+            "scope=organisation",
+        )
+    entries = document.get("items" if project else "data")
     if not isinstance(entries, list):
         raise bad_answer(answer, "the service's list of files holds no list")
-    if document.get("has_more") is True:
-        log.warning("the service says that its list goes on; the vendor documents no way to ask for more")
+    token, more = document.get("next_page_token"), document.get("has_more")
+    if more is False or not (more or token):
+        return entries, None
+    last = entries[-1].get("id") if entries and isinstance(entries[-1], dict) else ""
+    found = next((each for each in (token, document.get("last_id"), last) if each), "")
+    return entries, str(found) if isinstance(found, str | int) else ""
+
+
+def files_of(entries: list[Any], answer: Answer, *, project: bool = False) -> tuple[list[FileObject], int, int | None]:
+    """Return the files of a list, in its order, how many entries are left out, and when the newest of these was made.
+
+    Left out, with one warning for all, are entries that do not validate, and the oldest where there are more than
+    `wire.MAX_LISTED`: of these the time is returned, None where there are none. A repeated id counts once.
+
+    Raises:
+        ProtocolError: no entry is usable; `answer` is that of the list.
+    """
+    parse = FileObject.from_metadata if project else FileObject.from_wire
     files: dict[str, FileObject] = {}
     unusable, first = 0, ""
     for entry in entries:
         try:
-            file = FileObject.from_wire(entry)
+            file = parse(entry)
         except ValueError as exc:
             unusable, first = unusable + 1, first or translate.clean(str(exc), 200)
         else:
             files.setdefault(file.id, file)
-    if unusable and not files:
+    if unusable and not files and not any(_has_id(entry) for entry in entries):
         raise bad_answer(answer, f"no entry of the service's list is usable: {first}")
     if unusable:
         log.warning("left out %d unusable entries of the remote list, the first: %s", unusable, first)
-    taken = list(files.values())
+    taken, newest = list(files.values()), None
     if len(taken) > wire.MAX_LISTED:
         log.warning("the remote list has %d files; the newest %d are taken", len(taken), wire.MAX_LISTED)
-        oldest = heapq.nsmallest(len(taken) - wire.MAX_LISTED, taken, key=lambda file: (file.created_at, file.id))
+        oldest = heapq.nsmallest(len(taken) - wire.MAX_LISTED, taken, key=lambda file: file.age)
+        newest = oldest[-1].created_at
         for file in oldest:
             del files[file.id]
         taken = list(files.values())
-    return taken, len(entries) - len(taken)
+    return taken, len(entries) - len(taken), newest
 
 
-def file_of(answer: Answer) -> FileObject:
-    """Return the one file that an upload or a retrieve describes.
+def file_of(answer: Answer, *, project: bool = False) -> FileObject:
+    """Return the one file that an upload or a retrieve describes; `project`: in the second format.
 
     Raises:
         ProtocolError: it describes none.
     """
     try:
-        return FileObject.from_wire(_object(answer))
+        return (FileObject.from_metadata if project else FileObject.from_wire)(_object(answer))
     except ValueError as exc:
         raise bad_answer(answer, "the service's answer describes no file") from exc
 
@@ -117,6 +139,11 @@ def text_of(answer: Answer, file_id: str) -> Body:
 def bad_answer(answer: Answer, sentence: str) -> ProtocolError:
     """Return the error for an answer that makes no sense."""
     return ProtocolError(sentence, status=answer.status, request_id=answer.request_id)
+
+
+def _has_id(entry: object) -> bool:
+    """Say whether an entry of a list is about a file at all, whatever else of it makes no sense."""
+    return isinstance(entry, dict) and wire.is_valid_id(entry.get("id"))
 
 
 def _object(answer: Answer) -> dict[str, Any]:

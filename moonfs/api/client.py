@@ -1,8 +1,9 @@
 """The five calls of the Files API, each within one deadline, repeated where that is safe.
 
-It keeps nothing between calls but connections. It does not judge answers (`answers`) and does not match the
-remote list after an upload in doubt: its caller does (W3). With a gate (`traffic`) each attempt passes through it, and
-the gate does the waiting after a 429, so that whoever is more urgent goes first.
+It keeps nothing between calls but connections, and how the service gives lists (`pages`); it speaks one of the
+service's two formats for all its life. It does not judge answers (`answers`) and does not match the remote list after
+an upload in doubt: its caller does (W3). With a gate (`traffic`) each attempt passes through it, and the
+gate does the waiting after a 429, so that whoever is more urgent goes first.
 
 **Threading:** a `Client` is shared by all threads; `close` may be called from any of them and ends the waits
 between the attempts of the others.
@@ -10,7 +11,6 @@ between the attempts of the others.
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import logging
 import os
@@ -20,30 +20,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self, TypeVar
 
+from moonfs import wire
 from moonfs.api import answers, origin, translate
 from moonfs.api.exchange import Answer, Exchange, OnResponse, Timeouts, closed
 from moonfs.api.multipart import FormBody
+from moonfs.api.pages import Pages
 from moonfs.api.retry import Retry, run
 from moonfs.errors import (
-    ExtractionFailed,
     ForeignAnswer,
     MoonfsError,
+    Nature,
     NotFound,
     ProtocolError,
     RateLimited,
-    ServiceError,
-    TimedOut,
+    Rejected,
     Unreachable,
 )
 from moonfs.traffic import Ticket, Traffic, Urgency
-from moonfs.wire import Body, FileObject
+from moonfs.wire import STATUS_ERROR, Body, FileObject, Listed
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Bytes of a list's body: 3.3 KB for each of `wire.MAX_LISTED`.
-_LIST_BYTES: Final = 16 * 1024**2
 #: Bytes of the body that describes one file; a local server keeps names of 64 KB, and JSON may escape each byte.
 _OBJECT_BYTES: Final = 512 * 1024
 #: Bytes of a file's text.
@@ -55,7 +54,7 @@ class Client:
 
     Attributes:
         base_url: where the requests go, without a slash at its end.
-        left_out: entries of the latest list that are not among its files.
+        project: whether it lists the files of the key's project alone, in the second format.
     """
 
     def __init__(
@@ -70,6 +69,7 @@ class Client:
         retry: Retry = Retry(),  # noqa: B008 - frozen
         traffic: Traffic | None = None,
         spill: Path | None = None,
+        project: bool = False,
     ) -> None:
         """Set up; nothing is sent yet.
 
@@ -83,9 +83,10 @@ class Client:
             retry: the schedule of retries with its clock and chance.
             traffic: the gate; None sends everything at once.
             spill: a directory for long texts while they are read; without it they are held in memory.
+            project: ask for the files of the key's project alone, in the second format (DOC); else for all.
 
         Raises:
-            UsageError: the base URL, key, socket path or proxy settings cannot work; says which and why.
+            UsageError: the base URL, key, socket path, proxy or certificates cannot work; says which and why.
         """
         key = origin.check_key(key)
         self.base_url = origin.check_base_url(base_url, socket=socket is not None)
@@ -94,35 +95,65 @@ class Client:
         self._traffic = traffic
         self._spill = spill
         self._closed = threading.Event()
-        self.left_out = 0
+        self.project = project
+        self._pages = Pages(project=project)
         self._socket = None if socket is None else os.fspath(socket)
-        self._http = origin.connect(self.base_url, key, socket=socket, max_connections=max_connections)
+        way = origin.way_to(self.base_url, socket=socket is not None)
+        self._http = origin.connect(self.base_url, key, socket=socket, max_connections=max_connections, way=way)
+        self._scrub = translate.scrubber(key)
         self._exchange = Exchange(
             self._http,
             self.base_url,
             timeouts=timeouts,
-            scrub=translate.scrubber(key),
+            scrub=self._scrub,
             clock=retry.clock,
             on_response=on_response,
+            proxy=way.variable if way.proxy is not None else "",
+            version=wire.BETA if project else "",
         )
 
-    def list(self, *, deadline: float | None = None, ticket: Ticket | None = None) -> builtins.list[FileObject]:
-        """Return every file of the account, in the service's order (unknown).
+    def list(self, *, deadline: float | None = None, ticket: Ticket | None = None) -> Listed:
+        """Return every file of the account, or of the project, in the service's order (unknown).
 
         An entry that does not validate is left out with a warning, as are the oldest beyond `wire.MAX_LISTED`; a
-        repeated id counts once. `left_out` says how many they are.
+        repeated id counts once. `left_out` says how many they are, `unread` why there are more that nobody has counted.
 
         Args:
-            deadline: seconds for the call with its retries.
+            deadline: seconds for the call with its pages and its retries.
             ticket: how urgent it is; of a reader without it, as for all calls but uploads.
 
         Raises:
             MoonfsError: no list could be had.
         """
-        answer = self._read("list", "/files", _LIST_BYTES, deadline, ticket)
-        files, self.left_out = answers.files_of(answer)
-        self._exchange.take_time(answer)
-        return files
+        ends, answered = self._ends(deadline), False
+
+        def ask(path: str, limit: int) -> Answer:
+            nonlocal answered
+            answer = self._read("list", path, limit, ends - self._retry.clock(), ticket)
+            answered = True
+            return answer
+
+        try:
+            return self._pages.read(ask, self._exchange.take_time)
+        except Rejected as error:
+            if answered or not self.project:
+                raise
+            raise ProtocolError(
+                f"the service does not take scope=project: mount it with scope=organisation ({error})",
+                status=error.status,
+                request_id=error.request_id,
+                service_message=error.service_message,
+            ) from error
+
+    @property
+    def left_out(self) -> int:
+        """Entries of the latest list that are not among its files."""
+        return self._pages.left_out
+
+    @property
+    def unread(self) -> str:
+        """Why the latest list was not read to its end; empty where it was."""
+        return self._pages.unread
 
     def upload(
         self,
@@ -137,8 +168,9 @@ class Client:
     ) -> FileObject:
         """Store a file and return it as the service describes it.
 
-        Tried again only when the service has certainly not taken it: no connection, no free connection, 429.
-        Anything in doubt is raised with `maybe_stored=True`: match the list before another try (W3).
+        Tried again only when the service has certainly not taken it: no connection, no free connection, 429, a refusal
+        that passes. Anything in doubt is raised with `maybe_stored=True`: match the list before another try (W3). What
+        the service has stored as a failure is raised as its refusal, with the id in `stored_as`: it is to be deleted.
 
         Args:
             source: a plain file or an `io.BytesIO`, sent from its first byte in constant memory; a file's
@@ -164,12 +196,14 @@ class Client:
                 form.started = False
                 answer = self._exchange.once("upload", "POST", "/files", ends=ends, limit=_OBJECT_BYTES, form=form)
                 try:
-                    file = answers.file_of(answer)
+                    file = answers.file_of(answer, project=self.project)
                     self._exchange.take_time(answer)
-                    return file
                 except ProtocolError as error:
                     error.maybe_stored = True
                     raise
+                if file.status == STATUS_ERROR:
+                    raise translate.stored_failure(file, answer.request_id, scrub=self._scrub)
+                return file
 
         file = self._run(attempt, ends, ticket, _not_taken)
         if file.bytes != size:
@@ -184,14 +218,22 @@ class Client:
             MoonfsError: it could not be had.
         """
         answer = self._read("retrieve", answers.path_of(file_id), _OBJECT_BYTES, deadline, ticket)
-        file = answers.file_of(answer)
+        file = answers.file_of(answer, project=self.project)
         self._exchange.take_time(answer)
-        if file.id != file_id:
+        if wire.bare(file.id) != wire.bare(file_id):
             raise answers.bad_answer(answer, f"the service answered for another file than {file_id}")
         return file
 
-    def delete(self, file_id: str, *, deadline: float | None = None, ticket: Ticket | None = None) -> None:
+    def delete(
+        self, file_id: str, *, deadline: float | None = None, ticket: Ticket | None = None, anywhere: bool = False
+    ) -> None:
         """Delete one file. A 404 after an attempt that failed counts as done.
+
+        Args:
+            file_id: as listed.
+            deadline: seconds for the call with its retries.
+            ticket: how urgent it is.
+            anywhere: also outside of the project.
 
         Raises:
             NotFound: no such file, or an id that cannot be one.
@@ -205,7 +247,9 @@ class Client:
         def attempt(failures: int) -> None:
             try:
                 with self._permit(ticket, "delete", ends):
-                    answer = self._exchange.once("delete", "DELETE", path, ends=ends, limit=_OBJECT_BYTES)
+                    answer = self._exchange.once(
+                        "delete", "DELETE", path, ends=ends, limit=_OBJECT_BYTES, plain=anywhere
+                    )
                     answers.check_deleted(answer, file_id)
                     self._exchange.take_time(answer)
             except NotFound:
@@ -333,14 +377,10 @@ class Client:
 
 def _not_taken(error: MoonfsError) -> bool:
     """Say whether an upload may be sent again without a look at the list (W3)."""
-    passing = isinstance(error, RateLimited | Unreachable | TimedOut)
+    passing = error.nature is Nature.PASSING and not isinstance(error, ForeignAnswer)
     return passing and not error.maybe_stored and not translate.is_untrusted(error)
 
 
 def _repeatable(error: MoonfsError) -> bool:
     """Say whether a call that changes nothing, or deletes, may be sent again."""
-    if isinstance(error, ForeignAnswer):
-        return True
-    if isinstance(error, ProtocolError | ExtractionFailed) or translate.is_untrusted(error):
-        return False
-    return isinstance(error, RateLimited | Unreachable | TimedOut | ServiceError)
+    return error.nature is Nature.PASSING and not translate.is_untrusted(error)

@@ -3,8 +3,9 @@
 No wait on a socket outlasts the deadline of the call (E2). The time-outs of httpx hold for each wait, so a service that
 sends a header, a trailer or a chunk's extension byte by byte could keep a call for as long as it drips; here each wait
 is cut down to what is left. A UNIX socket has to be served by this user or by root: another one would get the key and
-every document. It decides neither how long a call may take nor where it goes. It is put into httpx by the network
-backend of its pools, which httpcore has in public and httpx hands on to nobody; tests see that it is still reached.
+every document. That it is the proxy which cannot be reached is told here, since nobody above can see it. It decides
+neither how long a call may take nor where it goes. It is put into httpx by the network backend of its pools, which
+httpcore has in public and httpx hands on to nobody; tests see that it is still reached.
 
 **Threading:** a call belongs to one thread, which makes all its waits; its deadline is a context variable.
 """
@@ -25,9 +26,13 @@ import httpx
 
 #: What a connection to a server of another user's is refused with: the key and every document would be his.
 SOMEBODY_ELSES: Final = "the socket is another user's"
+#: What there is no connection to where the proxy itself cannot be reached.
+NO_PROXY_THERE: Final = "the proxy cannot be reached"
 
 _Left = Callable[[], float]
 _left: ContextVar[_Left | None] = ContextVar("left", default=None)
+#: The connections that were made for this request.
+_opened: ContextVar[list[httpcore.NetworkStream] | None] = ContextVar("opened", default=None)
 
 
 @contextlib.contextmanager
@@ -40,13 +45,36 @@ def until(ends: float, clock: Callable[[], float]) -> Iterator[None]:
         _left.reset(token)
 
 
-def bound(client: httpx.Client) -> httpx.Client:
-    """Return `client` with every connection that it will make held to the deadline of the call that uses it."""
-    for transport in (client._transport, *client._mounts.values()):
-        if isinstance(transport, httpx.HTTPTransport):
-            pool: Any = transport._pool
-            pool._network_backend = _Backend(pool._network_backend)
+def bound(client: httpx.Client, *, proxied: bool = False) -> httpx.Client:
+    """Return `client` with every connection that it will make held to the deadline of the call that uses it.
+
+    `proxied`: what is connected to is a proxy.
+    """
+    transport: Any = client._transport
+    pool = transport._pool
+    pool._network_backend = _Backend(pool._network_backend, proxied=proxied)
     return client
+
+
+class Transport(httpx.HTTPTransport):
+    """A transport whose SOCKS proxy may answer what it likes.
+
+    httpcore lets the errors of its library out, and leaves the connection open on which there was one.
+    """
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        opened: list[httpcore.NetworkStream] = []
+        token = _opened.set(opened)
+        try:
+            return super().handle_request(request)
+        except BaseException as exc:
+            for stream in opened:
+                stream.close()
+            if isinstance(exc, AssertionError) or type(exc).__module__.startswith("socksio"):
+                raise httpx.ProxyError("it answers in another language than SOCKS 5", request=request) from exc
+            raise
+        finally:
+            _opened.reset(token)
 
 
 def _cut(timeout: float | None, over: type[Exception]) -> float | None:
@@ -68,14 +96,16 @@ def _peer(connected: socket.socket) -> int:
 
 
 class _Stream(httpcore.NetworkStream):
-    def __init__(self, stream: httpcore.NetworkStream) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, usual: float | None = None) -> None:
+        """`usual` is the time-out of a wait that has none of its own: httpcore gives none while it talks SOCKS."""
         self._stream = stream
+        self._usual = usual
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _cut(timeout, httpcore.ReadTimeout))
+        return self._stream.read(max_bytes, _cut(timeout or self._usual, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _cut(timeout, httpcore.WriteTimeout))
+        self._stream.write(buffer, _cut(timeout or self._usual, httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._stream.close()
@@ -83,15 +113,17 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, _cut(timeout, httpcore.ConnectTimeout)))
+        stream = self._stream.start_tls(ssl_context, server_hostname, _cut(timeout, httpcore.ConnectTimeout))
+        return _Stream(stream)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
 
 class _Backend(httpcore.NetworkBackend):
-    def __init__(self, backend: httpcore.NetworkBackend) -> None:
+    def __init__(self, backend: httpcore.NetworkBackend, *, proxied: bool) -> None:
         self._backend = backend
+        self._proxied = proxied
 
     def connect_tcp(
         self,
@@ -102,7 +134,16 @@ class _Backend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         timeout = _cut(timeout, httpcore.ConnectTimeout)
-        return _Stream(self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
+        try:
+            stream = self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
+            if not self._proxied:
+                raise
+            raise type(exc)(NO_PROXY_THERE) from exc
+        made = _Stream(stream, timeout)
+        if (opened := _opened.get()) is not None:
+            opened.append(made)
+        return made
 
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None

@@ -103,8 +103,16 @@ class Exchange:
         scrub: translate.Scrub,
         clock: Callable[[], float],
         on_response: OnResponse | None,
+        proxy: str = "",
+        version: str = "",
     ) -> None:
+        """Wire the parts; `proxy` is the variable that names the proxy on the way, for its sentences.
+
+        `version` is asked for with each request; empty for none.
+        """
         self._http = http
+        self._proxy = proxy
+        self._version = {wire.VERSION_HEADER: version} if version else {}
         self._base_url = base_url
         self._timeouts = timeouts
         self._scrub = scrub
@@ -122,6 +130,7 @@ class Exchange:
         limit: int,
         form: FormBody | None = None,
         spill: Path | None = None,
+        plain: bool = False,
     ) -> Answer:
         """Send one request and return its 2xx answer.
 
@@ -133,6 +142,7 @@ class Exchange:
             limit: the most bytes of a decoded body.
             form: the body of an upload.
             spill: the directory for a long body.
+            plain: without the version.
 
         Raises:
             OSError: the disk has no room for a long body.
@@ -141,10 +151,12 @@ class Exchange:
         """
         try:
             with connection.until(ends, self._clock):
-                return self._send(operation, method, path, ends=ends, limit=limit, form=form, spill=spill)
+                return self._send(operation, method, path, ends=ends, limit=limit, form=form, spill=spill, plain=plain)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
             doubtful = form is not None and form.started
-            raise translate.transport_error(exc, origin=self._base_url, maybe_stored=doubtful) from exc
+            raise translate.transport_error(
+                exc, origin=self._base_url, maybe_stored=doubtful, proxy=self._proxy
+            ) from exc
         except RuntimeError as exc:
             if not self._http.is_closed:
                 raise
@@ -162,13 +174,15 @@ class Exchange:
         limit: int,
         form: FormBody | None,
         spill: Path | None,
+        plain: bool,
     ) -> Answer:
         sent = since_boot()
+        more = ({} if form is None else form.headers) | ({} if plain else self._version)
         with self._http.stream(
             method,
             self._base_url + path,
             content=None if form is None else self._until(form.chunks(), ends, maybe_stored=True),
-            headers=None if form is None else form.headers,
+            headers=more,
             extensions={"timeout": self._limits(ends, upload=form is not None)},
         ) as response:
             headers = response.headers

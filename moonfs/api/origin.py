@@ -1,8 +1,8 @@
 """Where the key may go: the checks of base URL and key, and the pool of connections to that one origin (X1).
 
-It sends nothing. A key leaves the machine over TLS only; over a loopback address or a UNIX socket it may be
-plain, and then no proxy of the environment comes between. Hosted origins use `HTTPS_PROXY`, `NO_PROXY` and
-`SSL_CERT_FILE` as other programs do: the proxy sees a TLS tunnel.
+It sends nothing. A key leaves the machine over TLS only; to a loopback address or a UNIX socket it may go plain, and
+no proxy of the environment comes between. To other origins it goes through the proxy that the environment names
+(`proxies`), which sees a TLS tunnel; TLS believes whom the environment says (`trust`), on this machine too.
 
 **Threading:** pure functions; the `httpx.Client` that `connect` returns is shared by all threads.
 """
@@ -18,9 +18,14 @@ from typing import Final
 
 import httpx
 
+from moonfs.api import proxies, trust
 from moonfs.api.body import ACCEPT_ENCODING
-from moonfs.api.connection import bound
+from moonfs.api.connection import Transport, bound
+from moonfs.api.proxies import Way
 from moonfs.errors import UsageError
+from moonfs.keys import QUOTES
+
+log = logging.getLogger(__name__)
 
 #: Seconds a connection stays open unused. uvicorn hangs up after 5 and others later: an upload that meets a
 #: connection just closed by the other side is in doubt (W3), so ours closes first.
@@ -39,6 +44,8 @@ def check_key(key: str) -> str:
     key = key.strip()
     if not key:
         raise UsageError("there is no API key: set MOONSHOT_API_KEY")
+    if key[0] in QUOTES or key[-1] in QUOTES:
+        raise UsageError("the API key stands in quotation marks: write it without them")
     if not all("!" <= char <= "~" for char in key):
         raise UsageError("the API key holds blanks, control characters or letters that no key has: copy it once more")
     return key
@@ -82,7 +89,36 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def connect(base_url: str, key: str, *, socket: str | os.PathLike[str] | None, max_connections: int) -> httpx.Client:
+def way_to(base_url: str, *, socket: bool) -> Way:
+    """Return how requests get to an origin; what stands in the environment and is not needed has its line in the log.
+
+    Args:
+        base_url: as `check_base_url` returned it.
+        socket: True when the connection goes through a UNIX socket.
+
+    Raises:
+        UsageError: the proxy that the environment names for it cannot be used; names the variable.
+    """
+    if socket or is_loopback(httpx.URL(base_url).host):
+        return Way()
+    way = proxies.find(base_url)
+    if way.problem:
+        raise UsageError(way.problem)
+    for note in way.notes:
+        log.info("%s.", note)
+    if way.proxy is not None:
+        log.info("Requests go through the proxy %s, which %s names.", way.shown, way.variable)
+    return way
+
+
+def connect(
+    base_url: str,
+    key: str,
+    *,
+    socket: str | os.PathLike[str] | None,
+    max_connections: int,
+    way: Way = Way(),  # noqa: B008 - frozen
+) -> httpx.Client:
     """Return a pool of connections that sends `key` with each request; nothing is connected yet.
 
     Args:
@@ -90,11 +126,11 @@ def connect(base_url: str, key: str, *, socket: str | os.PathLike[str] | None, m
         key: as `check_key` returned it.
         socket: path of a UNIX socket to connect to, or None.
         max_connections: connections at a time; further requests wait for one.
+        way: as `way_to` returned it.
 
     Raises:
-        UsageError: a socket path that is too long; proxy or certificate settings that do not work.
+        UsageError: a socket path that is too long; certificate settings that do not work.
     """
-    url = httpx.URL(base_url)
     limits = httpx.Limits(
         max_connections=max_connections,
         max_keepalive_connections=max_connections,
@@ -105,17 +141,16 @@ def connect(base_url: str, key: str, *, socket: str | os.PathLike[str] | None, m
         raise UsageError(f"the socket path {path!r:.200} must have 1 to {_LONGEST_SOCKET_PATH} bytes")
     # At DEBUG httpcore logs the headers of answers word for word, whatever a service repeats in them.
     logging.getLogger("httpcore").setLevel(logging.INFO)
-    direct = path is not None or is_loopback(url.host)
-    try:
-        transport = None
-        if direct:
-            # Plain HTTP needs no trust store, which costs 60 ms to load; an empty one trusts nobody.
-            verify = True if url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            transport = httpx.HTTPTransport(uds=path, limits=limits, verify=verify, trust_env=False)
-        client = httpx.Client(
-            transport=transport,
-            limits=limits,
-            trust_env=not direct,
+    # Plain HTTP needs no trust store, which costs 60 ms to load; an empty one trusts nobody.
+    tls = httpx.URL(base_url).scheme == "https"
+    verify = trust.context() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    proxy = None
+    if way.proxy is not None:
+        proxy = httpx.Proxy(way.proxy, ssl_context=verify if way.proxy.scheme == "https" else None)
+    return bound(
+        httpx.Client(
+            transport=Transport(uds=path, limits=limits, verify=verify, proxy=proxy, trust_env=False),
+            trust_env=False,
             follow_redirects=False,
             headers={
                 "Authorization": f"Bearer {key}",
@@ -124,13 +159,9 @@ def connect(base_url: str, key: str, *, socket: str | os.PathLike[str] | None, m
             },
             # No call depends on another: an answer's cookies are not kept.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        )
-        return bound(client)
-    except (ImportError, ValueError, OSError, httpx.InvalidURL):
-        # Not chained: the text of a bad proxy setting may hold a password.
-        raise UsageError(
-            "the connection cannot be set up: check HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE"
-        ) from None
+        ),
+        proxied=proxy is not None,
+    )
 
 
 def _shown(url: httpx.URL) -> str:

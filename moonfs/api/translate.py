@@ -1,6 +1,7 @@
 """The one place that turns HTTP statuses, error bodies and httpx exceptions into the tree of `errors`.
 
-It decides what went wrong and says it in one English sentence (E1); it does not decide whether to try again.
+It decides what went wrong, by the table of `refusals` where the service has said so itself, and says it in one English
+sentence (E1); it does not decide whether to try again.
 Everything the service says is untrusted: bounded, without control characters, without the key.
 
 **Threading:** pure functions.
@@ -17,33 +18,15 @@ from typing import Final
 
 import httpx
 
-from moonfs import errors, wire
-from moonfs.api.connection import SOMEBODY_ELSES
+from moonfs import errors, refusals
+from moonfs.api.connection import NO_PROXY_THERE, SOMEBODY_ELSES
 from moonfs.errors import MoonfsError
+from moonfs.wire import FileObject
 
 #: Characters of a service's message that are kept.
 LONGEST_MESSAGE: Final = 500
 
 Scrub = Callable[[str], str]
-
-#: What a 400 is, by a part of its message (LIVE), whatever its exact status: that of the total size is only
-#: inferred. The first that fits counts.
-_BY_MESSAGE: Final[tuple[tuple[str, type[MoonfsError], str], ...]] = (
-    ("file size is too large", errors.FileTooLarge, "the file is over the service's limit of 100 MB"),
-    (
-        "exceeded the max file count",
-        errors.QuotaExceeded,
-        "the account holds as many files as it may: delete some",
-    ),
-    (
-        "files you have uploaded exceeded",
-        errors.QuotaExceeded,
-        "the account's files are too large together: delete some",
-    ),
-    ("没有解析出内容", errors.NoText, "the service found no text in this file"),
-    ("不支持的文件类型", errors.UnsupportedType, "the service does not take files of this type"),
-    ("file size is zero", errors.Rejected, "the service takes no empty files"),
-)
 
 
 def status_error(
@@ -67,7 +50,7 @@ def status_error(
     kind, message = errors.parse_error_body(body)
     foreign = not (kind or message)
     said = clean(scrub(message)) if message else _page_title(body, scrub)
-    cls, what = _classify_foreign(operation, status) if foreign else _classify(operation, status, kind, message)
+    cls, what = _classify_foreign(operation, status) if foreign else refusals.meaning(operation, status, kind, message)
     if 300 <= status < 400 and location:
         what = f"{what} (not to {clean(scrub(location), 200)})"
     reply = f"HTTP {status}: {errors.plain_english(said)}" if said else f"HTTP {status}"
@@ -81,62 +64,75 @@ def status_error(
 
 
 def _classify_foreign(operation: str, status: int) -> tuple[type[MoonfsError], str]:
-    """Return the class and the sentence for a status whose body is not the service's own; no refusal is believed."""
+    """Return the class and the sentence for a status whose body is not the service's own; no refusal is believed.
+
+    A 401 or 403 in somebody else's words says nothing of the key: a CDN sends such pages too.
+    """
     if status in (408, 413, 429) or not 400 <= status < 500:
-        return _classify(operation, status, "", "")
+        return refusals.meaning(operation, status)
     if status == 404 and operation in ("list", "upload"):
-        return errors.ForeignAnswer, "there is no Files API at this address: check the base URL"
+        return errors.ForeignAnswer, refusals.NO_API
     what = "something between here and the service answered in its place, such as a proxy or a sign-in page"
-    return errors.ForeignAnswer, f"{what}: check the base URL and the key" if status in (401, 403) else what
-
-
-def _classify(operation: str, status: int, kind: str, message: str) -> tuple[type[MoonfsError], str]:
-    """Return the class and the sentence for a status, most specific first."""
-    if 400 <= status < 500:
-        if kind == wire.EXCEEDED_CURRENT_QUOTA:
-            return (
-                errors.QuotaExceeded,
-                "the account's plan is used up or suspended: see the vendor's console",
-            )
-        for part, cls, what in _BY_MESSAGE:
-            if part in message.lower():
-                return cls, what
     if status in (401, 403):
-        return (
-            errors.AuthenticationFailed,
-            "the service refused the key: check it, and that it is of this region",
-        )
-    if status == 404:
-        if operation in ("list", "upload"):
-            return errors.NotFound, "there is no Files API at this address: check the base URL"
-        return errors.NotFound, "the service has no such file"
-    if status == 408:
-        return errors.TimedOut, "the service waited too long for the request"
-    if status == 413:
-        return errors.FileTooLarge, "the file is too large for the service"
-    if status == 429:
-        return errors.RateLimited, "the service takes no more requests for now: try again in a minute"
-    if 400 <= status < 500:
-        return errors.Rejected, "the service refused the request"
-    if operation == "content" and ("failed to extract" in message.lower() or "extract task failed" in message.lower()):
-        return errors.ExtractionFailed, "the service could not extract the text of this file"
-    if status >= 500:
-        return errors.ServiceError, "the service failed: try again later"
-    if 300 <= status < 400:
-        return errors.ProtocolError, "the service redirects, and the key goes to the configured address only"
-    return errors.ProtocolError, "the service answered with a status that makes no sense here"
+        return errors.ForeignAnswer, f"{what}: check the base URL and the network; of the key it says nothing"
+    return errors.ForeignAnswer, what
 
 
-def transport_error(exc: Exception, *, origin: str, maybe_stored: bool = False) -> MoonfsError:
+def stored_failure(file: FileObject, request_id: str | None = None, *, scrub: Scrub = str) -> MoonfsError:
+    """Return the exception for an upload that the service has stored as a failure (DOC: status `error`), as for a 400.
+
+    `stored_as` is the id under which it keeps that, with a 200 as the answer.
+    """
+    said = clean(scrub(file.status_details))
+    cls, what = refusals.of_stored(file.purpose, said)
+    reply = errors.plain_english(said) or "the service does not say why"
+    return cls(
+        f"{what} (status error: {reply})",
+        status=200,
+        request_id=request_id,
+        service_message=said,
+        stored_as=file.id,
+    )
+
+
+def transport_error(exc: Exception, *, origin: str, maybe_stored: bool = False, proxy: str = "") -> MoonfsError:
     """Return the exception for a request without an answer, or with half of one; chain it with `from exc`.
 
     Args:
         exc: what httpx raised.
         origin: the base URL, for the sentence.
         maybe_stored: whether the service may have taken an upload all the same (W3).
+        proxy: the variable that names the proxy on the way; empty for none.
     """
-    cls, what = _classify_exception(exc, origin)
+    cls, what = _proxy_failure(exc, origin, proxy) or _classify_exception(exc, origin)
     return cls(what, maybe_stored=maybe_stored)
+
+
+def _proxy_failure(exc: Exception, origin: str, proxy: str) -> tuple[type[MoonfsError], str] | None:
+    """Return the class and the sentence where the proxy is to blame, or what is behind it; None where neither is."""
+    named = proxy or "HTTPS_PROXY"
+    if NO_PROXY_THERE in str(exc):
+        if isinstance(exc, httpx.ConnectTimeout):
+            return errors.TimedOut, f"no connection to the proxy that {named} names in time: check that it runs"
+        if any(isinstance(cause, socket.gaierror) for cause in causes(exc)):
+            return errors.Unreachable, f"the address of the proxy that {named} names cannot be found: check {named}"
+        return (
+            errors.Unreachable,
+            f"no connection to the proxy that {named} names: check that it runs, or unset {named}",
+        )
+    if isinstance(exc, httpx.ProxyError):
+        said = clean(str(exc), 100)
+        if said.startswith("407") or "username" in said.lower():
+            what = f"the proxy that {named} names asks for another name and password ({said})"
+            return errors.Unreachable, f"{what}: write them into it, as http://NAME:PASSWORD@HOST:PORT"
+        return errors.Unreachable, f"the proxy that {named} names did not connect to {origin} ({said}): check the proxy"
+    if proxy and isinstance(exc, httpx.ConnectError) and not is_untrusted(exc):
+        if any(isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER" for cause in causes(exc)):
+            what = f"the proxy that {named} names does not speak TLS"
+            return errors.Unreachable, f"{what}: write it with http:// in the place of https://"
+        what = f"no connection to {origin} through the proxy that {named} names"
+        return errors.Unreachable, f"{what}: check the network behind the proxy"
+    return None
 
 
 def _classify_exception(exc: Exception, origin: str) -> tuple[type[MoonfsError], str]:
@@ -153,8 +149,6 @@ def _classify_exception(exc: Exception, origin: str) -> tuple[type[MoonfsError],
         return errors.TimedOut, f"{origin} took no more of the upload in time"
     if isinstance(exc, httpx.TimeoutException):
         return errors.TimedOut, f"no answer from {origin} in time"
-    if isinstance(exc, httpx.ProxyError):
-        return errors.Unreachable, f"the proxy did not connect to {origin}: check HTTPS_PROXY"
     if isinstance(exc, httpx.ConnectError):
         if SOMEBODY_ELSES in str(exc):
             return errors.Unreachable, (

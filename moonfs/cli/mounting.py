@@ -23,9 +23,10 @@ from moonfs.cli.kept import states
 from moonfs.cli.numbers import Number
 from moonfs.cli.options import Asked, drive_options
 from moonfs.cli.progress import Waiting, passing_names, show_drain
-from moonfs.cli.words import count, say
+from moonfs.cli.words import WHOSE_FILES, count, say
 from moonfs.config import Directories
 from moonfs.errors import UsageError
+from moonfs.settings import ORGANISATION
 
 #: What is no name of a profile in the first field of fstab.
 _NO_PROFILE = ("", "none", "moonfs")
@@ -86,11 +87,14 @@ def mount(directory: str | None, asked: Asked, foreground: bool) -> None:
             profile=configuration.profile,
             flags=asked.kernel,
         )
+        whose = WHOSE_FILES if hosted is not None and settings.scope == ORGANISATION else ""
         if foreground:
-            mounting.run(request)
+            mounting.run(request, whose)
         else:
             with Waiting() as waiting:
                 mounting.start(request, waiting)
+            if whose:
+                say(whose, err=True)
             offer(directories, os.environ)
 
 

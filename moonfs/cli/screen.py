@@ -22,13 +22,21 @@ from rich.text import Text
 
 import moonfs
 from moonfs import wire, wording
-from moonfs.cli.words import by_advice, count, doing, duration, printable, size
+from moonfs.cli.words import WHOSE_FILES, by_advice, count, doing, duration, printable, size
+from moonfs.settings import ORGANISATION
 
 #: Lines of one kind that are shown; the rest is counted.
 _FEW: Final = 5
 _BAR: Final = 24
 #: The shares of a quota from which its bar is yellow, and red.
 _HIGH, _FULL = 0.8, 0.95
+#: What is said of a limit, by where it is known from.
+_ORIGINS: Final = {
+    "documented": ", as documented",
+    "set": ", as the settings say",
+    "learned": ", as learned from the service",
+    "refused": ": the service takes no more",
+}
 
 Drive = Mapping[str, Any]
 
@@ -76,19 +84,30 @@ def _head(drive: Drive, now: float) -> RenderableType:
     head.append(f"  {_home(str(drive.get('account')))}{profile}", style="not bold")
     lived = duration(now - float(drive.get("started") or now))
     text = f"{drive.get('mode')}, purpose {drive.get('purpose')}; mounted for {lived} by process {drive.get('pid')}"
-    return Group(head, Text(text, style="dim"))
+    lines = [head, Text(text, style="dim")]
+    if drive.get("scope") == ORGANISATION:
+        lines.append(Text(WHOSE_FILES, style="yellow"))
+    return Group(*lines)
 
 
 def _quota(drive: Drive) -> RenderableType:
     quota = drive["quota"]
     table = _table()
-    for label, used, most, shown in (
-        ("Files", quota["files"], quota["max_files"], f"{quota['files']:,} of {quota['max_files']:,}"),
-        ("Space", quota["bytes"], quota["max_bytes"], f"{size(quota['bytes'])} of {size(quota['max_bytes'])}"),
+    for label, used, most, shown, origin in (
+        ("Files", quota["files"], quota["max_files"], f"{quota['files']:,} of {quota['max_files']:,}", "files_by"),
+        (
+            "Space",
+            quota["bytes"],
+            quota["max_bytes"],
+            f"{size(quota['bytes'])} of {size(quota['max_bytes'])}",
+            "bytes_by",
+        ),
     ):
         share = used / most if most else 1.0
-        colour = "red" if share >= _FULL else "yellow" if share >= _HIGH else "green"
-        table.add_row(label, _bar(used, most, colour), Text(f"{shown} ({share:.0%})"))
+        refused = quota.get(origin) == "refused"
+        colour = "red" if share >= _FULL or refused else "yellow" if share >= _HIGH else "green"
+        known = _ORIGINS.get(str(quota.get(origin)), "")
+        table.add_row(label, _bar(used, most, colour), Text(f"{shown} ({share:.0%}){known}"))
     return table
 
 
@@ -144,12 +163,17 @@ def _trouble(drive: Drive) -> RenderableType:
         ("Not uploaded", "red", uploads["failed"]),
         ("Tried again", "yellow", uploads["waiting"]),
         ("Perhaps copies", "yellow", uploads.get("copies", [])),
+        ("With a number", "yellow", uploads.get("misnamed", [])),
     ):
         if entries:
             parts.append(Text(title, style=f"bold {style}"))
         parts += _advised((f"{each['name']}: {each['error']}", each.get("next", "")) for each in entries[:_FEW])
         if len(entries) > _FEW:
             parts.append(_indented(Text(f"… and {len(entries) - _FEW:,} more", style="dim")))
+    if back := uploads.get("back"):
+        few = ", ".join(map(str, back[:_FEW])) + (", …" if len(back) > _FEW else "")
+        shown = "the version before is shown, and goes to the service again, as the newer one was not stored"
+        parts.append(_row("Back", Text(f"{few} ({shown})")))
     if uploads["local"]:
         few = ", ".join(map(str, uploads["local"][:_FEW])) + (", …" if len(uploads["local"]) > _FEW else "")
         parts.append(_row("Only here", Text(f"{few} (empty, or a temporary name)")))
@@ -161,7 +185,10 @@ def _trouble(drive: Drive) -> RenderableType:
         parts.append(Text(f"The listing is old: {drive['listing']['stale_because']}", style="yellow"))
     if drive.get("conflicts", {}).get("copies"):
         parts.append(_row("Conflicts", Text(_conflicts(drive["conflicts"], str(drive.get("mountpoint"))))))
-    if left_out := drive["listing"].get("left_out"):
+    if unread := drive["listing"].get("unread"):
+        text = f"The service has more files than are shown: its list was not read to its end, for {unread}."
+        parts.append(Text(text, style="yellow"))
+    elif left_out := drive["listing"].get("left_out"):
         text = (
             f"The service lists {left_out:,} more that are not shown: a drive has the newest {wire.MAX_LISTED:,} files."
         )

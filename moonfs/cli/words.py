@@ -16,6 +16,7 @@ from moonfs.wording import count, printable
 
 __all__ = [
     "SHOWN",
+    "WHOSE_FILES",
     "by_advice",
     "count",
     "doing",
@@ -34,6 +35,11 @@ SHOWN: Final = "moonfs-shown"
 #: Our own typography in plain letters; of names, which may be in any script, there is a question mark for each letter.
 _PLAIN: Final = {"…": "...", "→": "->", "–": "-", "—": "-", "’": "'"}
 
+#: What is said of a drive whose list is the organisation's.
+WHOSE_FILES: Final = (
+    "These are the files of the whole organisation: who deletes one deletes it for everybody; "
+    "scope=project shows those of the key's project alone."
+)
 #: Failures that are named, of one kind.
 _MANY: Final = 20
 

@@ -3,7 +3,7 @@
     machine     /dev/fuse, libfuse, fusermount, fuse.conf, fstab
     storage     the directories of the drive: whose they are, how much is free
     drives      drives that are mounted, stale, or hang; a directory where one is to be
-    account     config.toml, key and region, clock, quota; the local Files API, how it confines readers
+    account     config.toml, key, region, proxy, certificates, clock, quota; the local Files API, its confined readers
     mending     the lines that put a key, a setting, an address right where it was said
     bundle      the report of all that for others, without secrets
 

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from moonfs import keys, mountpoints, packages, profiles, wire
-from moonfs.api import Client, Timeouts
+from moonfs.api import Client, Timeouts, proxies, trust
+from moonfs.api.origin import is_loopback
 from moonfs.config import Directories, local_identity
 from moonfs.doctor import mending
 from moonfs.doctor.findings import Finding, State
@@ -28,6 +30,7 @@ from moonfs.errors import (
     UsageError,
 )
 from moonfs.profiles import Configuration
+from moonfs.settings import ORGANISATION, PROJECT
 from moonfs.wire import FileObject
 
 #: The vendor's two regions: the same contract, other keys (official page).
@@ -81,14 +84,19 @@ def _service(
     configuration: Configuration, directories: Directories, key: str, regions: Sequence[str]
 ) -> Iterator[Finding]:
     base_url = configuration.base_url().rstrip("/")
+    project = configuration.settings().scope == PROJECT
     about = f"service {base_url}"
+    around = list(way(base_url))
+    yield from around
+    if any(each.state == State.FAILED for each in around):
+        return
     try:
-        files, offset, seconds = _ask(base_url, key)
+        files, offset, seconds = _ask(base_url, key, project=project)
     except AuthenticationFailed as error:
         others = [region for region in regions if region != base_url] if base_url in regions else []
         for other in others:
             try:
-                files, offset, seconds = _ask(other, key)
+                files, offset, seconds = _ask(other, key, project=project)
             except MoonfsError:
                 continue
             yield Finding(
@@ -113,6 +121,8 @@ def _service(
         return
     except (NotFound, ProtocolError, UsageError) as error:
         found, fix = mending.address(configuration, str(error))
+        if project and f"scope={ORGANISATION}" in str(error):
+            found, fix = str(error), mending.scope(configuration)
         yield Finding(about, State.FAILED, found, fix)
         return
     except MoonfsError as error:
@@ -122,10 +132,35 @@ def _service(
     yield from _numbers(files, offset)
 
 
-def _ask(base_url: str, key: str) -> tuple[list[FileObject], float | None, float]:
+def way(base_url: str) -> Iterator[Finding]:
+    """Yield what the environment puts between here and a service, proxies and certificates; nothing for nothing."""
+    try:
+        url = urlsplit(base_url)
+        if url.scheme == "https":
+            trust.context()
+        if is_loopback(url.hostname or ""):
+            return
+        found = proxies.find(base_url)
+    except UsageError as error:
+        named = "SSL_CERT_FILE" if "SSL_CERT_FILE" in str(error) else "SSL_CERT_DIR"
+        yield Finding("certificates", State.FAILED, str(error), f"unset {named}")
+        return
+    except ValueError:
+        return  # it is no address, which is told by whoever asks there
+    if found.problem:
+        yield Finding("proxy", State.FAILED, found.problem, found.mend)
+    elif found.past:
+        yield Finding("proxy", State.OK, f"{found.variable} names one, which {found.past!r} of NO_PROXY passes by")
+    elif found.proxy is not None:
+        yield Finding("proxy", State.OK, f"{found.shown}, from {found.variable}")
+    for note in found.notes:
+        yield Finding("proxy", State.NOTE, note)
+
+
+def _ask(base_url: str, key: str, *, project: bool) -> tuple[list[FileObject], float | None, float]:
     """Return the files, the service's clock minus ours, and the seconds it took. Raises MoonfsError."""
     timeouts = Timeouts(connect=10, read=_SECONDS, write=_SECONDS, pool=_SECONDS, deadline=_SECONDS)
-    client = Client(base_url, key, timeouts=timeouts)
+    client = Client(base_url, key, timeouts=timeouts, project=project)
     try:
         start = time.monotonic()
         files = client.list()
@@ -143,7 +178,16 @@ def _numbers(files: Sequence[FileObject], offset: float | None) -> Iterator[Find
     yield quota("quota", len(files), sum(file.bytes for file in files), "DIR")
 
 
-def quota(about: str, files: int, size: int, point: str) -> Finding:
+def quota(
+    about: str,
+    files: int,
+    size: int,
+    point: str,
+    *,
+    most_files: int = wire.MAX_FILES,
+    most_bytes: int = wire.MAX_TOTAL_BYTES,
+    refused: bool = False,
+) -> Finding:
     """Return how full an account is.
 
     Args:
@@ -151,12 +195,16 @@ def quota(about: str, files: int, size: int, point: str) -> Finding:
         files: how many there are.
         size: their bytes.
         point: where it is mounted, as a word of a shell.
+        most_files, most_bytes: what is believed to fit; left out, what is documented.
+        refused: the service takes no more; only it knows that.
     """
-    found = f"{files:,} of {wire.MAX_FILES:,} files, {size / 1024**3:.1f} of {wire.MAX_TOTAL_BYTES / 1024**3:.0f} GB"
-    full = max(files / wire.MAX_FILES, size / wire.MAX_TOTAL_BYTES)
+    found = f"{files:,} of {most_files:,} files, {size / 1024**3:.1f} of {most_bytes / 1024**3:.0f} GB"
+    full = max(files / most_files, size / most_bytes)
     fix = f"ls -ltr {point} | head -n 30  # the oldest first: rm what you need no more"
+    if refused:
+        return Finding(about, State.FAILED, f"is used up, and the service takes no more: {found}", fix)
     if full >= 1:
-        return Finding(about, State.FAILED, f"is used up: {found}", fix)
+        return Finding(about, State.WARNING, f"is used up, if what is documented holds for it: {found}", fix)
     if full >= _NEAR:
         return Finding(about, State.WARNING, f"is nearly used up: {found}", fix)
     return Finding(about, State.OK, found)

@@ -17,7 +17,7 @@ from shlex import quote
 from typing import Any, Final
 
 import moonfs
-from moonfs import mountpoints, mounts
+from moonfs import mountpoints, mounts, wire
 from moonfs.config import Directories
 from moonfs.doctor import account, storage
 from moonfs.doctor.findings import ME, Finding, State
@@ -100,7 +100,15 @@ def look(
         found = _of_status(about, point, status, trouble)
         yield (replace(found, state=worst) if found.state == State.FAILED else found), status
         numbers = status.get("quota", {})
-        full = account.quota(f"quota of {point}", numbers.get("files", 0), numbers.get("bytes", 0), quote(point))
+        full = account.quota(
+            f"quota of {point}",
+            numbers.get("files", 0),
+            numbers.get("bytes", 0),
+            quote(point),
+            most_files=numbers.get("max_files", wire.MAX_FILES),
+            most_bytes=numbers.get("max_bytes", wire.MAX_TOTAL_BYTES),
+            refused="refused" in (numbers.get("files_by"), numbers.get("bytes_by")),
+        )
         if full.state != State.OK:
             yield full, None
 

@@ -12,7 +12,6 @@ import os
 import shutil
 import socket
 import stat
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
@@ -20,6 +19,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from moonfs import keys, profiles
+from moonfs.api import proxies
 from moonfs.api.origin import is_loopback
 from moonfs.config import DEFAULT_BASE_URL, Directories
 from moonfs.doctor.findings import ME
@@ -158,6 +158,14 @@ def address(configuration: Configuration, said: str) -> tuple[str, str]:
     return found, edit(configuration.file)
 
 
+def scope(configuration: Configuration) -> str:
+    """Return the line for a scope that the service does not know; empty where a flag has said it."""
+    origin = configuration.values["scope"].origin
+    if origin.startswith("-"):
+        return ""
+    return f"unset {origin}" if origin in variables("scope") else edit(configuration.file)
+
+
 def way(configuration: Configuration, said: str) -> tuple[str, str]:
     """Return what to say of a service that does not answer, and the line for it.
 
@@ -171,10 +179,12 @@ def way(configuration: Configuration, said: str) -> tuple[str, str]:
         bundle = "/etc/ssl/certs/ca-certificates.crt"
         return said, f"export SSL_CERT_FILE={bundle}  # sudo update-ca-certificates adds a proxy's to it"
     names = [name for name in os.environ if name.lower() in (f"{url.scheme}_proxy", "all_proxy")]
-    proxied = bool(names) and not urllib.request.proxy_bypass(host) and not is_loopback(host)
+    proxied = not is_loopback(host) and proxies.find(configuration.base_url()).proxy is not None
     try:
         socket.create_connection((host, port), _SECONDS).close()
     except OSError:
+        if proxied:
+            return said, ""
         if configuration.values.get("base_url") is not None:
             return address(configuration, said)
         return f"{said}; this machine cannot reach that address now; connect it to a network that can", ""

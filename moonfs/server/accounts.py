@@ -44,16 +44,20 @@ class Accounts:
 
     def __init__(self, accounts: Sequence[Account]) -> None:
         self._accounts = tuple(accounts)
-        self._expected = [(f"Bearer {account.key}".encode(), account) for account in accounts]
+        self._expected = [(account.key.encode(), account) for account in accounts]
 
     def __len__(self) -> int:
         return len(self._accounts)
 
     def find(self, authorization: bytes) -> Account | None:
-        """Return the account whose key an `Authorization` header carries; in a time that tells nothing of any key."""
+        """Return the account whose key an `Authorization` header carries; in a time that tells nothing of any key.
+
+        RFC 9110, 11.1: the scheme, `Bearer`, is in any case.
+        """
+        scheme, _, key = authorization.partition(b" ")
         found = None
         for expected, account in self._expected:
-            if hmac.compare_digest(authorization, expected):
+            if hmac.compare_digest(key.lstrip(b" "), expected) and scheme.lower() == b"bearer":
                 found = account
         return found
 

@@ -1,4 +1,4 @@
-"""The five endpoints of the Files API under `/v1`, answering byte for byte as the hosted service does.
+"""The five endpoints of the Files API under `/v1`, answering byte for byte as the hosted service does in a `dialect`.
 
 It wires the request to the store and to the extraction; what a limit, an id or a document is, they know.
 Sources of every status, message and key order: captures of live traffic and the vendor's page, kept in
@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from starlette.applications import Starlette
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -27,21 +28,27 @@ from moonfs import wire
 from moonfs.server import openapi, refusal
 from moonfs.server.accounts import Account, Accounts
 from moonfs.server.behaviour import Behaviour
+from moonfs.server.cors import Cors
 from moonfs.server.delivery import Content, deliver
+from moonfs.server.dialect import BETA
 from moonfs.server.directory import is_full
 from moonfs.server.edge import Edge, answer, refused
 from moonfs.server.latency import Latency
 from moonfs.server.media import is_image, is_video, media_type
+from moonfs.server.records import listed
 from moonfs.server.staged import Extracted, Staged, remove
 from moonfs.server.store import Store
 from moonfs.server.throttle import Throttle
 from moonfs.server.upload import read_form
+from moonfs.server.xid import is_id
 
 #: Seconds in which so many more bytes of the body must come, or its end, before an upload is given up.
 RECEIVE_SECONDS: Final = 120.0
 _LEAST_RECEIVED: Final = 16 * 1024
 #: What a form needs besides its file, at most, in bytes.
 _FORM_SLACK: Final = 1024**2
+#: DOC: files on a page, at most.
+LARGEST_PAGE: Final = 1000
 _UNFIT_NAME: Final = re.compile(r"[/\\\x00-\x1f\x7f]")
 _LONGEST_NAME: Final = 255
 
@@ -59,15 +66,20 @@ class Extractor(Protocol):
 
 
 def make_app(
-    accounts: Accounts, extractor: Extractor, behaviour: Behaviour, hosts: frozenset[str] | None = None
+    accounts: Accounts,
+    extractor: Extractor,
+    behaviour: Behaviour,
+    hosts: frozenset[str] | None = None,
+    cors: Cors | None = None,
 ) -> ASGIApp:
     """Return the ASGI application.
 
     Args:
         accounts: whose files are served.
         extractor: gets the text out of `file-extract` uploads.
-        behaviour: how it answers where the service's answer is unknown.
+        behaviour: how it answers.
         hosts: the host names that requests over TCP may be for; None for any.
+        cors: origins whose pages may read the answers.
     """
     files = _Files(extractor, behaviour)
     health = _Health(accounts, extractor)
@@ -77,9 +89,10 @@ def make_app(
         Route("/v1/files/{file_id}", files.retrieve, methods=["GET"]),
         Route("/v1/files/{file_id}", files.delete, methods=["DELETE"]),
         Route("/v1/files/{file_id}/content", files.content, methods=["GET"]),
+        Route("/v1/models", files.models, methods=["GET"]),
         Route("/ms/{file_id}", files.media, methods=["GET"]),
         Route("/healthz", health.report, methods=["GET"]),
-        Route("/openapi.json", _openapi, methods=["GET"]),
+        Route("/openapi.json", _Description(behaviour).give, methods=["GET"]),
     ]
     for route in routes:
         if route.methods and route.path.startswith("/v1/") and not behaviour.http_extras:
@@ -117,7 +130,7 @@ def make_app(
         inner = Throttle(inner, behaviour)
     if behaviour.latency or behaviour.upload_latency:
         inner = Latency(inner, behaviour.latency / 1000, behaviour.upload_latency / 1000)
-    return Edge(inner, accounts, hosts)
+    return Edge(inner, accounts, hosts, cors=cors, tells_request=behaviour.dialect.request_id == "show")
 
 
 class _Health:
@@ -133,17 +146,24 @@ class _Health:
         return answer(wire.dump({**state, "extraction": self._extractor.state()}))
 
 
-async def _openapi(request: Request) -> Response:
-    return answer(openapi.document())
+class _Description:
+    """`GET /openapi.json` (ours)."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+
+    async def give(self, request: Request) -> Response:
+        return answer(openapi.document(self._behaviour.dialect))
 
 
 class _Files:
     def __init__(self, extractor: Extractor, behaviour: Behaviour) -> None:
         self._extractor = extractor
         self._behaviour = behaviour
+        self._dialect = behaviour.dialect
 
     async def upload(self, request: Request) -> Response:
-        store = _store(request)
+        store, is_beta = _store(request), self._is_beta(request)
         longest = store.limits.file_bytes + _FORM_SLACK
         if _declared_length(request) > longest:
             raise refusal.too_large(store.limits.file_bytes)
@@ -154,48 +174,64 @@ class _Files:
                 raise refusal.empty()
             if form.purpose is None and self._behaviour.strict_purpose:
                 raise refusal.purpose()
-            filename, purpose = self._filename(form.filename), form.purpose or wire.FILE_EXTRACT
+            sent = form.field if form.field and self._dialect.filename_field == "take" else form.filename
+            filename, purpose = self._filename(sent), form.purpose or wire.FILE_EXTRACT
             text, details = await self._text(store, staged, filename, purpose)
             try:
                 stored = await asyncio.to_thread(store.commit, staged, filename, purpose, text, details)
             finally:
                 if isinstance(text.literal, str):  # not taken over by the store
                     remove(text.literal)
-        return answer(wire.dump(stored.to_wire()))
+        return answer(store.told(stored.id, is_beta=is_beta), 201 if is_beta else 200)
 
     async def listing(self, request: Request) -> Response:
+        is_beta, asked = self._is_beta(request), request.query_params
         # `after` is not the service's, but the openai SDK asks for what comes after until nothing does.
-        return answer(_store(request).list_body(request.query_params.get("after", "")))
+        after, size = asked.get("after", ""), self._behaviour.page_size
+        if after and (not is_id(after) or self._behaviour.list_order == "random"):  # nothing comes after it
+            return answer(wire.dump(listed([], "", self._dialect, is_beta=is_beta)))
+        if self._dialect.pages == "answer":
+            after, size = _page(asked, after, size)
+        return answer(_store(request).list_body(after, size, is_beta=is_beta))
+
+    async def models(self, request: Request) -> Response:
+        """Answer `GET /v1/models`, which clients ask first: there are none here."""
+        self._is_beta(request)
+        return answer(wire.dump({"object": "list", "data": []}))
 
     async def retrieve(self, request: Request) -> Response:
-        return answer(wire.dump(_store(request).get(request.path_params["file_id"]).to_wire()))
+        is_beta = self._is_beta(request)
+        return answer(_store(request).told(request.path_params["file_id"], is_beta=is_beta))
 
     async def delete(self, request: Request) -> Response:
-        file_id = request.path_params["file_id"]
+        file_id, is_beta = request.path_params["file_id"], self._is_beta(request)
         try:
             await asyncio.to_thread(_store(request).delete, file_id)
         except refusal.Refusal:
             if self._behaviour.delete_again == "refuse" or not wire.is_valid_id(file_id):
                 raise
+        if is_beta:
+            return Response(status_code=204)
         return answer(wire.dump({"deleted": True, "id": file_id, "object": "file"}))
 
     async def content(self, request: Request) -> Response:
+        self._is_beta(request)
         store, extras = _store(request), self._behaviour.http_extras
         stored = store.get(request.path_params["file_id"])
         if stored.status == wire.STATUS_ERROR:
-            raise refusal.no_content()
+            raise self._no_content("its extraction has failed", refusal.no_content())
         if stored.purpose == wire.BATCH:
             content = Content(stored.id, self._behaviour.content_type, store.original(stored.id))
             return await deliver(request, content, extras=extras)
         if stored.purpose != wire.FILE_EXTRACT and self._behaviour.media_content == "refuse":
-            raise refusal.no_text()  # undocumented; no text was ever asked for
+            raise self._no_content(f"its purpose is {stored.purpose}", refusal.no_text())
         text = await asyncio.to_thread(store.text, stored.id)
         if stored.purpose != wire.FILE_EXTRACT and self._behaviour.media_content == "original":
             content = Content(stored.id, text.file_type, store.original(stored.id))
             return await deliver(request, content, extras=extras)
         more = {"file_type": text.file_type, "filename": stored.filename, "title": text.title, "type": "file"}
         suffix = b"," + wire.dump(more).removeprefix(b"{")
-        content = Content(stored.id, self._behaviour.content_type, text.literal, b'{"content":', suffix)
+        content = Content(stored.id, self._behaviour.content_type, text.literal, b'{"content":', suffix, escapes=True)
         return await deliver(request, content, extras=extras)
 
     async def media(self, request: Request) -> Response:
@@ -212,7 +248,7 @@ class _Files:
             try:
                 return await self._extractor.extract(store, staged, filename), ""
             except refusal.Refusal as error:
-                if self._behaviour.on_extract_error == "refuse" or not refusal.is_of_document(error):
+                if self._dialect.on_extract_error == "refuse" or not refusal.is_of_document(error):
                     raise
                 details = f"{error.message} ({error.why})" if error.why else error.message
                 return Extracted(media_type(staged.head), b'""'), details
@@ -223,11 +259,35 @@ class _Files:
             raise refusal.unsupported()
         return Extracted(media_type(staged.head), b'""'), ""
 
+    def _is_beta(self, request: Request) -> bool:
+        """Say whether a request asks for the second format. Raises Refusal, where it asks for one that is none."""
+        asked = request.headers.getlist("kimi-api-version") if self._dialect.version_header == "answer" else []
+        if any(value.strip() != BETA for value in asked):
+            raise refusal.api_version(BETA)
+        return bool(asked)
+
+    def _no_content(self, why: str, before: refusal.Refusal) -> refusal.Refusal:
+        """Return the refusal of a content that there is none of; undocumented `before` 2026-09."""
+        return refusal.no_such_content(why) if self._dialect.content_refusal == "failed-precondition" else before
+
     def _filename(self, sent: str) -> str:
         rules = self._behaviour.filename_rules
         if rules == "refuse" and (_UNFIT_NAME.search(sent) or len(sent.encode()) > _LONGEST_NAME):
             raise refusal.filename()
         return re.split(r"[/\\]", sent)[-1] or sent if rules == "base" else sent
+
+
+def _page(asked: QueryParams, after: str, size: int) -> tuple[str, int]:
+    """Return what the next page comes after, and how many files are on it. Raises Refusal."""
+    if "page_size" in asked:
+        wanted = asked["page_size"]
+        if not re.fullmatch("[0-9]{1,4}", wanted) or not 1 <= int(wanted) <= LARGEST_PAGE:
+            raise refusal.page(f"page_size: it is a number from 1 to {LARGEST_PAGE}")
+        size = int(wanted)
+    token = asked.get("page_token", "")
+    if token and not is_id(token):
+        raise refusal.page("page_token: it is none of a page")
+    return token or after, size
 
 
 def _store(request: Request) -> Store:

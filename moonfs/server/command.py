@@ -28,6 +28,7 @@ def serve_command(
     behaviour: Behaviour | None = None,
     accounts: Sequence[str] = (),
     allowed_hosts: Sequence[str] = (),
+    origins: Sequence[str] = (),
 ) -> int:
     """Serve TCP, and a UNIX socket for mounts of this machine, until stopped; returns the exit code.
 
@@ -36,9 +37,10 @@ def serve_command(
         port: TCP port; 0 takes a free one.
         data: the data directory.
         runtime_dir: where the socket goes; by default `$XDG_RUNTIME_DIR/moonfs`, or a private one in `/tmp`.
-        behaviour: how it answers where the service's answer is unknown.
+        behaviour: how it answers.
         accounts: names of further accounts, made when they are not there.
         allowed_hosts: names that a proxy or a container reaches a server on loopback by, besides `localhost`.
+        origins: whose pages may read the answers, as `cors.check` returns them.
     """
 
     def on_ready(address: Address) -> None:
@@ -62,7 +64,7 @@ def serve_command(
     path = socket_path(data, directory)
     return start(
         data, host=host, port=port, path=path, on_ready=on_ready, behaviour=behaviour, accounts=accounts,
-        allowed_hosts=allowed_hosts,
+        allowed_hosts=allowed_hosts, origins=origins,
     )  # fmt: skip
 
 
@@ -78,13 +80,13 @@ def start(
     behaviour: Behaviour | None = None,
     accounts: Sequence[str] = (),
     allowed_hosts: Sequence[str] = (),
+    origins: Sequence[str] = (),
 ) -> int:
     """Run a server to its end; returns the exit code, 1 after one sentence on stderr when it cannot."""
     # At a terminal the time is that of whoever reads it; in the log of a server that outlives them it has its offset.
     datefmt = "%Y-%m-%dT%H:%M:%S%z" if exit_with_clients else None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt=datefmt)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     if exit_with_clients:  # its log is appended to for ever, and its only clients keep logs of their own
         logging.getLogger("moonfs.server.access").setLevel(logging.WARNING)
     try:
@@ -110,6 +112,7 @@ def start(
             behaviour=behaviour,
             accounts=accounts,
             allowed_hosts=allowed_hosts,
+            origins=origins,
         )
     except (DirectoryError, ServeError) as error:
         return _fail(str(error))

@@ -11,7 +11,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Final
 
 from starlette.requests import Request
@@ -20,6 +20,9 @@ from starlette.responses import Response, StreamingResponse
 from moonfs.server import refusal
 
 _CHUNK: Final = 64 * 1024
+_COUNTED: Final = 1024 * 1024
+#: What Go's encoder writes so that JSON can stand in HTML.
+_ESCAPES: Final = ((b"&", b"\\u0026"), (b"<", b"\\u003c"), (b">", b"\\u003e"))
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -31,6 +34,8 @@ class Content:
         file_id: of the file it belongs to.
         media_type: for the header.
         middle: the bytes, or the path of a file of them.
+        prefix, suffix: what is before and after them.
+        escapes: whether `&`, `<` and `>` in the middle, a JSON string, go out as the escapes that the service writes.
     """
 
     file_id: str
@@ -38,17 +43,20 @@ class Content:
     middle: bytes | str
     prefix: bytes = b""
     suffix: bytes = b""
+    escapes: bool = False
 
 
 async def deliver(request: Request, content: Content, *, extras: bool) -> Response:
     """Return the answer; with `extras`, as the headers `If-None-Match` and `Range` ask. Raises Refusal (404, 416)."""
+    if content.escapes and isinstance(content.middle, bytes):
+        content = replace(content, middle=escaped(content.middle), escapes=False)
     if isinstance(content.middle, bytes) and not extras:
         return Response(content.prefix + content.middle + content.suffix, media_type=content.media_type)
     etag = f'"{content.file_id}"'
     headers = {"etag": etag, "accept-ranges": "bytes"} if extras else {}
     if extras and etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    source, size = await _open(content.middle)
+    source, size = await _open(content)
     total = len(content.prefix) + size + len(content.suffix)
     start, end, status = 0, total, 200
     found = _RANGE.fullmatch(request.headers.get("range", "")) if extras else None
@@ -65,14 +73,34 @@ async def deliver(request: Request, content: Content, *, extras: bool) -> Respon
     return StreamingResponse(body, status, headers, media_type=content.media_type)
 
 
-async def _open(middle: bytes | str) -> tuple[IO[bytes] | None, int]:
-    if isinstance(middle, bytes):
-        return None, len(middle)
+def escaped(literal: bytes) -> bytes:
+    """Return a JSON string, or a piece of one, with `&`, `<` and `>` as the service writes them (LIVE).
+
+    Done as it goes out, since texts of versions before have none, and a text is found again by its bytes.
+    """
+    for plain, escape in _ESCAPES:
+        literal = literal.replace(plain, escape)
+    return literal
+
+
+async def _open(content: Content) -> tuple[IO[bytes] | None, int]:
+    """Return what to read from, None for bytes, and how many bytes go out of it."""
+    if isinstance(content.middle, bytes):
+        return None, len(content.middle)
     try:
-        source = await asyncio.to_thread(open, middle, "rb")
+        source = await asyncio.to_thread(open, content.middle, "rb")
     except FileNotFoundError as error:  # deleted this moment
         raise refusal.not_found() from error
-    return source, os.fstat(source.fileno()).st_size
+    size = os.fstat(source.fileno()).st_size
+    return source, size + (await asyncio.to_thread(_more, source) if content.escapes else 0)
+
+
+def _more(source: IO[bytes]) -> int:
+    """Return by how many bytes a file grows when it is escaped."""
+    more = 0
+    while chunk := source.read(_COUNTED):
+        more += sum(chunk.count(plain) * (len(escape) - 1) for plain, escape in _ESCAPES)
+    return more
 
 
 def _span(first: str, last: str, total: int) -> tuple[int, int]:
@@ -92,10 +120,13 @@ async def _pieces(content: Content, source: IO[bytes] | None, size: int, start: 
             yield content.middle[max(0, start - before) : max(0, end - before)]
         else:
             at, stop = max(0, start - before), min(size, end - before)
-            source.seek(at)
-            while at < stop and (chunk := await asyncio.to_thread(source.read, min(_CHUNK, stop - at))):
-                at += len(chunk)
-                yield chunk
+            here = 0 if content.escapes else at  # where in what goes out the next bytes read are
+            source.seek(here)
+            while here < stop and (chunk := await asyncio.to_thread(source.read, min(_CHUNK, stop - here))):
+                piece = escaped(chunk) if content.escapes else chunk
+                if here + len(piece) > at:
+                    yield piece[max(0, at - here) : stop - here]
+                here += len(piece)
         after = before + size
         if end > after:
             yield content.suffix[max(0, start - after) : end - after]

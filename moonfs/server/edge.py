@@ -1,4 +1,4 @@
-"""Around every request: the request id, the host, the key, its line in the log, refusals that clients can read.
+"""Around every request: its id, the host, the key, leave for pages, its line in the log, refusals a client can read.
 
 Of a server on loopback a page in a browser may ask what its own origin can: a name of the page's that has been rebound
 to 127.0.0.1. Such a request bears that name in its Host header, and is refused.
@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from moonfs import wire
 from moonfs.server import refusal
 from moonfs.server.accounts import Accounts
+from moonfs.server.cors import Cors, Headers
 
 #: What anybody may ask for: nothing in it is private.
 OPEN: Final = frozenset(("/healthz", "/openapi.json"))
@@ -48,9 +49,24 @@ def answer(body: bytes, status: int = 200) -> Response:
     return Response(body, status, media_type="application/json; charset=utf-8")
 
 
+class Refused(Response):
+    """A refusal as an answer; it tells the request's id where `Edge` has put it into the scope."""
+
+    def __init__(self, error: refusal.Refusal) -> None:
+        super().__init__(wire.dump(error.body()), error.status, media_type="application/json; charset=utf-8")
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        if "request_id" in scope:
+            self.body = wire.dump(self._error.body(scope["request_id"]))
+            self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
+
+
 def refused(error: refusal.Refusal) -> Response:
     """Return a refusal as an answer; one of too many requests says when to come again (LIVE)."""
-    response = answer(wire.dump(error.body()), error.status)
+    response = Refused(error)
     if error.status == 429 and error.error_type in (wire.RATE_LIMIT_REACHED, wire.ENGINE_OVERLOADED):
         response.headers["retry-after"] = response.headers["x-retry-after"] = "1"
     return response
@@ -63,24 +79,43 @@ class Edge:
         app: what answers authorised requests.
         accounts: whose keys are let in.
         hosts: names that a request over TCP may be for, besides addresses; None for any.
+        cors: origins whose pages may read the answers.
+        tells_request: whether an error tells the id of its request.
     """
 
-    def __init__(self, app: ASGIApp, accounts: Accounts, hosts: frozenset[str] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        accounts: Accounts,
+        hosts: frozenset[str] | None = None,
+        *,
+        cors: Cors | None = None,
+        tells_request: bool = False,
+    ) -> None:
         self._app = app
         self._accounts = accounts
         self._hosts = hosts
+        self._cors = cors or Cors()
+        self._tells_request = tells_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, self._cors.headers(scope))
+        if self._tells_request:
+            scope["request_id"] = exchange.request_id
         try:
             if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD_BYTES:
                 await refused(refusal.bad_request(431))(scope, exchange.receive, exchange.send)
                 return
             if not self._is_for_us(scope):
                 await refused(refusal.misdirected())(scope, exchange.receive, exchange.send)
+                return
+            leave = self._cors.preflight(scope)
+            if leave is not None:
+                headers = {name.decode(): value.decode("latin-1") for name, value in leave}
+                await Response(status_code=204, headers=headers)(scope, exchange.receive, exchange.send)
                 return
             given = [value for name, value in scope["headers"] if name == b"authorization"]
             scope["account"] = self._accounts.find(given[0].strip()) if len(given) == 1 else None
@@ -123,8 +158,9 @@ def _is_address(name: str) -> bool:
 
 
 class _Exchange:
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, more: Headers) -> None:
         headers = dict(scope["headers"])
+        self._more = more
         self.request_id = uuid.uuid4().hex
         self.status = 0
         self._scope, self._receive, self._send = scope, receive, send
@@ -147,7 +183,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = [*message.get("headers", ()), (b"date", formatdate(usegmt=True).encode())]
-            headers.append((wire.REQUEST_ID_HEADER.encode(), self.request_id.encode()))
+            headers += [(wire.REQUEST_ID_HEADER.encode(), self.request_id.encode()), *self._more]
             # A client that waits for "100 Continue" has sent nothing yet, and one that has stalled sends no more: they
             # read the answer as it is.
             silent = self._untouched or self._hurries or message["status"] == 408

@@ -36,6 +36,7 @@ from moonfs.server.address import (
     read_key,
     socket_path,
 )
+from moonfs.server.dialect import EMBEDDED, flags
 from moonfs.server.marker import NotOurs, claim
 
 _PAUSE: Final = 0.02
@@ -170,6 +171,7 @@ def _spawned(data: Path, runtime_dir: Path, log_path: Path, deadline: float) -> 
         os.path.abspath(data),
         "--socket",
         path,
+        *flags(EMBEDDED),
     ]
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:

@@ -60,9 +60,10 @@ _BRANDS_3GPP: Final = (b"3gp", b"3gr", b"3gs", b"3ge", b"3gg", b"3gh", b"3gm", b
 _ATOMS: Final = frozenset((b"moov", b"mdat", b"wide", b"free", b"skip"))
 #: DOC: what the vision models take; `image/svg+xml` is refused there.
 _IMAGES: Final = frozenset(f"image/{kind}" for kind in ("png", "jpeg", "webp", "gif", "bmp", "heic", "heif"))
-#: DOC: mp4, mpeg and mpg, mov, avi, x-flv, webm, wmv, 3gpp.
+#: DOC: mp4, mpeg and mpg, mov, avi, x-flv, webm, wmv, 3gpp. SRC: mkv, as the vendor's own client has it.
 _VIDEOS: Final = frozenset(
-    f"video/{kind}" for kind in ("mp4", "mpeg", "quicktime", "x-msvideo", "x-flv", "webm", "x-ms-wmv", "3gpp")
+    f"video/{kind}"
+    for kind in ("mp4", "mpeg", "quicktime", "x-msvideo", "x-flv", "webm", "x-ms-wmv", "3gpp", "x-matroska")
 )
 
 

@@ -31,9 +31,12 @@ class Refusal(Exception):
         self.error_type = error_type
         self.why = why
 
-    def body(self) -> dict[str, Any]:
-        """Return the error body, as the service words it."""
-        return wire.error_body(self.message, self.error_type)
+    def body(self, request_id: str = "") -> dict[str, Any]:
+        """Return the error body, as the service words it; with a request id, it tells that last (DOC)."""
+        body = wire.error_body(self.message, self.error_type)
+        if request_id:
+            body["error"]["request_id"] = request_id
+        return body
 
 
 def too_large(max_file_bytes: int) -> Refusal:
@@ -48,9 +51,9 @@ def empty() -> Refusal:
     return Refusal(400, wire.MSG_EMPTY)
 
 
-def too_many(max_files: int) -> Refusal:
-    """The account is full by count (LIVE)."""
-    return Refusal(400, wire.MSG_TOO_MANY.format(n=max_files))
+def too_many(max_files: int, text: str = "long") -> Refusal:
+    """The account is full by count (`long`: LIVE; `short`: DOC)."""
+    return Refusal(400, wire.MSG_TOO_MANY_SHORT if text == "short" else wire.MSG_TOO_MANY.format(n=max_files))
 
 
 def total_too_large(status: int = 400) -> Refusal:
@@ -118,6 +121,21 @@ def no_such_range() -> Refusal:
 def no_content() -> Refusal:
     """The content of a file whose extraction has failed (LIVE)."""
     return Refusal(500, "extract task failed: failed", wire.SERVER_ERROR)
+
+
+def no_such_content(why: str) -> Refusal:
+    """The content of a file that has none, as of 2026-09 (the type is DOC, the message ours)."""
+    return Refusal(400, f"The file has no extracted content: {why}", wire.FAILED_PRECONDITION)
+
+
+def api_version(known: str) -> Refusal:
+    """A value of `kimi-api-version` that is not known (the status is DOC, the message ours)."""
+    return Refusal(400, f"Invalid Kimi-Api-Version: only '{known}' is known")
+
+
+def page(what: str) -> Refusal:
+    """A page of a list that there is none of (ours)."""
+    return Refusal(400, f"Invalid {what}")
 
 
 def bad_request(status: int) -> Refusal:

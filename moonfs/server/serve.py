@@ -31,6 +31,7 @@ from moonfs.server.accounts import open_accounts
 from moonfs.server.address import CLIENTS, Address, is_loopback, publish, withdraw
 from moonfs.server.app import make_app
 from moonfs.server.behaviour import Behaviour
+from moonfs.server.cors import Cors
 from moonfs.server.directory import DataDirectory
 from moonfs.server.extraction.extractor import Extraction, NoExtraction
 from moonfs.server.extraction.processes import adopt_orphans
@@ -63,6 +64,7 @@ def run(
     behaviour: Behaviour | None = None,
     accounts: Sequence[str] = (),
     allowed_hosts: Sequence[str] = (),
+    origins: Sequence[str] = (),
     around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> None:
     """Serve `data` until SIGTERM, SIGINT or, with `exit_with_clients`, until its last client is gone.
@@ -74,9 +76,10 @@ def run(
         on_ready: called once it listens and `server.json` says so.
         exit_with_clients: end when nobody holds `clients.lock` any more.
         make_extractor: makes what gets text out of uploads, given a directory; `NoExtraction` for benchmarks.
-        behaviour: how it answers where the service's answer is unknown.
+        behaviour: how it answers.
         accounts: names of further accounts, made when they are not there.
         allowed_hosts: names that a proxy or a container reaches a server on loopback by, besides `localhost`.
+        origins: whose pages may read the answers, as `cors.check` returns them.
         around: returns what the requests meet before the application, such as a benchmark's counter.
 
     Raises:
@@ -108,7 +111,7 @@ def run(
             hosts = frozenset({"localhost", *(name.lower() for name in allowed_hosts)}) if is_private else None
 
             def make(extractor: Extraction | NoExtraction) -> ASGIApp:
-                return around(make_app(opened, extractor, behaviour, hosts))
+                return around(make_app(opened, extractor, behaviour, hosts, Cors(frozenset(origins))))
 
             asyncio.run(_serve(make, partial(make_extractor, directory.workers), sockets, ready, clients))
     finally:

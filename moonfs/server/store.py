@@ -12,11 +12,14 @@ disk. A `Staged` belongs to one request.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 import os
-import random
+import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +27,7 @@ from moonfs import disk, wire
 from moonfs.server import refusal
 from moonfs.server.behaviour import Behaviour
 from moonfs.server.directory import DataDirectory, DirectoryError, is_full, sync
+from moonfs.server.records import Record, described, listed
 from moonfs.server.staged import Extracted, Staged, remove
 from moonfs.server.xid import XidSource, created_at, is_id, order
 
@@ -56,7 +60,7 @@ class Store:
 
     Args:
         directory: the locked data directory.
-        behaviour: what it may hold, and what is unknown of the service's lists, ids and statuses.
+        behaviour: what it may hold, and how names, lists, ids and statuses are.
 
     Raises:
         DirectoryError: the database is of a newer moonfs, or damaged.
@@ -69,11 +73,13 @@ class Store:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._reading = threading.Lock()
-        self._files: dict[str, wire.FileObject] = {}
+        self._dialect = self._behaviour.dialect
+        self._files: dict[str, Record] = {}
+        self._names: Counter[str] = Counter()
         self._total = 0
         self._under_way: dict[Staged, int] = {}
         self._staged_bytes = self._reserved_files = 0
-        self._listing: bytes | None = None
+        self._listings: dict[bool, bytes] = {}
         self._batch = _Batch()
         with contextlib.ExitStack() as unusable:
             try:
@@ -85,7 +91,7 @@ class Store:
                 path = directory.join("files.sqlite")
                 raise DirectoryError(f"cannot use {path}: {disk.reason(error, path)}") from error
             unusable.pop_all()
-        self._ids = XidSource(max(self._files, key=order, default=""), self._behaviour.id_prefix)
+        self._ids = XidSource(max(self._files, key=order, default=""), self._dialect.id_prefix)
 
     def close(self) -> None:
         """Close the database; the directory stays locked."""
@@ -95,24 +101,47 @@ class Store:
 
     # -- reading
 
-    def list_body(self, after: str = "") -> bytes:
-        """Return the body of `GET /files`: all files in order, or those after the id `after`."""
+    def list_body(self, after: str = "", size: int = 0, *, is_beta: bool = False) -> bytes:
+        """Return the body of `GET /files`: the files in order, or a page of them.
+
+        Args:
+            after: an id, or the token of a page: those that come after it, also where it has been deleted since.
+            size: files at most; 0 for all.
+            is_beta: in the second format.
+        """
         with self._lock:
-            if not after and self._listing is not None:
-                return self._listing
-            ids = sorted(self._files, key=order, reverse=self._behaviour.list_order == "newest")
-            if self._behaviour.list_order == "random" and not after:
-                random.shuffle(ids)
+            is_whole = not after and not size and self._behaviour.list_order != "random"
+            if is_whole and is_beta in self._listings:
+                return self._listings[is_beta]
+            seed, place, is_reverse = self._order(after)
+            ids = sorted(self._files, key=place, reverse=is_reverse)
             if after:
-                is_ordered = self._behaviour.list_order != "random"  # else nothing comes after anything
-                ids = ids[ids.index(after) + 1 :] if is_ordered and after in self._files else []
-            body = wire.dump({"object": "list", "data": [self._files[i].to_wire() for i in ids]})
-            if not after and self._behaviour.list_order != "random":
-                self._listing = body
+                last = place(after)
+                ids = [i for i in ids if (place(i) < last if is_reverse else place(i) > last)]
+            page = ids[:size] if size else ids
+            token = f"{seed}{page[-1]}" if len(page) < len(ids) else ""
+            records = [self._files[i] for i in page]
+            body = wire.dump(listed(records, token, self._dialect, is_beta=is_beta))
+            if is_whole:
+                self._listings[is_beta] = body
             return body
+
+    def _order(self, after: str) -> tuple[str, Callable[[str], str], bool]:
+        """Return what the token of a page begins with, what files are in order by, and whether the largest is first."""
+        if self._behaviour.list_order != "random":
+            return "", order, self._behaviour.list_order == "newest"
+        seed = after.partition(".")[0] or secrets.token_hex(4)  # the pages of one list are of one order
+        return f"{seed}.", lambda file_id: hashlib.sha256(f"{seed}{order(file_id)}".encode()).hexdigest(), False
+
+    def told(self, file_id: str, *, is_beta: bool) -> bytes:
+        """Return the body of `GET /files/ID`, in one of the formats. Raises Refusal (404)."""
+        return wire.dump(described(self._record(file_id), self._dialect, is_beta=is_beta))
 
     def get(self, file_id: str) -> wire.FileObject:
         """Return one file. Raises Refusal (404)."""
+        return self._record(file_id).file
+
+    def _record(self, file_id: str) -> Record:
         with self._lock:
             found = self._files.get(file_id)
         if found is None:
@@ -199,6 +228,7 @@ class Store:
         """Make a staged upload a file of the account: durable when this returns. Blocks on the disk.
 
         Args:
+            filename: its name; where equal names are numbered, the file returned may have another.
             details: why it has no text; its status is `error` then.
 
         Raises:
@@ -206,12 +236,16 @@ class Store:
         """
         with self._lock:
             self._check(staged)
+            filename = self._free_name(filename)
             self._reserved_files += 1
+            self._names[filename] += 1
         made: list[str] = []
         try:
             return self._commit(staged, filename, purpose, text, details=details, made=made)
         except BaseException as error:
             remove(*made)
+            with self._lock:
+                self._forget_name(filename)
             if isinstance(error, sqlite3.OperationalError):
                 error = disk.translated(error, self.directory.join("files.sqlite"))
             if isinstance(error, OSError) and is_full(error):
@@ -239,7 +273,7 @@ class Store:
             made.append(_move(staged.path, os.path.join(self.directory.originals, file_id)))
             staged.sync()
             sync(self.directory.originals)
-        status = wire.STATUS_ERROR if details else self._behaviour.status
+        status = wire.STATUS_ERROR if details else self._dialect.status
         stored = wire.FileObject(file_id, staged.size, created_at(file_id), filename, purpose, status, details)
         row = (
             *(file_id, stored.bytes, filename, purpose, stored.status, stored.status_details),
@@ -248,10 +282,10 @@ class Store:
         )
         self._insert(row)
         with self._lock:
-            self._files[file_id] = stored
+            self._files[file_id] = Record(stored, text.file_type)
             self._total += stored.bytes
             self._staged_bytes -= self._under_way.pop(staged, 0)
-            self._listing = None
+            self._listings.clear()
         return stored
 
     def delete(self, file_id: str) -> None:
@@ -262,11 +296,27 @@ class Store:
         if not gone:
             raise refusal.not_found()
         with self._lock:
-            self._total -= self._files.pop(file_id).bytes
-            self._listing = None
+            file = self._files.pop(file_id).file
+            self._total -= file.bytes
+            self._forget_name(file.filename)
+            self._listings.clear()
         remove(os.path.join(self.directory.originals, file_id), os.path.join(self.directory.contents, file_id))
 
     # -- inside
+
+    def _free_name(self, filename: str) -> str:
+        """Return the name, or where equal names are numbered the first that is free; the lock is held."""
+        if self._dialect.duplicate_names == "keep" or filename not in self._names:
+            return filename
+        stem, extension = os.path.splitext(filename)
+        suffixes = (self._dialect.number_suffix.replace("{n}", str(n)) for n in itertools.count(1))
+        names = (f"{stem}{suffix}{extension}" for suffix in suffixes)
+        return next(name for name in names if name not in self._names)
+
+    def _forget_name(self, filename: str) -> None:
+        self._names[filename] -= 1
+        if not self._names[filename]:
+            del self._names[filename]
 
     def _insert(self, row: tuple[object, ...]) -> None:
         """Make a row durable; whoever writes first does it for all that wait. Raises what went wrong with this one."""
@@ -309,7 +359,7 @@ class Store:
         if size > self.limits.file_bytes:
             raise refusal.too_large(self.limits.file_bytes)
         if len(self._files) + self._reserved_files >= self.limits.files:
-            raise refusal.too_many(self.limits.files)
+            raise refusal.too_many(self.limits.files, self._dialect.quota_text)
         if self._total + self._staged_bytes - counted + size > self.limits.total_bytes:
             raise refusal.total_too_large(self._behaviour.quota_status)
         self._under_way[staged] = size
@@ -339,17 +389,19 @@ class Store:
 
     def _load(self) -> None:
         rows = self._reader.execute(
-            "SELECT id, bytes, filename, purpose, status, status_details, original IS NULL FROM files"
+            "SELECT id, bytes, filename, purpose, status, status_details, file_type, original IS NULL FROM files"
         ).fetchall()
         originals = set(os.listdir(self.directory.originals))
-        for file_id, size, filename, purpose, status, details, is_apart in rows:
+        for file_id, size, filename, purpose, stored_as, details, file_type, is_apart in rows:
             if is_apart and file_id not in originals:  # taken away by hand
                 self._writer.execute("DELETE FROM files WHERE id = ?", (file_id,))
                 continue
-            self._files[file_id] = wire.FileObject(
-                file_id, size, created_at(file_id), filename, purpose, status, details
-            )
-        self._total = sum(file.bytes for file in self._files.values())
+            # The word for the rest is that of the server as it is now, not of the one that stored it.
+            status = stored_as if stored_as == wire.STATUS_ERROR else self._dialect.status
+            file = wire.FileObject(file_id, size, created_at(file_id), filename, purpose, status, details)
+            self._files[file_id] = Record(file, file_type)
+            self._names[filename] += 1
+        self._total = sum(record.file.bytes for record in self._files.values())
         for folder in (self.directory.originals, self.directory.contents):
             orphans = (name for name in os.listdir(folder) if is_id(name) and name not in self._files)
             remove(*(os.path.join(folder, name) for name in orphans))

@@ -11,17 +11,12 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote
-
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
 
 from moonfs import wire
 from moonfs.server import refusal
+from moonfs.server.multipart import Headers, MalformedForm, Multipart
 from moonfs.server.staged import Staged
 
 #: LIVE: what the service calls an upload without a filename.
@@ -29,8 +24,9 @@ UNNAMED: Final = "upload"
 #: Bytes that gather in memory before they go to disk.
 FLUSH_BYTES: Final = 256 * 1024
 _MAX_PARTS: Final = 100
-_MAX_FIELD: Final = 1024
-_MAX_HEADER: Final = 64 * 1024
+#: Bytes of a field.
+_MAX_PURPOSE: Final = 1024
+_MAX_FILENAME: Final = 64 * 1024
 #: The characters that a backslash quotes, as RFC 2045 lists them; before others it stands for itself.
 _QUOTABLE: Final = frozenset('()<>@,;:\\"/[]?=')
 #: What `name*=` may be written in; RFC 5987 has the first two, and no other codec is worth its surprises.
@@ -40,10 +36,17 @@ _PARAMETER: Final = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;"]*
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What came besides the bytes: the filename as sent, and the purpose (None where it was left out)."""
+    """What came besides the bytes.
+
+    Attributes:
+        filename: of the part `file`, as sent.
+        purpose: None where it was left out.
+        field: a field `filename`; empty where there is none.
+    """
 
     filename: str
     purpose: str | None
+    field: str = ""
 
 
 async def read_form(
@@ -63,15 +66,17 @@ async def read_form(
     """
     reader = _FormReader(staged)
     try:
-        parser = MultipartParser(_boundary(content_type), reader.callbacks(), max_header_size=_MAX_HEADER)
+        parser = Multipart(_boundary(content_type), reader.begin, reader.take)
         async for chunk in body:
             parser.write(chunk)
             admit(staged)
             if staged.pending >= FLUSH_BYTES:
                 await asyncio.to_thread(staged.flush)
-        parser.finalize()
-    except FormParserError as error:
+        parser.finish()
+    except MalformedForm as error:
         raise refusal.bad_form("it cannot be parsed") from error
+    if not parser.is_finished:
+        raise refusal.bad_form("it ends too early")
     return reader.form()
 
 
@@ -92,78 +97,49 @@ def disposition(value: str) -> dict[str, str]:
 
 
 class _FormReader:
-    """Takes the parser's events: headers, then the bytes of each part."""
+    """Takes the parts as they come: the file's bytes to the disk, the fields' into memory."""
 
     def __init__(self, staged: Staged) -> None:
         self._staged = staged
         self._parts = 0
-        self._header = b""
-        self._value = b""
         self._part = ""
-        self._disposition = ""
         self._fields: dict[str, bytearray] = {}
         self._filename: str | None = None
         self._is_file = False
-        self._finished = False
-
-    def callbacks(self) -> MultipartCallbacks:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_part_data": self._data,
-            "on_end": self._end,
-        }
 
     def form(self) -> Form:
-        if not self._finished:
-            raise refusal.bad_form("it ends too early")
         if self._filename is None:
             raise refusal.bad_form("it has no part named file")
-        purpose = self._fields.get("purpose")
-        return Form(self._filename, None if purpose is None else purpose.decode("utf-8", "replace"))
+        return Form(self._filename, self._field("purpose"), self._field("filename") or "")
 
-    def _begin(self) -> None:
+    def begin(self, headers: Headers) -> None:
         self._parts += 1
         if self._parts > _MAX_PARTS:
             raise refusal.bad_form(f"it has more than {_MAX_PARTS} parts")
-        self._part = self._disposition = ""
-        self._is_file = False
-
-    def _header_field(self, chunk: bytes, start: int, end: int) -> None:
-        self._header += chunk[start:end]
-
-    def _header_value(self, chunk: bytes, start: int, end: int) -> None:
-        self._value += chunk[start:end]
-
-    def _header_end(self) -> None:
-        if self._header.strip().lower() == b"content-disposition":
-            self._disposition = self._value.decode("utf-8", "replace")
-        self._header = self._value = b""
-
-    def _headers_finished(self) -> None:
-        parameters = disposition(self._disposition)
+        described = [value for name, value in headers if name == "content-disposition"]
+        parameters = disposition(described[-1].decode("utf-8", "replace") if described else "")
         self._part = parameters.get("name", "")
-        if self._part == "file" and self._filename is None:
-            purpose = self._fields.get("purpose")
-            if purpose and purpose.decode("utf-8", "replace") not in wire.PURPOSES:
+        self._is_file = self._part == "file" and self._filename is None
+        if self._is_file:
+            purpose = self._field("purpose")
+            if purpose and purpose not in wire.PURPOSES:
                 raise refusal.purpose()
-            self._is_file = True
             self._filename = parameters.get("filename") or UNNAMED
 
-    def _data(self, chunk: bytes, start: int, end: int) -> None:
+    def take(self, piece: bytes) -> None:
         if self._is_file:
-            self._staged.add(chunk[start:end])
-        elif self._part == "purpose":
-            field = self._fields.setdefault("purpose", bytearray())
-            field += chunk[start:end]
-            if len(field) > _MAX_FIELD:
+            self._staged.add(piece)
+        elif self._part in ("purpose", "filename"):
+            field = self._fields.setdefault(self._part, bytearray())
+            field += piece
+            if self._part == "purpose" and len(field) > _MAX_PURPOSE:
                 raise refusal.purpose()
+            if len(field) > _MAX_FILENAME:
+                raise refusal.bad_form("its filename is too long")
 
-    def _end(self) -> None:
-        self._finished = True
+    def _field(self, name: str) -> str | None:
+        field = self._fields.get(name)
+        return None if field is None else field.decode("utf-8", "replace")
 
 
 def _boundary(content_type: str) -> str:

@@ -19,14 +19,15 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moonfs.server.address import Address
-from moonfs.server.behaviour import Behaviour, Limits
+from moonfs.server.behaviour import Behaviour
+from moonfs.server.dialect import EMBEDDED
 from moonfs.server.extraction.extractor import NoExtraction
 from moonfs.server.latency import Latency
 from moonfs.server.serve import run
 
 HEADER: Final = "x-benchmark"
 #: More files than the service allows, for what is measured beyond its limit.
-BEHAVIOUR: Final = Behaviour(limits=Limits(files=10_000))
+BEHAVIOUR: Final = Behaviour.of({**EMBEDDED, "max_files": 10_000})
 
 
 def kind_of(method: str, path: str) -> str:

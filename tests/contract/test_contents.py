@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 
 import pytest
+
+from moonfs.server.dialect import BETA
+from tests.contract.conftest import BEFORE, BOTH, SINCE
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 NO_TEXT = "text extract error: 没有解析出内容"
@@ -16,6 +20,7 @@ def content_of(service, *upload: object):
     return service.ask("GET", f"/files/{service.upload(*upload).json()['id']}/content")
 
 
+@BOTH
 def test_the_body_is_alphabetical_with_the_text_first(service):
     """LIVE: `content`, `file_type`, `filename`, `title`, `type`."""
     answer = content_of(service, "福州商场.pdf", (SAMPLES / "welcome.pdf").read_bytes())
@@ -27,6 +32,7 @@ def test_the_body_is_alphabetical_with_the_text_first(service):
     assert "欢迎使用月球文件盘" in body["content"]
 
 
+@BOTH
 def test_the_body_is_compact_json_in_raw_utf_8(service):
     """LIVE: no `\\u` escapes."""
     answer = content_of(service, "a.txt", 'say "hi"\n世界\t\\'.encode())
@@ -35,18 +41,37 @@ def test_the_body_is_compact_json_in_raw_utf_8(service):
     )
 
 
+@BOTH
+def test_signs_of_html_are_escapes(service):
+    """LIVE (2024): `&`, `<` and `>` in `content` are `\\u0026`, `\\u003c`, `\\u003e`, which mean the same text."""
+    answer = content_of(service, "a.html.txt", b"<b>R&D</b> \\u0026")
+    assert rb"\u003cb\u003eR\u0026D\u003c/b\u003e \\u0026" in answer.content
+    assert answer.json()["content"] == "<b>R&D</b> \\u0026"
+
+
+@BOTH
+def test_a_pdf_without_an_extension_is_read(service):
+    """LIVE (2024): an upload named `upload`, being a PDF, was accepted."""
+    answer = content_of(service, "upload", (SAMPLES / "welcome.pdf").read_bytes())
+    assert (answer.status_code, answer.json()["file_type"]) == (200, "application/pdf")
+    assert "欢迎使用月球文件盘" in answer.json()["content"]
+
+
+@BOTH
 @pytest.mark.parametrize("text", ["a\r\nb\n\n\tc  ", "商场\U0001f600\u2028", "  leading and trailing  "])
 def test_plain_text_comes_back_exactly(service, text):
     """LIVE."""
     assert content_of(service, "a.txt", text.encode()).json()["content"] == text
 
 
+@BOTH
 def test_the_type_is_told_by_the_bytes(service):
     """LIVE: a `.txt` gave text/plain."""
     assert content_of(service, "a.md", b"# heading\n").json()["file_type"] == "text/plain"
     assert content_of(service, "a.png", PNG).json()["file_type"] == "image/png"
 
 
+@BOTH
 def test_a_presentation_is_a_zip_file(local):
     """LIVE: a `.pptx` gave application/zip."""
     import io
@@ -60,6 +85,7 @@ def test_a_presentation_is_a_zip_file(local):
     assert content_of(local(), "a.pptx", stream.getvalue()).json()["file_type"] == "application/zip"
 
 
+@BOTH
 def test_the_content_type_is_that_of_the_openapi(local):
     """DOC: text/plain, no capture; so it can be switched."""
     assert content_of(local(), "a.txt", b"x").headers["content-type"].startswith("text/plain")
@@ -67,6 +93,7 @@ def test_the_content_type_is_that_of_the_openapi(local):
     assert content_of(switched, "a.txt", b"x").headers["content-type"] == "application/json"
 
 
+@BOTH
 def test_an_original_can_not_be_downloaded(service):
     """LIVE."""
     file_id = service.upload("welcome.pdf", (SAMPLES / "welcome.pdf").read_bytes()).json()["id"]
@@ -74,6 +101,7 @@ def test_an_original_can_not_be_downloaded(service):
         assert b"%PDF" not in service.ask("GET", f"/files/{file_id}/{path}").content
 
 
+@BOTH
 def test_extraction_is_done_when_the_upload_answers(service):
     """LIVE: the content is there at once, and the status never says that it is on its way."""
     stored = service.upload("note.png", PNG).json()
@@ -81,6 +109,7 @@ def test_extraction_is_done_when_the_upload_answers(service):
     assert "note" in service.ask("GET", f"/files/{stored['id']}/content").json()["content"]
 
 
+@BEFORE
 def test_a_batch_file_gives_its_bytes(service):
     """LIVE of outputs: raw JSONL, not the body of an extraction."""
     lines = '{"custom_id":"1","名":"值"}\n'.encode()
@@ -88,6 +117,49 @@ def test_a_batch_file_gives_its_bytes(service):
     assert answer.content == lines
 
 
+@SINCE
+def test_a_batch_file_gives_its_lines(service):
+    """DOC: the upload, normalised, so that bytes may differ; here they do not."""
+    lines = '{"custom_id": "1", "名": "值"}\n'.encode()
+    answer = content_of(service, "requests.jsonl", lines, "batch")
+    assert [json.loads(line) for line in answer.text.splitlines()] == [json.loads(lines)]
+    assert answer.content == lines or not service.is_local
+
+
+@SINCE
+def test_what_cannot_be_parsed_is_stored(service):
+    """DOC: the upload succeeds with `status: error`; it is listed, can be deleted, and its content is a 400."""
+    answer = service.upload("broken.pdf", b"%PDF-1.7 broken")
+    stored = answer.json()
+    assert (answer.status_code, stored["status"]) == (200, "error")
+    assert stored["status_details"]
+    assert stored in service.ask("GET", "/files").json()["data"]
+    refused = service.ask("GET", f"/files/{stored['id']}/content")
+    assert (refused.status_code, refused.json()["error"]["type"]) == (400, "failed_precondition_error")
+    assert service.ask("DELETE", f"/files/{stored['id']}").status_code == 200
+    if service.is_local:
+        assert stored["status_details"].startswith(NO_TEXT)
+
+
+@SINCE
+def test_a_failure_in_the_second_format(service):
+    """DOC: `extract_status`; INF: its word is that of the known format."""
+    answer = service.upload("broken.pdf", b"%PDF-1.7 broken", headers={"kimi-api-version": BETA})
+    assert (answer.status_code, answer.json()["extract_status"]) == (201, "error")
+
+
+@SINCE
+@pytest.mark.parametrize("purpose", ["image", "video"])
+def test_a_picture_has_no_content(service, purpose):
+    """DOC: 400 `failed_precondition_error`, of images and of videos."""
+    film = boxed(b"isom", b"isom", b"iso2", b"avc1")
+    answer = content_of(
+        service, f"a.{'png' if purpose == 'image' else 'mp4'}", PNG if purpose == "image" else film, purpose
+    )
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "failed_precondition_error")
+
+
+@BEFORE
 def test_a_failed_extraction_has_a_status_and_no_content(local):
     """DOC: `status: error`, `status_details` says why, and 500 on the content (LIVE)."""
     service = local("--on-extract-error", "store")
@@ -131,6 +203,7 @@ VIDEOS = {
     "video/webm": ebml(b"webm"),
     "video/x-ms-wmv": b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + bytes(40),
     "video/3gpp": boxed(b"3gp4"),
+    "video/x-matroska": ebml(b"matroska"),
 }
 OTHER_FORMS = {"image/gif": b"GIF87a" + bytes(40), "video/mpeg": b"\0\0\1\xb3" + bytes(40),
                "video/3gpp": boxed(b"3gr6"), "video/quicktime": struct.pack(">I", 8) + b"wide" + bytes(40)}  # fmt: skip
@@ -140,14 +213,14 @@ NEITHER = {
     "pdf": b"%PDF-1.7",
     "avif": boxed(b"avif"),
     "tiff": b"II*\0" + bytes(40),
-    "mkv": ebml(b"matroska"),
     "m4a": boxed(b"M4A ", b"mp42", b"isom"),
 }
 
 
+@BOTH
 @pytest.mark.parametrize(("kind", "content"), [*IMAGES.items(), *VIDEOS.items(), *OTHER_FORMS.items()], ids=str)
 def test_pictures_and_films_are_taken_by_what_they_hold(ours, kind, content):
-    """DOC: what the vision models take; told by the bytes, under whatever name. `/ms/ID` gives them back."""
+    """DOC: what the vision models take; SRC: mkv. Told by the bytes, under whatever name. `/ms/ID` gives them back."""
     purpose = kind.partition("/")[0]
     stored = ours.upload("no-extension", content, purpose).json()
     assert stored["purpose"] == purpose
@@ -158,6 +231,7 @@ def test_pictures_and_films_are_taken_by_what_they_hold(ours, kind, content):
     assert (answer.headers["content-length"], answer.headers["cache-control"]) == (str(len(content)), "no-store")
 
 
+@BOTH
 @pytest.mark.parametrize("purpose", ["image", "video"])
 @pytest.mark.parametrize("kind", NEITHER)
 def test_other_bytes_are_neither(ours, kind, purpose):
@@ -166,6 +240,7 @@ def test_other_bytes_are_neither(ours, kind, purpose):
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, "text extract error: 不支持的文件类型")
 
 
+@BEFORE
 @pytest.mark.parametrize("how", ["refuse", "empty", "original"])
 def test_the_content_of_a_picture_is_not_known(local, how):
     """Unknown: a refusal, no text, or the picture."""
@@ -174,6 +249,7 @@ def test_the_content_of_a_picture_is_not_known(local, how):
             "original": answer.content == PNG}[how]  # fmt: skip
 
 
+@BOTH
 def test_a_reference_to_anything_else_is_dead(ours):
     """LIVE: originals of documents cannot be had, so `ms://ID` is for pictures and films only."""
     text, batch = ours.upload("a.txt", b"text").json()["id"], ours.upload("a.jsonl", b"{}", "batch").json()["id"]

@@ -1,4 +1,4 @@
-"""Every line of the contract says where it is known from."""
+"""Every line of the contract says where it is known from, and which `--api` it belongs to."""
 
 from __future__ import annotations
 
@@ -19,3 +19,9 @@ def test_each_test_has_its_tag(module: str) -> None:
     tests = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
     assert tests
     assert [test.name for test in tests if not TAG.search(ast.get_docstring(test) or "")] == []
+    assert [test.name for test in tests if len(marks(test)) != 1] == []
+
+
+def marks(test: ast.FunctionDef) -> set[str]:
+    """Return of which time a test says that it is."""
+    return {mark.id for mark in test.decorator_list if isinstance(mark, ast.Name)} & {"BEFORE", "SINCE", "BOTH"}

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.crash import Fate
+from tests.faults.kinds import YESTERDAY, Kind
 from tests.faults.lives import LIVES, Mortal, Trial
 from tests.faults.load import is_dead
 from tests.faults.server import OPERATIONS, FaultServer
@@ -67,12 +68,12 @@ class StormTrial(Trial):
 
 
 @contextlib.contextmanager
-def trial_in_storm(mode: str, seed: str, home: Path) -> Iterator[StormTrial]:
-    """A new drive on a new service with bad weather."""
+def trial_in_storm(mode: str, seed: str, home: Path, kind: Kind = YESTERDAY) -> Iterator[StormTrial]:
+    """A new drive on a new service of some kind with bad weather."""
     chance = random.Random(f"{mode} {seed}")
-    with FaultServer() as server, contextlib.ExitStack() as stack:
+    with FaultServer(kind=kind) as server, contextlib.ExitStack() as stack:
         storm = server.weather = Storm(random.Random(chance.random()))
-        account = stack.enter_context(Account(server.base_url, server.key))
+        account = stack.enter_context(Account(server.base_url, server.key, kind=kind))
         drive = Mortal(home, account, write_back=mode == "write-back", storm=server)
         trial = StormTrial(stack.enter_context(drive), account, chance, storm)
         for writer in trial.writers:

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from moonfs import names
+from tests.faults.kinds import unnumbered
 
 World = dict[str, bytes]
 #: What a system call says on a drive whose daemon is dead, or dies: the last one when it is just taking the request.
@@ -440,11 +441,12 @@ def is_dead(error: OSError, point: Path) -> bool:
 def look(point: Path, letter: str = "") -> tuple[World, set[str]]:
     """Return what every file holds whose name begins with `letter`, and of which only the service has the bytes.
 
-    Of those the text is taken, which is the same.
+    Of those the text is taken, which is the same. Copies with a number after their name are left out: they go, or stay
+    with a line in status, which the account is asked about.
     """
     shown, elsewhere = {}, set()
     for name in os.listdir(point):
-        if name.endswith(names.SIDECAR) or not name.startswith(letter):
+        if name.endswith(names.SIDECAR) or not name.startswith(letter) or unnumbered(name) != name:
             continue
         try:
             try:

@@ -1,9 +1,10 @@
 """Two machines that overwrite the same names of one account, as fast as they can.
 
-What it is: two drives, each with writers of its own on a real mount, on one service whose answers take their time, or
-fail as in `storms`. All versions have one size. What was acknowledged and that nobody can have seen before he wrote
-over it must be there in the end; of what one machine has stored under a name only its newest version may be left (W3,
-W4, N3), and it can be read there (R5). What it is not: a test of kills.
+What it is: two drives, each with writers of its own on a real mount, on one service of some kind whose answers take
+their time, or fail as in `storms`. All versions have one size. What was acknowledged and that nobody can have seen
+before he wrote over it must be there in the end; of what one machine has stored under a name only its newest version
+may be left (W3, W4, N3), and it can be read there (R5). Where the service numbers names, one of two that two machines
+made has a number, and the status of a machine names it. What it is not: a test of kills.
 
 **Threading:** a thread for each writer; a name is written by one of them on each machine.
 """
@@ -19,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.faults.kinds import YESTERDAY, Kind, unnumbered
+from tests.faults.lives import named_in
 from tests.faults.model import slow
 from tests.faults.server import OPERATIONS, FaultServer
 from tests.faults.storms import PASSING, Storm
@@ -52,21 +55,26 @@ class Outcome:
         lost: those that had to be there and are not.
         doubled: names of which more than one version of one machine is left.
         unlike: names that do not show what the service has.
+        misnamed: names with a number that no status names.
     """
 
     versions: int
     lost: list[str]
     doubled: list[str]
     unlike: list[str]
+    misnamed: list[str]
 
 
-def overwrite(mode: str, seed: str, seconds: float, home: Path, *, stormy: bool = False) -> Outcome:
+def overwrite(
+    mode: str, seed: str, seconds: float, home: Path, *, stormy: bool = False, kind: Kind = YESTERDAY
+) -> Outcome:
     """Have two machines write for so many seconds, and wait until both are done."""
     chance = random.Random(f"{mode} {seed}")
-    with FaultServer() as server, contextlib.ExitStack() as stack:
+    with FaultServer(kind=kind) as server, contextlib.ExitStack() as stack:
         storm = Storm(random.Random(chance.random()))
         drives = [
-            stack.enter_context(Drive(home / str(number), *hosted(server.base_url, server.key))) for number in (0, 1)
+            stack.enter_context(Drive(home / str(number), *hosted(server.base_url, server.key, kind)))
+            for number in (0, 1)
         ]
         for drive in drives:
             drive.mount("listing_ttl=1", "upload_timeout=5", *MODES[mode])
@@ -112,7 +120,7 @@ def _is_at_rest(drive: Drive) -> bool:
 def _judge(written: list[Version], server: FaultServer, drives: list[Drive]) -> Outcome:
     with server.lock:
         files = sorted(server.files.values(), key=lambda file: (file.created_at, file.id))
-    stored = [(file.filename, file.data) for file in files]
+    stored = [(unnumbered(file.filename), file.data) for file in files]
     newest: dict[str, float] = defaultdict(float)
     for version in written:
         # What failed may have happened, and counts where it is there.
@@ -124,12 +132,14 @@ def _judge(written: list[Version], server: FaultServer, drives: list[Drive]) -> 
     doubled = [f"{often} copies of {name} by machine {machine}" for (name, machine), often in left.items() if often > 1]
     for drive in drives:
         drive.command("refresh", str(drive.point))
+    named = {file_id for drive in drives for file_id in named_in(drive.status())}
+    misnamed = [file.filename for file in files if file.filename not in NAMES and file.id not in named]
     unlike = []
-    for name, data in dict(stored).items():  # the newest of each
+    for name, data in {file.filename: file.data for file in files}.items():  # the newest of each
         shown = _read(drives[int(data[:1])] / name)
         if shown != data:
             unlike.append(f"{name} is {shown!r} where {data!r} was written, which the service has")
-    return Outcome(len(written), [f"{v.name}: {v.data!r}" for v in lost], doubled, unlike)
+    return Outcome(len(written), [f"{v.name}: {v.data!r}" for v in lost], doubled, unlike, misnamed)
 
 
 def _read(path: Path) -> bytes | None:

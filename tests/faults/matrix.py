@@ -1,13 +1,13 @@
 """The fault matrix: six uses of the service, forty ways in which an answer goes wrong, once or lasting, in both modes.
 
-What it is: for each cell a drive of its own, in this process and without a kernel, on real HTTP. Something is done
-while the fault is there; then the fault is lifted. What it is not: a test of the errno of each failure, which
-`tests/semantics` is, or of several faults at once, which `storms` is.
+What it is: for each cell a drive of its own, in this process and without a kernel, on real HTTP, and a service of one
+kind, which chance chooses. Something is done while the fault is there; then the fault is lifted. What it is not: a test
+of the errno of each failure, which `tests/semantics` is, or of several faults at once, which `storms` is.
 
 A cell is `.` where the call succeeded and `e` where it failed with an error of ours, and all is whole after it: the
 bytes that were acknowledged are there once, a call that failed has left the old version or the new one, and what is
-read is right or an error. A hole is a letter: **L**ost, **D**oubled, **R**esurrected or not deleted, **W**rong bytes
-shown, **H**angs, e**X**ception that nobody foresaw, **N**o recovery when the fault is over.
+read is right or an error. A hole is a letter: **L**ost, **D**oubled, **M**isnamed, **R**esurrected or not deleted,
+**W**rong bytes shown, **H**angs, e**X**ception that nobody foresaw, **N**o recovery when the fault is over.
 
 **Threading:** cells run in a few threads, each with a service and a drive of its own.
 """
@@ -17,15 +17,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from moonfs import errors, wire
 from moonfs.errors import MoonfsError
+from tests.faults.kinds import YESTERDAY, Kind
 from tests.faults.server import (
     Fault,
     FaultServer,
@@ -60,7 +62,7 @@ ENDURING = ("once", "lasting")
 PATIENCE = 60.0
 #: Cells at once: nearly all of their time is waiting.
 THREADS = 6
-OLD, NEW = b"the old version", b"the new version"
+OLDER, OLD, NEW = b"the version before", b"the old version", b"the new version"
 EMPTY_OBJECT = Reply(200, b"{}")
 
 
@@ -106,7 +108,7 @@ FAULTS: dict[str, Callable[[], Fault]] = {
 }  # fmt: skip
 
 
-#: What is in the cells, by use, fault, how long it lasts, and mode.
+#: What is in the cells, by use, fault, how long it lasts, mode, and kind of service.
 Filled = dict[tuple[str, ...], str]
 
 
@@ -164,6 +166,8 @@ def uploads(cell: Cell, drive: Drive, old: bytes | None = None) -> str:
     def hole() -> str:
         drive.account.listing.expire()
         copies = cell.bench.copies()
+        if cell.bench.server.names() not in ([], ["a.txt"] * len(copies)):
+            return "M"
         if len(copies) > 1:
             return "D"
         try:
@@ -181,6 +185,7 @@ def uploads(cell: Cell, drive: Drive, old: bytes | None = None) -> str:
 
 
 def overwrites(cell: Cell, drive: Drive) -> str:
+    drive.write("a.txt", OLDER)  # where names are numbered, the drive learns it by the next
     drive.write("a.txt", OLD)
     drive.idle()
     return uploads(cell, drive, OLD)
@@ -239,10 +244,10 @@ USES: dict[str, tuple[str, Callable[..., str]]] = {
 }
 
 
-def fill(use: str, fault: str, enduring: str, mode: str) -> str:
+def fill(use: str, fault: str, enduring: str, mode: str, kind: Kind = YESTERDAY) -> str:
     """Return what is in a cell."""
     operation, work = USES[use]
-    with tempfile.TemporaryDirectory(prefix="moonfs-matrix-") as home, FaultServer() as server:
+    with tempfile.TemporaryDirectory(prefix="moonfs-matrix-") as home, FaultServer(kind=kind) as server:
         bench = Bench(server, Path(home))
 
         def begin() -> None:
@@ -268,19 +273,30 @@ def fill(use: str, fault: str, enduring: str, mode: str) -> str:
                     drive.close()
 
 
-def fill_all(uses: tuple[str, ...] = tuple(USES), faults: tuple[str, ...] = tuple(FAULTS)) -> Filled:
-    """Return what is in the cells, by use, fault, how long it lasts, and mode."""
-    cells = [(use, fault, how, mode) for use in uses for fault in faults for how in ENDURING for mode in MODES]
+def fill_all(
+    uses: tuple[str, ...] = tuple(USES),
+    faults: tuple[str, ...] = tuple(FAULTS),
+    kinds: Sequence[Kind] = (YESTERDAY,),
+    seed: str = "1",
+) -> Filled:
+    """Return what is in the cells, each on one of `kinds`."""
+    chance = random.Random(seed)
+    cells = [
+        (use, fault, how, mode, chance.choice(kinds))
+        for use in uses for fault in faults for how in ENDURING for mode in MODES
+    ]  # fmt: skip
     with ThreadPoolExecutor(THREADS) as pool:
-        return dict(zip(cells, pool.map(lambda cell: fill(*cell), cells), strict=True))
+        filled = pool.map(lambda cell: fill(*cell), cells)
+        return {(*cell, str(kind)): letter for (*cell, kind), letter in zip(cells, filled, strict=True)}
 
 
 def table(filled: Filled) -> str:
     """Return the cells as a table: in each the four of once and lasting, write-through and write-back."""
+    shown = {cell[:4]: letter for cell, letter in filled.items()}
     uses = list(dict.fromkeys(use for use, *_ in filled))
     lines = [f"{'':34}" + "".join(f"{use:>11}" for use in uses)]
     for fault in dict.fromkeys(fault for _, fault, *_ in filled):
-        four = ["".join(filled[use, fault, how, mode] for how in ENDURING for mode in MODES) for use in uses]
+        four = ["".join(shown[use, fault, how, mode] for how in ENDURING for mode in MODES) for use in uses]
         lines.append(f"{fault:34}" + "".join(f"{cells:>11}" for cells in four))
     return "\n".join(lines)
 

@@ -1,10 +1,10 @@
 """A seeded walk of three processes over twelve names, compared call by call with a reference and with the service.
 
-What it is: walks (`walk`) on a real mount of a service that serves well, while uploads take their time. What it is not:
-a test of races, kills or faults; one call is under way at a time, so that a seed repeats it, and `--shrink` leaves of a
-failure what it needs.
+What it is: walks (`walk`) on a real mount of a service of some kind that serves well, while uploads take their time.
+What it is not: a test of races, kills or faults; one call is under way at a time, so that a seed repeats it, and
+`--shrink` leaves of a failure what it needs.
 
-    python -m tests.faults.model --mode write-back --seed 7 --operations 431 --shrink
+    python -m tests.faults.model --mode write-back --kind numbers+pages --seed 7 --operations 431 --shrink
 
 **Threading:** a walk has one thread; the service has its own.
 """
@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tests.faults.kinds import EVERY, YESTERDAY, Kind
 from tests.faults.server import Fault, FaultServer, Seen, Turn
 from tests.faults.walk import MODES, Operation, Walk, Wrong, draw
 from tests.harness.drive import Drive, hosted
@@ -43,9 +44,9 @@ def slow(chance: random.Random) -> Callable[[Seen], Fault | None]:
 
 
 @contextlib.contextmanager
-def walking(mode: str, seed: str, home: Path) -> Iterator[Walk]:
+def walking(mode: str, seed: str, home: Path, kind: Kind = YESTERDAY) -> Iterator[Walk]:
     """A walk on a drive of its own."""
-    with FaultServer() as server, Drive(home, *hosted(server.base_url, server.key)) as drive:
+    with FaultServer(kind=kind) as server, Drive(home, *hosted(server.base_url, server.key, kind)) as drive:
         if mode == "write-back":
             server.weather = slow(random.Random(seed))
         walk = Walk(drive, server, mode)
@@ -61,6 +62,7 @@ def walk_on(
     operations: int,
     home: Path,
     *,
+    kind: Kind = YESTERDAY,
     log: list[Operation] | None = None,
     ends: Callable[[], bool] = lambda: False,
 ) -> Counter[str]:
@@ -70,7 +72,7 @@ def walk_on(
         Wrong: with all that a person needs to repeat it.
     """
     chance = random.Random(f"{mode} {seed}")
-    with walking(mode, seed, home) as walk:
+    with walking(mode, seed, home, kind) as walk:
         number = 0
         try:
             while number < operations and not ends():
@@ -83,7 +85,7 @@ def walk_on(
         except Wrong as wrong:
             raise Wrong(
                 f"{wrong}\nThe last operations of seed {seed} in {mode}:\n  " + "\n  ".join(walk.trace) + "\nRepeat: "
-                f"python -m tests.faults.model --mode {mode} --seed {seed} --operations {number} --shrink"
+                f"python -m tests.faults.model --mode {mode} --kind {kind} --seed {seed} --operations {number} --shrink"
             ) from wrong
         return walk.done
 
@@ -97,8 +99,9 @@ class Shrinking:
         failure: what the last walk that failed said.
     """
 
-    def __init__(self, mode: str, home: Path) -> None:
+    def __init__(self, mode: str, home: Path, kind: Kind = YESTERDAY) -> None:
         self.failure = ""
+        self._kind = kind
         self._mode = mode
         self._home = home
         self._stack = contextlib.ExitStack()
@@ -126,7 +129,7 @@ class Shrinking:
         try:
             if self._walk is None:
                 home = self._home / str(self._walks)
-                self._walk = self._stack.enter_context(walking(self._mode, "shrinking", home))
+                self._walk = self._stack.enter_context(walking(self._mode, "shrinking", home, self._kind))
             else:
                 self._walk.sweep()
             for operation in [*operations, Operation(0, "settle")]:
@@ -143,6 +146,10 @@ def main() -> int:
     """Repeat a walk, and on request shrink what fails; 0 when nothing does."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.model", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--mode", choices=MODES, default="write-through", help="how the drive writes")
+    kinds = {str(kind): kind for kind in EVERY}
+    parser.add_argument(
+        "--kind", choices=kinds, default=str(YESTERDAY), metavar="KIND", help="of the service: kinds.py"
+    )
     parser.add_argument("--seed", default="1", help="what the walk is drawn from (default: 1)")
     parser.add_argument("--operations", type=int, default=2000, metavar="N", help="how many (default: 2000)")
     parser.add_argument("--shrink", action="store_true", help="leave out what a failure does not need, and print it")
@@ -150,11 +157,12 @@ def main() -> int:
     log: list[Operation] = []
     with tempfile.TemporaryDirectory(prefix="moonfs-model-") as home:
         try:
-            done = walk_on(chosen.mode, chosen.seed, chosen.operations, Path(home) / "walk", log=log)
+            walk, kind = Path(home) / "walk", kinds[chosen.kind]
+            done = walk_on(chosen.mode, chosen.seed, chosen.operations, walk, kind=kind, log=log)
         except Wrong as wrong:
             print(wrong)
             if chosen.shrink:
-                shrinking = Shrinking(chosen.mode, Path(home))
+                shrinking = Shrinking(chosen.mode, Path(home), kind)
                 kept = [*map(str, shrinking.shrink(log))]
                 print("\n".join([f"What it needs: {shrinking.failure or 'more than its operations'}", *kept]))
             return 1

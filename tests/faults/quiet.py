@@ -1,4 +1,6 @@
-"""The real local server, which also says when it has nothing under way any more. Argument: the data directory.
+"""The real local server, which also says when it has nothing under way any more.
+
+Arguments: the data directory, and, as JSON, what it is told besides what the server of `--local` is (`behaviour`).
 
 A client that is killed leaves requests behind, which the server still carries out. `GET /quiet` is answered as soon
 as that is over: what the account holds then, it holds for good. After `GET /errors/30` thirty requests in a hundred
@@ -10,12 +12,15 @@ fail, half of them when they have been carried out.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sys
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moonfs.server import serve
+from moonfs.server.behaviour import Behaviour
+from moonfs.server.dialect import EMBEDDED
 
 #: Rounds of the event loop in which bytes that have come in become a request.
 ROUNDS = 10
@@ -83,4 +88,5 @@ class Quiet:
 
 
 if __name__ == "__main__":
-    serve.run(sys.argv[1], host="127.0.0.1", port=0, around=Quiet)
+    told = Behaviour.of(EMBEDDED | json.loads(sys.argv[2]))
+    serve.run(sys.argv[1], host="127.0.0.1", port=0, behaviour=told, around=Quiet)

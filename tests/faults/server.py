@@ -1,10 +1,10 @@
 """A Files API that goes wrong on request: real HTTP over a real socket, for tests of client and drive.
 
 What it is: the five calls over files held in memory, good enough to list, upload, retrieve, delete and fetch
-text, plus faults that a test scripts one request at a time. What it is not: the local Files API; it extracts
-nothing, has no limits, and trusts its caller. Standard library only.
+text, by a service of any kind (`kinds`), plus faults that a test scripts one request at a time. What it is not: the
+local Files API; it extracts nothing, has no limits, and trusts its caller. Standard library only.
 
-    with FaultServer() as server:                               # FaultServer(socket=path) for a UNIX socket
+    with FaultServer() as server:           # FaultServer(socket=path) for a UNIX socket, kind=Kind(numbers=True) …
         client = Client(server.base_url, server.key, socket=server.socket)
         server.script("upload", rate_limited(), answer_lost())  # the next two uploads; later ones succeed
         ...
@@ -18,6 +18,8 @@ A fault is a function of a `Turn`, so a test may write its own. Those here, by w
 
 The whole service may fail too: `suspend` refuses connections until `resume`, `swallow` takes every request and
 answers none until `answer`, and `allow` bounds the requests of any stretch of time, as the tiers of the real one do.
+A name may be taken though no file of it is listed (`taken`, or a file of the scope `formats.NOBODY`), and a document
+that begins with `kinds.UNREADABLE` has no text.
 
 **Threading:** one thread for each connection; `script` and the counters may be used from any thread. Faults
 of one operation are taken in the order of arrival.
@@ -42,33 +44,13 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import parse_qsl, urlsplit
+
+from tests.faults import formats, kinds
+from tests.faults.formats import Stored
+from tests.faults.kinds import BETA, Kind, numbered
 
 OPERATIONS = ("list", "upload", "retrieve", "delete", "content")
-
-
-@dataclass
-class Stored:
-    """A file that the server holds."""
-
-    id: str
-    created_at: int
-    filename: str
-    purpose: str
-    data: bytes
-    status: str = "ok"
-    status_details: str = ""
-
-    def to_wire(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": "file",
-            "bytes": len(self.data),
-            "created_at": self.created_at,
-            "filename": self.filename,
-            "purpose": self.purpose,
-            "status": self.status,
-            "status_details": self.status_details,
-        }
 
 
 @dataclass
@@ -81,6 +63,7 @@ class Seen:
     headers: dict[str, str]
     body_bytes: int = 0
     file_id: str = ""
+    query: dict[str, str] = field(default_factory=dict)
     refused: bool = False
     at: float = field(default_factory=time.monotonic)
 
@@ -103,6 +86,8 @@ class FaultServer:
     Args:
         socket: path of a UNIX socket; without it a loopback port of the kernel's choice is used.
         clock: unix time in seconds, for `created_at` and the Date header.
+        kind: of which kind it is, for good or until somebody changes it: services do.
+        suffix: what a number looks like in a name.
 
     Attributes:
         base_url, key, socket: what a client needs.
@@ -110,14 +95,27 @@ class FaultServer:
         seen: every request, in the order of arrival.
         dated: whether its answers have a Date.
         read: makes a text of bytes.
+        taken: names that are numbered though no file has them.
+        id_prefix: what new ids begin with.
         weather: gives a request its fault, or None, where none is scripted.
         busy: how many requests are being answered.
     """
 
-    def __init__(self, *, socket: Path | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        socket: Path | None = None,
+        clock: Callable[[], float] = time.time,
+        kind: Kind = kinds.YESTERDAY,
+        suffix: str = "({n})",
+    ) -> None:
         self.key = "sk-fault-0123456789abcdefghijklmnop"
         self.socket = socket
         self.clock = clock
+        self.kind = kind
+        self.suffix = suffix
+        self.id_prefix = "file_" if kind.stores_failures else ""
+        self.taken: set[str] = set()
         self.files: dict[str, Stored] = {}
         self.seen: list[Seen] = []
         self.lock = threading.Lock()
@@ -128,6 +126,7 @@ class FaultServer:
         self.read: Callable[[bytes], str] = lambda data: data.decode("utf-8", "replace")
         self._scripts: dict[str, deque[Fault]] = defaultdict(deque)
         self._number = 0
+        self._places: dict[str, int] = {}
         self._answers = threading.Event()
         self._answers.set()
         self._allowed: tuple[int, float] | None = None
@@ -157,8 +156,9 @@ class FaultServer:
 
     def line(self) -> FaultServer:
         """Return another server of the same files, with faults of its own: one machine's own way to them."""
-        other = FaultServer(clock=self.clock)
+        other = FaultServer(clock=self.clock, kind=self.kind, suffix=self.suffix)
         other.files, other.lock, other._number = self.files, self.lock, 2**32
+        other.taken, other._places = self.taken, self._places
         return other
 
     def suspend(self) -> None:
@@ -210,15 +210,41 @@ class FaultServer:
             return sorted(stored.filename for stored in self.files.values())
 
     def add(self, filename: str, data: bytes, *, purpose: str = "file-extract", **other: Any) -> Stored:
-        """Store a file as an upload would, or as somebody else's upload did."""
+        """Store a file under exactly this name: somebody else's, or one from before names were numbered."""
         with self.lock:
-            self._number += 1
-            now = int(self.clock())
-            stored = Stored(f"{now:08x}{self._number:012x}", now, filename, purpose, data)
-            for name, value in other.items():
-                setattr(stored, name, value)
-            self.files[stored.id] = stored
-            return stored
+            return self._add(filename, data, purpose, **other)
+
+    def receive(self, filename: str, data: bytes, purpose: str) -> Stored | None:
+        """Store what is uploaded, as a service of this kind does; None where it is refused, since it has no text."""
+        with self.lock:
+            failed = purpose == "file-extract" and data.startswith(kinds.UNREADABLE)
+            if failed and not self.kind.stores_failures:
+                return None
+            if self.kind.numbers:
+                names = {stored.filename for stored in self.files.values()} | self.taken
+                filename = numbered(filename, names, self.suffix)
+            well = "ready" if self.kind.stores_failures else "ok"
+            status = {"status": "error", "status_details": kinds.NO_TEXT} if failed else {"status": well}
+            return self._add(filename, data, purpose, **status)
+
+    def _add(self, filename: str, data: bytes, purpose: str, **other: Any) -> Stored:
+        self._number += 1
+        now = int(self.clock())
+        stored = Stored(f"{self.id_prefix}{now:08x}{self._number:012x}", now, filename, purpose, data)
+        for name, value in other.items():
+            setattr(stored, name, value)
+        self.files[stored.id] = stored
+        return stored
+
+    def page(self, query: dict[str, str], *, beta: bool) -> tuple[list[Stored], str]:
+        """Return the files of a list, in the order of arrival, or those of a page and the token of the next one."""
+        with self.lock:
+            for file_id in self.files:
+                self._places.setdefault(file_id, len(self._places))
+            seen = [stored for stored in self.files.values() if stored.is_seen(beta=beta)]
+            if not self.kind.pages:
+                return seen, ""
+            return formats.page_of(seen, lambda stored: self._places[stored.id], query, kinds.PAGE)
 
     def begin(self, seen: Seen) -> Fault | None:
         """Note a request and return its fault."""
@@ -275,29 +301,48 @@ class Turn:
     def serve(self) -> Reply:
         """Do what was asked, as the real service does, and return the answer without sending it."""
         body, server, seen = self.read(), self.server, self.seen
+        kind, version = server.kind, seen.headers.get("kimi-api-version")
         if seen.headers.get("authorization") != f"Bearer {server.key}":
             return error(401, "Invalid Authentication", "invalid_authentication_error")
+        if version not in (None, BETA) or (version is None and kind.beta):
+            return error(400, f"This service is asked with kimi-api-version: {BETA}")
+        beta = version is not None
         if seen.operation == "list":
-            with server.lock:
-                return _json({"object": "list", "data": [stored.to_wire() for stored in server.files.values()]})
+            try:
+                files, token = server.page(seen.query, beta=beta)
+            except ValueError:
+                return error(400, "Invalid page_size or page_token")
+            return _json(formats.listed(files, token, kind, beta=beta))
         if seen.operation == "upload":
-            fields = parse_form(seen.headers.get("content-type", ""), body)
-            filename, data = fields["file"]
-            if not data:
-                return error(400, "File size is zero, please confirm and re-upload the file")
-            return _json(server.add(filename, data, purpose=fields["purpose"][1].decode()).to_wire())
+            return self._upload(parse_form(seen.headers.get("content-type", ""), body), beta)
         stored = server.files.get(seen.file_id)
-        if stored is None:
+        if stored is None or not stored.is_seen(beta=beta):
             return error(404, "The requested resource was not found", "resource_not_found_error")
         if seen.operation == "retrieve":
-            return _json(stored.to_wire())
+            return _json(formats.described(stored, kind, beta=beta))
         if seen.operation == "delete":
             with server.lock:
                 server.files.pop(stored.id, None)
-            return _json({"deleted": True, "id": stored.id, "object": "file"})
-        text = server.read(stored.data)
+            return Reply(204) if beta else _json({"deleted": True, "id": stored.id, "object": "file"})
+        return self._content(stored)
+
+    def _upload(self, fields: dict[str, tuple[str, bytes]], beta: bool) -> Reply:
+        filename, data = fields["file"]
+        if not data:
+            return error(400, "File size is zero, please confirm and re-upload the file")
+        stored = self.server.receive(filename, data, fields["purpose"][1].decode())
+        if stored is None:
+            return error(400, kinds.NO_TEXT)
+        return _json(formats.described(stored, self.server.kind, beta=beta), 201 if beta else 200)
+
+    def _content(self, stored: Stored) -> Reply:
+        kind = self.server.kind
+        if kind.stores_failures and (stored.status == "error" or stored.purpose in ("image", "video")):
+            return error(400, "The file has no content", "failed_precondition_error")
+        if stored.purpose == "file-extract" and stored.data.startswith(kinds.UNREADABLE):
+            return error(400, kinds.NO_TEXT)
         wire = {
-            "content": text,
+            "content": self.server.read(stored.data),
             "file_type": "text/plain",
             "filename": stored.filename,
             "title": "",
@@ -308,7 +353,8 @@ class Turn:
     def head(self, reply: Reply) -> bytes:
         """Return the head of an answer as it goes over the wire."""
         headers: dict[str, str | None] = {
-            "Content-Length": str(len(reply.body)),
+            # RFC 9110, 8.6: a 204 has none.
+            "Content-Length": str(len(reply.body)) if reply.status != 204 else None,
             "Content-Type": "application/json",
             "Date": formatdate(self.server.clock(), usegmt=True) if self.server.dated else None,
             "msh-request-id": f"request-{id(self.seen):x}",
@@ -568,8 +614,8 @@ def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[int, int]]:
         start = end + len(boundary) + 4
 
 
-def _json(value: object) -> Reply:
-    return Reply(200, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+def _json(value: object, status: int = 200) -> Reply:
+    return Reply(status, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -579,7 +625,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _turn(self) -> None:
         owner: FaultServer = self.server.owner  # type: ignore[attr-defined]
         headers = {name.lower(): value for name, value in self.headers.items()}
-        path = self.path.removeprefix("/v1").split("/")[1:]
+        asked = urlsplit(self.path)
+        path = asked.path.removeprefix("/v1").split("/")[1:]
         match (self.command, *path):
             case ("GET", "files"):
                 operation = "list"
@@ -594,6 +641,7 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 operation = "unknown"
         seen = Seen(operation, self.command, self.path, headers, file_id=path[1] if len(path) > 1 else "")
+        seen.query = dict(parse_qsl(asked.query, keep_blank_values=True))
         with owner.lock:
             owner.busy += 1
         fault = owner.begin(seen)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from moonfs import names
+from tests.faults.kinds import unnumbered
 from tests.faults.load import KINDS, Promises, World, Writer, is_dead, short
 from tests.faults.server import (
     Fault,
@@ -64,8 +65,8 @@ SPELL = 0.6
 #: What a call may say in a storm. What is known of an outage is EHOSTUNREACH, too.
 PASSING = (errno.EIO, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EAGAIN)
 
-#: What the older of two files with one name is called by (N3).
-_SECOND = re.compile("~[0-9a-f]{20}")
+#: What the older of two files with one name is called by (N3): its id.
+_SECOND = re.compile("~(file_)?[0-9a-f]{20}")
 
 
 class Storm:
@@ -247,7 +248,7 @@ class StormyWriter(Writer):
 
 
 def shown_in_storm(point: Path, letter: str = "") -> World:
-    """Return what every file holds whose name begins with `letter`; second copies, which have an id, are left out.
+    """Return what every file holds whose name begins with `letter`, but for second copies, with an id or a number.
 
     Raises:
         AssertionError: one cannot be read.
@@ -255,6 +256,8 @@ def shown_in_storm(point: Path, letter: str = "") -> World:
     shown: World = {}
     for name in os.listdir(point):
         if not name.startswith(letter) or name.endswith(names.SIDECAR) or _SECOND.search(name):
+            continue
+        if unnumbered(name) != name:
             continue
         with contextlib.suppress(FileNotFoundError):  # what is in doubt may go meanwhile
             shown[name] = _read(point / name)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import machines, matrix, torture
+from tests.faults.kinds import Kind
 from tests.faults.torture import PARTS, Report, Task
 from tests.harness.drive import ROOT
 
@@ -25,7 +26,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_help_names_every_part() -> None:
     done = run("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: scripts/torture [--minutes N] [--only PART] [--seed S]")
+    assert done.stdout.startswith("usage: scripts/torture [--minutes N] [--only PART] [--kind KIND] [--seed S]")
     assert [name for name in PARTS if f"\n  {name} " not in done.stdout] == []
 
 
@@ -46,9 +47,9 @@ def test_what_is_not_there_is_skipped_with_a_line(monkeypatch: pytest.MonkeyPatc
         ('{"dependencies": [{"name": "a", "skip_reason": "not found"}]}',
          "skipped: pip-audit reaches the advisories of none of 1 packages"),
         ('{"dependencies": [{"name": "a", "version": "1", "vulns": []}]}',
-         "1 packages; 0 lost, 0 doubled, 0 resurrected"),
+         "1 packages; 0 lost, 0 doubled, 0 misnamed, 0 resurrected"),
         ('{"dependencies": [{"name": "a", "version": "1", "vulns": [{"id": "X-1"}]}]}',
-         "1 packages; 0 lost, 0 doubled, 0 resurrected, 1 other"),
+         "1 packages; 0 lost, 0 doubled, 0 misnamed, 0 resurrected, 1 other"),
     ],
 )  # fmt: skip
 def test_advisories(said: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,8 +59,11 @@ def test_advisories(said: str, line: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_line_of_a_part() -> None:
-    report = Report(Counter(kills=1503), ["lost: a and b\nRepeat: …", "life 7: doubled: c", "the drive hangs"])
-    assert report.line() == "1,503 kills; 1 lost, 1 doubled, 0 resurrected, 1 other"
+    report = Report(
+        Counter(kills=1503),
+        ["lost: a and b\nRepeat: …", "life 7: doubled: c", "life 8 on numbers: misnamed: d", "the drive hangs"],
+    )
+    assert report.line() == "1,503 kills; 1 lost, 1 doubled, 1 misnamed, 0 resurrected, 1 other"
 
 
 def test_a_part_that_breaks_ends_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,9 +72,9 @@ def test_a_part_that_breaks_ends_nothing_else(monkeypatch: pytest.MonkeyPatch) -
     assert len(report.found) == 1 and "ZeroDivisionError" in report.found[0]
 
 
-def test_some_cells_of_the_matrix() -> None:
+def test_some_cells_of_the_matrix(kinds: tuple[Kind, ...]) -> None:
     """W3, W8, R2: no holes where an answer is lost or comes from somebody else; and forty faults there are."""
-    filled = matrix.fill_all(faults=("closed when done", "404 page"))
+    filled = matrix.fill_all(faults=("closed when done", "404 page"), kinds=kinds)
     assert len(filled) == 6 * 2 * 2 * 2 and matrix.holes(filled) == {}, matrix.table(filled)
     assert len(matrix.FAULTS) == 40
 

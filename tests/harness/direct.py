@@ -26,7 +26,7 @@ def filesystem(server: FaultServer, home: Path, *, minute: float = 60.0, **setti
     chosen = Settings(**settings)  # type: ignore[arg-type]
     with contextlib.ExitStack() as stack:
         traffic = Traffic(chosen.requests, minute=minute)
-        client = Client(server.base_url, server.key, traffic=traffic)
+        client = Client(server.base_url, server.key, traffic=traffic, **server.kind.client)
         stack.callback(client.close)
         attributes = Attributes(home / "attributes.db")
         stack.callback(attributes.close)
@@ -41,6 +41,7 @@ def filesystem(server: FaultServer, home: Path, *, minute: float = 60.0, **setti
         account.verify(10)
         journal = Journal(home / "journal.db")
         stack.callback(journal.close)
+        journal.respell(account.key)
         made = Filesystem(
             account,
             settings=chosen,

@@ -26,7 +26,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from moonfs.cli.words import WHOSE_FILES
 from moonfs.server.address import read_address
+from tests.faults.kinds import YESTERDAY, Kind
 from tests.harness import forks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,7 +112,7 @@ class Drive:
     def mount(self, *options: str) -> Self:
         """Mount, with `options` for `-o`."""
         done = self.try_mount(*options)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done
+        assert (done.returncode, done.stdout, without_scope(done.stderr)) == (0, "", ""), done
         return self
 
     def try_mount(self, *options: str, **run: Any) -> subprocess.CompletedProcess[str]:
@@ -230,14 +232,19 @@ class Drive:
             subprocess.run([*command, str(self.point)], capture_output=True, timeout=SECONDS, check=False)
 
 
+def without_scope(said: str) -> str:
+    """Return what a mount has said, without the line about a drive of the organisation (N1)."""
+    return said.replace(f"{WHOSE_FILES}\n", "")
+
+
 def local(data: Path) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return arguments and environment of a mount of the embedded local Files API."""
     return ("--local", str(data)), {}
 
 
-def hosted(base_url: str, key: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return arguments and environment of a mount of a service elsewhere."""
-    return (), {"MOONSHOT_BASE_URL": base_url, "MOONSHOT_API_KEY": key}
+def hosted(base_url: str, key: str, kind: Kind = YESTERDAY) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return arguments and environment of a mount of a service elsewhere, of some kind."""
+    return (), {"MOONSHOT_BASE_URL": base_url, "MOONSHOT_API_KEY": key, **kind.environ}
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = SECONDS, every: float = 0.01) -> Any:

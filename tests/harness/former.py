@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-#: Layout 3; layout 4 has one more column, the last, and layout 5 two more before that.
+#: Layout 3; layout 4 has one more column, the last, layout 5 two more before that, and layout 6 three more.
 _INTENTS: Final = """
 CREATE TABLE intents (
     spool TEXT PRIMARY KEY,
@@ -34,6 +34,11 @@ CREATE TABLE intents (
 ) STRICT
 """
 _HELD: Final = ",\n    held TEXT NOT NULL DEFAULT '{}',\n    closed INTEGER NOT NULL DEFAULT 0"
+_DOUBT: Final = (
+    ",\n    ended REAL NOT NULL DEFAULT 0,\n    unanswered INTEGER NOT NULL DEFAULT 0,"
+    "\n    replaced INTEGER NOT NULL DEFAULT 0"
+)
+_COPIES: Final = "CREATE TABLE copies (id TEXT PRIMARY KEY, name BLOB NOT NULL) STRICT"
 _DELETIONS: Final = "CREATE TABLE deletions (id TEXT PRIMARY KEY) STRICT"
 
 
@@ -62,16 +67,21 @@ def row(
 
 
 def journal(path: Path, layout: int, rows: Sequence[tuple[Any, ...]], deletions: Iterable[str] = ()) -> None:
-    """Write a journal of layout 3, 4 or 5; in the first no row has bytes."""
+    """Write a journal of layout 3 to 6; in the first no row has bytes. What was started is without an answer."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    columns = {3: 15, 4: 16, 5: 18}[layout]
-    more = {3: "", 4: ",\n    data BLOB", 5: f"{_HELD},\n    data BLOB"}[layout]
+    columns = {3: 15, 4: 16, 5: 18, 6: 21}[layout]
+    data = ",\n    data BLOB"
+    more = {3: "", 4: data, 5: f"{_HELD}{data}", 6: f"{_HELD}{_DOUBT}{data}"}[layout]
     if layout == 5:
         rows = [(*each[:15], "{}", 0, each[15]) for each in rows]
+    if layout == 6:
+        rows = [(*each[:15], "{}", 0, 0.0, int(each[9] > 0), 0, each[15]) for each in rows]
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute(_INTENTS.format(more))
         db.execute(_DELETIONS)
+        if layout == 6:
+            db.execute(_COPIES)
         marks = ",".join("?" * columns)
         db.executemany(f"INSERT INTO intents VALUES ({marks})", [each[:columns] for each in rows])
         db.executemany("INSERT INTO deletions VALUES (?)", [(each,) for each in deletions])

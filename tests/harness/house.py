@@ -31,7 +31,7 @@ from moonfs.settings import Settings
 from moonfs.spool import Spool, SpoolFile
 from moonfs.texts import Texts
 from moonfs.traffic import Ticket
-from moonfs.wire import FileObject
+from moonfs.wire import FileObject, Listed
 from tests.harness import direct
 from tests.harness.rest import at_rest
 
@@ -48,6 +48,8 @@ class Account:
 
     server_clock_offset = 0.0
     left_out = 0
+    unread = ""
+    project = False
 
     @property
     def service_time(self) -> float:
@@ -70,8 +72,8 @@ class Account:
         self.files[file_id], self.bodies[file_id] = file, data
         return file
 
-    def list(self, *, deadline: float | None = None, ticket: Ticket | None = None) -> list[FileObject]:
-        return list(self.files.values())
+    def list(self, *, deadline: float | None = None, ticket: Ticket | None = None) -> Listed:
+        return Listed(self.files.values())
 
     def upload(
         self, source: BinaryIO, *, filename: str, size: int, purpose: str, deadline: float, **_: Any

@@ -15,7 +15,7 @@ import pytest
 
 from moonfs.cli.mounting import for_fstab
 from tests.faults.server import FaultServer
-from tests.harness.drive import Drive, end_server, wait_until
+from tests.harness.drive import Drive, end_server, wait_until, without_scope
 from tests.harness.expect import fails
 from tests.harness.namespaces import alone
 from tests.harness.terminal import Terminal
@@ -45,7 +45,7 @@ def shown(drive: Drive, *arguments: str) -> dict[str, Any]:
 def mounts(drive: Drive, *arguments: str) -> dict[str, Any]:
     """Mount and return the drive's status."""
     done = drive.command("mount", *arguments)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done
+    assert (done.returncode, done.stdout, without_scope(done.stderr)) == (0, "", ""), done
     drive.pid = int(drive.status()["pid"])
     return drive.status()
 

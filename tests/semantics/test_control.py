@@ -641,6 +641,8 @@ def test_status_tells_what_a_person_wants(faulty: Callable[..., Faulty]) -> None
         "bytes": 10,
         "max_bytes": 10 * 1024**3,
         "free_bytes": 10 * 1024**3 - 10,
+        "files_by": "documented",
+        "bytes_by": "documented",
     }
     assert (status["uploads"]["done"], status["uploads"]["pending"]) == (1, [])
     assert status["caches"]["content"]["misses"] == 1

@@ -19,7 +19,8 @@ from moonfs.config import Directories
 from moonfs.doctor import Finding, State, account, bundle, machine, storage
 from moonfs.profiles import Value
 from tests.conftest import Faulty
-from tests.faults.server import FaultServer, refused
+from tests.faults.formats import ORGANISATION
+from tests.faults.server import FaultServer, Reply, answered, refused
 from tests.harness.drive import Drive, hosted
 from tests.harness.namespaces import alone
 
@@ -176,9 +177,29 @@ def test_a_network_that_is_dead(directories: Directories) -> None:
     assert found.state == State.FAILED and "no connection" in found.found and "network" in found.found
 
 
-@pytest.mark.parametrize(("files", "state"), [(899, "ok"), (900, "warning"), (1000, "failed")])
+def test_a_scope_that_the_service_does_not_know(service: FaultServer, directories: Directories) -> None:
+    """N1: the setting is named, with the line that takes it back; where it is known, the project is counted."""
+    service.key = KEY
+    service.add("theirs.txt", b"x", scope=ORGANISATION)
+    told = {
+        "base_url": Value(service.base_url, "--base-url"),
+        "api_key": Value(KEY, "MOONSHOT_API_KEY"),
+        "scope": Value("project", "MOONFS_SCOPE"),
+    }
+    found = list(account.look(profiles.resolve(told, {}, directories), directories, regions=()))
+    assert "0 of 1,000 files" in of(iter(found), "quota").found
+    service.script("list", answered(Reply(200, b'{"object":"list","data":[]}')))
+    (failed,) = (
+        each
+        for each in account.look(profiles.resolve(told, {}, directories), directories, regions=())
+        if each.state == "failed"
+    )
+    assert "scope=organisation" in failed.found and failed.fix == "unset MOONFS_SCOPE"
+
+
+@pytest.mark.parametrize(("files", "state"), [(899, "ok"), (900, "warning"), (1000, "warning"), (1200, "warning")])
 def test_the_quota(service: FaultServer, directories: Directories, files: int, state: str) -> None:
-    """Nearly full is told before it fails."""
+    """W7: nearly full is told before it fails; that it is full, nobody but the service can say."""
     service.key = KEY
     for number in range(files):
         service.add(f"{number}.txt", b"x")

@@ -21,11 +21,12 @@ pytestmark = pytest.mark.fuse
 OTHER = (
     *("--list-order", "oldest", "--strict-purpose", "--content-type", "application/json", "--media-content", "empty"),
     *("--not-found-text", "file not found", "--delete-again", "ok", "--http-extras", "--filename-rules", "base"),
-    *("--id-prefix", "file_", "--status", "ready", "--on-extract-error", "store"),
+    *("--id-prefix", "", "--status", "processed", "--on-extract-error", "store", "--content-refusal", "extract-error"),
+    *("--list-bounds", "omit", "--file-type", "omit", "--request-id", "omit", "--version-header", "ignore"),
 )
 THIRD = (
     *("--list-order", "random", "--content-type", "application/octet-stream", "--media-content", "original"),
-    *("--filename-rules", "refuse", "--id-prefix", "file-abc.", "--max-concurrency", "3"),
+    *("--filename-rules", "refuse", "--id-prefix", "file-abc.", "--max-concurrency", "3", "--status", "ok"),
 )
 SERVICES = {"other": OTHER, "third": THIRD}
 
@@ -116,16 +117,17 @@ def test_deleted_elsewhere(odd: Pair) -> None:
 
 
 def test_a_stored_failure_has_no_text_and_a_reason(on: Callable[..., Pair]) -> None:
-    """R4: a file whose extraction has failed is there; its sidecar is EIO, and the reason in attribute and log."""
+    """R4, W1: a file that others left as failed is there; its sidecar is EIO, and the reason in attribute and log."""
     pair = on("--on-extract-error", "store")
-    (pair.drive / "broken.pdf").write_bytes(b"%PDF-1.7\n broken")
-    assert pair.account.only("broken.pdf")["status"] == "error"
+    with fails(errno.EINVAL):
+        (pair.drive / "mine.pdf").write_bytes(b"%PDF-1.7\n broken")
+    assert pair.account.named("mine.pdf") == []
+    assert pair.account.upload("broken.pdf", b"%PDF-1.7\n broken")["status"] == "error"
     assert os.getxattr(pair.drive / "broken.pdf", "user.moonfs.status") == b"error"
     assert "没有解析出内容".encode() in os.getxattr(pair.drive / "broken.pdf", "user.moonfs.status_details")
     with fails(errno.EIO):
         (pair.drive / "broken.pdf.content").read_bytes()
     assert any(line["errno"] == "EIO" and "broken.pdf" in line["name"] for line in pair.drive.errors())
-    assert (pair.drive / "broken.pdf").read_bytes() == b"%PDF-1.7\n broken"
 
 
 @pytest.mark.parametrize("how", ["refuse", "empty", "original"])

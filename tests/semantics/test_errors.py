@@ -58,6 +58,9 @@ UPLOAD: dict[str, tuple[Fault, int]] = {
         refused(400, "The size of files you have uploaded exceeded the max file size, please delete"),
         errno.EDQUOT,
     ),
+    "count, in short": (refused(400, "Too many uploaded files"), errno.EDQUOT),
+    "no balance": (refused(403, "Insufficient balance, please recharge", "permission_denied_error"), errno.EDQUOT),
+    "no quota": (refused(403, "organization exceeded current quota", "exceeded_current_quota_error"), errno.EDQUOT),
     "plan": (refused(429, *PLAN), errno.EDQUOT),
     "418": (refused(418, "teapot"), errno.EINVAL),
 }
@@ -251,6 +254,54 @@ def test_a_passing_failure_is_not_seen(both: Faulty) -> None:
         if index < 2:
             both.server.script("content", fault)
         assert b"theirs" in (both.drive / f"{index}.txt.content").read_bytes()
+
+
+MISSING_HEADER = refused(400, "missing required header Kimi-Api-Version")
+
+
+def test_a_refusal_that_passes_is_not_seen(both: Faulty) -> None:
+    """Errors, W1: one call in six was refused so (LIVE): it is sent again; nothing is stored twice or looked for."""
+    both.server.script("upload", MISSING_HEADER, MISSING_HEADER)
+    both.server.script("list", MISSING_HEADER)
+    both.server.script("content", MISSING_HEADER)
+    both.server.script("delete", MISSING_HEADER)
+    (both.drive / "a.txt").write_text("hello")
+    assert "hello" in (both.drive / "a.txt.content").read_text()
+    assert (both.server.count("upload"), len(both.server.files)) == (3, 1)
+    (both.drive / "a.txt").unlink()
+    assert both.server.files == {}
+
+
+def test_a_refusal_that_passes_does_not_pass(both: Faulty) -> None:
+    """Errors: where it goes on for seconds, EAGAIN; what was written is not kept as refused: it may be taken."""
+    both.server.script("upload", *[MISSING_HEADER] * 10)
+    with fails(errno.EAGAIN):
+        (both.drive / "a.txt").write_text("hello")
+    assert both.drive.status()["uploads"]["failed"] == [] and not (both.drive / "a.txt").exists()
+    assert both.drive.errors()[-1]["next"].startswith("Try again in a minute")
+
+
+def test_a_refusal_that_passes_is_never_final(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """Errors, W2: in write-back it is tried again until it is over."""
+    drive = faulty("write_back")
+    service.script("upload", *[MISSING_HEADER] * 13)
+    (drive.drive / "a.txt").write_text("hello")
+    wait_until(lambda: service.names() == ["a.txt"], "it arrives")
+    assert service.count("upload") == 14
+
+
+def test_a_page_with_403_is_not_of_the_key(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """Errors, W2, R6: a CDN's page is the network's: what is known stays listed, what is pending arrives after it."""
+    service.add("theirs.txt", b"theirs")
+    drive = faulty("write_back", "listing_ttl=0")
+    service.weather = lambda _seen: page(403)
+    (drive.drive / "a.txt").write_text("hello")
+    assert "theirs.txt" in os.listdir(drive.drive.point)
+    wait_until(lambda: service.count("upload") > 0, "it is tried")
+    uploads = drive.drive.status()["uploads"]
+    assert uploads["pending"] == ["a.txt"] and uploads["failed"] == []
+    service.weather = lambda _seen: None
+    wait_until(lambda: service.names() == ["a.txt", "theirs.txt"], "it arrives")
 
 
 def test_a_time_out(faulty: Callable[..., Faulty], service: FaultServer) -> None:

@@ -192,6 +192,11 @@ def test_a_full_account(faulty: Callable[..., Faulty], service: FaultServer, mod
     path = keep(drive)
     for index in range(10):
         service.add(f"{index}.bin", b"").data = Huge()
+    service.script("upload", refused(400, wire.MSG_TOTAL_TOO_LARGE))
+    with suppress(OSError):  # in write-through its close says so
+        (drive.drive / "asked.txt").write_text("asked")
+    wait_until(lambda: drive.drive.status()["quota"]["bytes_by"] == "refused", "the service has refused more")
+    os.unlink(drive.drive / "asked.txt")
     descriptor = os.open(path, os.O_RDWR)
     with fails(errno.EDQUOT):
         os.pwrite(descriptor, b"x", 4)

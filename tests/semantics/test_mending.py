@@ -391,6 +391,10 @@ def test_a_way_round_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mending.socket, "create_connection", unreachable)
     found, fix = mending.way(configured(), "no answer")
     assert "connect it to a network" in found and fix == ""
+    monkeypatch.setenv("all_proxy", "http://me:word@proxy:3128")
+    said = "no connection to the proxy that all_proxy names: check that it runs"
+    assert mending.way(configured(), said) == (said, ""), "this network may have no way but the proxy"
+    monkeypatch.delenv("all_proxy")
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
     assert mending.way(configured(), "the certificate of x is not trusted")[1] == "unset SSL_CERT_FILE"
 

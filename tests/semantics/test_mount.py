@@ -41,7 +41,7 @@ def refusal(drive: Drive, *options: str) -> str:
 
 
 def test_it_is_usable_when_the_command_returns(drive: Drive, service: FaultServer) -> None:
-    """L1: `moonfs mount` returns when the drive is usable, and says nothing."""
+    """L1: `moonfs mount` returns when the drive is usable, and says nothing but whose files they are."""
     service.add("a.txt", b"theirs")
     drive.environ |= hosted(service.base_url, service.key)[1]
     drive.mount()

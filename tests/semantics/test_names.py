@@ -81,6 +81,9 @@ HOSTILE = [
     ("bell\x07.txt", "bell_.txt"),
     ("\x1b[31mred.txt", "_[31mred.txt"),
     ("c1\x85next.txt", "c1_next.txt"),
+    ("invoice\u202efdp.exe", "invoice_fdp.exe"),
+    ("\u2067a\u2069\u200f\u061c.txt", "_a___.txt"),
+    ("\ufeffa\u200bb\u2060.txt", "_a_b_.txt"),
 ]
 
 
@@ -92,6 +95,60 @@ def test_a_hostile_filename_has_a_safe_readable_form(both: Faulty, remote: str, 
     assert names == [shown]
     assert os.stat(both.drive / shown).st_size == 10
     assert b"text of it" in (both.drive / f"{shown}.content").read_bytes()
+
+
+def test_what_scripts_need_stays(both: Faulty) -> None:
+    """N2: U+200C and U+200D are letters' own: Persian, Hindi, emoji; they can be written here too."""
+    names = ["می\u200cخواهم.txt", "क्\u200dष.txt", "👨\u200d👩\u200d👧.txt", "عربى.txt"]
+    for name in names[:2]:
+        both.server.add(name, b"theirs")
+    for name in names[2:]:
+        (both.drive / name).write_text("ours")
+    assert [name for name in listed(both) if not name.endswith(".content")] == sorted(names)
+    assert both.server.names() == sorted(names)
+
+
+def test_two_filenames_that_get_one_form(both: Faulty) -> None:
+    """N2, N3: neither hides the other: the newest has the form, the older one its id in it."""
+    older = both.server.add("a\u200bb.txt", b"1", created_at=1_700_000_000)
+    both.server.add("a_b.txt", b"22", created_at=1_700_000_001)
+    files = [name for name in listed(both) if not name.endswith(".content")]
+    assert files == ["a_b.txt", f"a_b~{older.id}.txt"]
+    assert [os.stat(both.drive / name).st_size for name in files] == [2, 1]
+
+
+def test_sizes_and_times_that_are_written_in_another_way(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """N1: milliseconds, numbers with a point and strings of digits are understood, with one line of each in the log."""
+    good = service.add("a.txt", b"1234").to_wire()
+    other = [
+        {"created_at": 1_700_000_000_123}, {"created_at": 1_700_000_000.75}, {"created_at": 1.7e12}, {"bytes": "4"},
+        {"bytes": 4.0, "created_at": "1700000000"},
+    ]  # fmt: skip
+    worse = [{"created_at": None}, {"bytes": "four"}, {"bytes": -1}]
+    entries = [{**good, "created_at": 1_700_000_000, "id": f"i{n}", "filename": f"{n}.txt", **each}
+               for n, each in enumerate([*other, *worse])]  # fmt: skip
+    body = json.dumps({"object": "list", "data": entries}).encode()
+    service.weather = lambda seen: answered(Reply(200, body)) if seen.operation == "list" else None
+    drive = faulty("listing_ttl=0").drive
+    for _ in range(3):
+        assert sorted(os.listdir(drive.point))[::2] == [f"{n}.txt" for n in range(len(other))]
+    for n in range(len(other)):
+        shown = os.stat(drive / f"{n}.txt")
+        assert (int(shown.st_mtime), shown.st_size) == (1_700_000_000, 4)
+    assert f'"left_out": {len(worse)}' in json.dumps(drive.status())
+    kinds = ("created_at in milliseconds", "created_at as a number with", "bytes as a string", "bytes as a number")
+    assert [drive.log().count(f"The service gives {kind}") for kind in kinds] == [1] * 4
+
+
+def test_an_account_of_entries_that_make_no_sense(faulty: Callable[..., Faulty], service: FaultServer) -> None:
+    """N1: they are left out and counted, and the drive is there, and takes files."""
+    entry = {**service.add("a.txt", b"1234").to_wire(), "created_at": "yesterday"}
+    body = json.dumps({"object": "list", "data": [entry]}).encode()
+    service.script("list", answered(Reply(200, body)))
+    drive = faulty("listing_ttl=1000").drive
+    assert os.listdir(drive.point) == [] and '"left_out": 1' in json.dumps(drive.status())
+    (drive / "b.txt").write_text("two")
+    assert sorted(os.listdir(drive.point)) == ["b.txt", "b.txt.content"]
 
 
 def test_a_filename_that_is_no_unicode_has_a_safe_form(faulty: Callable[..., Faulty], service: FaultServer) -> None:
@@ -218,12 +275,19 @@ def test_a_name_of_255_bytes_is_kept(both: Faulty) -> None:
     assert os.stat(both.drive / name).st_size == 3
 
 
-@pytest.mark.parametrize("name", [b"tab\there.txt", b"new\nline.txt", b"bad\xff.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [b"tab\there.txt", b"new\nline.txt", b"bad\xff.txt", "a\u202eb.txt".encode(), "\ufeffa.txt".encode()],
+)
 def test_a_name_that_the_service_cannot_keep_is_refused(both: Faulty, name: bytes) -> None:
-    """N7, tenet 2: control characters and invalid UTF-8 are refused at `create`, not kept under another name."""
+    """N7, tenet 2: what N2 would replace is refused at `create`, and by a rename, not kept under another name."""
     with fails(errno.EINVAL):
         os.close(os.open(os.path.join(os.fsencode(both.drive.point), name), os.O_CREAT | os.O_WRONLY))
     assert both.server.count("upload") == 0
+    (both.drive / "a.txt").write_text("one")
+    with fails(errno.ENOTSUP):
+        os.rename(both.drive / "a.txt", os.path.join(os.fsencode(both.drive.point), name))
+    assert both.server.names() == ["a.txt"]
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "._a.pdf", "Thumbs.db", "desktop.ini", ".Trash-1000", ".Trash"])

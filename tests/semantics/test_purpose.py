@@ -13,7 +13,7 @@ from tests.conftest import Faulty, Pair
 from tests.faults.server import Seen, refused
 from tests.harness.expect import fails
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.kinds]
 
 NO_TEXT = "text extract error: 没有解析出内容"
 
@@ -41,7 +41,7 @@ def test_everything_else_is_file_extract(both: Faulty, name: str) -> None:
     assert [stored.purpose for stored in both.server.files.values()] == ["file-extract"]
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "A.MOV", "a.webm", "a.avi", "a.mpg", "a.flv", "a.wmv", "a.3gp"])
+@pytest.mark.parametrize("name", ["a.mp4", "A.MOV", "a.webm", "a.mkv", "a.avi", "a.mpg", "a.flv", "a.wmv", "a.3gp"])
 def test_video_formats_are_video(both: Faulty, name: str) -> None:
     """W11: video formats as `video`, in one request; they have no sidecar."""
     (both.drive / name).write_bytes(b"video")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from moonfs import remote
-from moonfs.errors import NotReady
+from moonfs.errors import ExtractionFailed, NotReady
+from moonfs.filesystem import Filesystem
 from moonfs.operations import errno_of
 from tests.conftest import Faulty, Pair
 from tests.faults.server import Fault, FaultServer, Reply, Turn, answered, refused, truncated
@@ -183,6 +185,7 @@ def test_extraction_that_does_not_end(tmp_path: Path, service: FaultServer, monk
     """R4: a bounded wait, then EAGAIN; nothing is held up meanwhile."""
     monkeypatch.setattr(remote, "EXTRACTION_WAIT", 1.0)
     service.add("slow.pdf", b"one", status="processing")
+    service.script("content", *[refused(400, "not yet", "failed_precondition_error")] * 5)
     waits = threading.Event()
     service.script("retrieve", lambda turn: (waits.set(), turn.send(turn.serve()))[1])
     with filesystem(service, tmp_path) as drive, ThreadPoolExecutor(1) as pool:
@@ -192,6 +195,65 @@ def test_extraction_that_does_not_end(tmp_path: Path, service: FaultServer, monk
         with pytest.raises(NotReady) as refusal:
             reader.result()
     assert errno_of(refusal.value) == errno.EAGAIN
+    assert service.count("content") == 1, "it was asked for in the end"
+
+
+@pytest.mark.parametrize("status", ["created", "uploaded", "processing"])
+def test_a_status_that_never_changes(
+    tmp_path: Path, service: FaultServer, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    """R4: after the wait the content is asked for in spite of it, and a text that comes counts; it is kept (R2)."""
+    monkeypatch.setattr(remote, "EXTRACTION_WAIT", 1.0)
+    service.add("stuck.pdf", b"text of it", status=status)
+    with filesystem(service, tmp_path) as drive:
+        for _ in range(2):
+            assert b"text of it" in text_of(drive, "/stuck.pdf.content")
+        asked = service.count("retrieve")
+        assert b"text of it" in text_of(drive, "/stuck.pdf.content")
+    assert service.count("content") == 1 and service.count("retrieve") == asked > 0
+
+
+def test_a_status_of_long_ago(both: Faulty) -> None:
+    """R4: ten minutes after a file was made nobody waits for its status: the content is asked for at once."""
+    for number in range(3):
+        both.server.add(f"{number}.pdf", b"text of it", status="uploaded", created_at=1_700_000_000)
+    began = time.monotonic()
+    done = both.drive.run('grep -l "text of it" "$DIR"/*.content | wc -l')
+    assert done.strip() == "3" and time.monotonic() - began < remote.EXTRACTION_WAIT
+    assert both.server.count("retrieve") == 0
+
+
+def test_a_text_that_is_not_there_in_the_end(
+    tmp_path: Path, service: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R4, R2: an empty one counts for none while it is being made, and is not asked for again within a minute."""
+    monkeypatch.setattr(remote, "EXTRACTION_WAIT", 0.6)
+    stored = service.add("slow.pdf", b"text at last", status="processing")
+    read, service.read = service.read, lambda _data: ""
+    with filesystem(service, tmp_path) as drive:
+        for wait in (False, True, True):  # O_NONBLOCK, and two who wait
+            with pytest.raises(NotReady):
+                drive.open("/slow.pdf.content", read=True, write=False, waits=wait)
+            assert service.count("content") == wait
+        service.read, stored.status = read, "ready"
+        assert b"text at last" in text_of(drive, "/slow.pdf.content")
+
+
+def test_a_failure_in_the_end(tmp_path: Path, service: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R4: what the service says of the extraction then is its word, and EIO."""
+    monkeypatch.setattr(remote, "EXTRACTION_WAIT", 0.6)
+    service.add("slow.pdf", b"one", status="processing")
+    service.script("content", refused(500, "extract task failed: damaged", "server_error"))
+    with filesystem(service, tmp_path) as drive, pytest.raises(ExtractionFailed, match="damaged"):
+        drive.open("/slow.pdf.content", read=True, write=False)
+
+
+def text_of(drive: Filesystem, path: str) -> bytes:
+    opened = drive.open(path, read=True, write=False)
+    buffer = bytearray(1000)
+    count = drive.read(opened.handle, memoryview(buffer), 0)
+    drive.release(opened.handle)
+    return bytes(buffer[:count])
 
 
 def test_a_text_that_is_refused(both: Faulty) -> None:

@@ -23,7 +23,7 @@ from tests.harness.drive import wait_until
 from tests.harness.expect import fails
 from tests.harness.gate import Gate
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.kinds]
 
 
 def stored(drive: Faulty) -> list[tuple[str, bytes]]:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Faulty, Pair
 from tests.faults.server import FaultServer, refused
-from tests.harness.drive import SECONDS, Drive, hosted, wait_until
+from tests.harness.drive import SECONDS, Drive, hosted, wait_until, without_scope
 from tests.harness.gate import Gate
 from tests.harness.programs import needs
 from tests.harness.terminal import Terminal
@@ -171,7 +171,9 @@ def test_a_slow_start_says_what_it_waits_for(fuse: None, tmp_path: Path, service
         os.close(terminal)
         assert mounting.wait(SECONDS) == 0
         drive.pid = int(drive.status()["pid"])
-        assert f"Asking {service.base_url}".encode() in shown and shown.endswith(b"\r\x1b[K")
+        asked, _, after = shown.rpartition(b"\r\x1b[K")
+        assert f"Asking {service.base_url}".encode() in asked
+        assert without_scope(after.decode().replace("\r\n", "\n")) == ""
 
 
 @pytest.mark.parametrize("interval", ["nan", "inf", "1e300"])

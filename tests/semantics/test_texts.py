@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Faulty
+from tests.conftest import Faulty, Pair
 from tests.faults.server import Fault, FaultServer, Reply, answered, rate_limited
 from tests.harness.drive import Drive, wait_until
 from tests.harness.gate import Gate
@@ -245,6 +245,7 @@ def test_it_stops_at_a_429(faulty: Callable[..., Faulty], service: FaultServer) 
 
 PLAIN = [
     (b'{"content":"Mond \\u6708\\n","file_type":"text/plain","filename":"a.txt"}', "Mond 月\n".encode()),
+    (b'{"content":"R\\u0026D \\u003cb\\u003e \\\\u0026","type":"file"}', b"R&D <b> \\u0026"),
     (b'{"content":"","file_type":"text/plain"}', b""),
     (b'{"id":1}\n{"id":2}\n', b'{"id":1}\n{"id":2}\n'),
     (b'{"content":7}', b'{"content":7}'),
@@ -253,7 +254,7 @@ PLAIN = [
 ]
 
 
-@pytest.mark.parametrize(("body", "text"), PLAIN, ids=["text", "empty", "JSONL", "number", "list", "bytes"])
+@pytest.mark.parametrize(("body", "text"), PLAIN, ids=["text", "signs", "empty", "JSONL", "number", "list", "bytes"])
 def test_the_text_alone(faulty: Callable[..., Faulty], service: FaultServer, body: bytes, text: bytes) -> None:
     """R1: `content=text` unwraps the content field; what has none stays as it is. Sizes are exact, then and later."""
     service.add("a.txt", b"whatever")
@@ -266,6 +267,21 @@ def test_the_text_alone(faulty: Callable[..., Faulty], service: FaultServer, bod
     assert os.stat(drive / "a.txt.content").st_size == len(text)
     # What has none is believed when it comes twice, and not kept (R2): it was opened three times.
     assert sidecar(drive, "a.txt") == text and service.count("content") == (1 if text != body else 6)
+
+
+@pytest.mark.parametrize("size", [1, 400_000], ids=["short", "long"])
+def test_signs_that_the_service_escapes(fresh: Callable[..., Pair], size: int) -> None:
+    """R1: `&`, `<` and `>` are escapes in the body, which `grep` does not find, and themselves in the text alone."""
+    pair = fresh()
+    drive, text = pair.drive, "R&D <b>福</b> \\u0026\n" * size
+    (drive / "a.txt").write_bytes(text[:4_000_000].encode())
+    body = sidecar(drive, "a.txt")
+    assert body == pair.account.content(pair.account.only("a.txt")["id"])
+    assert b"R\\u0026D \\u003cb\\u003e" in body and b"R&D" not in body
+    assert drive.shell('grep -q "R&D" "$DIR/a.txt.content"').returncode == 1
+    drive.remount("content=text")
+    assert sidecar(drive, "a.txt") == text[:4_000_000].encode()
+    assert drive.run('grep -c "R&D <b>" "$DIR/a.txt.content"').strip() == str(text[:4_000_000].count("R&D <b>"))
 
 
 def test_both_ways_of_showing_a_text_are_kept_apart(faulty: Callable[..., Faulty], service: FaultServer) -> None:

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from moonfs.server.address import read_address, read_key
+from moonfs.server.dialect import flags
 from tests.harness import forks
 
 HERE = Path(__file__).parent
@@ -127,7 +128,7 @@ def started(data: Path, options: dict[str, Any] | None = None, under: Sequence[s
     with tempfile.TemporaryDirectory(prefix="mfs-") as run:
         socket = f"{run}/s"
         if options is None:
-            command = ["-m", "moonfs.server", "--data", str(data), "--socket", socket]
+            command = ["-m", "moonfs.server", "--data", str(data), "--socket", socket, *flags({"api": "2026-03"})]
         else:
             command = [str(HERE / "launch.py"), json.dumps({"data": str(data), "socket": socket, **options})]
         environment = forks.environ()
@@ -168,7 +169,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def server(shared: Server) -> Server:
-    """The server as people get it, shared by the tests that only upload and read; an account holds 1,000 files."""
+    """The server as of 2026-03, shared by the tests that only upload and read; an account holds 1,000 files."""
     for file_id in shared.ids():
         shared.client.delete(f"/files/{file_id}").raise_for_status()
     return shared

@@ -1,4 +1,7 @@
-"""Start a server with other limits, or with readers that go wrong on purpose. Arguments: one JSON object."""
+"""Start a server with other limits, or with readers that go wrong on purpose. Arguments: one JSON object.
+
+It answers as of 2026-03 unless `behaviour` says another `api`, since most of these tests are not about that.
+"""
 
 import json
 import logging
@@ -7,7 +10,7 @@ import sys
 from dataclasses import replace
 
 from moonfs.server import app, protocol
-from moonfs.server.behaviour import Behaviour, Limits
+from moonfs.server.behaviour import Behaviour
 from moonfs.server.extraction import extractor, lanes
 from moonfs.server.extraction.extractor import Extraction
 from moonfs.server.extraction.registry import FORMATS, Format
@@ -51,12 +54,15 @@ def main() -> None:
             (*FORMATS, *FAULTY, *ATTACKS, *pictures),
         )
 
+    limits = {f"max_{name}": value for name, value in options.get("limits", {}).items()}
+    behaviour = Behaviour.of({"api": "2026-03", **options.get("behaviour", {}), **limits})
     lanes.WORKER = options.get("worker", lanes.WORKER)
     run(
         options["data"],
         socket_path=options["socket"],
         host=options.get("host"),
-        behaviour=Behaviour(**options.get("behaviour", {}), limits=Limits(**options.get("limits", {}))),
+        behaviour=behaviour,
+        origins=options.get("origins", ()),
         accounts=options.get("accounts", ()),
         allowed_hosts=options.get("allowed_hosts", ()),
         make_extractor=make_extractor,

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from moonfs.server.address import read_address, read_key
-from moonfs.server.behaviour import SWITCHES, Behaviour, Limits
+from moonfs.server.behaviour import GROUPS, SWITCHES, Behaviour, Limits
+from moonfs.server.dialect import DIALECTS, FACTS, LATEST
 from moonfs.server.embed import EmbedError, attach
 from tests.harness import forks
 from tests.server.conftest import wait_until
@@ -27,9 +28,20 @@ def names(server) -> list[str]:
 
 
 def test_every_field_has_its_switch_and_its_default():
-    own = {field.name for field in fields(Behaviour)} - {"limits"} | {f"max_{field.name}" for field in fields(Limits)}
+    own = {field.name for field in fields(Behaviour)} - {"limits", "dialect"} | {"api", *FACTS}
+    own |= {f"max_{field.name}" for field in fields(Limits)}
     assert {switch.name for switch in SWITCHES} == own
+    assert len(SWITCHES) == len(own)
     assert Behaviour.of({switch.name: switch.default for switch in SWITCHES}) == Behaviour()
+
+
+def test_the_words_of_a_fact_are_in_the_order_of_time():
+    """The help says so, instead of saying it of each."""
+    for switch in SWITCHES:
+        if switch.name in FACTS and isinstance(switch.kind, tuple):
+            assert [getattr(dialect, switch.name) for dialect in DIALECTS.values()] == list(switch.kind[:2]), switch
+    assert list(DIALECTS) == sorted(DIALECTS)
+    assert list(DIALECTS)[-1] == LATEST
 
 
 def test_lists_oldest_first(launch):
@@ -102,20 +114,30 @@ def test_no_head_unless_switched_on(server):
 
 
 @pytest.mark.parametrize("size", [5, 300_000])
-def test_parts_of_a_content(launch, size):
-    """Short text is in a row, long text in a file; a part may lie anywhere across their ends."""
+@pytest.mark.parametrize("text", [b"0123456789", b"01&3<56>8\xc3\xa9"], ids=["plain", "escaped"])
+def test_parts_of_a_content(launch, size, text):
+    """Short text is in a row, long text in a file; a part may lie anywhere across their ends, and within an escape."""
     server = launch(behaviour={"http_extras": True})
-    url = f"/files/{server.upload('a.txt', b'0123456789' * (size // 5)).json()['id']}/content"
+    url = f"/files/{server.upload('a.txt', text * (size // 5)).json()['id']}/content"
     whole = server.client.get(url)
     body, etag = whole.content, whole.headers["etag"]
     assert server.client.get(url, headers={"If-None-Match": etag}).status_code == 304
     head = server.client.head(url)
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(body)))
     end = len(body)
-    for start, stop in ((0, 4), (5, 30), (end - 40, end), (0, end), (8, 12), (end - 2, end)):
+    for start, stop in (
+        (0, 4),
+        (17, 19),
+        (end // 2, end // 2 + 100_000),
+        (5, 30),
+        (end - 40, end),
+        (0, end),
+        (8, 12),
+        (end - 2, end),
+    ):
         answer = server.client.get(url, headers={"Range": f"bytes={start}-{stop - 1}"})
         assert (answer.status_code, answer.content) == (206, body[start:stop])
-        assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/{end}"
+        assert answer.headers["content-range"] == f"bytes {start}-{min(stop, end) - 1}/{end}"
     assert server.client.get(url, headers={"Range": "bytes=-7"}).content == body[-7:]
     assert server.client.get(url, headers={"Range": "bytes=7-"}).content == body[7:]
     assert server.client.get(url, headers={"Range": f"bytes={end}-"}).status_code == 416
@@ -219,6 +241,11 @@ def test_a_limit_of_requests_at_once(launch, tmp_path):
         (["--id-prefix", "../"], "is no prefix"),
         (["--content-type", "text"], "is no media type"),
         (["--rate-limit", "-1"], "-1"),
+        (["--number-suffix", "(n)"], "is no suffix of a name"),
+        (["--number-suffix", "/{n}"], "is no suffix of a name"),
+        (["--page-size", "5", "--pages", "ignore"], "needs --pages answer"),
+        (["--page-size", "5", "--api", "2026-03"], "needs --pages answer"),
+        (["--api", "2026-04"], "'2026-04'"),
         (["--not-found-text", "a\nb"], "cannot be printed"),
         (["--max-files", "0"], "0"),
         (["--latency", "nan"], "nan"),
@@ -242,6 +269,8 @@ def test_all_switches_of_the_server_as_a_child(tmp_path):
         for program in (["moonfs", "serve"], ["moonfs.server"])
     ]
     assert all(switch.flag in text for text in helps for switch in SWITCHES)
+    places = [helps[0].index(title) for title in GROUPS]
+    assert places == sorted(places)
     data, socket = tmp_path / "data", tmp_path / "s"
     command = [sys.executable, "-m", "moonfs.server", "--data", str(data), "--socket", str(socket), "--account", "ann"]
     with subprocess.Popen([*command, "--id-prefix", "file_", "--status", "ready"], stderr=subprocess.DEVNULL) as child:

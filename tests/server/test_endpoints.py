@@ -82,6 +82,38 @@ def test_authentication(server):
     assert server.key not in server.client.get("/files").text
 
 
+@pytest.mark.parametrize("form", ["bearer {}", "BEARER {}", "bEaReR  {}"])
+def test_the_scheme_of_a_key_is_in_any_case(server, form):
+    """RFC 9110, 11.1."""
+    assert server.client.get("/files", headers={"Authorization": form.format(server.key)}).status_code == 200
+    for wrong in (
+        form.format(server.key.upper()),
+        form.format(server.key).replace(" ", ""),
+        "Bearer " * 2 + server.key,
+    ):
+        assert server.client.get("/files", headers={"Authorization": wrong}).status_code == 401
+
+
+def test_there_are_no_models(server):
+    answer = server.client.get("/models")
+    assert (answer.status_code, answer.content) == (200, b'{"object":"list","data":[]}')
+    assert server.client.get("/models", headers={"Authorization": ""}).status_code == 401
+
+
+@pytest.mark.parametrize("size", [1, 60_000, 500_000], ids=["short", "in a row", "in a file"])
+def test_signs_of_html_go_out_as_escapes(server, size):
+    """As Go's encoder writes them; the JSON means the same text, and what is escaped already is not so twice."""
+    text = ('<a href="x?y&z">\\u0026 福</a>' * size)[:size] + "&<>"
+    file_id = server.upload("a&b.txt", text.encode()).json()["id"]
+    answer = server.client.get(f"/files/{file_id}/content")
+    assert answer.json()["content"] == text
+    assert answer.headers["content-length"] == str(len(answer.content))
+    body = answer.content.partition(b',"file_type"')[0]
+    assert not set(body) & set(b"&<>")
+    assert body.endswith(b'\\u0026\\u003c\\u003e"')
+    assert server.client.get("/files").content.count(b"a&b.txt") >= 1
+
+
 def test_every_answer_names_its_request(server):
     seen = set()
     for answer in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 
 import pytest
@@ -12,8 +13,11 @@ from moonfs.server.media import media_type
 from tests.documents.every import EVERY, PLAIN
 
 NO_TEXT = "text extract error: 没有解析出内容"
+UNSUPPORTED = "text extract error: 不支持的文件类型"
 #: What begins with a mark of its own; all else is text, as far as its bytes tell.
 MARKED = sorted(set(EVERY) - PLAIN)
+#: What can be told without a name: a gzip file may hold anything.
+KNOWN = sorted({*MARKED, ".html", ".svg"} - {".svgz"})
 DAMAGED = (".pdf", ".docx", ".xlsx", ".pptx", ".epub", ".svgz", ".png", ".gif", ".tiff", ".webp")
 
 
@@ -49,6 +53,25 @@ def test_bytes_go_before_names(server, extension):
     name = random.Random(extension).choice(others)
     text = server.text(f"wrong{name}", content)
     assert [words for words in expected if words.lower() not in text.lower()] == [], name
+
+
+@pytest.mark.parametrize("extension", KNOWN)
+def test_without_an_extension_bytes_are_the_name(server, extension):
+    """LIVE: a PDF called `upload` was read."""
+    make, expected = EVERY[extension]
+    content = make()
+    text = server.text("upload", content)
+    assert [words for words in expected if words.lower() not in text.lower()] == []
+    assert server.upload(f"{extension[1:]}.unknown", content).json()["error"]["message"] == UNSUPPORTED
+
+
+@pytest.mark.parametrize("name", ["upload", ".env", "Makefile", "a."])
+@pytest.mark.parametrize(
+    "content", [b"text", b"all: <html>", gzip.compress(b"text", mtime=0), b"\x7fELF" + bytes(60), b"{\\rtf1 text}"]
+)
+def test_other_bytes_without_an_extension_are_of_no_type(server, name, content):
+    """LIVE: text needs an extension; so does what could be anything, or is no format of the page."""
+    assert server.upload(name, content).json()["error"]["message"] == UNSUPPORTED
 
 
 @pytest.mark.parametrize("extension", MARKED)

@@ -12,14 +12,14 @@ SERVER = ROOT / "moonfs" / "server"
 #: What it may know of the rest of moonfs.
 SHARED = ("moonfs", "moonfs.disk", "moonfs.wire")
 #: What a mount of the hosted service may import, without the extra.
-WITHOUT_EXTRA = ("address", "marker", "embed", "command", "behaviour", "xid")
+WITHOUT_EXTRA = ("address", "marker", "embed", "command", "behaviour", "dialect", "cors", "xid")
 
 
 #: The floor plan of `moonfs.server`, from the roof down.
 FLOORS = (
     {"__main__"}, {"command"}, {"serve"}, {"app"}, {"throttle"}, {"edge", "upload", "delivery", "latency", "protocol"},
-    {"extraction"}, {"accounts"}, {"store"}, {"staged", "directory"}, {"embed"}, {"behaviour", "openapi"},
-    {"marker"}, {"address", "xid", "refusal", "media"},
+    {"multipart", "cors"}, {"extraction"}, {"accounts"}, {"store"}, {"records"}, {"staged", "directory"}, {"embed"},
+    {"behaviour", "openapi"}, {"dialect"}, {"marker"}, {"address", "xid", "refusal", "media"},
 )  # fmt: skip
 
 

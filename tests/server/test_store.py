@@ -112,7 +112,7 @@ def test_a_full_disk_is_a_clean_refusal(directory, store, monkeypatch, failing, 
     assert (refused.value.status, refused.value.error_type) == (500, "server_error")
     assert sorted(left_behind(directory)) == before
     assert list(store._files) == [kept]
-    put(store)
+    assert store.get(put(store, name="b.txt")).filename == "b.txt"  # the name is free again
 
 
 def test_a_disk_that_fills_up_in_mid_upload_is_answered(directory, store, monkeypatch):
@@ -129,9 +129,8 @@ def test_a_disk_that_fills_up_in_mid_upload_is_answered(directory, store, monkey
 
     answer = asyncio.run(upload())
     assert answer.status_code == 500
-    assert answer.json() == {
-        "error": {"message": "The server has no space left to store the file", "type": "server_error"}
-    }
+    error = answer.json()["error"]
+    assert (error["message"], error["type"]) == ("The server has no space left to store the file", "server_error")
     assert left_behind(directory) == []
 
 
@@ -168,6 +167,39 @@ def test_the_data_of_a_newer_moonfs_is_left_alone(directory, monkeypatch):
     with pytest.raises(DirectoryError, match="newer moonfs") as refused:
         Store(directory)
     assert is_closed(directory), refused
+
+
+def test_the_data_of_the_version_before_is_answered_as_of_today(directory):
+    """Its tables are those of today; its rows have the status, the ids and the equal names of that time."""
+    with sqlite3.connect(directory.join("files.sqlite")) as database:
+        database.executescript(
+            """
+            CREATE TABLE files (
+                id TEXT PRIMARY KEY, bytes INTEGER NOT NULL, filename TEXT NOT NULL, purpose TEXT NOT NULL,
+                status TEXT NOT NULL, status_details TEXT NOT NULL, sha256 BLOB NOT NULL, reader TEXT NOT NULL,
+                file_type TEXT NOT NULL, title TEXT NOT NULL, literal BLOB, original BLOB
+            ) WITHOUT ROWID;
+            CREATE INDEX by_bytes ON files (sha256, reader);
+            PRAGMA user_version = 2;
+            """
+        )
+        for number, (status, details) in enumerate((("ok", ""), ("ready", ""), ("error", "why"))):
+            row = (f"dc1blkjgo64qd2o0000{number}", 3, "a.txt", "file-extract", status, details, b"hash", "text/2")
+            database.execute("INSERT INTO files VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                             (*row, "text/plain", "", b'"a & b"', b"old"))  # fmt: skip
+    database.close()
+    for api, status in (("2026-09", "ready"), ("2026-03", "ok")):
+        store = Store(directory, Behaviour.of({"api": api}))
+        old = [file for file in json.loads(store.list_body())["data"] if file["id"].startswith("dc1")]
+        assert [file["status"] for file in old] == ["error", status, status]
+        assert [file["filename"] for file in old] == ["a.txt"] * 3
+        assert [file.get("file_type") for file in old] == [None if api == "2026-03" else "text/plain"] * 3
+        new = store.get(put(store))
+        assert (new.filename, new.id.startswith("file_")) == (
+            ("a(1).txt", True) if api == "2026-09" else ("a.txt", False)
+        )
+        assert json.loads(store.list_body())["data"][0]["id"] == new.id
+        store.close()
 
 
 def test_the_data_of_an_earlier_moonfs_is_brought_up_to_date(directory):
@@ -239,9 +271,9 @@ def test_limits_hold_for_commits_under_way(directory):
             staged.add(b"x")
             store.admit(staged)
         store.commit(one, "a.txt", "file-extract", Extracted("text/plain", b'""'))
-        with pytest.raises(Refusal, match="max file count 1"):
+        with pytest.raises(Refusal, match="Too many uploaded files"):
             store.commit(two, "b.txt", "file-extract", Extracted("text/plain", b'""'))
-    with pytest.raises(Refusal, match="max file count 1"), store.stage():
+    with pytest.raises(Refusal, match="Too many uploaded files"), store.stage():
         raise AssertionError("there is no place left")
     store.close()
 

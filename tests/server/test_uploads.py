@@ -121,6 +121,20 @@ def test_a_bad_form_is_refused(server, content_type, body):
     assert os.listdir(server.data / "incoming") == []
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
+@pytest.mark.parametrize("preamble", [b"", b"This is a form.%s", b"%s%s"], ids=["none", "a line", "empty lines"])
+def test_a_form_as_other_clients_write_it(server, end, preamble):
+    """RFC 2046, 5.1.1: what comes before the first boundary is for readers that do not know forms."""
+    preamble = preamble.replace(b"%s", end)
+    lines = [f"--{BOUNDARY}".encode(), b'Content-Disposition: form-data; name="purpose"', b"", b"batch",
+             f"--{BOUNDARY}".encode(), b'content-disposition:form-data; name=file; filename="a.jsonl"',
+             b"Content-Type: text/plain", b"", b"one\r\ntwo\n", f"--{BOUNDARY}--".encode(), b"epilogue"]  # fmt: skip
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    stored = server.client.post("/files", content=preamble + end.join(lines), headers=headers).json()
+    assert (stored["filename"], stored["purpose"], stored["bytes"]) == ("a.jsonl", "batch", 9)
+    assert server.client.get(f"/files/{stored['id']}/content").content == b"one\r\ntwo\n"
+
+
 def test_100_mib_and_one_byte_more(launch):
     """The real limit; the memory of the server stays flat while 100 MiB stream in and out."""
     server = launch()

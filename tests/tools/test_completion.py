@@ -213,7 +213,7 @@ def test_a_word_is_completed(shell: Shell, drive: Drive, typed: str, words: list
         ("moonfs ", ["mount", "umount", "refresh", "prefetch", "status", "key", "serve", "completion"], ["--help"]),
         ("moonfs prefetch 'my moon' ", ["plan.txt", "ratio=3:4.txt", "月.txt"], [".content", "elsewhere"]),
         ("moonfs serve --list-order ", ["newest", "oldest", "random"], ["elsewhere"]),
-        ("moonfs serve --", ["--host", "--port", "--rate-limit"], ["elsewhere"]),
+        ("moonfs serve --", ["--host", "--port", "--cors"], ["elsewhere"]),
     ],
 )
 def test_what_can_come_next_is_shown(shell: Shell, typed: str, offered: list[str], not_offered: list[str]) -> None:

@@ -1,4 +1,7 @@
-"""The examples of the official page, unchanged but for base URL and key, against the local server over TCP."""
+"""The examples of the official page, unchanged but for base URL and key, against the local server over TCP.
+
+It answers as of 2026-03 and as of 2026-09, and once as a service that gives its lists in pages to whoever asks.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,12 @@ ROOT = Path(__file__).parent.parent.parent
 SAMPLES = ROOT / "tests" / "samples"
 SERVE = """
 import sys
+from moonfs.server.behaviour import Behaviour
 from moonfs.server.command import serve_command
-sys.exit(serve_command("127.0.0.1", 0, *sys.argv[1:]))
+switches = dict(word.split("=") for word in sys.argv[3:])
+if "page_size" in switches:
+    switches["page_size"] = int(switches["page_size"])
+sys.exit(serve_command("127.0.0.1", 0, *sys.argv[1:3], behaviour=Behaviour.of(switches)))
 """
 
 
@@ -26,11 +33,16 @@ def openai():
     return pytest.importorskip("openai")
 
 
+@pytest.fixture(scope="module", params=["api=2026-03", "api=2026-09", "api=2026-09 page_size=2 status=processed"])
+def switches(request):
+    return request.param.split()
+
+
 @pytest.fixture(scope="module")
-def client(openai, tmp_path_factory):
+def client(openai, switches, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sdk")
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(folder / "data"), str(folder / "run")],
+        [sys.executable, "-c", SERVE, str(folder / "data"), str(folder / "run"), *switches],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
@@ -45,11 +57,12 @@ def client(openai, tmp_path_factory):
         process.stdout.close()
 
 
-def test_upload_from_a_path_and_read_its_content(client):
+def test_upload_from_a_path_and_read_its_content(client, switches):
     file_object = client.files.create(file=SAMPLES / "welcome.pdf", purpose="file-extract")
     file_content = client.files.content(file_id=file_object.id).text
     assert (file_object.filename, file_object.bytes) == ("welcome.pdf", (SAMPLES / "welcome.pdf").stat().st_size)
-    assert (file_object.object, file_object.purpose, file_object.status) == ("file", "file-extract", "ok")
+    status = "ok" if "api=2026-03" in switches else "processed" if "status=processed" in switches else "ready"
+    assert (file_object.object, file_object.purpose, file_object.status) == ("file", "file-extract", status)
     assert file_content.startswith('{"content":"Welcome to moonfs\\n')
     assert "欢迎使用月球文件盘" in file_content
     assert file_content.endswith('"file_type":"application/pdf","filename":"welcome.pdf","title":"","type":"file"}')
@@ -63,16 +76,27 @@ def test_list(client):
     file_list = client.files.list()
     for file in file_list.data:
         assert file.object == "file"
-    assert {file.filename for file in file_list.data} >= set(names)
+    assert {file.filename for file in file_list} >= set(names)
 
 
 def test_iterating_the_list_ends(client):
-    client.files.create(file=("a.txt", b"x"), purpose="file-extract")
+    made = [client.files.create(file=("a.txt", b"x"), purpose="file-extract").id for _ in range(3)]
     seen = []
     for file in client.files.list():
         seen.append(file.id)
         assert len(seen) < 1000, "the pager does not end"
-    assert seen == [file.id for file in client.files.list().data]
+    assert seen[:3] == made[::-1]
+    assert len(seen) == len(set(seen))
+
+
+def test_waiting_for_a_file_ends(openai, client, switches):
+    """SRC: the SDK waits for `processed`, `error` or `deleted`, whatever the service calls what is done."""
+    file_id = client.files.create(file=("b.txt", b"x"), purpose="file-extract").id
+    if "status=processed" in switches:
+        assert client.files.wait_for_processing(file_id).id == file_id
+    else:
+        with pytest.raises(RuntimeError, match="Giving up"):
+            client.files.wait_for_processing(file_id, poll_interval=0.01, max_wait_seconds=0.05)
 
 
 def test_delete(openai, client):
@@ -89,6 +113,11 @@ def test_retrieve(client):
 
 def test_upload_of_bytes_is_called_upload(client):
     assert client.files.create(file=b'{"custom_id": 1}\n', purpose="batch").filename == "upload"
+
+
+def test_an_equal_name(client, switches):
+    names = [client.files.create(file=("c.txt", b"x"), purpose="file-extract").filename for _ in range(2)]
+    assert names == ["c.txt", "c.txt" if "api=2026-03" in switches else "c(1).txt"]
 
 
 def test_the_multi_file_message_builder(client, tmp_path):
@@ -117,6 +146,13 @@ def test_a_wrong_key(openai, client):
         stranger.files.list()
 
 
-def test_what_cannot_be_extracted_is_a_bad_request(openai, client):
-    with pytest.raises(openai.BadRequestError, match="没有解析出内容"):
-        client.files.create(file=("a.pdf", b"%PDF-1.7\n broken"), purpose="file-extract")
+def test_what_cannot_be_extracted(openai, client, switches):
+    broken = {"file": ("a.pdf", b"%PDF-1.7\n broken"), "purpose": "file-extract"}
+    if "api=2026-03" in switches:
+        with pytest.raises(openai.BadRequestError, match="没有解析出内容"):
+            client.files.create(**broken)
+        return
+    stored = client.files.create(**broken)
+    assert (stored.status, "没有解析出内容" in stored.status_details) == ("error", True)
+    with pytest.raises(openai.BadRequestError, match="no extracted content"):
+        client.files.content(file_id=stored.id)

@@ -141,7 +141,7 @@ def test_101_mb(drive: Drive, pair: Pair, command: str, message: str) -> None:
 
 
 def test_the_1001st_file(fresh: Callable[..., Pair]) -> None:
-    """The 1,001st file: "Disk quota exceeded", exit 1, word for word."""
+    """W7: the 1,001st file: "Disk quota exceeded", exit 1, word for word: from the service, then from the drive."""
     pair = fresh("listing_ttl=1000")
     for index in range(1000):
         pair.account.upload(f"{index}.txt", b"x")
@@ -149,7 +149,10 @@ def test_the_1001st_file(fresh: Callable[..., Pair]) -> None:
     assert len(os.listdir(pair.drive.point)) == 2000
     done = pair.drive.shell('echo hello > a.txt; cp a.txt "$DIR/"')
     assert done.returncode == 1
-    assert done.stderr == f"cp: cannot create regular file '{pair.drive.point}/a.txt': Disk quota exceeded\n"
+    assert done.stderr == f"cp: failed to close '{pair.drive.point}/a.txt': Disk quota exceeded\n"
+    done = pair.drive.shell('cp a.txt "$DIR/b.txt"')
+    assert done.returncode == 1
+    assert done.stderr == f"cp: cannot create regular file '{pair.drive.point}/b.txt': Disk quota exceeded\n"
     pair.drive.run('cp a.txt "$DIR/7.txt"; cat "$DIR/7.txt" | cmp - a.txt; rm "$DIR/8.txt"; cp a.txt "$DIR/"')
     assert len(pair.account.files()) == 1000
     assert pair.account.only("7.txt")["bytes"] == 6

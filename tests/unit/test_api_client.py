@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -105,6 +106,7 @@ TRANSIENT: list[Callable[[], Fault]] = [
     lambda: page(404),
     lambda: page(403),
     lambda: empty(400),
+    lambda: refused(400, "missing required header Kimi-Api-Version"),
 ]
 
 
@@ -140,6 +142,17 @@ def test_what_will_not_pass_is_asked_once(
     assert raised.value.request_id
     assert bench.server.count(operation) == 1
     assert bench.slept == []
+
+
+@pytest.mark.parametrize("operation", EVERY)
+def test_a_refusal_that_passes_is_tried_more_often(bench: Bench, operation: str) -> None:
+    """Errors: one call in six is refused so (LIVE); one that goes on is EAGAIN after some seconds."""
+    bench.server.script(operation, *[refused(400, "missing required header Kimi-Api-Version")] * 9)
+    bench.call(operation)
+    assert bench.server.count(operation) == 10 == Backoff().attempts_passing and sum(bench.slept) < 10
+    bench.server.script("list", *[refused(400, "missing required header Kimi-Api-Version")] * 10)
+    with pytest.raises(errors.PassingFault):
+        bench.client.list()
 
 
 def test_a_few_5xx_are_enough(bench: Bench) -> None:
@@ -260,10 +273,49 @@ def test_of_too_many_files_the_newest_are_taken(bench: Bench, monkeypatch: pytes
     assert (bench.client.list(), bench.client.left_out) == ([], 0)
 
 
-def test_a_list_that_goes_on_is_warned_of(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    bench.server.script("list", answered(Reply(200, b'{"data":[],"has_more":true}')))
-    assert bench.client.list() == []
-    assert "goes on" in caplog.text
+def test_a_list_that_goes_on_without_a_way_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """N1: what says that there is more, and not how to ask for it, is no whole list, and the client says so."""
+    bench.server.script("list", *2 * [answered(Reply(200, b'{"data":[],"has_more":true}'))])
+    bench.client._pages._size = -1
+    listed = bench.client.list()
+    assert (listed, listed.horizon) == ([], wire.NOTHING)
+    assert "not how to ask" in bench.client.unread and "not read to its end" in caplog.text
+    bench.server.unscript()
+    assert (len(bench.client.list()), bench.client.unread) == (1, "")
+
+
+def test_without_a_project_no_version_is_asked_for(bench: Bench) -> None:
+    """N1: the organisation's files are listed by requests without the header; a project's by ones that all have it."""
+    with bench.connect(project=True) as project:
+        for call in ("upload", *EVERY):
+            for client in (bench.client, project):
+                with contextlib.suppress(MoonfsError):
+                    if call == "upload":
+                        client.upload(io.BytesIO(b"x"), filename="b.txt", size=1, purpose="file-extract")
+                    else:
+                        bench.call(call, client)
+            without, with_it = bench.server.seen[-2:]
+            assert (without.operation, with_it.operation) == (call, call)
+            assert "kimi-api-version" not in without.headers
+            assert with_it.headers["kimi-api-version"] == "2026-09-01-beta"
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (Reply(200, b'{"object":"list","data":[]}'), "does not know scopes"),
+        (error(400, "Invalid Kimi-Api-Version: only '2027' is known"), "does not take scope=project"),
+    ],
+)
+def test_a_service_without_scopes_says_so(bench: Bench, reply: Reply, said: str) -> None:
+    """L1, N1: one sentence, which names the setting that works."""
+    bench.server.script("list", answered(reply))
+    with (
+        bench.connect(project=True) as client,
+        pytest.raises(errors.ProtocolError, match=f"{said}.*scope=organisation"),
+    ):
+        client.list()
+    assert bench.server.count("list") == 1
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -9,8 +9,8 @@ import ssl
 import httpx
 import pytest
 
-from moonfs import errors, wire
-from moonfs.api.translate import clean, scrubber, status_error, transport_error
+from moonfs import errors, refusals, wire
+from moonfs.api.translate import clean, scrubber, status_error, stored_failure, transport_error
 from moonfs.errors import MoonfsError
 
 INVALID = wire.INVALID_REQUEST
@@ -23,10 +23,13 @@ def body(message: str, kind: str = INVALID) -> bytes:
 
 ROWS = [
     (400, body(wire.MSG_TOO_LARGE), errors.FileTooLarge),
-    (400, body(wire.MSG_TOO_MANY.format(n=1000)), errors.QuotaExceeded),
-    (400, body(wire.MSG_TOTAL_TOO_LARGE), errors.QuotaExceeded),
-    (403, body(wire.MSG_TOTAL_TOO_LARGE), errors.QuotaExceeded),  # its status is inferred only
-    (429, body(wire.MSG_TOTAL_TOO_LARGE), errors.QuotaExceeded),
+    (400, body(wire.MSG_TOO_MANY.format(n=1000)), errors.TooManyFiles),
+    (400, body(wire.MSG_TOO_MANY_SHORT), errors.TooManyFiles),
+    (400, body("上传的文件总数超限，请删除不用的早期的文件后重新上传"), errors.TooManyFiles),
+    (400, body(wire.MSG_TOTAL_TOO_LARGE), errors.TooManyBytes),
+    (403, body(wire.MSG_TOTAL_TOO_LARGE), errors.TooManyBytes),  # its status is inferred only
+    (429, body(wire.MSG_TOTAL_TOO_LARGE), errors.TooManyBytes),
+    (400, body("missing required header Kimi-Api-Version"), errors.PassingFault),
     (400, body(wire.MSG_NO_TEXT), errors.NoText),
     (400, body(wire.MSG_UNSUPPORTED), errors.UnsupportedType),
     (400, body(wire.MSG_EMPTY), errors.Rejected),
@@ -38,6 +41,13 @@ ROWS = [
     (401, b"", errors.ForeignAnswer),
     (403, HTML % b"Attention Required", errors.ForeignAnswer),
     (403, body("no", wire.PERMISSION_DENIED), errors.AuthenticationFailed),
+    (403, body("organization exceeded current quota", wire.EXCEEDED_CURRENT_QUOTA), errors.QuotaExceeded),
+    (403, body("Insufficient balance, please recharge", wire.PERMISSION_DENIED), errors.QuotaExceeded),
+    (403, body("账户余额不足，已停用，请检查您的账户余额", wire.PERMISSION_DENIED), errors.QuotaExceeded),
+    (429, body("is suspended due to insufficient balance, please recharge", "of_a_new_kind"), errors.QuotaExceeded),
+    (402, body("pay", "of_a_new_kind"), errors.QuotaExceeded),
+    (400, body("wrong", wire.INCORRECT_API_KEY), errors.AuthenticationFailed),
+    (403, HTML % b"403 Forbidden", errors.ForeignAnswer),  # the network's, not the key's
     (404, body(wire.MSG_NOT_FOUND, wire.RESOURCE_NOT_FOUND), errors.NotFound),
     (404, HTML % b"404 Not Found", errors.ForeignAnswer),
     (405, b"", errors.ForeignAnswer),
@@ -99,6 +109,65 @@ def test_a_status_becomes_its_class(operation: str, status: int, answer: bytes, 
 def test_no_body_is_too_odd(answer: bytes) -> None:
     assert type(status_error("upload", 400, answer)) is errors.ForeignAnswer
     assert type(status_error("upload", 500, answer)) is errors.ServiceError
+
+
+def test_a_content_that_there_is_none_of() -> None:
+    """R4: `failed_precondition_error` is that of one file's text, whatever the list says of it; of nothing else."""
+    answer = body("The file has no extracted content: it is encrypted", wire.FAILED_PRECONDITION)
+    error = status_error("content", 400, answer)
+    assert type(error) is errors.ExtractionFailed and "it is encrypted" in error.message
+    assert type(status_error("upload", 400, answer)) is errors.Rejected
+
+
+def test_a_page_says_nothing_of_the_key() -> None:
+    """Errors: a 403 whose body is HTML is the network's: nobody is sent to mend the key."""
+    error = status_error("list", 403, HTML % b"403 Forbidden")
+    assert "network" in error.message and "of the key it says nothing" in error.message
+
+
+@pytest.mark.parametrize("operation", ["list", "upload", "content"])
+def test_each_row_of_the_table(operation: str) -> None:
+    """Errors: a row of the table of refusals becomes its error, whose nature is that of the part that it is in."""
+    for nature, rows in refusals.TABLE.items():
+        for row in rows:
+            assert row.error.nature is nature and row.source in ("LIVE", "DOC", "INF") and (row.words or row.types)
+            if row.operation in ("", operation):
+                said = [body(f"Well: {part.capitalize()}!", "of_a_new_kind") for part in row.words]
+                said += [body("well", kind) for kind in row.types]
+                assert {type(status_error(operation, 400, each)) for each in said} == {row.error}, row
+    assert list(refusals.rows()) == [row for rows in refusals.TABLE.values() for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "details", "expected", "part"),
+    [
+        (
+            "file-extract",
+            "text extract error: 没有解析出内容",
+            errors.NoText,
+            "no text could be extracted from this file",
+        ),
+        (
+            "file-extract",
+            "text extract error: 不支持的文件类型",
+            errors.UnsupportedType,
+            "does not support this file type",
+        ),
+        ("file-extract", "", errors.NoText, "the service does not say why"),
+        ("file-extract", "the document is encrypted", errors.NoText, "the document is encrypted"),
+        ("file-extract", "Too many uploaded files", errors.NoText, "could not extract"),
+        ("image", "broken", errors.Rejected, "could not read this file (status error: broken)"),
+        ("video", "text extract error: 不支持的文件类型", errors.UnsupportedType, "does not take files of this type"),
+    ],
+)
+def test_a_stored_failure_is_a_refusal(purpose: str, details: str, expected: type[MoonfsError], part: str) -> None:
+    """W1: by what `status_details` say, in English; what it is stored as is to be deleted."""
+    file = wire.FileObject("i1", 3, 1, "a.pdf", purpose=purpose, status="error", status_details=details)
+    error = stored_failure(file, "request 7")
+    assert type(error) is expected and errors.is_final(error)
+    assert part in error.message
+    assert (error.status, error.request_id, error.service_message) == (200, "request 7", details)
+    assert error.stored_as == "i1" and not error.maybe_stored
 
 
 def test_chinese_is_translated_and_kept_beside_it() -> None:

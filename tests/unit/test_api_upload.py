@@ -224,13 +224,37 @@ def test_what_is_in_doubt_is_not_sent_again(
     assert len(server.files) == stored
 
 
+def test_a_refusal_that_passes_is_sent_again(server: FaultServer, client: Client) -> None:
+    """Errors, W3: it has stored nothing for certain, so no list is looked at."""
+    server.script("upload", *[refused(400, "missing required header Kimi-Api-Version")] * 3)
+    upload(client)
+    assert (server.count("upload"), server.count("list"), len(server.files)) == (4, 0, 1)
+
+
+def test_a_stored_failure_is_raised_with_its_id(server: FaultServer, client: Client) -> None:
+    """W1: a 200 whose file has the status `error` is a refusal; it says what is to be deleted."""
+
+    def fails(turn: Turn) -> None:
+        turn.serve()
+        (stored,) = turn.server.files.values()
+        stored.status, stored.status_details = "error", wire.MSG_NO_TEXT
+        turn.send(Reply(200, wire.dump(stored.to_wire())))
+
+    server.script("upload", fails)
+    with pytest.raises(errors.NoText, match="no text could be extracted") as raised:
+        upload(client)
+    assert [raised.value.stored_as] == list(server.files) and raised.value.request_id
+    assert raised.value.maybe_stored is False and server.count() == 1
+
+
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
         (refused(400, wire.MSG_TOO_LARGE), errors.FileTooLarge),
         (refused(400, wire.MSG_NO_TEXT), errors.NoText),
         (refused(400, wire.MSG_UNSUPPORTED), errors.UnsupportedType),
-        (refused(400, wire.MSG_TOO_MANY.format(n=1000)), errors.QuotaExceeded),
+        (refused(400, wire.MSG_TOO_MANY.format(n=1000)), errors.TooManyFiles),
+        (refused(400, wire.MSG_TOO_MANY_SHORT), errors.TooManyFiles),
         (refused(401, wire.MSG_AUTHENTICATION, wire.INVALID_AUTHENTICATION), errors.AuthenticationFailed),
         (refused(429, "suspended", wire.EXCEEDED_CURRENT_QUOTA), errors.QuotaExceeded),
         (page(413), errors.FileTooLarge),

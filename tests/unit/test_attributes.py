@@ -262,3 +262,39 @@ def test_a_kill_costs_few_lengths(path: Path) -> None:
     assert sum(again.get(f"i{number}") == Known(text_bytes=7) for number in range(200)) == 192
     again.close()
     table.close()
+
+
+def test_either_spelling_of_an_id(tmp_path: Path) -> None:
+    """A1, R5: rows under the other spelling become those of the file, and a row of its own goes before them."""
+    table = Attributes(tmp_path / "a.db")
+    table.set("file_a", mtime_ns=1, inode=2, sha256="x", text_bytes=3)
+    table.note_stored("file_a")
+    table.set("a", mtime_ns=9)
+    table.set("file_b", inode=5)
+    table.set("c", inode=6)
+    table.respell(lambda file_id: file_id.removeprefix("file_"))
+    merged = Known(mtime_ns=9, inode=2, sha256="x", text_bytes=3, stored=True)
+    assert (table.get("a"), table.get("b").inode, table.get("c").inode) == (merged, 5, 6)
+    assert (table.get("file_a"), table.get("file_b")) == (Known(), Known())
+    assert table.holders("x") == {"a"}
+    table.close()
+    table = Attributes(tmp_path / "a.db")
+    assert (table.get("a"), table.get("b").inode, table.get("file_a")) == (merged, 5, Known())
+    table.close()
+
+
+def test_twins_that_are_apart_stay_so(tmp_path: Path) -> None:
+    """N5: across mounts, and in a table of the version before."""
+    table = Attributes(tmp_path / "a.db")
+    assert table.apart == frozenset()
+    table.note_apart({"a"})
+    table.note_apart({"a", "b"})
+    table.close()
+    table = Attributes(tmp_path / "a.db")
+    assert table.apart == {"a", "b"}
+    table.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as db:
+        db.execute("DROP TABLE apart")
+    table = Attributes(tmp_path / "a.db")
+    assert table.apart == frozenset()
+    table.close()

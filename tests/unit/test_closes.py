@@ -120,7 +120,7 @@ def test_a_child_closes_during_a_rename(house: House, monkeypatch: pytest.Monkey
     write(drive, handle, b"two", 3)
     house.account.gate.set()
     renaming.result(10)
-    drive.fs._versions._flights.close()
+    drive.fs._versions.flights.close()
     at_rest(drive.uploader.workers)
     # The upload is disowned where the name was not its own yet; what it left is the file's by now.
     assert [row for row in rows(drive) if row[1] != states.CANCELLED] == [("b.txt", states.PENDING)]

@@ -24,6 +24,24 @@ def test_one_root_and_all_its_facts(kind: type[MoonfsError]) -> None:
     assert kind("x").maybe_stored is False, "doubt is said, never assumed"
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_what_is_final_follows_from_the_nature(kind: type[MoonfsError]) -> None:
+    """Errors: what fails whenever it is tried is final, unless it is not the service's own answer."""
+    assert errors.is_final(kind("x")) is (kind.nature is errors.Nature.FINAL)
+    assert not errors.is_final(kind("x", foreign=True))
+
+
+def test_natures() -> None:
+    """Errors, W3: what an upload may fail with is retried, waits for room or for a key, or fails for good."""
+    natures = {nature: {kind for kind in KINDS if kind.nature is nature} for nature in errors.Nature}
+    assert natures[errors.Nature.QUOTA] == {errors.QuotaExceeded, errors.TooManyFiles, errors.TooManyBytes}
+    assert natures[errors.Nature.KEY] == {errors.AuthenticationFailed}
+    passing = {errors.RateLimited, errors.TimedOut, errors.Unreachable, errors.ServiceError, errors.PassingFault}
+    assert natures[errors.Nature.PASSING] == passing | {errors.ForeignAnswer}
+    refused = {errors.Rejected, errors.NoText, errors.UnsupportedType, errors.FileTooLarge}
+    assert natures[errors.Nature.FINAL] == refused | {errors.InvalidName, errors.NameTooLong}
+
+
 def test_the_drawing_is_the_tree() -> None:
     """The docstring draws the tree; a class that is missing there or hangs elsewhere fails."""
     drawn: dict[str, str] = {}

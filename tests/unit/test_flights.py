@@ -51,7 +51,7 @@ def land(house: House, drive: Drive) -> None:
     """Let the service answer, and return when nothing is under way any more."""
     house.account.gate.set()  # type: ignore[union-attr]
     assert drive.fs.drain(10)
-    drive.fs._versions._flights.close()
+    drive.fs._versions.flights.close()
     at_rest(drive.uploader.workers)
 
 
@@ -417,7 +417,7 @@ def test_what_was_kept_back_is_no_attempt(house: House) -> None:
     house.account.script = [*kept_back, errors.Unreachable("no connection"), *kept_back]
     told: list[str] = []
     tries: list[int] = []
-    drive.fs._versions._flights._report = lambda name, error: told.append(f"{name}: {error}")
+    drive.fs._versions.flights._report = lambda name, error: told.append(f"{name}: {error}")
     drive.uploader.backoff = lambda attempt: tries.append(attempt) or 0.0  # type: ignore[method-assign,func-returns-value]
     record(drive, "a.txt", b"bytes", states.PENDING)
     drive.start()

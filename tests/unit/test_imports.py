@@ -29,6 +29,7 @@ LAYERS = """
     flights  shown  lingering  awaiting
     temporaries  adoption
     promises  recovery
+    reserves
     disowned  conflicts
     proofs
     writeback  remote  room
@@ -36,15 +37,17 @@ LAYERS = """
     localfile  table
     doubts
     api
+    numbering
     spool  journal  attributes  originals  contents  listing  errorlog  readahead  prefetch
     places
     advice
-    texts  names  workers  traffic  groupcommit  dispatch  lookups  announcer
+    texts  names  spellings  workers  traffic  groupcommit  dispatch  lookups  announcer
     openers  mounts
     pace  breaker
     keys
     profiles  service  notify  logfile  packages
     config  settings
+    refusals
     errors  wire  wording  disk
 """
 
@@ -52,6 +55,7 @@ LAYERS = """
 ALLOWED = {
     ("cli", "server"): "`moonfs serve` starts the local Files API",
     ("cli", "server.behaviour"): "its flags are those of `moonfs serve`",
+    ("cli", "server.cors"): "what it takes for an origin is said before it starts",
     ("mount", "server.embed"): "`moonfs mount --local` attaches to the local Files API",
 }
 
@@ -67,8 +71,6 @@ HOMES = {
     "uvicorn": {"server"},
     "anyio": {"server"},
     "h11": {"server"},
-    "multipart": {"server"},
-    "python_multipart": {"server"},
     "charset_normalizer": {"server"},
     "lxml": {"server"},
     "keyring": {"keys"},

@@ -281,7 +281,7 @@ def test_a_journal_of_a_layout_before_is_brought_up(path: Path, layout: int) -> 
     journal.close()
 
 
-@pytest.mark.parametrize("layout", [2, 7])
+@pytest.mark.parametrize("layout", [2, 8])
 def test_a_journal_of_another_layout_is_never_guessed_at(path: Path, layout: int) -> None:
     """Tenet 1: one that is older, or of a later moonfs, is left as it is."""
     former.journal(path, 4, [], ["x"])
@@ -617,3 +617,31 @@ def test_what_is_unfinished_is_read_without_a_change(path: Path) -> None:
     path.write_bytes(b"no database" * 100)
     with pytest.raises(sqlite3.Error):
         unfinished(path)
+
+
+def test_either_spelling_of_an_id(path: Path, tmp_path: Path) -> None:
+    """W4, W8, W3: every id that is recorded is named as it is spelt now, and nothing is written where all are."""
+    journal = Journal(path)
+    journal.put(
+        intent(replaces=frozenset({"file_a", "b"}), known=frozenset({"file_c", "c"}), held={"file_a": "was.txt"}),
+        data=b"abc",
+    )
+    journal.put(intent("s2", name="b.txt", replaces=frozenset({"x"})))
+    for file_id in ("file_d", "d", "e"):
+        journal.delete_later(file_id)
+    journal.leave({"file_f": "f.txt"})
+
+    def bare(file_id: str) -> str:
+        return file_id.removeprefix("file_")
+
+    journal.respell(bare)
+    after = crashed(path, tmp_path / "later")
+    first, second = after.intents()
+    assert (first.replaces, first.known, first.held) == ({"a", "b"}, {"c"}, {"a": "was.txt"})
+    assert (second.replaces, list(after.carried())) == ({"x"}, [("s1", b"abc")])
+    assert (sorted(after.deletions()), after.copies()) == (["d", "e"], {"f": "f.txt"})
+    size = os.stat(f"{path}-wal").st_size
+    journal.respell(bare)
+    assert os.stat(f"{path}-wal").st_size == size
+    journal.close()
+    after.close()

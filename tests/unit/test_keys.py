@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from moonfs import keys, profiles
+from moonfs.api.origin import check_key
 from moonfs.config import Directories
 from moonfs.errors import UsageError
 from moonfs.profiles import Configuration, Value
@@ -40,6 +41,26 @@ def test_each_source(directories: Directories, tmp_path: Path) -> None:
     assert keys.find(told(directories, api_key_file=path), directories) == KEY
     command = f"printf '%s\\nmore\\n' \"$(echo {KEY})\""
     assert keys.find(told(directories, api_key_command=command), directories) == KEY
+
+
+@pytest.mark.parametrize("marks", ['""', "''", "“”", "‘’", "``", "«»", '"\n', "\n”"], ids=ascii)
+def test_a_key_in_quotation_marks(directories: Directories, tmp_path: Path, marks: str) -> None:
+    """X1: wherever it comes from, the error says where, and that it is the marks; it has nothing of the key."""
+    quoted = f"{marks[0]}{KEY}{marks[1]}".strip()
+    printed = tmp_path / "printed"
+    printed.write_text(quoted)
+    for where in (
+        profiles.resolve({}, {"KIMI_API_KEY": quoted}, directories),
+        told(directories, api_key_file=key_file(tmp_path, quoted)),
+        told(directories, api_key_command=f"cat {printed}"),
+    ):
+        with pytest.raises(UsageError, match="stands in quotation marks; write it without them") as raised:
+            keys.find(where, directories)
+        assert KEY not in str(raised.value)
+    with pytest.raises(UsageError, match="quotation marks"):
+        keys.write_file(tmp_path / "kept", quoted)
+    with pytest.raises(UsageError, match="quotation marks"):
+        check_key(quoted)
 
 
 def test_no_key_is_one_sentence(directories: Directories) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from moonfs import errors
 from moonfs.listing import HOLD_OFF, KEPT_BACK_HOLD_OFF, RECENT, Listing
-from moonfs.wire import FileObject
+from moonfs.wire import EVERYTHING, NOTHING, FileObject, Listed
 
 
 def file(file_id: str, size: int = 1, **other: Any) -> FileObject:
@@ -620,3 +620,71 @@ def test_what_is_kept_of_files_that_are_not_there_is_missing() -> None:
     service.now += 1
     listing.current()
     assert gone == [{"b"}]
+
+
+class Told:
+    """A service whose answers say what they prove, and what the listing says is gone."""
+
+    def __init__(self) -> None:
+        self.answer = Listed()
+        self.now = 100.0
+        self.gone: list[frozenset[str]] = []
+        self.listing = Listing(lambda: self.answer, 0, self.gone.append, clock=lambda: self.now)
+
+    def shows(self, *files: FileObject, horizon: float = EVERYTHING) -> set[str]:
+        self.answer = Listed(files, horizon=horizon)
+        return set(self.listing.current().files)
+
+
+def made(file_id: str, when: int) -> FileObject:
+    return FileObject(id=file_id, bytes=1, created_at=when, filename=f"{file_id}.txt")
+
+
+def test_a_part_of_a_list_hides_nothing() -> None:
+    """N1: what a part says nothing of is there still; what it proves to be gone goes."""
+    told = Told()
+    old, mid, new = made("old", 1), made("mid", 5), made("new", 9)
+    assert told.shows(old, mid, new) == {"old", "mid", "new"}
+    assert told.shows(new, horizon=9) == {"old", "mid", "new"}
+    assert told.shows(new, horizon=3) == {"old", "new"}
+    assert told.shows(horizon=NOTHING) == {"old", "new"}
+    assert told.gone == []
+    assert told.shows(new) == {"new"}
+    assert told.shows(new) == {"new"}
+    assert told.gone == [frozenset({"old"})]
+    assert told.listing.peek().total_bytes == 1
+
+
+def test_a_part_of_a_list_forgets_nothing() -> None:
+    """N1, R2: nothing is gone for good by parts that say nothing of it, however many come in a row."""
+    told = Told()
+    told.listing.take(lambda: Listed([made("new", 9)], horizon=5))
+    told.listing.miss(["on disk"])
+    for _ in range(3):
+        told.shows(made("new", 9), horizon=5)
+    assert told.gone == []
+    told.shows(made("newer", 10), horizon=5)
+    told.shows(made("newer", 10), horizon=NOTHING)
+    assert told.gone == [], "the second answer says nothing of it"
+    told.shows(made("newest", 11), horizon=5)
+    told.shows(made("newest", 11), horizon=5)
+    assert told.gone == [frozenset({"newer"})]
+
+
+def test_own_changes_outlast_a_part() -> None:
+    """L4: what was deleted or stored here is so, whatever a part of a list says nothing of."""
+    told = Told()
+    assert told.shows(made("a", 1), made("b", 2)) == {"a", "b"}
+    told.listing.remove("a")
+    told.listing.add(made("c", 3))
+    assert told.shows(horizon=NOTHING) == {"b", "c"}
+
+
+def test_a_part_is_filled_up_to_what_a_drive_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """N1: of what parts have told, the newest are shown; what is too old for that is not gone."""
+    monkeypatch.setattr("moonfs.listing.MAX_LISTED", 3)
+    told = Told()
+    assert told.shows(made("a", 1), made("b", 2), made("c", 3)) == {"a", "b", "c"}
+    for _ in range(3):
+        assert told.shows(made("d", 4), made("c", 3), horizon=3) == {"b", "c", "d"}
+    assert told.gone == []

@@ -119,6 +119,13 @@ def test_long_names_that_differ_stay_different() -> None:
     assert names.safe("x" * 300 + "a.pdf") != names.safe("x" * 300 + "b.pdf")
 
 
+def test_what_the_service_could_not_read_gives_way() -> None:
+    """N3: a stored failure has the bare name only where there is no version that can be read."""
+    well, failed = file("i1", "a.pdf", 1), file("i2", "a.pdf", 2, status="error")
+    assert names.assign([failed, well]) == {"a.pdf": well, "a~i2.pdf": failed}
+    assert names.assign([failed]) == {"a.pdf": failed}
+
+
 def test_the_newest_has_the_bare_name() -> None:
     """N3: by created_at, then id; every older one is stem~<id>.ext."""
     files = [file("a1", "r.pdf", 5), file("b2", "r.pdf", 7), file("c3", "r.pdf", 7), file("d4", "other", 9)]

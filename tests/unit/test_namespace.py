@@ -15,7 +15,7 @@ from moonfs.listing import Snapshot
 from moonfs.localfile import LocalFile
 from moonfs.namespace import ANYBODY, Awaited, Namespace, Remote, Sidecar, inode_of, sidecar_inode
 from moonfs.spool import Spool
-from moonfs.table import has_text
+from moonfs.table import Table, has_text
 from moonfs.wire import FileObject
 
 
@@ -239,8 +239,8 @@ def test_ghosts_are_bounded(drive: Drive) -> None:
 def test_the_table_is_made_once_for_each_version(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
     """E2: a stat costs a look-up, not a thousand names."""
     made = []
-    assign = names.assign
-    monkeypatch.setattr(names, "assign", lambda *args, **kwargs: made.append(1) or assign(*args, **kwargs))
+    update = Table.update
+    monkeypatch.setattr(Table, "update", lambda *args, **more: made.append(1) or update(*args, **more))
     drive.remote(*(file(f"i{number}", f"{number}.txt") for number in range(100)))
     for number in range(100):
         drive.at(f"{number}.txt")
@@ -248,6 +248,22 @@ def test_the_table_is_made_once_for_each_version(drive: Drive, monkeypatch: pyte
     drive.remote(file("x", "x"))
     drive.names()
     assert len(made) == 2
+
+
+def test_an_alias_is_found_by_its_id(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W10, E2: among a thousand equal names, whatever else is in them, without a look at all of them."""
+    made = []
+    files = [file(f"i{number}.x", "月" * 78 + "~b.txt", number) for number in range(1000)]
+    drive.remote(*files)
+    aliases = [name for name in drive.names(sidecars=False) if "~i" in name]
+    assert len(aliases) == 999 and all(len(name.encode()) <= names.MAX_BYTES for name in aliases)
+    alias = names.alias
+    monkeypatch.setattr(names, "alias", lambda *args: made.append(1) or alias(*args))
+    newest = alias(files[-1].filename, files[-1].id)
+    assert drive.at(newest) == Remote(newest, files[-1])
+    assert drive.at(names.sidecar(newest, files[-1].id)) == Sidecar(names.sidecar(newest, files[-1].id), files[-1])
+    assert drive.gone("a~b.txt") and drive.gone("a~i7.x.txt")
+    assert len(made) <= 2 * 2, "for either spelling of its id, of the file and of its text"
 
 
 def test_inode_numbers_are_the_same_everywhere() -> None:

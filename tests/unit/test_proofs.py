@@ -21,7 +21,7 @@ class Asked:
         self.now = 0.0
         monkeypatch.setattr(proofs.time, "monotonic", lambda: self.now)
         account: Any = self
-        self._proofs = Proofs(account, account)
+        self._proofs = Proofs(account, account, account, lambda _name: False)
 
     def plain_text(self, file: FileObject) -> bytes:
         raise self._error

@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import pytest
 
+from moonfs import wire
 from moonfs.errors import UsageError
 from moonfs.settings import OPTIONS, Settings, parse_settings
 
@@ -121,3 +122,13 @@ def test_sizes_that_nobody_means(text: str) -> None:
     """L1: 10MG is a typing mistake, not 10 GB."""
     with pytest.raises(UsageError):
         parse_settings({"content_cache": text})
+
+
+def test_what_an_account_is_believed_to_hold() -> None:
+    """A3, W7: what is documented, or what a person knows better; a drive of nothing is none."""
+    assert (Settings().max_files, Settings().max_total_bytes) == (wire.MAX_FILES, wire.MAX_TOTAL_BYTES)
+    chosen = parse_settings({"max_files": "5000", "max_total_bytes": "50G"})
+    assert (chosen.max_files, chosen.max_total_bytes) == (5000, 50 * 1024**3)
+    for name, text in (("max_files", "0"), ("max_files", "many"), ("max_total_bytes", "0"), ("max_total_bytes", "-1")):
+        with pytest.raises(UsageError, match=name):
+            parse_settings({name: text})

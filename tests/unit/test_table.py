@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 
 import pytest
@@ -99,23 +99,59 @@ def test_names_are_what_they_are_when_all_are_assigned_anew(filenames: tuple[str
         assert (table.files, table.sidecars) == anew(*state), step
 
 
-def test_only_what_has_changed_is_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
+class Work:
+    """How often a name was made of another one: all that naming a file costs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done = 0
+        for made in ("alias", "sidecar"):
+            monkeypatch.setattr(names, made, self.counted(getattr(names, made)))
+
+    def counted(self, make: Callable[[str, str], str]) -> Callable[[str, str], str]:
+        def call(name: str, file_id: str) -> str:
+            self.done += 1
+            return make(name, file_id)
+
+        return call
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    return Work(monkeypatch)
+
+
+def test_only_what_has_changed_is_named(work: Work) -> None:
     """Of a thousand files one deletion is one file's work."""
     listed = {f"i{number}": FileObject(f"i{number}", 1, number, f"{number}.txt") for number in range(1000)}
-    table, assigned = Table(), list[int]()
+    table = Table()
     table.update(listed, frozenset(), [], frozenset())
-    assign = names.assign
-
-    def counted(files: list[FileObject], taken: Set[str]) -> dict[str, FileObject]:
-        assigned.append(len(files))
-        return assign(files, taken)
-
-    monkeypatch.setattr(names, "assign", counted)
+    work.done = 0
     table.update(listed, {"i7"}, [], frozenset())
     less = {file_id: file for file_id, file in listed.items() if file_id != "i8"}
     table.update(less, {"i7"}, [], frozenset())
     table.update({**less, "i8": replace(listed["i8"], filename="9.txt")}, {"i7"}, [], {"10.txt"})
-    assert sum(assigned) == 3 and len(table.files) == 999 and table.files["9~i8.txt"].id == "i8"
+    assert work.done <= 12 and len(table.files) == 999 and table.files["9~i8.txt"].id == "i8"
+
+
+@pytest.mark.parametrize(
+    "filename",
+    ["a{}.pdf", "a.pdf", "old~a{}.pdf", "old~a.pdf", "月" * 83 + "{}.pdf", "月" * 83 + "a.pdf"],
+    ids=["different", "equal", "different with ~", "equal with ~", "different and long", "equal and long"],
+)
+@pytest.mark.parametrize("first", ["oldest", "newest"])
+def test_a_thousand_equal_names_go_one_by_one(work: Work, filename: str, first: str) -> None:
+    """N3: in the time of a thousand different ones, whatever they are called, hidden and then gone."""
+    listed = {f"i{n:04}": FileObject(f"i{n:04}", 1, n, filename.format(n)) for n in range(1000)}
+    table, hidden, left = Table(), frozenset[str](), dict(listed)
+    table.update(left, hidden, [], frozenset())
+    work.done = 0
+    for file_id in sorted(listed, reverse=first == "newest"):
+        hidden |= {file_id}
+        table.update(left, hidden, [], frozenset())
+        left = {other: file for other, file in left.items() if other != file_id}
+        table.update(left, hidden, [], frozenset())
+    assert table.files == table.sidecars == table.named == {}
+    assert work.done <= 6 * len(listed), "each deletion names that file and two others at the most"
 
 
 @pytest.mark.parametrize(

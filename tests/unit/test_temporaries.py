@@ -362,7 +362,7 @@ def test_an_overwrite_at_the_limit_makes_room(house: House, write_back: bool) ->
     """W7, W9: the copy that is held counts; where the account is full, it goes first, as any old version does."""
     drive = stored(house, write_back)
     drive.fs.rename("/a.txt", "/a.txt.bak")
-    house.account.script = [errors.QuotaExceeded("full", status=400)]
+    house.account.script = [errors.TooManyFiles("full", status=400)]
     drive.write("a.txt", b"new")
     settled(drive)
     assert house.account.shown() == {"a.txt": b"new"} and drive.ls() == ["a.txt", "a.txt.bak"]

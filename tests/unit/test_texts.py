@@ -203,3 +203,20 @@ def test_what_a_disk_can_spare(tmp_path: Path) -> None:
     status = os.statvfs(tmp_path)
     free = status.f_bavail * status.f_frsize
     assert 0 < free - disk.spare(tmp_path) <= min(status.f_blocks * status.f_frsize / 20 + 1, 2**30) + 2**28
+
+
+def test_either_spelling_of_an_id(tmp_path: Path) -> None:
+    """R2: a text that was kept under the other spelling is found, across runs too; of both, the file's own stays."""
+    texts = Texts(tmp_path, 1000)
+    for file_id in ("file_a", "file_b", "b", "c"):
+        assert texts.put(file_id, file_id.encode())
+    bare = str.removeprefix
+    texts = Texts(tmp_path, 1000)
+    texts.respell(lambda file_id: bare(file_id, "file_"))
+    assert texts.sizes() == {"a": 6, "b": 1, "c": 1}
+    assert texts.used == 8
+    found = texts.open("a")
+    assert found is not None and os.pread(found[0], 10, 0) == b"file_a"
+    os.close(found[0])
+    texts.forget("a")
+    assert sorted(path.name[:2] for path in tmp_path.iterdir()) == ["b~", "c~"]

@@ -670,7 +670,7 @@ def made_room(house: House) -> Drive:
     drive = house.start()
     drive.uploader.backoff = lambda attempt: 3600.0
     house.account.add("a.txt", b"old")
-    house.account.script = [errors.QuotaExceeded("full", status=400), errors.Unreachable("down")]
+    house.account.script = [errors.TooManyFiles("full", status=400), errors.Unreachable("down")]
     with pytest.raises(errors.Unreachable):
         drive.write("a.txt", b"one")
     at_rest(drive.uploader.workers)

@@ -93,11 +93,19 @@ def test_ids_that_lead_elsewhere(bad: object) -> None:
         {"bytes": -1},
         {"bytes": 2**50},
         {"bytes": 1.5},
-        {"bytes": "1"},
+        {"bytes": "1 "},
+        {"bytes": "-1"},
+        {"bytes": "１"},
+        {"bytes": "9" * 5000},
+        {"bytes": float("nan")},
         {"bytes": True},
         {"bytes": None},
         {"created_at": -1},
-        {"created_at": 2**40},
+        {"created_at": 10**20},
+        {"created_at": -0.5},
+        {"created_at": float("inf")},
+        {"created_at": float("nan")},
+        {"created_at": "2026-09-01"},
         {"created_at": 10**400},
         {"created_at": False},
         {"filename": None},
@@ -109,6 +117,39 @@ def test_objects_that_make_no_sense(change: dict[str, Any]) -> None:
     """Remote answers are untrusted: sane sizes, sane times, a name that is text."""
     with pytest.raises(ValueError):
         FileObject.from_wire({**GOOD, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "value"),
+    [
+        ({"bytes": "123"}, "bytes", 123),
+        ({"bytes": 123.0}, "bytes", 123),
+        ({"created_at": 1_700_000_000.9}, "created_at", 1_700_000_000),
+        ({"created_at": 1_700_000_000_999}, "created_at", 1_700_000_000),
+        ({"created_at": 1.7e12}, "created_at", 1_700_000_000),
+        ({"created_at": 1_700_000_000_999_999}, "created_at", 1_700_000_000),
+        ({"created_at": 1_700_000_000_999_999_999}, "created_at", 1_700_000_000),
+        ({"created_at": "1700000000"}, "created_at", 1_700_000_000),
+        ({"created_at": 0}, "created_at", 0),
+        ({"created_at": 10**11 - 1}, "created_at", 10**11 - 1),
+    ],
+    ids=repr,
+)
+def test_numbers_that_are_written_in_another_way(change: dict[str, Any], field: str, value: int) -> None:
+    """N1: by their magnitude they are what they must be; always whole seconds, and whole bytes."""
+    shown = getattr(FileObject.from_wire({**GOOD, **change}), field)
+    assert shown == value and type(shown) is int
+
+
+def test_one_line_for_each_way(caplog: pytest.LogCaptureFixture) -> None:
+    """N1: however many files and lists there are."""
+    wire._tell.cache_clear()
+    for _ in range(10):
+        FileObject.from_wire({**GOOD, "bytes": "5", "created_at": 1_700_000_000_000})
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        "The service gives bytes as a string of digits; that is understood.",
+        "The service gives created_at in milliseconds; that is understood.",
+    ]
 
 
 @pytest.mark.parametrize("data", [None, [], "file", 1, {}, [GOOD]], ids=repr)
@@ -208,3 +249,70 @@ def test_many_long_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
         body = ('{"content":"' + "".join(chance.choices(parts, k=chance.randint(0, 30))) + '","b":2}').encode()
         assert wire.is_text(_long(body)), body
         assert b"".join(wire.long_text_in(_long(body))) == wire.text_in(body), body
+
+
+def metadata(**other: object) -> dict[str, object]:
+    """Return a file as the second format describes it, changed by `other`."""
+    return {
+        "id": "file_d5k2",
+        "filename": "a.pdf",
+        "mime_type": "application/pdf",
+        "size_bytes": 7,
+        "created_at": "2026-09-01T08:00:00Z",
+        "purpose": "file-extract",
+        "extract_status": "ready",
+    } | other
+
+
+def test_the_second_format_is_the_same_file() -> None:
+    """N1: whatever a list is asked for, one kind of file comes of it."""
+    file = wire.FileObject.from_metadata(metadata(extract_status="error", status_details="why"))
+    assert file == wire.FileObject("file_d5k2", 7, 1788249600, "a.pdf", "file-extract", "error", "why")
+    assert wire.FileObject.from_metadata(metadata(extract_status=None, purpose=None)).status == "ok"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-09-01T08:00:00Z",
+        "2026-09-01t08:00:00z",
+        "2026-09-01T08:00:00.123456789Z",
+        "2026-09-01T16:00:00+08:00",
+        "2026-09-01T03:30:00.5-04:30",
+        "2026-09-01 08:00:00Z",
+        "2026-09-01T08:00:00",
+    ],
+)
+def test_a_time_of_rfc_3339(text: str) -> None:
+    """A1: in any of its spellings; one that does not say where is in UTC."""
+    assert wire.FileObject.from_metadata(metadata(created_at=text)).created_at == 1788249600
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"created_at": "yesterday"},
+        {"created_at": "2026-13-01T08:00:00Z"},
+        {"created_at": "1960-01-01T00:00:00Z"},
+        {"created_at": "9" * 1000},
+        {"created_at": None},
+        {"size_bytes": -1},
+        {"size_bytes": None, "bytes": 7},
+        {"id": "../x"},
+        {"filename": 3},
+    ],
+)
+def test_unusable_metadata(other: dict[str, object]) -> None:
+    """N2: what makes no sense leaves out that file; a file object of the known format is none here."""
+    with pytest.raises(ValueError, match="unusable"):
+        wire.FileObject.from_metadata(metadata(**other))
+    with pytest.raises(ValueError, match="JSON object"):
+        wire.FileObject.from_metadata([])
+
+
+def test_age_goes_by_time_then_id_however_it_is_spelt() -> None:
+    """N3: the newer of equal names is the same one on each machine, whichever way a list spells its id."""
+    one = wire.FileObject("d5k1", 1, 9, "a.txt")
+    other = wire.FileObject("file_d5k2", 1, 9, "a.txt")
+    assert one.age < other.age < wire.FileObject("file_d5k3", 1, 9, "a.txt").age
+    assert wire.FileObject("file_d5k1", 1, 9, "a.txt").age < wire.FileObject("d5k2", 1, 9, "a.txt").age

@@ -45,6 +45,7 @@ class Service:
         self.doubtful: list[Intent] = []
         self.left: list[str] = []
         self.silent = False
+        self.buried: list[str] = []
 
     def add(self, name: str, data: bytes, purpose: str = "file-extract", created_at: int | None = None) -> FileObject:
         with self.lock:
@@ -72,12 +73,34 @@ class Service:
             self.add(filename, spool.read(10_000, 0), purpose)
             raise doubt()
         complete()
+        if isinstance(step, MoonfsError) and step.stored_as:
+            step.stored_as = self.fail(filename, spool.read(10_000, 0), purpose).id
         if isinstance(step, MoonfsError):
             raise step
         file = self.add(filename, spool.read(10_000, 0), purpose)
         if step == "lost":
             raise doubt()
         return file
+
+    def fail(self, name: str, data: bytes, purpose: str = "file-extract") -> FileObject:
+        """Store what could not be read."""
+        file = replace(self.add(name, data, purpose), status="error")
+        self.files[file.id] = file
+        return file
+
+    def bury(self, file_id: str) -> None:
+        self.buried.append(file_id)
+        self.journal.delete_later(file_id)
+
+    @property
+    def numbers(self) -> bool:
+        return False
+
+    def wanted(self, name: str) -> bool:
+        return False
+
+    def may_have_left(self, intent: Intent) -> bool:
+        return False
 
     def hold(self) -> float:
         return 0.0
@@ -138,6 +161,11 @@ class Service:
         return surplus
 
 
+def stored_failure(kind: type[MoonfsError] = errors.NoText) -> MoonfsError:
+    """Return the refusal of what the service stores all the same, as the client raises it."""
+    return kind("no", status=200, stored_as="yes")
+
+
 def doubt() -> MoonfsError:
     return errors.Unreachable("broke off", maybe_stored=True)
 
@@ -191,6 +219,80 @@ def test_a_picture_without_text_is_uploaded_as_a_picture(desk: Desk, error: type
     desk.service.script = [refusal(error)]
     assert desk.store("a.png").purpose == "image"
     assert desk.service.sent == [("a.png", "file-extract"), ("a.png", "image")] and len(desk.service.files) == 1
+
+
+def test_a_stored_failure_goes_before_the_next_purpose(desk: Desk) -> None:
+    """W1, W11: a picture without text that is stored as a failure: that is gone before the next upload, which may be
+    numbered otherwise."""
+    sent: list[list[str]] = []
+    upload = desk.service.upload
+    desk.service.upload = lambda *args: (sent.append([*desk.service.files]), upload(*args))[1]  # type: ignore[method-assign]
+    desk.service.script = [stored_failure()]
+    assert desk.store("a.png").purpose == "image"
+    assert sent == [[], []] and desk.service.deleted == desk.service.buried == ["id0"]
+    assert desk.journal.deletions() == desk.journal.intents() == [] and desk.service.left == []
+
+
+def test_a_stored_failure_is_a_refusal(desk: Desk) -> None:
+    """W1, W4: nothing of it is left, hidden before it is deleted and journaled before that; the old version stays."""
+    old = desk.service.add("a.pdf", b"old")
+    desk.service.script = [stored_failure()]
+    seen: list[list[str]] = []
+    delete = desk.service.delete
+    desk.service.delete = lambda i, background: (seen.append(desk.journal.deletions()), delete(i))[1]  # type: ignore[method-assign]
+    with pytest.raises(errors.NoText):
+        desk.store("a.pdf", replaces=frozenset({old.id}))
+    assert list(desk.service.files) == [old.id] and seen == [["id1"]] and desk.journal.deletions() == []
+    assert desk.service.buried == ["id1"] and desk.service.told == []
+
+
+def test_the_name_is_free_before_the_next_purpose(desk: Desk) -> None:
+    """W11: a deletion that fails is tried again; if it goes on failing, the next purpose waits for another time."""
+    desk.service.script = [stored_failure()]
+    desk.service.delete_errors = [errors.Unreachable("down"), errors.ServiceError("500")]
+    assert desk.store("a.png").purpose == "image"
+    desk.service.script = [stored_failure()]
+    desk.service.delete_errors = [errors.Unreachable("down")] * 3
+    with pytest.raises(errors.Unreachable):
+        desk.store("b.png")
+    assert [purpose for name, purpose in desk.service.sent if name == "b.png"] == ["file-extract"]
+    desk.settled()
+    assert [file.filename for file in desk.service.files.values()] == ["a.png"] and desk.journal.deletions() == []
+
+
+@pytest.mark.parametrize("error", [errors.AuthenticationFailed("403"), errors.Rejected("400")])
+def test_a_deletion_that_is_refused_for_good_holds_up_no_purpose(desk: Desk, error: MoonfsError) -> None:
+    """W11: the picture arrives; the failure stays hidden and is queued."""
+    desk.service.script = [stored_failure()]
+    desk.service.delete_errors = [error] * 50
+    assert desk.store("a.png").purpose == "image"
+    assert desk.journal.deletions() == desk.service.buried == ["id0"]
+
+
+def test_a_stored_failure_of_the_last_purpose_is_told_though_it_is_there_still(desk: Desk) -> None:
+    """W1: the writer hears of the refusal; the deletion goes on in the background."""
+    desk.service.script = [stored_failure()]
+    desk.service.delete_errors = [errors.Unreachable("down")] * 4
+    with pytest.raises(errors.NoText):
+        desk.store("a.pdf")
+    desk.settled()
+    assert desk.service.files == {} and desk.journal.deletions() == []
+
+
+def test_a_stored_failure_is_no_copy_of_an_upload_in_doubt(desk: Desk) -> None:
+    """W3: one without an answer is left, with its line; the bytes are sent again, and what that answers counts."""
+
+    def upload(spool: SpoolFile, name: str, purpose: str, *_args: Any) -> FileObject:
+        desk.service.sent.append((name, purpose))
+        failed = desk.service.fail(name, spool.read(10_000, 0), purpose)
+        raise doubt() if len(desk.service.sent) == 1 else errors.NoText("no", status=200, stored_as=failed.id)
+
+    desk.service.upload = upload  # type: ignore[method-assign]
+    intent, spool = desk.intent("scan.pdf")
+    with pytest.raises(errors.NoText):
+        desk.uploader.store(intent, spool)
+    assert list(desk.service.files) == ["id0"] and set(desk.service.left) == {"id0"} and desk.service.deleted == ["id1"]
+    assert "id0" in intent.known, "it is shown: nothing will ever tell whose it is"
 
 
 @pytest.mark.parametrize("error", [errors.NoText, errors.UnsupportedType])
@@ -402,7 +504,7 @@ def test_deleting_what_is_gone_is_done(desk: Desk) -> None:
 def test_at_the_limit_the_old_version_makes_room(desk: Desk) -> None:
     """W7: at 1,000 files an overwrite works; the intent is PENDING before the old bytes go."""
     old = desk.service.add("a.txt", b"old")
-    desk.service.script = [refusal(errors.QuotaExceeded)]
+    desk.service.script = [refusal(errors.TooManyFiles)]
     seen: list[str] = []
     delete = desk.service.delete
     desk.service.delete = lambda i, background: (seen.extend(e.state for e in desk.journal.intents()), delete(i))[1]  # type: ignore[method-assign]
@@ -411,12 +513,16 @@ def test_at_the_limit_the_old_version_makes_room(desk: Desk) -> None:
     assert desk.journal.intents() == []
 
 
-@pytest.mark.parametrize(("status", "old"), [(400, False), (429, True)], ids=["new file", "suspended account"])
-def test_room_is_made_only_where_it_helps(desk: Desk, status: int, old: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "status", "old"),
+    [(errors.TooManyFiles, 400, False), (errors.QuotaExceeded, 429, True), (errors.QuotaExceeded, 400, True)],
+    ids=["new file", "suspended account", "no balance"],
+)
+def test_room_is_made_only_where_it_helps(desk: Desk, kind: type[MoonfsError], status: int, old: bool) -> None:
     """W7, tenet 1: a new file replaces nothing, and a suspended account takes nothing: no old byte goes."""
     elder = desk.service.add("a.txt", b"old")
-    desk.service.script = [refusal(errors.QuotaExceeded, status)]
-    with pytest.raises(errors.QuotaExceeded):
+    desk.service.script = [refusal(kind, status)]
+    with pytest.raises(kind):
         desk.store(replaces=frozenset({elder.id}) if old else frozenset())
     assert list(desk.service.files) == [elder.id]
 

@@ -22,7 +22,7 @@ from moonfs.server.extraction.document import Why
 from moonfs.server.extraction.examination import describe, examine_soon
 from moonfs.server.extraction.lanes import Lane, LaneSettings, TookTooLong, WorkerFailed
 from moonfs.server.extraction.priming import prime
-from moonfs.server.extraction.registry import FORMATS, VERSION, Format, choose, extension_of, is_taken
+from moonfs.server.extraction.registry import FORMATS, VERSION, Format, by_bytes, choose, extension_of, is_taken
 from moonfs.server.extraction.rescue import rescue
 from moonfs.server.extraction.singleflight import SingleFlight
 from moonfs.server.media import TEXT, media_type
@@ -89,11 +89,10 @@ class Extraction:
 
     async def extract(self, store: Store, staged: Staged, filename: str) -> Extracted:
         """Return the text of an upload: known to `store`, or left in its `incoming/` if it is long. Raises Refusal."""
-        extension = extension_of(filename)
-        if not is_taken(extension, self._formats):
+        extension, kind = extension_of(filename), media_type(staged.head)
+        entry = choose(extension, kind, self._formats) if extension else by_bytes(kind, self._formats)
+        if not is_taken(extension, self._formats) and (extension or entry is None):
             raise refusal.unsupported()
-        kind = media_type(staged.head)
-        entry = choose(extension, kind, self._formats)
         if entry is None:
             _log.info("no text in a %s of %d bytes: it is no %s", kind, staged.size, extension)
             raise refusal.no_text(f"it is no {extension[1:]} file")

@@ -1,7 +1,8 @@
 """The table of formats: which extensions are taken, which bytes mean which format, and who reads it.
 
 Bytes go before names: a `.docx` that is a PDF is read as a PDF. Only the extension decides whether the
-service takes a file at all, as `.env` and `Dockerfile.x` show (LIVE).
+service takes a file at all, as `.env` and `Dockerfile.x` show (LIVE); without an extension, bytes do that are surely a
+format (LIVE: a PDF called `upload`), and text is none.
 
 **Threading:** constants and pure functions.
 """
@@ -72,6 +73,9 @@ FORMATS: Final = (
 _OFTEN_TEXT: Final = frozenset((".doc", ".dot", ".xls"))
 _TEXT_FORMATS: Final = {media.RTF: "rtf", media.HTML: "html", media.TEXT: "text"}
 
+#: Texts that begin as no other text does.
+_KNOWN_TEXTS: Final = {media.HTML: "html", media.SVG: "svg"}
+
 
 def extension_of(filename: str) -> str:
     """Return the extension, lower case with the dot; empty for `Makefile`, `.env` and `a.`."""
@@ -83,6 +87,13 @@ def extension_of(filename: str) -> str:
 def is_taken(extension: str, formats: Iterable[Format] = FORMATS) -> bool:
     """Say whether files with this extension are taken at all."""
     return any(extension in entry.extensions for entry in formats)
+
+
+def by_bytes(media_type: str, formats: Iterable[Format] = FORMATS) -> Format | None:
+    """Return the format that bytes are without a doubt, or None."""
+    if media_type in _KNOWN_TEXTS:
+        return next((entry for entry in formats if entry.name == _KNOWN_TEXTS[media_type]), None)
+    return next((entry for entry in formats if media_type in entry.media_types and not entry.is_text), None)
 
 
 def choose(extension: str, media_type: str, formats: Iterable[Format] = FORMATS) -> Format | None:
