@@ -279,7 +279,7 @@ def test_another_machine_sees_the_old_version_meanwhile(faulty: Callable[..., Fa
     assert each.arrived() == {"a.txt": b"new"}
 
 
-@pytest.mark.parametrize("layout", [3, 4, 5])
+@pytest.mark.parametrize("layout", [3, 4, 5, 6])
 def test_a_drive_of_the_version_before(faulty: Callable[..., Faulty], layout: int) -> None:
     """Tenet 1, W2, W6, W8: what it left pending arrives, in order; what stays here stays; what is to go goes."""
     each = faulty()
@@ -339,7 +339,7 @@ def test_a_drive_of_the_version_before(faulty: Callable[..., Faulty], layout: in
     assert [name for name in os.listdir(each.drive.point) if not name.endswith(".content")] == shown
 
 
-@pytest.mark.parametrize("layout", [3, 4, 5])
+@pytest.mark.parametrize("layout", [3, 4, 5, 6])
 def test_a_drive_of_the_version_before_in_doubt(faulty: Callable[..., Faulty], layout: int) -> None:
     """Tenet 1, W2, W3: of its uploads without an answer each ends as one copy, and what is somebody else's stays."""
     each = faulty()
