@@ -81,6 +81,12 @@ def stored(service: FaultServer) -> dict[str, bytes]:
         return {each.filename: each.data for each in service.files.values()}
 
 
+def holds(service: FaultServer, texts: dict[str, bytes]) -> bool:
+    """Whether the service has these files and no other: until an old version is deleted, its name is there twice."""
+    with service.lock:
+        return sorted((each.filename, each.data) for each in service.files.values()) == sorted(texts.items())
+
+
 def refusal(drive: Drive, *arguments: str) -> str:
     """Run `moonfs` with what it must refuse, and return its one sentence."""
     done = drive.command(*arguments)
@@ -245,7 +251,7 @@ def test_lazily_while_it_is_being_written(faulty: Callable[..., Faulty], service
     expected = {"old.txt": b"after", "new.txt": bytes(300_000)}
     assert (drive / "kept.tmp").read_text() == "here"
     assert {name: (drive / name).read_bytes() for name in expected} == expected
-    wait_until(lambda: stored(service) == expected, "they are uploaded")
+    wait_until(lambda: holds(service, expected), "they are uploaded, and the old version is deleted")
 
 
 @pytest.mark.parametrize("over", [False, True])
