@@ -175,7 +175,8 @@ class _Files:
             if form.purpose is None and self._behaviour.strict_purpose:
                 raise refusal.purpose()
             sent = form.field if form.field and self._dialect.filename_field == "take" else form.filename
-            filename, purpose = self._filename(sent), form.purpose or wire.FILE_EXTRACT
+            filename = self._filename(sent)
+            purpose = wire.FILE_EXTRACT if form.purpose is None else form.purpose
             text, details = await self._text(store, staged, filename, purpose)
             try:
                 stored = await asyncio.to_thread(store.commit, staged, filename, purpose, text, details)

@@ -122,15 +122,17 @@ class _FormReader:
         self._is_file = self._part == "file" and self._filename is None
         if self._is_file:
             purpose = self._field("purpose")
-            if purpose and purpose not in wire.PURPOSES:
+            if purpose is not None and purpose not in wire.PURPOSES:
                 raise refusal.purpose()
             self._filename = parameters.get("filename") or UNNAMED
+        elif self._part in ("purpose", "filename"):
+            self._fields.setdefault(self._part, bytearray())  # an empty one is not left out, and no piece of it comes
 
     def take(self, piece: bytes) -> None:
         if self._is_file:
             self._staged.add(piece)
         elif self._part in ("purpose", "filename"):
-            field = self._fields.setdefault(self._part, bytearray())
+            field = self._fields[self._part]
             field += piece
             if self._part == "purpose" and len(field) > _MAX_PURPOSE:
                 raise refusal.purpose()

@@ -109,6 +109,16 @@ def test_an_unknown_purpose(service):
 
 
 @BOTH
+@pytest.mark.parametrize("is_last", [False, True])
+def test_an_empty_purpose(local, is_last):
+    """Unknown: DOC says that it may be left out, and an empty one is not left out."""
+    parts = [("purpose", (None, b"")), ("file", ("a.txt", b"x"))]
+    answer = local().ask("POST", "/files", files=parts[::-1] if is_last else parts)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, INVALID)
+    assert answer.json()["error"]["message"].startswith("Invalid purpose")
+
+
+@BOTH
 def test_a_missing_purpose_may_be_refused(local):
     """Unknown: a strict service."""
     answer = local("--strict-purpose").upload("a.txt", b"x", None)
