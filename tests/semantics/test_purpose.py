@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -10,7 +11,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import Faulty, Pair
+from tests.faults.kinds import UNREADABLE
 from tests.faults.server import Seen, refused
+from tests.harness.drive import wait_until
 from tests.harness.expect import fails
 
 pytestmark = [pytest.mark.fuse, pytest.mark.kinds]
@@ -63,9 +66,32 @@ def test_an_image_without_text_becomes_image(both: Faulty, name: str) -> None:
 def test_a_document_without_text_is_refused(both: Faulty) -> None:
     """W11, table: it is for images only; anything else without text is EINVAL, after one request."""
     both.server.script("upload", refused(400, NO_TEXT))
-    with fails(22):
+    with fails(errno.EINVAL):
         (both.drive / "scan.pdf").write_bytes(b"%PDF")
     assert both.server.count("upload") == 1
+
+
+def test_a_picture_that_holds_no_text(both: Faulty) -> None:
+    """W11: refused, or stored as a failure and deleted again: it ends as one image under its exact name, each time."""
+    for version in range(3):
+        (both.drive / "a.png").write_bytes(UNREADABLE + bytes([version]))
+        (stored,) = both.server.files.values()
+        assert (stored.filename, stored.purpose) == ("a.png", "image") and stored.status != "error"
+        assert stored.data == UNREADABLE + bytes([version])
+    assert os.listdir(both.drive.point) == ["a.png"]
+
+
+@pytest.mark.parametrize("before", [None, b"text"])
+def test_a_document_that_holds_no_text(both: Faulty, before: bytes | None) -> None:
+    """W11, W4: EINVAL, whether it is refused or stored as a failure; the service has what was there before, alone."""
+    path, expected = both.drive / "a.pdf", [] if before is None else [("a.pdf", before)]
+    if before is not None:
+        path.write_bytes(before)
+    with fails(errno.EINVAL):
+        path.write_bytes(UNREADABLE)
+    files = both.server.files
+    wait_until(lambda: [(stored.filename, stored.data) for stored in list(files.values())] == expected, "it is back")
+    assert path.read_bytes() == (before or UNREADABLE)
 
 
 @pytest.mark.parametrize("purpose", ["file-extract", "image", "video", "batch"])
