@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,17 +114,17 @@ class Faulty:
     write_back: bool = False
 
     def arrived(self) -> dict[str, bytes]:
-        """Return what the service has, by name, once nothing is pending; in write-through nothing ever is (W1)."""
+        """Return what the service has, by name, once nothing is pending; in write-through no upload ever is (W1)."""
 
-        def pending() -> object:
-            uploads = self.drive.status()["uploads"]
-            assert uploads["failed"] == []
-            # An upload that is under way though nobody wants it any more is not pending.
-            return uploads["pending"] or uploads["deletions"] or (self.write_back and uploads["active"])
+        def uploads() -> dict[str, Any]:
+            told: dict[str, Any] = self.drive.status()["uploads"]
+            assert told["failed"] == []
+            assert self.write_back or not told["pending"], told
+            return told
 
-        if self.write_back:
-            wait_until(lambda: not pending(), "nothing is pending")
-        assert not pending(), self.drive.status()["uploads"]
+        # An upload that is under way though nobody wants it any more is not pending.
+        busy = ("pending", "deletions", "active") if self.write_back else ("deletions",)
+        wait_until(lambda: not any(map(uploads().get, busy)), "nothing is pending")
         with self.server.lock:
             stored = [(file.filename, file.data) for file in self.server.files.values()]
         assert len(dict(stored)) == len(stored), f"more than one of a name: {sorted(name for name, _ in stored)}"

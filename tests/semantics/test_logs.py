@@ -130,6 +130,7 @@ def test_the_next_step_stands_in_the_status(faulty: Callable[..., Faulty], servi
     assert drive.status()["errors"][-1]["next"] == failed["next"]
     os.rename(drive / "scan.txt", drive / ".moonfs" / "purpose" / "image" / "scan.txt")
     wait_until(lambda: [file.purpose for file in service.files.values()] == ["image"], "it is uploaded")
+    wait_until(lambda: drive.status()["uploads"]["pending"] == [], "the drive knows")
     service.script("upload", *[refused(401, "Invalid Authentication", "invalid_authentication_error")] * 2)
     (drive / "b.txt").write_text("b")
     (waiting,) = wait_until(lambda: drive.status()["uploads"]["waiting"], "it is refused")

@@ -249,6 +249,7 @@ def _quietly(call: Callable[[], object]) -> None:
 def test_stored_though_it_did_not_say_so(both: Faulty, fault: str, overwrite: bool) -> None:
     """W3: after a failure that leaves it open the list is matched before any retry: exactly one copy, and success."""
     if overwrite:
+        learn(both.drive, both.server)
         (both.drive / "a.txt").write_text("old")
     both.server.script("upload", AMBIGUOUS[fault]())
     uploads = both.server.count("upload")
