@@ -78,6 +78,7 @@ class Disowned:
         self._next: dict[str, tuple[int, int]] = {}
         self._turns = itertools.count()
         self._copies: dict[str, str] = journal.copies()
+        self._misnamed: dict[str, str] = journal.misnamed()
         self._failures: Counter[str] = Counter()
         self._removing: Counter[str] = Counter()
         self.revive: Callable[[Intent, SpoolFile], None] = lambda _intent, _file: None
@@ -177,6 +178,24 @@ class Disowned:
                 )
             return dict(self._copies)
 
+    def misname(self, name: str, file: FileObject) -> None:
+        """Have status tell that `file` was to have a name, and that the service gave it another one (W4)."""
+        with self._lock:
+            self._misnamed[file.id] = name
+        self._journal.misname(file.id, name)
+
+    def misnamed(self) -> dict[str, str]:
+        """Return the names that stored files were to have, by id, where the service has given them others."""
+        snapshot = self._account.listing.peek()
+        with self._lock:
+            if snapshot.version:
+                gone = [file_id for file_id in self._misnamed if file_id not in snapshot.files]
+                for file_id in gone:
+                    del self._misnamed[file_id]
+                if gone:
+                    self._journal.forget_misnamed(gone)
+            return {file_id: name for file_id, name in self._misnamed.items() if file_id in snapshot.files}
+
     # Giving up, and its end
 
     def left_of(self, attempt: Intent, *, flying: bool, replaced: bool) -> Intent:
@@ -227,13 +246,14 @@ class Disowned:
     def older_of_ours(self, name: str, local: LocalFile) -> frozenset[str]:
         """Return the versions of `name` that this machine stored, though another machine's came between (W4).
 
-        Not what another file than `local` takes the place of, or holds, unless that was refused; the lock must be held.
+        Also those that have kept a number. Not what another file than `local` takes the place of, or holds, unless that
+        was refused; the lock must be held.
         """
+        known = self._account.known()
         ours = frozenset(
-            file.id
-            for file in self._account.known().values()
-            if names.safe(file.filename) == name and self.proofs.given(file.id)
+            file.id for file in known.values() if names.safe(file.filename) == name and self.proofs.given(file.id)
         )
+        ours |= {file_id for file_id, wanted in self._misnamed.items() if wanted == name and file_id in known}
         if ours:
             others = [*self._space.local.values(), *self._space.staged.values()]
             keep = (other for other in others if other is not local and not other.refused_for_good)

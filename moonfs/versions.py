@@ -488,12 +488,11 @@ class Versions:
 
     def misnamed(self) -> dict[str, str]:
         """Return the names that stored files were to have, by id, where the service has given them others (W4)."""
-        snapshot = self._account.listing.peek()
-        wanted = self._journal.misnamed()
-        gone = [file_id for file_id in wanted if file_id not in snapshot.files] if snapshot.version else []
-        if gone:
-            self._journal.forget_misnamed(gone)
-        return {file_id: name for file_id, name in wanted.items() if file_id in snapshot.files}
+        return self._disowned.misnamed()
+
+    def misname(self, intent: Intent, file: FileObject) -> None:
+        """Take in that `file` keeps another name than `intent` says (W4)."""
+        self._disowned.misname(intent.name, file)
 
     def copies(self) -> dict[str, str]:
         """Return the filenames, by id, of copies that may be ours and were left."""
@@ -687,7 +686,7 @@ class _Service:
 
     def misname(self, intent: Intent, file: FileObject) -> None:
         """Have status tell of a name that the service has changed."""
-        self._journal.misname(file.id, intent.name)
+        self._versions.misname(intent, file)
 
     def make_room(self, intent: Intent) -> frozenset[str]:
         """Give up what other files hold under the name of `intent`."""

@@ -19,6 +19,7 @@ from moonfs.errors import MoonfsError
 from tests.faults.kinds import Kind
 from tests.faults.server import (
     Fault,
+    Stored,
     Turn,
     answer_lost,
     answer_reset,
@@ -232,6 +233,19 @@ class Blind:
         bench.server.hidden = {self.id}  # type: ignore[attr-defined]
 
 
+def without(file: Stored) -> Fault:
+    """Give a list that `file` is not in."""
+
+    def blind(turn: Turn) -> None:
+        files = turn.server.files
+        held = files.pop(file.id)
+        reply = turn.serve()
+        files[file.id] = held
+        turn.send(reply)
+
+    return blind
+
+
 @MODES
 @pytest.mark.parametrize("old", [True, False], ids=["an overwrite", "a new file"])
 def test_a_name_that_is_numbered_for_no_reason(bench: Bench, write_back: bool, old: bool) -> None:
@@ -241,14 +255,7 @@ def test_a_name_that_is_numbered_for_no_reason(bench: Bench, write_back: bool, o
         drive.fs.unlink("/a.txt", os.getpid)
         drive.idle()
     theirs = bench.server.add("a.txt", V3)
-
-    def blind(turn: Turn) -> None:
-        file = bench.server.files.pop(theirs.id)
-        reply = turn.serve()
-        bench.server.files[theirs.id] = file
-        turn.send(reply)
-
-    bench.server.script("list", *(blind for _ in range(50)))
+    bench.server.script("list", *(without(theirs) for _ in range(50)))
     before = len(bench.server.seen)
     drive.write("a.txt", V2)
     wait_until(lambda: V2 in stored(bench).values(), "it arrives")
@@ -262,6 +269,27 @@ def test_a_name_that_is_numbered_for_no_reason(bench: Bench, write_back: bool, o
     assert drive.ls() == sorted(["a.txt", name]) and drive.read(name) == V2
     (line,) = status(drive)["misnamed"]
     assert line["name"] == name and "a.txt" in line["error"]
+    drive.write("a.txt", V1)
+    drive.idle()
+    assert stored(bench) == {"a.txt": V1} and drive.ls() == ["a.txt"] and status(drive)["misnamed"] == []
+
+
+@MODES
+def test_what_has_kept_a_number_is_a_file(bench: Bench, write_back: bool) -> None:
+    """W4: renamed, it is a file of its own, and the next version of its first name leaves it alone."""
+    drive = learned(bench, write_back=write_back)
+    theirs = bench.server.add("a.txt", V3)
+    bench.server.script("list", *(without(theirs) for _ in range(50)))
+    drive.write("a.txt", V2)
+    wait_until(lambda: V2 in stored(bench).values(), "it arrives")
+    drive.idle()
+    bench.server.unscript("list")
+    (name,) = stored(bench).keys() - {"a.txt"}
+    assert drive.ls() == sorted(["a.txt", name])
+    drive.fs.rename(f"/{name}", "/mine.txt")
+    drive.write("a.txt", V1)
+    drive.idle()
+    assert stored(bench) == {"a.txt": V1, "mine.txt": V2} and status(drive)["misnamed"] == []
 
 
 @MODES
