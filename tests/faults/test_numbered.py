@@ -58,9 +58,10 @@ def operations(bench: Bench, since: int = 0) -> list[str]:
 def learned(bench: Bench, **settings: Any) -> Drive:
     """Return a drive that knows that the service numbers, with `a.txt` of V1 on it, written here."""
     drive = bench.start(learned=False, **settings)
-    drive.write("l.txt", V0)
-    drive.write("l.txt", V1)
-    drive.idle()
+    for version in (V0, V1):
+        drive.write("l.txt", version)
+        drive.idle()  # in write-back the second one would overtake the first
+    assert drive.journal.knows("numbers")
     drive.fs.unlink("/l.txt", os.getpid)
     drive.write("a.txt", V1)
     drive.idle()
