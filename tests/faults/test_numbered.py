@@ -7,14 +7,17 @@ version before and the upload of the next: in the end one file, of its exact nam
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moonfs import errors, wire
+from moonfs.cli.syncing import Sync
 from moonfs.errors import MoonfsError
 from tests.faults.kinds import Kind
 from tests.faults.server import (
@@ -30,6 +33,7 @@ from tests.faults.server import (
 from tests.faults.test_exactly_one_copy import Bench, Drive, made_bench
 from tests.harness.doubt import away, back, settled, status
 from tests.harness.drive import wait_until
+from tests.harness.house import in_thread
 
 V0, V1, V2, V3 = b"version nought", b"version one", b"version two, longer", b"version three!!"
 NUMBERS = Kind(numbers=True)
@@ -182,6 +186,93 @@ def test_a_refusal_in_write_back_brings_the_version_before_back(bench: Bench) ->
     again.idle()
     assert stored(bench) == {"a.txt": V3} and again.ls() == ["a.txt"] and again.read("a.txt") == V3
     assert again.journal.intents() == [] and list((again.home / "spool").iterdir()) == []
+
+
+def held(fault: Fault) -> tuple[Fault, threading.Event, threading.Event]:
+    """Return what reads an upload and waits before `fault`; what is set when it is there, and what lets it go."""
+    reached, go = threading.Event(), threading.Event()
+
+    def later(turn: Turn) -> None:
+        turn.read()
+        reached.set()
+        go.wait(60)
+        fault(turn)
+
+    return later, reached, go
+
+
+def test_the_version_before_comes_back_with_patience(bench: Bench) -> None:
+    """W4, W2: what is on its way back behind a refused version is tried again after a pause, as anything pending is."""
+    drive = learned(bench, write_back=True)
+    drive.uploader.backoff = lambda _attempt: 60.0
+    suspended = refused(429, "suspended", wire.EXCEEDED_CURRENT_QUOTA)
+    bench.server.script("upload", refused(400, wire.MSG_NO_TEXT), *[suspended] * 10_000)
+    before = bench.server.count("upload")
+    drive.write("a.txt", V2)
+    wait_until(lambda: bench.server.count("upload") == before + 2, "the version before was sent once")
+    drive.idle()
+    assert bench.server.count("upload") == before + 2
+
+
+def test_what_comes_back_behind_a_refused_version_is_waited_for(bench: Bench) -> None:
+    """W2, L2, W4: who waits for the new version waits for the old one to be there again, since the new one is not."""
+    drive = learned(bench, write_back=True, upload_read=60.0)
+    new, new_is_sent, refuse = held(refused(400, wire.MSG_NO_TEXT))
+    old, old_is_sent, store = held(lambda turn: turn.send(turn.serve()))
+    bench.server.script("upload", new, old)
+    drive.write("a.txt", V2)
+    assert new_is_sent.wait(60)
+    sync = Sync("drive", status(drive))
+    assert sync.left == ["a.txt"]
+    refuse.set()
+    assert old_is_sent.wait(60) and stored(bench) == {}
+    assert (
+        not sync.look(status(drive)) and sync.left == ["a.txt"] and [each["name"] for each in sync.failed] == ["a.txt"]
+    )
+    assert status(drive)["pending"] == ["a.txt"] and drive.fs.busy()
+    store.set()
+    wait_until(lambda: sync.look(status(drive)), "it is over")
+    assert stored(bench) == {"a.txt": V1} and drive.read("a.txt") == V2
+    drive.idle()
+    assert status(drive)["pending"] == [] and not drive.fs.busy()
+
+
+def test_emptied_before_the_new_version_arrives(bench: Bench) -> None:
+    """W4, W6: the old version made way for one that nobody wants any more: it is there again, behind the empty file."""
+    drive = learned(bench, write_back=True)
+    drive.uploader.backoff = lambda attempt: 60.0 if attempt else 0.0
+    bench.server.script("upload", refused(429, "suspended", wire.EXCEEDED_CURRENT_QUOTA))
+    drive.write("a.txt", V2)
+    wait_until(lambda: status(drive)["failed"], "the new version waits")
+    assert stored(bench) == {}
+    drive.fs.truncate("/a.txt", 0)
+    wait_until(lambda: stored(bench) == {"a.txt": V1}, "the version before is there again")
+    drive.idle()
+    assert drive.ls() == ["a.txt"] and drive.read("a.txt") == b""
+
+
+def test_a_removal_that_fails_leaves_the_version_before(bench: Bench) -> None:
+    """W8, W4: the new version is on its way when somebody removes the name, in vain; then that is refused, too."""
+    large = V1 * 10_000  # more than the journal carries
+    drive = learned(bench, upload_read=60.0)
+    drive.write("a.txt", large)
+    drive.idle()
+    fault, reached, go = held(refused(400, wire.MSG_NO_TEXT))
+    bench.server.script("upload", fault)
+    bench.server.script("delete", None, *[page(503)] * 50)
+    writer = in_thread(partial(drive.write, "a.txt", V2))
+    assert reached.wait(60) and stored(bench) == {}
+    with pytest.raises(errors.ServiceError):
+        drive.fs.unlink("/a.txt", os.getpid)
+    bench.server.unscript("delete")
+    go.set()
+    with pytest.raises(errors.NoText):
+        writer.result(60)
+    assert drive.read("a.txt") == large
+    wait_until(lambda: stored(bench) == {"a.txt": large}, "the version before is there again")
+    drive.idle()
+    assert drive.ls() == ["a.txt"] and drive.journal.intents() == []
+    assert list((drive.home / "spool").iterdir()) == []
 
 
 DOUBTS: dict[str, Callable[[], Fault]] = {
