@@ -275,6 +275,19 @@ def test_a_removal_that_fails_leaves_the_version_before(bench: Bench) -> None:
     assert list((drive.home / "spool").iterdir()) == []
 
 
+def test_what_came_back_stays_behind_the_refused_version(bench: Bench) -> None:
+    """W4, N7: a save by renaming is refused: the refused version is shown alone, after a mount, too."""
+    drive = learned(bench, write_back=True)
+    drive.write(".a.txt.new", V2)
+    bench.server.script("upload", refused(400, wire.MSG_NO_TEXT))
+    drive.fs.rename("/.a.txt.new", "/a.txt")
+    wait_until(lambda: stored(bench) == {"a.txt": V1} and not drive.journal.deletions(), "the old one is there again")
+    drive.idle()
+    assert drive.ls() == ["a.txt"]
+    again = bench.after_crash(write_back=True)
+    assert again.ls() == ["a.txt"] and again.read("a.txt") == V2
+
+
 DOUBTS: dict[str, Callable[[], Fault]] = {
     "reset in mid-body": lambda: reset_mid_body(5),
     "reset after storing": answer_reset,
