@@ -288,6 +288,31 @@ def test_what_came_back_stays_behind_the_refused_version(bench: Bench) -> None:
     assert again.ls() == ["a.txt"] and again.read("a.txt") == V2
 
 
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+def test_a_file_that_is_written_while_another_takes_its_name(bench: Bench, closed: bool) -> None:
+    """W9, W4: somebody writes to what a rename is about to replace: the renamed file gets its exact name."""
+    drive = learned(bench, upload_read=60.0)
+    drive.write("b.txt", V3)
+    drive.idle()
+    fault, reached, go = held(lambda turn: turn.send(turn.serve()))
+    bench.server.script("upload", fault)
+    rename = in_thread(partial(drive.fs.rename, "/b.txt", "/a.txt"))
+    assert reached.wait(60)
+    writer = drive.fs.open("/a.txt", read=False, write=True, truncate=True).handle
+    drive.fs.write(writer, V2, 0)
+    drive.fs.fsync(writer)
+    if closed:
+        drive.fs.release(writer)
+    assert stored(bench) == {"a.txt": V2, "b.txt": V3}
+    go.set()
+    rename.result(60)
+    wait_until(lambda: stored(bench) == {"a.txt": V3}, "the rename is done")
+    if not closed:
+        drive.fs.release(writer)
+    drive.idle()
+    assert drive.ls() == ["a.txt"] and drive.read("a.txt") == V3 and status(drive)["misnamed"] == []
+
+
 DOUBTS: dict[str, Callable[[], Fault]] = {
     "reset in mid-body": lambda: reset_mid_body(5),
     "reset after storing": answer_reset,
