@@ -313,6 +313,31 @@ def test_a_file_that_is_written_while_another_takes_its_name(bench: Bench, close
     assert drive.ls() == ["a.txt"] and drive.read("a.txt") == V3 and status(drive)["misnamed"] == []
 
 
+@MODES
+def test_a_key_that_is_refused_for_a_moment(bench: Bench, write_back: bool) -> None:
+    """W4: the key is refused when the old version is to go: that says nothing of it, so it goes later."""
+    drive = learned(bench, write_back=write_back)
+    bench.server.add("b.txt", V0)
+    drive.ls()
+    bench.server.script("delete", refused(401, "Invalid Authentication", "invalid_authentication_error"))
+    with suppress(errors.AuthenticationFailed):
+        drive.write("b.txt", V2)
+    wait_until(lambda: stored(bench) == {"a.txt": V1, "b.txt": V2}, "it has its exact name")
+    drive.idle()
+    assert drive.ls() == ["a.txt", "b.txt"] and status(drive)["misnamed"] == []
+
+
+def test_what_only_its_maker_may_delete(bench: Bench) -> None:
+    """W4: a colleague's file that the service lets nobody else delete keeps its name; the new one keeps its number."""
+    drive = learned(bench)
+    bench.server.add("b.txt", V0)
+    drive.ls()
+    bench.server.script("delete", refused(403, "Not yours", "permission_denied_error"))
+    drive.write("b.txt", V2)
+    drive.idle()
+    assert stored(bench) == {"a.txt": V1, "b.txt": V0, "b(1).txt": V2}
+
+
 DOUBTS: dict[str, Callable[[], Fault]] = {
     "reset in mid-body": lambda: reset_mid_body(5),
     "reset after storing": answer_reset,
