@@ -78,7 +78,11 @@ class Reserves:
         if not files:
             return not ids.intersection(known)  # what is gone already cannot be kept, and what is to go need not be
         newest = max(files, key=lambda file: (file.created_at, file.id))
-        file = self._bytes_of(newest)
+        try:
+            file = self._bytes_of(newest)
+        except OSError as error:  # what was acknowledged is to be uploaded all the same (W7)
+            log.warning("There is no room to keep %s, which is to make way: %s", newest.id, error.strerror)
+            return False
         if file is None:
             return False
         try:

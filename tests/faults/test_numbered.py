@@ -6,6 +6,7 @@ version before and the upload of the next: in the end one file, of its exact nam
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import pytest
 from moonfs import errors, wire
 from moonfs.cli.syncing import Sync
 from moonfs.errors import MoonfsError
+from moonfs.spool import Spool
 from tests.faults.kinds import Kind
 from tests.faults.server import (
     Fault,
@@ -336,6 +338,22 @@ def test_what_only_its_maker_may_delete(bench: Bench) -> None:
     drive.write("b.txt", V2)
     drive.idle()
     assert stored(bench) == {"a.txt": V1, "b.txt": V0, "b(1).txt": V2}
+
+
+@MODES
+def test_no_room_to_keep_the_version_before(bench: Bench, write_back: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W4, W7: where this disk has no room for it, the new version goes first, as where the bytes are not here."""
+    drive = learned(bench, write_back=write_back)
+
+    def full(_spool: Spool, _fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Spool, "take_hold", full)
+    before = len(bench.server.seen)
+    drive.write("a.txt", V2)
+    wait_until(lambda: stored(bench) == {"a.txt": V2}, "it is stored")
+    drive.idle()
+    assert operations(bench, before) == ["upload", "delete", "upload", "delete"]
 
 
 DOUBTS: dict[str, Callable[[], Fault]] = {
