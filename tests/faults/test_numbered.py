@@ -277,6 +277,18 @@ def test_a_removal_that_fails_leaves_the_version_before(bench: Bench) -> None:
     assert list((drive.home / "spool").iterdir()) == []
 
 
+def test_a_deletion_whose_answer_is_lost(bench: Bench) -> None:
+    """W4, W8: the old version, stored just now, went without an answer, and the close failed: it is stored again."""
+    drive = learned(bench)
+    bench.server.script("delete", *[answer_lost()] * 50)
+    with pytest.raises(MoonfsError):
+        drive.write("a.txt", V2)
+    bench.server.unscript("delete")
+    wait_until(lambda: stored(bench) == {"a.txt": V1}, "the version before is there again")
+    drive.idle()
+    assert drive.ls() == ["a.txt"] and drive.read("a.txt") == V1 and drive.journal.intents() == []
+
+
 def test_what_came_back_stays_behind_the_refused_version(bench: Bench) -> None:
     """W4, N7: a save by renaming is refused: the refused version is shown alone, after a mount, too."""
     drive = learned(bench, write_back=True)
