@@ -53,6 +53,7 @@ class Disowned:
             bytes: it is to be a file again. Raises OSError: the local disk refuses.
         wanted: the names that copies of ours were to have, by id, which the service has numbered (W4).
         on_removed: told each name that is gone, with the filesystem's lock.
+        on_tried: told each name that was to be removed, once that is over, with the filesystem's lock.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Disowned:
         self._removing: Counter[str] = Counter()
         self.revive: Callable[[Intent, SpoolFile], None] = lambda _intent, _file: None
         self.on_removed: Callable[[str], None] = lambda _name: None
+        self.on_tried: Callable[[str], object] = lambda _name: None
         self.wanted: dict[str, str] = {}
 
     # What the uploader asks for
@@ -335,6 +337,10 @@ class Disowned:
     def removed(self, name: str) -> None:
         """Take in that `name` is gone (W8, W9): nothing that is in doubt comes back under it; the lock must be held."""
         self.on_removed(name)
+        self._end_doubts(name)
+
+    def _end_doubts(self, name: str) -> None:
+        """Let nothing that is in doubt come back under `name`; the lock must be held."""
         for left in list(self._watched.values()):
             if left.name == name and (left.state == journal_states.DOUBTFUL or left.replaced):
                 self._cancel(left, replaced=False)
@@ -343,17 +349,23 @@ class Disowned:
     def removing(self, name: str) -> Iterator[None]:
         """Have nothing that is in doubt come back under `name` while the service is asked to delete what has it.
 
-        Nor should this process end before it has heard that it is deleted.
+        Nor should this process end before it has heard that it is deleted. What is kept of the name stays until then:
+        the service may refuse.
         """
         with self._lock:
             self._removing[name] += 1
             with contextlib.suppress(OSError):  # what the local disk cannot take is no reason to keep it
-                self.removed(name)
+                self._end_doubts(name)
         try:
             yield
         finally:
             with self._lock:
                 self._removing[name] -= 1
+                self.on_tried(name)
+
+    def is_being_removed(self, name: str) -> bool:
+        """Say whether the service is being asked to delete what has `name`; the lock must be held."""
+        return self._removing[name] > 0
 
     @property
     def open(self) -> list[str]:

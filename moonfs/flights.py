@@ -735,7 +735,8 @@ class Flights:
     def in_the_way(self, intent: Intent, equal: frozenset[str]) -> Way:
         """Return what of the files `equal`, which have the name of `intent`, may go for it; may send requests."""
         claimed, unsure = self._disowned.claim(intent)
-        local = self._under_way[intent.spool].local
+        flight = self._under_way[intent.spool]
+        local = flight.local
         with self._lock:
             gone = frozenset(file_id for file_id in equal if self._space.is_doomed(file_id))
             gone |= self._space.renamed_away(beside=local)
@@ -744,8 +745,11 @@ class Flights:
                     local.replaces |= claimed  # whatever becomes of this upload
             intent.borrowed |= self._space.held_under(intent.name, local)
             mine = intent.replaces | intent.borrowed | local.replaces
-            if intent.name == local.name:
+            if flight.moves or intent.name == local.name:
                 mine |= self._disowned.older_of_ours(intent.name, local)
+            over = self._space.local.get(intent.name) if flight.moves else None
+            if over is not None:
+                mine |= over.replaces  # somebody has written to what is renamed over
         # What others hold is whole here (W9): it need not come back.
         go = equal & (gone | claimed | intent.numbered | intent.borrowed)
         return Way(go, (equal & mine) - go, unsure or self._is_under_way(intent))

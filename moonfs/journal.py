@@ -410,9 +410,11 @@ class Journal:
             if older:
                 db.execute("DELETE FROM intents WHERE spool = ?", (older,))
             _drop_reserve(db, stored)
+            # A version that came back stands behind what has its name, whichever file that is (W4).
+            column, value = ("name", name) if intent.state == RESERVED else ("inode", intent.inode)
             newer = db.execute(
-                "SELECT spool, replaces FROM intents WHERE inode = ? AND state NOT IN (?, ?, ?)",
-                (intent.inode, CANCELLED, DOUBTFUL, RESERVED),
+                f"SELECT spool, replaces FROM intents WHERE {column} = ? AND state NOT IN (?, ?, ?)",  # noqa: S608
+                (value, CANCELLED, DOUBTFUL, RESERVED),
             ).fetchall()
             others = db.execute(
                 "SELECT spool, known, name FROM intents WHERE started > 0 AND spool != ? AND (name = ? OR taken)",

@@ -207,6 +207,13 @@ class Listing:
                 self._version += 1
                 self._snapshot = None if self._snapshot is None else self._publish(self._snapshot.stale_because)
 
+    def doubt(self, file_id: str) -> None:
+        """Believe the next answer that lacks a file, though it was added just now: it may be deleted."""
+        with self._lock:
+            if file_id in self._added:
+                sequence, _, file = self._added[file_id]
+                self._added[file_id] = (sequence, float("-inf"), file)
+
     def is_removed(self, file_id: str) -> bool:
         """Say whether a file was deleted from here."""
         with self._lock:

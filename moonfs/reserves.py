@@ -58,6 +58,7 @@ class Reserves:
         self._attributes = attributes
         self._originals = originals
         self._lock = lock
+        self._coming: set[LocalFile] = set()
         self.bring: Callable[[LocalFile], None] = lambda _local: None
 
     def hold(self, intent: Intent, ids: frozenset[str]) -> bool:
@@ -77,7 +78,11 @@ class Reserves:
         if not files:
             return not ids.intersection(known)  # what is gone already cannot be kept, and what is to go need not be
         newest = max(files, key=lambda file: (file.created_at, file.id))
-        file = self._bytes_of(newest)
+        try:
+            file = self._bytes_of(newest)
+        except OSError as error:  # what was acknowledged is to be uploaded all the same (W7)
+            log.warning("There is no room to keep %s, which is to make way: %s", newest.id, error.strerror)
+            return False
         if file is None:
             return False
         try:
@@ -106,6 +111,7 @@ class Reserves:
         local.commit(file)
         local.sha256, local.replaces = row.sha256, row.replaces
         local.reserve, local.attempt = True, row
+        local.oldest = 0  # who waits for a newer version waits for this one, should it have to come back
         file.rest()
         self._space.kept[row.name] = local
         if row.name not in self._space.local:
@@ -127,7 +133,7 @@ class Reserves:
 
     def stored(self, name: str, by: LocalFile) -> LocalFile | None:
         """Give up what is kept of `name`, as `by` is stored; return it. The journal's row goes with that."""
-        local = self._space.kept.pop(name, None)
+        local = self._pop(name)
         if local is None or local is by:
             return None
         local.unlinked, local.replaces = True, frozenset()  # it has gone already
@@ -135,7 +141,7 @@ class Reserves:
 
     def removed(self, name: str) -> None:
         """Give up what is kept of `name`, as that is gone; the journal's row goes with it."""
-        local = self._space.kept.pop(name, None)
+        local = self._pop(name)
         if local is None:
             return
         with local.lock:
@@ -149,6 +155,15 @@ class Reserves:
         if not flying and not local.handles:
             local.discard()
 
+    def behind(self) -> list[LocalFile]:
+        """Return the versions that are on their way back to the service behind what is shown."""
+        kept = self._space.kept.items()
+        return [
+            local
+            for name, local in kept
+            if self._space.local.get(name) is not local and not (local.failed or self._is_on_its_way(name, local))
+        ]
+
     def settle(self, name: str) -> LocalFile | None:
         """Let the version before come back, where no newer one is on its way; return it where it shows from now on."""
         kept = self._space.kept.get(name)
@@ -157,8 +172,7 @@ class Reserves:
         shown = self._space.local.get(name)
         if shown is None or shown is kept:
             return self._show(kept)
-        if kept.lent is None:
-            self.bring(kept)  # behind what is shown
+        self._set_out(kept)  # behind what is shown
         return None
 
     def settle_all(self) -> None:
@@ -188,8 +202,9 @@ class Reserves:
         except OSError as error:  # the next mount has it come back
             log.warning("Cannot record that the version before of %s is back: %s", kept.name, error.strerror)
             self._space.put(kept)
+            self._set_out(kept)
             return None
-        del self._space.kept[kept.name]
+        self._pop(kept.name)
         with kept.lock:
             kept.attempt, kept.inode = None, promised.inode
         log.warning("%s could not be stored: the version before is back, and goes to the service again.", kept.name)
@@ -197,8 +212,23 @@ class Reserves:
         self.bring(kept)
         return kept
 
+    def _set_out(self, kept: LocalFile) -> None:
+        """Have a version that is kept brought to the service, once: whoever does so tries again by himself."""
+        if kept not in self._coming:
+            self._coming.add(kept)
+            self.bring(kept)
+
+    def _pop(self, name: str) -> LocalFile | None:
+        """Keep the version before of `name` no more; return it, if there was one."""
+        kept = self._space.kept.pop(name, None)
+        if kept is not None:
+            self._coming.discard(kept)
+        return kept
+
     def _is_on_its_way(self, name: str, kept: LocalFile) -> bool:
         """Say whether a newer version of `name` is being sent, or promised, or a writer is not done with it."""
+        if self._disowned.is_being_removed(name):
+            return True  # or gone; that is told soon
         others = [*self._space.local.values(), *self._space.staged.values()]
         for local in others:
             if local is kept:

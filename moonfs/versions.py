@@ -100,7 +100,7 @@ class Versions:
             disowned=self._disowned,
             lock=lock,
         )
-        self._disowned.on_removed = self._reserves.removed
+        self._disowned.on_removed, self._disowned.on_tried = self._reserves.removed, self._reserves.settle
         service.judge_by(proofs, self._disowned)
         service.name_by(numbering, self._reserves, journal)
         self._promises = Promises(journal, self._disowned, purpose=settings.purpose)
@@ -281,6 +281,7 @@ class Versions:
         """
         self._temporaries.hold_others(local)
         self._promises.keep_local(local, freed=freed)
+        self._reserves.settle(local.name)
         self._temporaries.watch(local)
 
     def closed(self, local: LocalFile) -> None:
@@ -627,11 +628,13 @@ class Versions:
 
     def unsettled(self) -> list[LocalFile]:
         """Return the files that are pending, or that somebody closes just now and waits for the upload; lock held."""
-        return [local for local in self._space.local.values() if (local.committed or local.lent) and not local.failed]
+        shown = [local for local in self._space.local.values() if (local.committed or local.lent) and not local.failed]
+        return shown + self._reserves.behind()
 
     def pending(self) -> list[LocalFile]:
         """Return the files that are acknowledged and not on the service yet, failed ones left out; lock held."""
-        return [local for local in self._space.local.values() if local.committed is not None and not local.failed]
+        shown = [local for local in self._space.local.values() if local.committed is not None and not local.failed]
+        return shown + self._reserves.behind()
 
 
 class _Service:

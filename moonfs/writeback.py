@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Final, Protocol
 
 from moonfs import doubts, names
@@ -452,7 +453,9 @@ class Uploader:
             try:
                 self.delete(file_id)
             except MoonfsError as error:
-                if not (is_final(error) or isinstance(error, AuthenticationFailed)) or error.foreign:
+                # A 401 speaks of the key; a 403 of the file: only who stored it may delete it.
+                forbidden = isinstance(error, AuthenticationFailed) and error.status == HTTPStatus.FORBIDDEN
+                if not (is_final(error) or forbidden) or error.foreign:
                     raise
                 log.warning("%s cannot be deleted, and keeps the name %s: %s", file_id, intent.name, error)
                 refused.add(file_id)

@@ -6,16 +6,21 @@ version before and the upload of the next: in the end one file, of its exact nam
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moonfs import errors, wire
+from moonfs.cli.syncing import Sync
 from moonfs.errors import MoonfsError
+from moonfs.spool import Spool
 from tests.faults.kinds import Kind
 from tests.faults.server import (
     Fault,
@@ -31,6 +36,7 @@ from tests.faults.server import (
 from tests.faults.test_exactly_one_copy import Bench, Drive, made_bench
 from tests.harness.doubt import away, back, settled, status
 from tests.harness.drive import wait_until
+from tests.harness.house import in_thread
 
 V0, V1, V2, V3 = b"version nought", b"version one", b"version two, longer", b"version three!!"
 NUMBERS = Kind(numbers=True)
@@ -59,9 +65,10 @@ def operations(bench: Bench, since: int = 0) -> list[str]:
 def learned(bench: Bench, **settings: Any) -> Drive:
     """Return a drive that knows that the service numbers, with `a.txt` of V1 on it, written here."""
     drive = bench.start(learned=False, **settings)
-    drive.write("l.txt", V0)
-    drive.write("l.txt", V1)
-    drive.idle()
+    for version in (V0, V1):
+        drive.write("l.txt", version)
+        drive.idle()  # in write-back the second one would overtake the first
+    assert drive.journal.knows("numbers")
     drive.fs.unlink("/l.txt", os.getpid)
     drive.write("a.txt", V1)
     drive.idle()
@@ -182,6 +189,184 @@ def test_a_refusal_in_write_back_brings_the_version_before_back(bench: Bench) ->
     again.idle()
     assert stored(bench) == {"a.txt": V3} and again.ls() == ["a.txt"] and again.read("a.txt") == V3
     assert again.journal.intents() == [] and list((again.home / "spool").iterdir()) == []
+
+
+def held(fault: Fault) -> tuple[Fault, threading.Event, threading.Event]:
+    """Return what reads an upload and waits before `fault`; what is set when it is there, and what lets it go."""
+    reached, go = threading.Event(), threading.Event()
+
+    def later(turn: Turn) -> None:
+        turn.read()
+        reached.set()
+        go.wait(60)
+        fault(turn)
+
+    return later, reached, go
+
+
+def test_the_version_before_comes_back_with_patience(bench: Bench) -> None:
+    """W4, W2: what is on its way back behind a refused version is tried again after a pause, as anything pending is."""
+    drive = learned(bench, write_back=True)
+    drive.uploader.backoff = lambda _attempt: 60.0
+    suspended = refused(429, "suspended", wire.EXCEEDED_CURRENT_QUOTA)
+    bench.server.script("upload", refused(400, wire.MSG_NO_TEXT), *[suspended] * 10_000)
+    before = bench.server.count("upload")
+    drive.write("a.txt", V2)
+    wait_until(lambda: bench.server.count("upload") == before + 2, "the version before was sent once")
+    drive.idle()
+    assert bench.server.count("upload") == before + 2
+
+
+def test_what_comes_back_behind_a_refused_version_is_waited_for(bench: Bench) -> None:
+    """W2, L2, W4: who waits for the new version waits for the old one to be there again, since the new one is not."""
+    drive = learned(bench, write_back=True, upload_read=60.0)
+    new, new_is_sent, refuse = held(refused(400, wire.MSG_NO_TEXT))
+    old, old_is_sent, store = held(lambda turn: turn.send(turn.serve()))
+    bench.server.script("upload", new, old)
+    drive.write("a.txt", V2)
+    assert new_is_sent.wait(60)
+    sync = Sync("drive", status(drive))
+    assert sync.left == ["a.txt"]
+    refuse.set()
+    assert old_is_sent.wait(60) and stored(bench) == {}
+    assert (
+        not sync.look(status(drive)) and sync.left == ["a.txt"] and [each["name"] for each in sync.failed] == ["a.txt"]
+    )
+    assert status(drive)["pending"] == ["a.txt"] and drive.fs.busy()
+    store.set()
+    wait_until(lambda: sync.look(status(drive)), "it is over")
+    assert stored(bench) == {"a.txt": V1} and drive.read("a.txt") == V2
+    drive.idle()
+    assert status(drive)["pending"] == [] and not drive.fs.busy()
+
+
+def test_emptied_before_the_new_version_arrives(bench: Bench) -> None:
+    """W4, W6: the old version made way for one that nobody wants any more: it is there again, behind the empty file."""
+    drive = learned(bench, write_back=True)
+    drive.uploader.backoff = lambda attempt: 60.0 if attempt else 0.0
+    bench.server.script("upload", refused(429, "suspended", wire.EXCEEDED_CURRENT_QUOTA))
+    drive.write("a.txt", V2)
+    wait_until(lambda: status(drive)["failed"], "the new version waits")
+    assert stored(bench) == {}
+    drive.fs.truncate("/a.txt", 0)
+    wait_until(lambda: stored(bench) == {"a.txt": V1}, "the version before is there again")
+    drive.idle()
+    assert drive.ls() == ["a.txt"] and drive.read("a.txt") == b""
+
+
+def test_a_removal_that_fails_leaves_the_version_before(bench: Bench) -> None:
+    """W8, W4: the new version is on its way when somebody removes the name, in vain; then that is refused, too."""
+    large = V1 * 10_000  # more than the journal carries
+    drive = learned(bench, upload_read=60.0)
+    drive.write("a.txt", large)
+    drive.idle()
+    fault, reached, go = held(refused(400, wire.MSG_NO_TEXT))
+    bench.server.script("upload", fault)
+    bench.server.script("delete", None, *[page(503)] * 50)
+    writer = in_thread(partial(drive.write, "a.txt", V2))
+    assert reached.wait(60) and stored(bench) == {}
+    with pytest.raises(errors.ServiceError):
+        drive.fs.unlink("/a.txt", os.getpid)
+    bench.server.unscript("delete")
+    go.set()
+    with pytest.raises(errors.NoText):
+        writer.result(60)
+    assert drive.read("a.txt") == large
+    wait_until(lambda: stored(bench) == {"a.txt": large}, "the version before is there again")
+    drive.idle()
+    assert drive.ls() == ["a.txt"] and drive.journal.intents() == []
+    assert list((drive.home / "spool").iterdir()) == []
+
+
+def test_a_deletion_whose_answer_is_lost(bench: Bench) -> None:
+    """W4, W8: the old version, stored just now, went without an answer, and the close failed: it is stored again."""
+    drive = learned(bench)
+    bench.server.script("delete", *[answer_lost()] * 50)
+    with pytest.raises(MoonfsError):
+        drive.write("a.txt", V2)
+    bench.server.unscript("delete")
+    wait_until(lambda: stored(bench) == {"a.txt": V1}, "the version before is there again")
+    drive.idle()
+    assert drive.ls() == ["a.txt"] and drive.read("a.txt") == V1 and drive.journal.intents() == []
+
+
+def test_what_came_back_stays_behind_the_refused_version(bench: Bench) -> None:
+    """W4, N7: a save by renaming is refused: the refused version is shown alone, after a mount, too."""
+    drive = learned(bench, write_back=True)
+    drive.write(".a.txt.new", V2)
+    bench.server.script("upload", refused(400, wire.MSG_NO_TEXT))
+    drive.fs.rename("/.a.txt.new", "/a.txt")
+    wait_until(lambda: stored(bench) == {"a.txt": V1} and not drive.journal.deletions(), "the old one is there again")
+    drive.idle()
+    assert drive.ls() == ["a.txt"]
+    again = bench.after_crash(write_back=True)
+    assert again.ls() == ["a.txt"] and again.read("a.txt") == V2
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+def test_a_file_that_is_written_while_another_takes_its_name(bench: Bench, closed: bool) -> None:
+    """W9, W4: somebody writes to what a rename is about to replace: the renamed file gets its exact name."""
+    drive = learned(bench, upload_read=60.0)
+    drive.write("b.txt", V3)
+    drive.idle()
+    fault, reached, go = held(lambda turn: turn.send(turn.serve()))
+    bench.server.script("upload", fault)
+    rename = in_thread(partial(drive.fs.rename, "/b.txt", "/a.txt"))
+    assert reached.wait(60)
+    writer = drive.fs.open("/a.txt", read=False, write=True, truncate=True).handle
+    drive.fs.write(writer, V2, 0)
+    drive.fs.fsync(writer)
+    if closed:
+        drive.fs.release(writer)
+    assert stored(bench) == {"a.txt": V2, "b.txt": V3}
+    go.set()
+    rename.result(60)
+    wait_until(lambda: stored(bench) == {"a.txt": V3}, "the rename is done")
+    if not closed:
+        drive.fs.release(writer)
+    drive.idle()
+    assert drive.ls() == ["a.txt"] and drive.read("a.txt") == V3 and status(drive)["misnamed"] == []
+
+
+@MODES
+def test_a_key_that_is_refused_for_a_moment(bench: Bench, write_back: bool) -> None:
+    """W4: the key is refused when the old version is to go: that says nothing of it, so it goes later."""
+    drive = learned(bench, write_back=write_back)
+    bench.server.add("b.txt", V0)
+    drive.ls()
+    bench.server.script("delete", refused(401, "Invalid Authentication", "invalid_authentication_error"))
+    with suppress(errors.AuthenticationFailed):
+        drive.write("b.txt", V2)
+    wait_until(lambda: stored(bench) == {"a.txt": V1, "b.txt": V2}, "it has its exact name")
+    drive.idle()
+    assert drive.ls() == ["a.txt", "b.txt"] and status(drive)["misnamed"] == []
+
+
+def test_what_only_its_maker_may_delete(bench: Bench) -> None:
+    """W4: a colleague's file that the service lets nobody else delete keeps its name; the new one keeps its number."""
+    drive = learned(bench)
+    bench.server.add("b.txt", V0)
+    drive.ls()
+    bench.server.script("delete", refused(403, "Not yours", "permission_denied_error"))
+    drive.write("b.txt", V2)
+    drive.idle()
+    assert stored(bench) == {"a.txt": V1, "b.txt": V0, "b(1).txt": V2}
+
+
+@MODES
+def test_no_room_to_keep_the_version_before(bench: Bench, write_back: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W4, W7: where this disk has no room for it, the new version goes first, as where the bytes are not here."""
+    drive = learned(bench, write_back=write_back)
+
+    def full(_spool: Spool, _fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Spool, "take_hold", full)
+    before = len(bench.server.seen)
+    drive.write("a.txt", V2)
+    wait_until(lambda: stored(bench) == {"a.txt": V2}, "it is stored")
+    drive.idle()
+    assert operations(bench, before) == ["upload", "delete", "upload", "delete"]
 
 
 DOUBTS: dict[str, Callable[[], Fault]] = {
