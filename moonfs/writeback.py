@@ -158,8 +158,8 @@ class Way:
     unsure: bool = False
 
 
-class _OutageError(Exception):
-    """The service is known not to answer."""
+class _UntoldError(Exception):
+    """Nobody says by now what has become of an upload."""
 
 
 class Uploader:
@@ -566,7 +566,7 @@ class Uploader:
         self._journal.attempt(intent, flying=False)
         try:
             found = self._settle(intent, attempt, limit)
-        except _OutageError:
+        except _UntoldError:
             raise error from None
         if found is not None:
             return found
@@ -581,17 +581,17 @@ class Uploader:
     def _settle(self, intent: Intent, attempt: int, limit: float) -> FileObject | None:
         """Look for the outcome of an unanswered attempt, now and once more after a pause (W3).
 
-        Returns None when it is not there, or when the time is up: then the doubt stays.
+        Returns None when both looks do not show it.
 
         Raises:
-            _OutageError: there is nobody to ask (E2); the doubt stays.
+            _UntoldError: there is nobody to ask (E2), or the time is up; the doubt stays.
         """
         kept_back = failures = 0
         for pause in (0.0, self.backoff(attempt)):
             wait = pause
             while True:
                 if time.monotonic() + wait > limit or self._stopping.wait(wait):
-                    return None
+                    raise _UntoldError
                 try:
                     found = self._match(intent)
                     break
@@ -599,7 +599,7 @@ class Uploader:
                     # Without a listing a repeat could make a second copy: wait for one.
                     kept_back += error.unsent and not isinstance(error, RateLimited)
                     if kept_back >= _KEPT_BACK:
-                        raise _OutageError from error
+                        raise _UntoldError from error
                     log.warning("Cannot see yet whether %s arrived: %s", intent.name, error)
                     failures += 1
                     wait = self.backoff(min(attempt + failures, _SLOWEST_LOOK))

@@ -351,6 +351,16 @@ def test_a_repeat_waits_for_a_listing(desk: Desk) -> None:
     )
 
 
+def test_without_a_listing_there_is_no_repeat(desk: Desk) -> None:
+    """W3: nothing is sent again that was not looked for, though there is time for it and none for another look."""
+    waits = iter([0.0, 60.0])
+    hurried = desk.make(backoff=lambda _attempt: next(waits, 0.0))
+    desk.service.script, desk.service.list_errors = ["lost"], [errors.ServiceError("503")] * 1000
+    with pytest.raises(errors.Unreachable, match="broke off"):
+        hurried.store(*desk.intent())
+    assert len(desk.service.sent) == 1
+
+
 @pytest.mark.parametrize(
     ("size", "name", "age"), [(5, "a.txt", 0), (4, "b.txt", 0), (4, "a.txt", 60)], ids=["size", "name", "age"]
 )
