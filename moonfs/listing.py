@@ -207,6 +207,11 @@ class Listing:
                 self._version += 1
                 self._snapshot = None if self._snapshot is None else self._publish(self._snapshot.stale_because)
 
+    def doubt(self, file_id: str) -> None:
+        """Take in that a file may be deleted: the next answer decides, though it was stored from here just now."""
+        with self._lock:
+            self._added.pop(file_id, None)
+
     def is_removed(self, file_id: str) -> bool:
         """Say whether a file was deleted from here."""
         with self._lock:

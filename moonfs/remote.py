@@ -25,6 +25,7 @@ from moonfs.contents import Contents, Fetched, Text
 from moonfs.errors import (
     ExtractionFailed,
     ForeignAnswer,
+    MoonfsError,
     NotFound,
     NotReady,
     ProtocolError,
@@ -190,6 +191,9 @@ class Remote:
             self._asked(file_id, lambda spelt: self._delete(file_id, spelt, ticket))
         except NotFound:
             self._gone(file_id)
+            raise
+        except MoonfsError:
+            self.listing.doubt(file_id)
             raise
         self._gone(file_id)
 

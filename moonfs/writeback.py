@@ -473,7 +473,7 @@ class Uploader:
         spool.sync()
         if intent.state != journal_states.RESERVED:
             intent.state = journal_states.PENDING
-        if not self._journal.attempt(intent, flying=flying):
+        if not self._journal.attempt(intent, flying=flying, synced=True):
             raise Overtaken(f"{intent.name} has got another name or other bytes.")
 
     def _may_be_taken(self, intent: Intent) -> bool:

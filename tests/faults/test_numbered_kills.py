@@ -1,0 +1,127 @@
+"""Kills and answers that are lost where names are numbered: what a journal and a service may have in between (W3, W4).
+
+Each test is one moment of a replacement, made on purpose: what the torture finds by chance once in some hundred kills.
+A kill is a copy of the state directories at that moment, as in `test_exactly_one_copy`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moonfs.errors import MoonfsError
+from tests.faults.server import truncated
+from tests.faults.test_exactly_one_copy import Bench, Drive, made_bench
+from tests.faults.test_numbered import NUMBERS, V0, V1, V2, learned, stored
+from tests.harness.doubt import settled
+from tests.harness.drive import wait_until
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with made_bench(tmp_path, NUMBERS) as bench:
+        yield bench
+
+
+class _Killed(BaseException):
+    """What ends a call of a drive that is dead."""
+
+
+def dies_at(bench: Bench, owner: object, method: str, *, after: bool = False) -> None:
+    """Kill the last drive when `method` of one of its parts is called, or `after` its first call."""
+    drive, real = bench.drives[-1], getattr(owner, method)
+
+    def die(*arguments: Any, **options: Any) -> Any:
+        if after:
+            real(*arguments, **options)
+        copy = bench.root / f"home{len(bench.drives)}"
+        if not copy.exists():  # names of one file stay so: a spool file may be an original already
+            subprocess.run(["cp", "-a", drive.home, copy], check=True)
+        drive.kill()
+        raise _Killed
+
+    setattr(owner, method, die)
+
+
+def next_life(bench: Bench, **settings: Any) -> Drive:
+    """Start over what the drive that has died had on disk."""
+    wait_until((bench.root / f"home{len(bench.drives)}").exists, "it is dead")
+    return bench.start(learned=False, **settings)
+
+
+def nothing_left(drive: Drive) -> bool:
+    """Say whether the journal and the spool are empty once all is over."""
+    settled(drive)
+    return drive.journal.intents() == [] and list((drive.home / "spool").iterdir()) == []
+
+
+def write_over_empty(drive: Drive, name: str, data: bytes) -> None:
+    """Make a file, or cut one, have it synced while it is empty, and write to it: its row carries no byte."""
+    if name in drive.ls():
+        handle = drive.fs.open(f"/{name}", read=False, write=True, truncate=True).handle
+    else:
+        handle = drive.fs.create(f"/{name}", 0o644).handle
+    drive.fs.fsync(handle)
+    drive.fs.write(handle, data, 0)
+    try:
+        drive.fs.flush(handle)
+    finally:
+        drive.fs.release(handle)
+
+
+def test_an_answer_for_what_was_empty(bench: Bench) -> None:
+    """W4, R5: killed before the journal has the answer: what was synced empty, then written, is readable."""
+    drive = learned(bench)
+    dies_at(bench, drive.journal, "stored")
+    with pytest.raises(_Killed):
+        write_over_empty(drive, "b.txt", V2)
+    after = next_life(bench)
+    assert after.read("b.txt") == V2
+    after.idle()
+    assert stored(bench) == {"a.txt": V1, "b.txt": V2} and nothing_left(after)
+
+
+def test_what_was_empty_goes_back_to_that(bench: Bench) -> None:
+    """W6: killed before it arrived: what was synced empty, then written, is empty again, and stays so."""
+    drive = learned(bench)
+    dies_at(bench, drive.account._client, "upload")
+    with pytest.raises(_Killed):
+        write_over_empty(drive, "b.txt", V2)
+    for _ in range(2):
+        after = next_life(bench)
+        assert after.read("b.txt") == b""
+        dies_at(bench, after.fs, "recover")
+        with pytest.raises(_Killed):
+            after.fs.recover()
+
+
+def test_the_only_bytes_that_are_left(bench: Bench) -> None:
+    """W4: a colleague's file has gone for a new version, whose row carried other bytes: a kill loses nothing."""
+    drive = learned(bench)
+    bench.server.add("b.txt", V0)
+    drive.ls()
+    dies_at(bench, drive.uploader, "_send_again")
+    with pytest.raises(_Killed):
+        write_over_empty(drive, "b.txt", V2)
+    after = next_life(bench)
+    assert after.read("b.txt") == V2
+    assert nothing_left(after) and stored(bench) == {"a.txt": V1, "b.txt": V2}
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["", "killed"])
+def test_a_deletion_whose_answer_is_lost(bench: Bench, kill: bool) -> None:
+    """W4: the old id went, though its deletion failed by all that is known: the version before is uploaded again."""
+    drive = learned(bench)
+    bench.server.script("delete", truncated())
+    if kill:
+        dies_at(bench, drive.fs._versions._reserves, "settle")
+    with pytest.raises(_Killed if kill else MoonfsError):
+        drive.write("a.txt", V2)
+    after = next_life(bench) if kill else drive
+    assert after.read("a.txt") == V1
+    settled(after)
+    assert stored(bench) == {"a.txt": V1} and after.ls() == ["a.txt"] and nothing_left(after)
