@@ -194,8 +194,7 @@ class Disowned:
             known=known if before is None else known | before.known,
             unanswered=attempt.unanswered + flying,  # at most, as after a crash; `ended` tells
             replaced=replaced,
-            replaces=frozenset(),
-            numbered=frozenset(),
+            replaces=frozenset(),  # but for what is `numbered`: should this process end before it goes
             held={},
             closed=0,
             cancelled=True,
@@ -212,7 +211,7 @@ class Disowned:
         attempts = intent.unanswered - intent.adopted
         if attempts <= 0 or intent.left:
             return []
-        left = self.left_apart(replace(intent, unanswered=attempts), flying=False, replaced=True)
+        left = self.left_apart(replace(intent, unanswered=attempts, numbered=frozenset()), flying=False, replaced=True)
         return [replace(left, known=left.known | {file.id})]
 
     def of_reserve(self, kept: LocalFile, *, replaced: bool) -> list[Intent]:

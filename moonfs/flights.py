@@ -739,6 +739,8 @@ class Flights:
         with self._lock:
             gone = frozenset(file_id for file_id in equal if self._space.is_doomed(file_id))
             gone |= self._space.renamed_away(beside=local)
+            # What it holds itself of that name is shown no more, and need not come back (W9).
+            gone |= {file_id for file_id, had in local.held.items() if had == intent.name}
             if claimed:
                 with local.lock:
                     local.replaces |= claimed  # whatever becomes of this upload

@@ -148,7 +148,11 @@ class Recovery:
             self._space.doom(intent.numbered)
 
     def _recover_in_doubt(self, intent: Intent) -> None:
-        """Hide what an upload may have left that was given up; whose it is, is told later (W3, W8)."""
+        """Hide what an upload may have left that was given up; whose it is, is told later (W3, W8).
+
+        What an answer has told has got a number, and goes (W4): a kill came before that.
+        """
+        self._drop_numbered(intent)
         file = self._reopen(intent) if intent.state == journal_states.DOUBTFUL else None
         if file is not None:
             file.rest()

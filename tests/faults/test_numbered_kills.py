@@ -7,18 +7,19 @@ A kill is a copy of the state directories at that moment, as in `test_exactly_on
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moonfs.errors import MoonfsError
-from tests.faults.server import truncated
+from tests.faults.server import page, truncated
 from tests.faults.test_exactly_one_copy import Bench, Drive, made_bench
-from tests.faults.test_numbered import NUMBERS, V0, V1, V2, learned, stored
-from tests.harness.doubt import settled
+from tests.faults.test_numbered import NUMBERS, V0, V1, V2, V3, learned, stored
+from tests.harness.doubt import remove, rename_over, settled
 from tests.harness.drive import wait_until
+from tests.harness.house import in_thread
 
 
 @pytest.fixture
@@ -125,3 +126,52 @@ def test_a_deletion_whose_answer_is_lost(bench: Bench, kill: bool) -> None:
     assert after.read("a.txt") == V1
     settled(after)
     assert stored(bench) == {"a.txt": V1} and after.ls() == ["a.txt"] and nothing_left(after)
+
+
+#: What becomes of `b.txt` while a new version of it has a numbered copy, and what the service then has of it.
+OVERTAKEN: dict[str, tuple[Callable[[Drive], None], dict[str, bytes]]] = {
+    "renamed over": (lambda drive: rename_over(drive, V3, "b.txt"), {"b.txt": V3}),
+    "written over": (lambda drive: drive.write("b.txt", V3), {"b.txt": V3}),
+    "renamed": (lambda drive: drive.fs.rename("/b.txt", "/c.txt"), {"c.txt": V2}),
+    "removed": (lambda drive: remove(drive, "b.txt"), {}),
+}
+
+
+@pytest.mark.parametrize("then", OVERTAKEN)
+def test_a_numbered_copy_of_what_is_overtaken(bench: Bench, then: str) -> None:
+    """W3, W4: its name has moved on when the answer comes, and the drive is killed: the numbered copy goes."""
+    drive = learned(bench, write_back=True)
+    bench.server.add("b.txt", V0)
+    drive.ls()
+    moves, expected = OVERTAKEN[then]
+    attempt, moved = drive.journal.attempt, list[str]()
+
+    def overtaken(intent: Any, **options: Any) -> bool:
+        if intent.numbered and not moved:
+            moved.append(then)
+            in_thread(lambda: moves(drive)).result(60)
+            dies_at(bench, drive.journal, "attempt")
+            return drive.journal.attempt(intent, **options)
+        return attempt(intent, **options)
+
+    drive.journal.attempt = overtaken  # type: ignore[method-assign]
+    drive.write("b.txt", V2)
+    after = next_life(bench, write_back=True)
+    wait_until(lambda: stored(bench) == {"a.txt": V1, **expected}, "no number is left")
+    after.idle()
+    assert stored(bench) == {"a.txt": V1, **expected} and after.ls() == sorted(stored(bench))
+
+
+def test_a_held_copy_does_not_come_back(bench: Bench) -> None:
+    """W9, W4: renamed to a temporary name, written anew there, and renamed back in vain: the old name is free."""
+    drive = learned(bench)
+    drive.fs.rename("/a.txt", "/a.txt.tmp")
+    drive.write("a.txt.tmp", V2)
+    bench.server.script("upload", *(page(503) for _ in range(5)))
+    with pytest.raises(MoonfsError):
+        drive.fs.rename("/a.txt.tmp", "/a.txt")
+    drive.idle()
+    assert drive.ls() == ["a.txt.tmp"] and drive.read("a.txt.tmp") == V2
+    drive.fs.rename("/a.txt.tmp", "/a.txt")
+    drive.idle()
+    assert stored(bench) == {"a.txt": V2} and drive.ls() == ["a.txt"]
