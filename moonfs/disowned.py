@@ -140,6 +140,10 @@ class Disowned:
             claimed |= ours
         return frozenset(claimed), unsure
 
+    def records(self, name: str) -> list[Intent]:
+        """Return the records of uploads of `name` that were given up; the lock must be held."""
+        return [left for left in (*self._watched.values(), *self._space.disowned.values()) if left.name == name]
+
     def may_have_left(self, name: str) -> bool:
         """Say whether an upload of `name` that was given up may have left a copy, told or not."""
         return any(left.name == name for left in tuple(self._watched.values()))

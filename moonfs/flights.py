@@ -732,6 +732,20 @@ class Flights:
         """Say whether another upload of the name of `intent` is under way, or may have left a copy."""
         return self._is_under_way(intent) or self._disowned.may_have_left(intent.name)
 
+    def crosses(self, intent: Intent) -> None:
+        """Take in that the copies of other attempts at its name may get a number, as `intent` is about to be sent.
+
+        The journal takes that in with the attempt.
+        """
+        with self._lock:
+            others = [flight.intent for flight in self._under_way.values()]
+            others += [local.attempt for local in (*self._space.local.values(), *self._space.kept.values())]
+            others += self._disowned.records(intent.name)
+            for other in others:
+                if other is not None and other is not intent and other.name == intent.name:
+                    other.taken = True
+            self._space.changed()
+
     def in_the_way(self, intent: Intent, equal: frozenset[str]) -> Way:
         """Return what of the files `equal`, which have the name of `intent`, may go for it; may send requests."""
         claimed, unsure = self._disowned.claim(intent)

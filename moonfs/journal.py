@@ -342,8 +342,9 @@ class Journal:
     def attempt(self, intent: Intent, *, flying: bool = True, synced: bool = False) -> bool:
         """Record how far the upload of `intent` is; False when its name or its bytes have changed meanwhile.
 
-        `flying`: one more attempt is about to be sent, and is `under_way` from now on. An unacknowledged intent gets
-        its row here, the others must have theirs still. `synced`: its bytes are durable in the spool file, and what the
+        `flying`: one more attempt is about to be sent, and is `under_way` from now on; where the name is `taken`, it is
+        for what other attempts at it make by now, too. An unacknowledged intent gets its row here, the others must
+        have theirs still. `synced`: its bytes are durable in the spool file, and what the
         row carries may be others, of before.
         """
         intent.under_way = flying
@@ -379,6 +380,11 @@ class Journal:
             ).rowcount
             if not changed and row is not None:
                 changed = db.execute(f"{_PUT} WHERE state != '{CANCELLED}'", row).rowcount
+            if changed and flying and intent.taken:
+                db.execute(
+                    "UPDATE intents SET taken = 1 WHERE name = ? AND spool != ? AND unanswered > 0 AND NOT taken",
+                    key[1::-1],
+                )
             return bool(changed)
 
         return self._group.queue(change, vital=True).wait()

@@ -59,8 +59,10 @@ def learned(bench: Bench, **settings: Any) -> Drive:
     """Return a drive that knows that the service numbers, with `a.txt` of V1 on it, written here."""
     drive = bench.start(learned=False, **settings)
     drive.write("l.txt", V0)
+    drive.idle()  # else in write-back only the second one is sent
     drive.write("l.txt", V1)
     drive.idle()
+    assert drive.journal.knows("numbers")
     drive.fs.unlink("/l.txt", os.getpid)
     drive.write("a.txt", V1)
     drive.idle()

@@ -7,6 +7,7 @@ A kill is a copy of the state directories at that moment, as in `test_exactly_on
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from moonfs.errors import MoonfsError
-from tests.faults.server import page, truncated
+from tests.faults.server import Turn, page, truncated
 from tests.faults.test_exactly_one_copy import Bench, Drive, made_bench
 from tests.faults.test_numbered import NUMBERS, V0, V1, V2, V3, learned, stored
 from tests.harness.doubt import remove, rename_over, settled
@@ -32,6 +33,13 @@ class _Killed(BaseException):
     """What ends a call of a drive that is dead."""
 
 
+def copy_of(bench: Bench) -> None:
+    """Keep what the last drive has on disk at this moment, once, for the next one."""
+    copy = bench.root / f"home{len(bench.drives)}"
+    if not copy.exists():  # names of one file stay so: a spool file may be an original already
+        subprocess.run(["cp", "-a", bench.drives[-1].home, copy], check=True)
+
+
 def dies_at(bench: Bench, owner: object, method: str, *, after: bool = False) -> None:
     """Kill the last drive when `method` of one of its parts is called, or `after` its first call."""
     drive, real = bench.drives[-1], getattr(owner, method)
@@ -39,9 +47,7 @@ def dies_at(bench: Bench, owner: object, method: str, *, after: bool = False) ->
     def die(*arguments: Any, **options: Any) -> Any:
         if after:
             real(*arguments, **options)
-        copy = bench.root / f"home{len(bench.drives)}"
-        if not copy.exists():  # names of one file stay so: a spool file may be an original already
-            subprocess.run(["cp", "-a", drive.home, copy], check=True)
+        copy_of(bench)
         drive.kill()
         raise _Killed
 
@@ -175,3 +181,32 @@ def test_a_held_copy_does_not_come_back(bench: Bench) -> None:
     drive.fs.rename("/a.txt.tmp", "/a.txt")
     drive.idle()
     assert stored(bench) == {"a.txt": V2} and drive.ls() == ["a.txt"]
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["", "killed"])
+def test_two_uploads_of_one_name_at_once(bench: Bench, kill: bool) -> None:
+    """W3, W4: a name that was free when an upload began was taken by the next one meanwhile: its copy is found."""
+    drive = learned(bench, write_back=True)
+    begun, go = threading.Event(), threading.Event()
+
+    def late(turn: Turn) -> None:
+        turn.read()
+        begun.set()
+        go.wait(60)
+        turn.serve()
+        turn.hang_up()
+
+    bench.server.script("upload", late)
+    drive.write("b.txt", V2)
+    assert begun.wait(60)
+    rename_over(drive, V3, "b.txt")
+    wait_until(lambda: stored(bench).get("b.txt") == V3, "the next one arrives")
+    if kill:
+        copy_of(bench)
+        drive.kill()
+    go.set()
+    wait_until(lambda: not bench.server.busy, "the first one arrives")
+    after = next_life(bench, write_back=True) if kill else drive
+    wait_until(lambda: stored(bench) == {"a.txt": V1, "b.txt": V3}, "no number is left")
+    after.idle()
+    assert after.ls() == ["a.txt", "b.txt"]
