@@ -57,6 +57,8 @@ RENAME_SECONDS: Final = 2.0
 _PATIENT: Final = 20
 #: Seconds after which a version that came back looks again whether what is in doubt under its name is told (W3, W4).
 _AGAIN: Final = 1.0
+#: Seconds for which a deletion may come late that a process has sent, or given up, without an answer (W4).
+_LATE: Final = 2.0
 
 Report = Callable[[str, MoonfsError], None]
 
@@ -187,12 +189,16 @@ class Flights:
     def _may_come_back(self, local: LocalFile) -> bool:
         """Say whether the version before may go to the service, which may have it still, or a newer one (W3, W4).
 
+        Where it has it still, it may be about to delete it.
+
         Raises:
             MoonfsError: that cannot be told now.
         """
-        self._account.relist()
+        over = time.monotonic() > local.back + _LATE
+        present = self._account.relist()
         with self._lock:
-            return not self._disowned.is_in_doubt(local.name)
+            told = over or local.replaces.isdisjoint(present)
+            return told and not self._disowned.is_in_doubt(local.name)
 
     def _carry_again(self, local: LocalFile, attempt: int, error: Exception) -> None:
         local.trouble = error

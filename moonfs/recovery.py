@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from dataclasses import replace
 
 from moonfs import advice, doubts, names
@@ -119,16 +120,12 @@ class Recovery:
     def _recover_reserve(self, intent: Intent) -> LocalFile | None:
         """Keep the version before of a name, where a newer one is on its way still (W4); else have it back.
 
-        Return it if it is back. Where the service has it yet, nothing had to make way.
+        Return it if it is back, though the service may have it yet: its deletion may have been sent.
         """
-        known = self._account.known()
-        there = any(file_id in known and not self._space.is_doomed(file_id) for file_id in intent.replaces)
         newer = self._space.local.get(intent.name)
         file = self._reopen(intent)
-        if file is None or (newer is None and there):
+        if file is None:
             self._journal.forget(intent.spool)
-            if file is not None:
-                file.discard()
             return None
         if newer is not None:
             self._reserves.take(intent, file)
@@ -136,7 +133,7 @@ class Recovery:
         promised = self._reserves.promised(intent)
         self._journal.put(promised)
         local = self.local_of(promised, file)
-        local.reserve = True
+        local.reserve, local.back = True, time.monotonic()
         local.rest()
         self._space.put(local)
         return local

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from moonfs.errors import MoonfsError
-from tests.faults.server import Turn, page, truncated
+from tests.faults.server import Reply, Turn, page, truncated
 from tests.faults.test_exactly_one_copy import Bench, Drive, made_bench
 from tests.faults.test_numbered import NUMBERS, V0, V1, V2, V3, learned, stored
 from tests.harness.doubt import remove, rename_over, settled
@@ -210,3 +210,40 @@ def test_two_uploads_of_one_name_at_once(bench: Bench, kill: bool) -> None:
     wait_until(lambda: stored(bench) == {"a.txt": V1, "b.txt": V3}, "no number is left")
     after.idle()
     assert after.ls() == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["", "killed"])
+def test_a_deletion_that_comes_late(bench: Bench, kill: bool) -> None:
+    """W4: the old id goes after it was listed once more, by a deletion nobody waits for: it comes back."""
+    drive = learned(bench)
+    begun, go = threading.Event(), threading.Event()
+
+    def late(turn: Turn) -> None:
+        turn.read()
+        begun.set()
+        go.wait(60)
+        turn.serve()
+
+    def hang_up(turn: Turn) -> None:
+        in_thread(lambda: late(turn))
+        begun.wait(60)
+        turn.send(Reply(502, b"<html></html>"))
+
+    bench.server.script("delete", *([late] if kill else [hang_up] * 9))
+    if kill:
+        in_thread(lambda: drive.write("a.txt", V2))
+        assert begun.wait(60)
+        copy_of(bench)
+        drive.kill()
+    else:
+        with pytest.raises(MoonfsError):
+            drive.write("a.txt", V2)
+        bench.server.unscript()
+    lists = bench.server.count("list")
+    after = next_life(bench) if kill else drive
+    assert after.read("a.txt") == V1
+    wait_until(lambda: bench.server.count("list") > lists, "it is listed")
+    go.set()
+    wait_until(lambda: not bench.server.busy and V2 not in stored(bench).values(), "it is deleted")
+    settled(after)
+    assert stored(bench) == {"a.txt": V1} and after.ls() == ["a.txt"] and after.read("a.txt") == V1
