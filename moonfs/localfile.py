@@ -197,7 +197,7 @@ class LocalFile:
         """
         self.number(afresh=self.failed or (self.committed is None and self.lent is None))
         self.committed, self.growing = spool, None
-        self.refusal = refusal
+        self.refusal, self.reserve = refusal, False
         self.acknowledged = self.generation if generation is None else generation
         self.promised = self.purpose if purpose is None else purpose
         self.kept = True

@@ -18,7 +18,7 @@ from moonfs.errors import MoonfsError
 from tests.faults.server import Reply, Turn, page, truncated
 from tests.faults.test_exactly_one_copy import Bench, Drive, made_bench
 from tests.faults.test_numbered import NUMBERS, V0, V1, V2, V3, learned, stored
-from tests.harness.doubt import remove, rename_over, settled
+from tests.harness.doubt import remove, rename_over, settled, status
 from tests.harness.drive import wait_until
 from tests.harness.house import in_thread
 
@@ -247,3 +247,18 @@ def test_a_deletion_that_comes_late(bench: Bench, kill: bool) -> None:
     wait_until(lambda: not bench.server.busy and V2 not in stored(bench).values(), "it is deleted")
     settled(after)
     assert stored(bench) == {"a.txt": V1} and after.ls() == ["a.txt"] and after.read("a.txt") == V1
+
+
+def test_what_is_written_over_a_version_that_is_back(bench: Bench) -> None:
+    """W4: once a newer version is promised, nothing is back."""
+    drive = learned(bench, upload_timeout=0.3)
+    bench.server.script("upload", *(page(503) for _ in range(5000)))
+    with pytest.raises(MoonfsError):
+        drive.write("a.txt", V2)
+    assert status(drive)["back"] == ["a.txt"]
+    handle = drive.fs.open("/a.txt", read=False, write=True, truncate=True).handle
+    drive.fs.write(handle, V3, 0)
+    drive.fs.release(handle)  # its writer is gone, so it is promised
+    assert status(drive)["back"] == [] and drive.read("a.txt") == V3
+    bench.server.unscript()
+    wait_until(lambda: stored(bench) == {"a.txt": V3}, "it arrives")
