@@ -143,6 +143,10 @@ class Disowned:
             claimed |= ours
         return frozenset(claimed), unsure
 
+    def records(self, name: str) -> list[Intent]:
+        """Return the records of uploads of `name` that were given up; the lock must be held."""
+        return [left for left in (*self._watched.values(), *self._space.disowned.values()) if left.name == name]
+
     def may_have_left(self, name: str) -> bool:
         """Say whether an upload of `name` that was given up may have left a copy, told or not."""
         return any(left.name == name for left in tuple(self._watched.values()))
@@ -215,8 +219,7 @@ class Disowned:
             known=known if before is None else known | before.known,
             unanswered=attempt.unanswered + flying,  # at most, as after a crash; `ended` tells
             replaced=replaced,
-            replaces=frozenset(),
-            numbered=frozenset(),
+            replaces=frozenset(),  # but for what is `numbered`: should this process end before it goes
             held={},
             closed=0,
             cancelled=True,
@@ -233,7 +236,7 @@ class Disowned:
         attempts = intent.unanswered - intent.adopted
         if attempts <= 0 or intent.left:
             return []
-        left = self.left_apart(replace(intent, unanswered=attempts), flying=False, replaced=True)
+        left = self.left_apart(replace(intent, unanswered=attempts, numbered=frozenset()), flying=False, replaced=True)
         return [replace(left, known=left.known | {file.id})]
 
     def of_reserve(self, kept: LocalFile, *, replaced: bool) -> list[Intent]:

@@ -57,6 +57,8 @@ RENAME_SECONDS: Final = 2.0
 _PATIENT: Final = 20
 #: Seconds after which a version that came back looks again whether what is in doubt under its name is told (W3, W4).
 _AGAIN: Final = 1.0
+#: Seconds for which a deletion may come late that a process has sent, or given up, without an answer (W4).
+_LATE: Final = 2.0
 
 Report = Callable[[str, MoonfsError], None]
 
@@ -187,12 +189,16 @@ class Flights:
     def _may_come_back(self, local: LocalFile) -> bool:
         """Say whether the version before may go to the service, which may have it still, or a newer one (W3, W4).
 
+        Where it has it still, it may be about to delete it.
+
         Raises:
             MoonfsError: that cannot be told now.
         """
-        self._account.relist()
+        over = time.monotonic() > local.back + _LATE
+        present = self._account.relist()
         with self._lock:
-            return not self._disowned.is_in_doubt(local.name)
+            told = over or local.replaces.isdisjoint(present)
+            return told and not self._disowned.is_in_doubt(local.name)
 
     def _carry_again(self, local: LocalFile, attempt: int, error: Exception) -> None:
         local.trouble = error
@@ -732,6 +738,20 @@ class Flights:
         """Say whether another upload of the name of `intent` is under way, or may have left a copy."""
         return self._is_under_way(intent) or self._disowned.may_have_left(intent.name)
 
+    def crosses(self, intent: Intent) -> None:
+        """Take in that the copies of other attempts at its name may get a number, as `intent` is about to be sent.
+
+        The journal takes that in with the attempt.
+        """
+        with self._lock:
+            others = [flight.intent for flight in self._under_way.values()]
+            others += [local.attempt for local in (*self._space.local.values(), *self._space.kept.values())]
+            others += self._disowned.records(intent.name)
+            for other in others:
+                if other is not None and other is not intent and other.name == intent.name:
+                    other.taken = True
+            self._space.changed()
+
     def in_the_way(self, intent: Intent, equal: frozenset[str]) -> Way:
         """Return what of the files `equal`, which have the name of `intent`, may go for it; may send requests."""
         claimed, unsure = self._disowned.claim(intent)
@@ -740,6 +760,8 @@ class Flights:
         with self._lock:
             gone = frozenset(file_id for file_id in equal if self._space.is_doomed(file_id))
             gone |= self._space.renamed_away(beside=local)
+            # What it holds itself of that name is shown no more, and need not come back (W9).
+            gone |= {file_id for file_id, had in local.held.items() if had == intent.name}
             if claimed:
                 with local.lock:
                     local.replaces |= claimed  # whatever becomes of this upload

@@ -339,11 +339,13 @@ class Journal:
 
         self._group.queue(change, vital=True).wait()
 
-    def attempt(self, intent: Intent, *, flying: bool = True) -> bool:
+    def attempt(self, intent: Intent, *, flying: bool = True, synced: bool = False) -> bool:
         """Record how far the upload of `intent` is; False when its name or its bytes have changed meanwhile.
 
-        `flying`: one more attempt is about to be sent, and is `under_way` from now on. An unacknowledged intent gets
-        its row here, the others must have theirs still.
+        `flying`: one more attempt is about to be sent, and is `under_way` from now on; where the name is `taken`, it is
+        for what other attempts at it make by now, too. An unacknowledged intent gets its row here, the others must
+        have theirs still. `synced`: its bytes are durable in the spool file, and what the
+        row carries may be others, of before.
         """
         intent.under_way = flying
         values = (
@@ -370,14 +372,19 @@ class Journal:
         def change(db: sqlite3.Connection) -> bool:
             changed = db.execute(
                 # What was acknowledged meanwhile stays so.
-                "UPDATE intents SET state = CASE state WHEN ? THEN state ELSE ? END, size = ?, sha256 = ?, "
+                "UPDATE intents SET state = CASE state WHEN ? THEN state ELSE ? END, size = ?, sha256 = ?, "  # noqa: S608
                 "local_name = ?, started = ?, known = ?, replaces = ?, ended = ?, unanswered = ?, purpose = ?, "
-                "taken = ?, numbered = ? "
+                f"taken = ?, numbered = ?{', data = NULL' if synced else ''} "
                 "WHERE spool = ? AND name = ? AND state != ?",
                 (PENDING, *values, *key),
             ).rowcount
             if not changed and row is not None:
                 changed = db.execute(f"{_PUT} WHERE state != '{CANCELLED}'", row).rowcount
+            if changed and flying and intent.taken:
+                db.execute(
+                    "UPDATE intents SET taken = 1 WHERE name = ? AND spool != ? AND unanswered > 0 AND NOT taken",
+                    key[1::-1],
+                )
             return bool(changed)
 
         return self._group.queue(change, vital=True).wait()

@@ -64,6 +64,7 @@ class LocalFile:
         journaled: what the journal has of a file that stays local: name, purpose, generation, times, what it holds.
         failure: (generation, error) of an upload that the service refused.
         reserve: it is the version before one that could not be stored: kept for that case, or come back since (W4).
+        back: when that came back, by the monotonic clock.
         trouble: why the last try to upload it in the background came to nothing.
     """
 
@@ -110,6 +111,7 @@ class LocalFile:
         self.private = private
         self.passing = self.reserve = False
         self.held: Mapping[str, str] = {}
+        self.back = 0.0
         self.closed = 0
         self.seal = ""
         self.kept = False
@@ -195,7 +197,7 @@ class LocalFile:
         """
         self.number(afresh=self.failed or (self.committed is None and self.lent is None))
         self.committed, self.growing = spool, None
-        self.refusal = refusal
+        self.refusal, self.reserve = refusal, False
         self.acknowledged = self.generation if generation is None else generation
         self.promised = self.purpose if purpose is None else purpose
         self.kept = True

@@ -120,7 +120,6 @@ class Promises:
                 held={},
                 closed=0,
                 replaces=intent.replaces - intent.numbered,
-                numbered=frozenset(),
             )
             self._journal.put(left, instead_of=intent.spool, data=file.small())
         except OSError as error:

@@ -8,7 +8,9 @@ request and starts nothing.
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import time
 from dataclasses import replace
 
 from moonfs import advice, doubts, names
@@ -51,6 +53,7 @@ class Recovery:
         self._disowned = disowned
         self._reserves = reserves
         self._live: list[Intent] = []
+        self._older: dict[str, bytes] = {}
         #: The uploads in doubt that nobody waits for, with the bytes of those that may be wanted.
         self.in_doubt: list[tuple[Intent, SpoolFile | None]] = []
 
@@ -62,8 +65,12 @@ class Recovery:
         """
         self._space.doom(frozenset(self._journal.deletions()))
         intents = self._journal.intents()
+        uploading = {intent.spool: intent for intent in intents if intent.state == journal_states.UPLOADING}
         for spool, data in self._journal.carried():
-            self._spool.restore(spool, data)
+            if spool in uploading and self._has_newer(uploading[spool], data):
+                self._older[spool] = data
+            else:
+                self._spool.restore(spool, data)
         self._spool.clean({intent.spool for intent in intents})
         given_up = (journal_states.CANCELLED, journal_states.DOUBTFUL)
         intents = [intent for intent in intents if intent.state != journal_states.RESERVED]
@@ -92,6 +99,19 @@ class Recovery:
             self._attributes.keep_only({*self._account.known(), *deletions})
         return recovered, deletions
 
+    def _is_what_was_sent(self, intent: Intent, file: SpoolFile) -> bool:
+        return intent.spool not in self._older and file.sha256() == intent.sha256
+
+    def _has_newer(self, intent: Intent, data: bytes) -> bool:
+        """Say whether a spool file holds what was sent, whole, and the row `data` from before that was written."""
+        if not intent.sha256 or hashlib.sha256(data).hexdigest() == intent.sha256:
+            return False
+        file = self._reopen(intent)
+        if file is None:
+            return False
+        file.rest()
+        return file.sha256() == intent.sha256
+
     def _recover_reserves(self) -> list[LocalFile]:
         """Take up the versions that were kept, where the uploads are settled by now; return those that are back."""
         kept = [intent for intent in self._journal.intents() if intent.state == journal_states.RESERVED]
@@ -100,16 +120,12 @@ class Recovery:
     def _recover_reserve(self, intent: Intent) -> LocalFile | None:
         """Keep the version before of a name, where a newer one is on its way still (W4); else have it back.
 
-        Return it if it is back. Where the service has it yet, nothing had to make way.
+        Return it if it is back, though the service may have it yet: its deletion may have been sent.
         """
-        known = self._account.known()
-        there = any(file_id in known and not self._space.is_doomed(file_id) for file_id in intent.replaces)
         newer = self._space.local.get(intent.name)
         file = self._reopen(intent)
-        if file is None or (newer is None and there):
+        if file is None:
             self._journal.forget(intent.spool)
-            if file is not None:
-                file.discard()
             return None
         if newer is not None:
             self._reserves.take(intent, file)
@@ -117,7 +133,7 @@ class Recovery:
         promised = self._reserves.promised(intent)
         self._journal.put(promised)
         local = self.local_of(promised, file)
-        local.reserve = True
+        local.reserve, local.back = True, time.monotonic()
         local.rest()
         self._space.put(local)
         return local
@@ -129,7 +145,11 @@ class Recovery:
             self._space.doom(intent.numbered)
 
     def _recover_in_doubt(self, intent: Intent) -> None:
-        """Hide what an upload may have left that was given up; whose it is, is told later (W3, W8)."""
+        """Hide what an upload may have left that was given up; whose it is, is told later (W3, W8).
+
+        What an answer has told has got a number, and goes (W4): a kill came before that.
+        """
+        self._drop_numbered(intent)
         file = self._reopen(intent) if intent.state == journal_states.DOUBTFUL else None
         if file is not None:
             file.rest()
@@ -197,7 +217,7 @@ class Recovery:
                 if over is not None:
                     del left[over.spool]
                 self._free(intent)
-            elif file is not None and self._may_have_arrived(intent) and file.sha256() == intent.sha256:
+            elif file is not None and self._may_have_arrived(intent) and self._is_what_was_sent(intent, file):
                 left[intent.spool] = self._promise(intent, file)
                 self._free(intent)
             elif file is None or not intent.local_name:
@@ -245,16 +265,23 @@ class Recovery:
             self._journal.forget(intent.spool)
 
     def _undo(self, intent: Intent, file: SpoolFile) -> Intent:
-        """Give the bytes of an upload that has not arrived back the name that they had on this machine."""
+        """Give the bytes of an upload that has not arrived back the name that they had on this machine.
+
+        Those are what the row carries, where it carries any: what was written since, nobody was told to last.
+        """
         self._drop_numbered(intent)
+        size = file.size
+        if (older := self._older.get(intent.spool)) is not None:
+            self._spool.restore(intent.spool, older)
+            size = len(older)
         known = self._account.known()
         before = {i for i in intent.replaces if i in known and names.safe(known[i].filename) == intent.local_name}
-        stays = names.is_temporary(intent.local_name) or not file.size or intent.private or bool(intent.closed)
+        stays = names.is_temporary(intent.local_name) or not size or intent.private or bool(intent.closed)
         undone = replace(
             intent,
             name=intent.local_name,
             state=journal_states.LOCAL if stays else journal_states.PENDING,
-            size=file.size,
+            size=size,
             sha256="",
             replaces=frozenset(before).union(intent.held),
             started=0.0,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -172,7 +173,8 @@ class Reserves:
         shown = self._space.local.get(name)
         if shown is None or shown is kept:
             return self._show(kept)
-        self._set_out(kept)  # behind what is shown
+        if kept.lent is None:
+            self._set_out(kept)  # behind what is shown
         return None
 
     def settle_all(self) -> None:
@@ -206,7 +208,7 @@ class Reserves:
             return None
         self._pop(kept.name)
         with kept.lock:
-            kept.attempt, kept.inode = None, promised.inode
+            kept.attempt, kept.inode, kept.back = None, promised.inode, time.monotonic()
         log.warning("%s could not be stored: the version before is back, and goes to the service again.", kept.name)
         self._space.put(kept)
         self.bring(kept)
@@ -216,6 +218,7 @@ class Reserves:
         """Have a version that is kept brought to the service, once: whoever does so tries again by himself."""
         if kept not in self._coming:
             self._coming.add(kept)
+            kept.back = time.monotonic()
             self.bring(kept)
 
     def _pop(self, name: str) -> LocalFile | None:

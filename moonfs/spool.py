@@ -347,6 +347,8 @@ class Spool:
     def restore(self, name: str, data: bytes) -> None:
         """Make the spool file `name` hold `data`, which the journal carries: its own bytes may not have become durable.
 
+        What else has a name of the same file, an original, keeps its bytes.
+
         Raises:
             OSError: the local disk refuses.
         """
@@ -354,9 +356,10 @@ class Spool:
         try:
             if path.stat().st_size == len(data) and path.read_bytes() == data:
                 return
+            path.unlink()
         except FileNotFoundError:
             pass
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             _write(fd, data, 0)
         finally:

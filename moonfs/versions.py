@@ -675,6 +675,10 @@ class _Service:
         """Take in that `file` has got a number, and goes with the upload."""
         self._versions.flights.numbered(intent, file)
 
+    def crosses(self, intent: Intent) -> None:
+        """Take in that other copies of its name may get a number."""
+        self._versions.flights.crosses(intent)
+
     def let_be(self, intent: Intent, ids: frozenset[str]) -> None:
         """Take in that `ids` cannot be deleted."""
         self._versions.flights.let_be(intent, ids)

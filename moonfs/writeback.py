@@ -127,6 +127,9 @@ class Service(doubts.Evidence, Protocol):
     def may_have_left(self, intent: Intent) -> bool:
         """Whether another upload of its name is under way, or was given up and may have left a copy."""
 
+    def crosses(self, intent: Intent) -> None:
+        """Take in that the copies of other attempts at its name may get a number, as `intent` is about to be sent."""
+
     def let_be(self, intent: Intent, ids: frozenset[str]) -> None:
         """Take in that `ids`, which `intent` was to replace, cannot be deleted: they are shown again."""
 
@@ -284,6 +287,8 @@ class Uploader:
             intent.known = self._listed(intent)
             intent.taken = False
         intent.taken = intent.taken or self._may_be_taken(intent)
+        if intent.taken:
+            self._service.crosses(intent)
         intent.ended = 0.0
         if intent.state not in (journal_states.PENDING, journal_states.RESERVED):
             intent.state = journal_states.UPLOADING
@@ -476,7 +481,7 @@ class Uploader:
         spool.sync()
         if intent.state != journal_states.RESERVED:
             intent.state = journal_states.PENDING
-        if not self._journal.attempt(intent, flying=flying):
+        if not self._journal.attempt(intent, flying=flying, synced=True):
             raise Overtaken(f"{intent.name} has got another name or other bytes.")
 
     def _may_be_taken(self, intent: Intent) -> bool:

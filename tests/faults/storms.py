@@ -109,6 +109,7 @@ class Doubts(Promises):
 
     def doubt(self, *others: bytes) -> None:
         """Say that what was begun has failed: it has happened or not, or one of `others` has."""
+        self._leave_open()
         moved = {data for data in self._under_way.values() if data}
         for name, data in self._under_way.items():
             self.doubtful[name] = self._may_hold(name) | {data, *others}
@@ -122,7 +123,7 @@ class Doubts(Promises):
     def end(self, *, durable: bool = True, purpose: str = "") -> None:
         for name in self._under_way:
             self.doubtful.pop(name, None)
-        self._somewhere = [each for each in self._somewhere if not each[0] & self._under_way.keys()]
+        self._leave_open()
         super().end(durable=durable, purpose=purpose)
 
     def check(self, shown: World) -> str:
@@ -135,6 +136,7 @@ class Doubts(Promises):
     def settle(self, shown: World, elsewhere: set[str]) -> None:
         """Go on from what a drive shows: what was under way at a kill is in doubt from now on."""
         under_way = {name: self._may_hold(name) | {data} for name, data in self._under_way.items()}
+        self._leave_open()
         super().settle(shown, elsewhere)
         self.doubtful |= under_way
         for name, values in self.doubtful.items():
@@ -145,6 +147,13 @@ class Doubts(Promises):
         self.doubtful.clear()
         self._somewhere.clear()
         self.settle(shown, set())
+
+    def _leave_open(self) -> None:
+        """Ask no more for the bytes of a failed rename, one of whose names is changed again.
+
+        A removal, say, that fails may have been carried out (W8), under the name that had the bytes.
+        """
+        self._somewhere = [each for each in self._somewhere if not each[0] & self._under_way.keys()]
 
     def _may_hold(self, name: str) -> set[bytes | None]:
         return self._values.get(name, {None}) | {self.now.get(name)} | self.doubtful.get(name, set())

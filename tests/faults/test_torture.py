@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import machines, matrix, torture
+from tests.faults import machines, matrix, storms, torture
 from tests.faults.kinds import Kind
 from tests.faults.torture import PARTS, Report, Task
 from tests.harness.drive import ROOT
@@ -70,6 +70,24 @@ def test_a_part_that_breaks_ends_nothing_else(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(PARTS, "model", torture.Part(lambda *_: 1 // 0, 1))  # type: ignore[arg-type, return-value]
     report = torture.run(Task("model", "", "1", 1.0))
     assert len(report.found) == 1 and "ZeroDivisionError" in report.found[0]
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["refused", "killed"])
+def test_a_failed_removal_after_a_failed_rename(kill: bool) -> None:
+    """The instrument itself: a rename that failed leaves its bytes under either name, until one is removed (W8, W9)."""
+    promises = storms.Doubts()
+    promises.begin({"a": b"1"})
+    promises.end()
+    promises.begin({"a": None, "b": b"1"})
+    promises.doubt()
+    assert "lost" in promises.check({}) and not promises.check({"b": b"1"}) and not promises.check({"a": b"1"})
+    promises.begin({"a": None})
+    if kill:
+        assert promises.check({}) == ""
+        promises.settle({"a": b"1"}, set())
+    else:
+        promises.doubt()
+    assert promises.check({}) == ""
 
 
 def test_some_cells_of_the_matrix(kinds: tuple[Kind, ...]) -> None:

@@ -102,6 +102,9 @@ class Service:
     def may_have_left(self, intent: Intent) -> bool:
         return False
 
+    def crosses(self, intent: Intent) -> None:
+        pass
+
     def hold(self) -> float:
         return 0.0
 
