@@ -142,7 +142,7 @@ class FaultServer:
         )
         self._listener.owner = self
         self._port = 80 if self.socket else self._listener.server_address[1]
-        self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.005,), name="fault-server")
+        self._thread = threading.Thread(target=self._listener.serve_forever, name="fault-server")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -677,6 +677,18 @@ class _Handler(BaseHTTPRequestHandler):
 class _Listener(socketserver.ThreadingMixIn):
     request_queue_size = 128
     owner: FaultServer
+    socket: sockets.socket
+    get_request: Callable[[], tuple[Any, Any]]
+
+    def serve_forever(self, poll_interval: float = 0) -> None:
+        """Take connections until `shutdown`: by waiting for them, where the library looks many times a second."""
+        with suppress(OSError):  # EINVAL: it listens no more
+            while True:
+                self.process_request(*self.get_request())
+
+    def shutdown(self) -> None:
+        """Listen no more; what waits to be taken is reset (Linux: unlike POSIX, this wakes who waits in accept)."""
+        self.socket.shutdown(sockets.SHUT_RDWR)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self.__dict__.setdefault("live", set()).add(request)

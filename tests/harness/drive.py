@@ -250,14 +250,15 @@ def hosted(base_url: str, key: str, kind: Kind = YESTERDAY) -> tuple[tuple[str, 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = SECONDS, every: float = 0.01) -> Any:
     """Return the first true value of `condition`; the time-out is for a broken drive only.
 
-    Who starts a process to look does so less often: `every` so many seconds.
+    Looking costs the drive time, which it lacks on a slow machine: the longer it has taken, the less often.
+    Who starts a process to look does so `every` so many seconds at most.
     """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    start = time.monotonic()
+    while (waited := time.monotonic() - start) < seconds:
         value = condition()
         if value:
             return value
-        time.sleep(every)
+        time.sleep(max(every, min(waited / 10, 0.1)))
     raise AssertionError(f"never: {what}")
 
 

@@ -298,10 +298,11 @@ def test_a_reader_meets_no_third_state(two: Two) -> None:
         while not over.is_set():
             with contextlib.suppress(FileNotFoundError):  # the old one is gone, and the new one not listed here yet
                 look()
+            over.wait(0.01)  # else little is left of a processor to whoever overwrites
 
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(3) as pool:
         looks = [lambda: seen.add(text(two.other, "a.txt")), lambda: os.stat(two.other / "a.txt.content")]
-        running = [pool.submit(again, look) for look in looks * 2]
+        running = [pool.submit(again, looks[number % 2]) for number in range(3)]  # two read
         try:
             for version in versions[1:]:
                 (two.one / "a.txt").write_bytes(version)

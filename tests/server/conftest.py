@@ -113,12 +113,12 @@ Launch = Callable[..., Server]
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
     """Return the first true value of `condition`; the time-out is for a broken server only."""
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
+    start = time.monotonic()
+    while (waited := time.monotonic() - start) < SECONDS:
         value = condition()
         if value:
             return value
-        time.sleep(0.01)
+        time.sleep(max(0.01, min(waited / 10, 0.1)))  # looking costs the server time
     raise AssertionError(f"never: {what}")
 
 
