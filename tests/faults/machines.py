@@ -2,9 +2,9 @@
 
 What it is: two drives, each with writers of its own on a real mount, on one service of some kind whose answers take
 their time, or fail as in `storms`. All versions have one size. What was acknowledged and that nobody can have seen
-before he wrote over it must be there in the end; of what one machine has stored under a name only its newest version
-may be left (W3, W4, N3), and it can be read there (R5). Where the service numbers names, one of two that two machines
-made has a number, and the status of a machine names it. What it is not: a test of kills.
+when he opened its name to write must be there in the end; of what one machine has stored under a name only its newest
+version may be left (W3, W4, N3), and it can be read there (R5). Where the service numbers names, one of two that two
+machines made has a number, and the status of a machine names it. What it is not: a test of kills.
 
 **Threading:** a thread for each writer; a name is written by one of them on each machine.
 """
@@ -16,6 +16,7 @@ import random
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from pathlib import Path
 from tests.faults.kinds import YESTERDAY, Kind, unnumbered
 from tests.faults.lives import named_in
 from tests.faults.model import slow
-from tests.faults.server import OPERATIONS, FaultServer
+from tests.faults.server import OPERATIONS, FaultServer, Stored
 from tests.faults.storms import PASSING, Storm
 from tests.faults.walk import MODES
 from tests.harness.drive import Drive, hosted, wait_until
@@ -36,12 +37,18 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Version:
-    """What a machine has written under a name, from when to when, on the monotonic clock, and whether it succeeded."""
+    """What a machine has written under a name.
+
+    Attributes:
+        opened: when the file was open, on the monotonic clock; it takes the place of nothing that came later.
+        ended: when it was closed.
+        acknowledged: whether that succeeded.
+    """
 
     machine: int
     name: str
     data: bytes
-    began: float
+    opened: float
     ended: float
     acknowledged: bool
 
@@ -80,24 +87,35 @@ def overwrite(
             drive.mount("listing_ttl=1", "upload_timeout=5", *MODES[mode])
         server.weather = storm if stormy else slow(random.Random(chance.random()))
         written: list[Version] = []
+        arrived: dict[bytes, float] = {}
         lock = threading.Lock()
+        receive = server.receive
+
+        def note(filename: str, data: bytes, purpose: str) -> Stored | None:
+            stored = receive(filename, data, purpose)
+            arrived.setdefault(data, time.monotonic())
+            return stored
+
+        server.receive = note  # type: ignore[method-assign]
         ends = time.monotonic() + seconds
 
         def write(machine: int, names: tuple[str, ...], own: random.Random) -> None:
             number = 0
             while time.monotonic() < ends:
                 number += 1
-                name, began = own.choice(names), time.monotonic()
+                name, opened = own.choice(names), 0.0
                 data = f"{machine} has written {number:06d} to {name}.\n".encode()
                 acknowledged = True
                 try:
-                    (drives[machine] / name).write_bytes(data)
+                    with (drives[machine] / name).open("wb", buffering=0) as file:
+                        opened = time.monotonic()
+                        file.write(data)
                 except OSError as failure:
                     if not stormy or failure.errno not in PASSING:
                         raise
                     acknowledged = False
                 with lock:
-                    written.append(Version(machine, name, data, began, time.monotonic(), acknowledged))
+                    written.append(Version(machine, name, data, opened, time.monotonic(), acknowledged))
 
         shares = [NAMES[start : start + EACH] for start in range(0, len(NAMES), EACH)]
         with ThreadPoolExecutor(4) as pool:
@@ -109,7 +127,7 @@ def overwrite(
         storm.calm = {*OPERATIONS}
         for drive in drives:
             wait_until(lambda drive=drive: _is_at_rest(drive), "nothing is pending", PATIENCE)
-        return _judge(written, server, drives)
+        return _judge(written, arrived, server, drives)
 
 
 def _is_at_rest(drive: Drive) -> bool:
@@ -117,7 +135,7 @@ def _is_at_rest(drive: Drive) -> bool:
     return not (uploads["pending"] or uploads["deletions"] or uploads["active"])
 
 
-def _judge(written: list[Version], server: FaultServer, drives: list[Drive]) -> Outcome:
+def _judge(written: list[Version], arrived: Mapping[bytes, float], server: FaultServer, drives: list[Drive]) -> Outcome:
     with server.lock:
         files = sorted(server.files.values(), key=lambda file: (file.created_at, file.id))
     stored = [(unnumbered(file.filename), file.data) for file in files]
@@ -125,9 +143,13 @@ def _judge(written: list[Version], server: FaultServer, drives: list[Drive]) -> 
     for version in written:
         # What failed may have happened, and counts where it is there.
         if version.acknowledged or (version.name, version.data) in stored:
-            newest[version.name] = max(newest[version.name], version.began)
-    # What ended before somebody began to write over it may have been seen, and replaced.
-    lost = [v for v in written if v.acknowledged and v.ended >= newest[v.name] and (v.name, v.data) not in stored]
+            newest[version.name] = max(newest[version.name], version.opened)
+    # What the service had before somebody opened the name may have been seen, and replaced.
+    lost = [
+        v for v in written
+        if v.acknowledged and min(v.ended, arrived.get(v.data, v.ended)) >= newest[v.name]
+        and (v.name, v.data) not in stored
+    ]  # fmt: skip
     left = Counter((name, data[:1].decode()) for name, data in stored)
     doubled = [f"{often} copies of {name} by machine {machine}" for (name, machine), often in left.items() if often > 1]
     for drive in drives:
