@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -159,7 +158,6 @@ class Reserves:
         if shown is None or shown is kept:
             return self._show(kept)
         if kept.lent is None:
-            kept.back = time.monotonic()
             self.bring(kept)  # behind what is shown
         return None
 
@@ -193,7 +191,7 @@ class Reserves:
             return None
         del self._space.kept[kept.name]
         with kept.lock:
-            kept.attempt, kept.inode, kept.back = None, promised.inode, time.monotonic()
+            kept.attempt, kept.inode = None, promised.inode
         log.warning("%s could not be stored: the version before is back, and goes to the service again.", kept.name)
         self._space.put(kept)
         self.bring(kept)
