@@ -421,9 +421,9 @@ class Journal:
                 "SELECT spool, replaces FROM intents WHERE inode = ? AND state NOT IN (?, ?, ?)",
                 (intent.inode, CANCELLED, DOUBTFUL, RESERVED),
             ).fetchall()
+            # Whether their names are taken may be found out later.
             others = db.execute(
-                "SELECT spool, known, name FROM intents WHERE started > 0 AND spool != ? AND (name = ? OR taken)",
-                (intent.spool, name),
+                "SELECT spool, known, name FROM intents WHERE started > 0 AND spool != ?", (intent.spool,)
             ).fetchall()
             for spool, known, other in others:
                 if other != name and not names.is_numbered(names.of_bytes(other), stored):

@@ -18,7 +18,7 @@ from moonfs.errors import MoonfsError
 from tests.faults.server import Reply, Turn, failed_after, page, reset_mid_body, truncated
 from tests.faults.test_exactly_one_copy import Bench, Drive, made_bench
 from tests.faults.test_numbered import NUMBERS, V0, V1, V2, V3, learned, stored
-from tests.harness.doubt import remove, rename_over, settled, status
+from tests.harness.doubt import away, back, remove, rename_over, settled, status
 from tests.harness.drive import wait_until
 from tests.harness.house import in_thread
 
@@ -328,3 +328,19 @@ def test_a_name_that_looks_like_a_number(bench: Bench, data: bytes) -> None:
     assert after.ls() == ["a.txt", "b.txt.1"] and after.read("b.txt.1") == data
     after.idle()
     assert stored(bench) == {"a.txt": V1, "b.txt.1": data}
+
+
+def test_a_name_that_turns_out_to_be_taken(bench: Bench) -> None:
+    """W3, W4: nor is it, or hidden, where that `b.txt` had a free name, and the next one was sent after it."""
+    drive = learned(bench, upload_timeout=0.3)
+    bench.server.script("upload", reset_mid_body(5))
+    away(bench)
+    with pytest.raises(MoonfsError):
+        drive.write("b.txt", V2)
+    back(bench)
+    data = V2[::-1]
+    drive.write("b.txt.1", data)
+    drive.write("b.txt", V3)
+    assert drive.fs._versions._disowned._watched, "the first attempt is in doubt still"
+    after = bench.after_crash(learned=False)
+    assert after.ls() == ["a.txt", "b.txt", "b.txt.1"] and after.read("b.txt.1") == data
