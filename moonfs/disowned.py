@@ -143,6 +143,15 @@ class Disowned:
             claimed |= ours
         return frozenset(claimed), unsure
 
+    def own(self, name: str, file_id: str) -> None:
+        """Take in that `file_id` was stored under `name` on purpose: no upload that was given up has made it.
+
+        As `Namespace.own`, for those whose copies are not hidden any more, too; the lock must be held.
+        """
+        for left in self._watched.values():
+            if left.name == name or names.is_numbered(left.name, name):
+                left.known |= {file_id}
+
     def records(self, name: str) -> list[Intent]:
         """Return the records of uploads of `name` that were given up; the lock must be held."""
         return [left for left in (*self._watched.values(), *self._space.disowned.values()) if left.name == name]

@@ -15,7 +15,7 @@ while. A text that is as long as its file is that file's bytes, and where they d
 they would not with other line ends, or in another character set, the service may have put it so, and it proves nothing.
 
 A service that numbers names may have stored the copy under such a name: where the name was taken when the attempt
-began, a file of a numbered one is a candidate as well. It needs the same proof.
+began, or by a later upload of ours, a file of a numbered one is a candidate as well. It needs the same proof.
 
 **Adopted** is a proven candidate, as the version that was sent. Equal content is not authorship: of two machines that
 copy one tree at once, one may adopt the other's file, and nothing is lost by it.

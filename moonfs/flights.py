@@ -57,8 +57,6 @@ RENAME_SECONDS: Final = 2.0
 _PATIENT: Final = 20
 #: Seconds after which a version that came back looks again whether what is in doubt under its name is told (W3, W4).
 _AGAIN: Final = 1.0
-#: Seconds for which a deletion may come late that a process has sent, or given up, without an answer (W4).
-_LATE: Final = 2.0
 
 Report = Callable[[str, MoonfsError], None]
 
@@ -194,11 +192,10 @@ class Flights:
         Raises:
             MoonfsError: that cannot be told now.
         """
-        over = time.monotonic() > local.back + _LATE
-        present = self._account.relist()
+        self._account.relist()
         with self._lock:
-            told = over or local.replaces.isdisjoint(present)
-            return told and not self._disowned.is_in_doubt(local.name)
+            open_ones = any(self._account.listing.is_in_doubt(file_id) for file_id in local.replaces)
+            return not (open_ones or self._disowned.is_in_doubt(local.name))
 
     def _carry_again(self, local: LocalFile, attempt: int, error: Exception) -> None:
         local.trouble = error
@@ -409,13 +406,17 @@ class Flights:
             self._disowned.look_for(left)
 
     def _same_bytes(self, intent: Intent) -> FileObject | None:
-        """Return the file that has exactly these bytes under this name already, as was asked (W4); lock held."""
+        """Return the file that has exactly these bytes under this name already, as was asked (W4); lock held.
+
+        Not one that may be deleted already, or yet.
+        """
         files = self._account.known()
         for file_id in intent.replaces | intent.borrowed:
             file = files.get(file_id)
             if (
                 file is not None
                 and not self._space.is_doomed(file_id)
+                and not self._account.listing.is_in_doubt(file_id)
                 and not is_failure(file)
                 and self._attributes.get(file_id).sha256 == intent.sha256
                 and names.safe(file.filename) == intent.name
@@ -512,6 +513,7 @@ class Flights:
             with refused.lock:
                 refused.replaces |= {file.id}
         self._space.own(intent.name, file.id)
+        self._disowned.own(intent.name, file.id)
         self._space.doom(surplus)
         self._space.let_go(surplus | {file.id}, beside=local)
         # Before the next flight of this file can begin: what is known by then, that one has not made (W3).
@@ -625,9 +627,9 @@ class Flights:
                 local.lock.notify_all()
             if moved:
                 self._life.took(local, self._space.move(local, intent.name), intent.replaces)
-            self._what_is_left(flight, intent, sent, error, promised=promised, mine=mine)
-            if not promised:
+            if not mine:  # before its row, or its record, goes
                 self._drop_numbered(local, intent)
+            self._what_is_left(flight, intent, sent, error, promised=promised, mine=mine)
             self._space.changed()
             self._life.end_use(local)
             self._reserves.settle(intent.name)

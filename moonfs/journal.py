@@ -150,7 +150,8 @@ class Intent:
         unanswered: how many attempts ended without an answer, so that the service may have the bytes (W3). The journal
             counts the one that is under way too: after a crash it is one of them.
         replaced: of a `CANCELLED` one: a newer version has taken its name, and the last copy of that stays (W3).
-        taken: the service had a file of this name when an attempt began, so that it may have numbered the copy (W4).
+        taken: the service had a file of this name when an attempt began, or got one by another upload before that had
+            its outcome, so that it may have numbered the copy (W4).
         numbered: ids under which an answer has stored these bytes with a number in their name: they go with the end of
             this upload, whichever it is. Among `replaces`, too.
         left: the row by which its copy is looked for, where it was given up while it is under way. Not recorded.
@@ -423,9 +424,9 @@ class Journal:
                 f"SELECT spool, replaces FROM intents WHERE {column} = ? AND state NOT IN (?, ?, ?)",  # noqa: S608
                 (value, CANCELLED, DOUBTFUL, RESERVED),
             ).fetchall()
+            # Whether their names are taken may be found out later.
             others = db.execute(
-                "SELECT spool, known, name FROM intents WHERE started > 0 AND spool != ? AND (name = ? OR taken)",
-                (intent.spool, name),
+                "SELECT spool, known, name FROM intents WHERE started > 0 AND spool != ?", (intent.spool,)
             ).fetchall()
             for spool, known, other in others:
                 if other != name and not names.is_numbered(names.of_bytes(other), stored):

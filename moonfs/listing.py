@@ -39,6 +39,8 @@ HOLD_OFF: Final = 5.0
 KEPT_BACK_HOLD_OFF: Final = 0.5
 #: Seconds for which it is known what an answer has brought or taken away.
 RECENT: Final = 10.0
+#: Seconds for which a deletion may come late that was sent without an answer.
+LATE: Final = 2.0
 #: How many ids of deleted files are remembered; ids never come back.
 _TOMBSTONES: Final = 20_000
 #: What a failed list request may mean. A 404 or 400 would say something of a file, and there is none in it.
@@ -106,6 +108,7 @@ class Listing:
         self._removed: dict[str, None] = {}
         self._elsewhere: dict[str, float] = {}
         self._missing: dict[str, float] = {}
+        self._doubted: dict[str, float] = {}
         self._flight: _Flight | None = None
         self._newest = 0
         self.requests = 0
@@ -164,10 +167,10 @@ class Listing:
             MoonfsError: what `fetch` raises; the listing stays as it is.
         """
         with self._lock:
-            started, number = self._sequence, self._next_number()
+            started, number, asked = self._sequence, self._next_number(), self._clock()
         answer = fetch()
         with self._lock:
-            gone = self._install(answer, started, number)
+            gone = self._install(answer, started, number, asked)
         self._tell(gone)
 
     def miss(self, ids: Collection[str]) -> None:
@@ -198,6 +201,7 @@ class Listing:
         """Take a deleted file out of the listing, for good."""
         with self._lock:
             self._removed[file_id] = None
+            self._doubted.pop(file_id, None)
             while len(self._removed) > _TOMBSTONES:
                 del self._removed[next(iter(self._removed))]
             self._added.pop(file_id, None)
@@ -208,11 +212,21 @@ class Listing:
                 self._snapshot = None if self._snapshot is None else self._publish(self._snapshot.stale_because)
 
     def doubt(self, file_id: str) -> None:
-        """Believe the next answer that lacks a file, though it was added just now: it may be deleted."""
+        """Take in that a file may be deleted, by now or in a moment, as its deletion was sent and not answered.
+
+        The next answer decides whether it is there, though it was stored from here just now; and one that is asked for
+        `LATE` seconds later whether it stays.
+        """
         with self._lock:
             if file_id in self._added:
                 sequence, _, file = self._added[file_id]
                 self._added[file_id] = (sequence, float("-inf"), file)
+            self._doubted[file_id] = self._clock()
+
+    def is_in_doubt(self, file_id: str) -> bool:
+        """Say whether nothing has told since `doubt` that a file stays, or is gone."""
+        with self._lock:
+            return file_id in self._doubted
 
     def is_removed(self, file_id: str) -> bool:
         """Say whether a file was deleted from here."""
@@ -250,7 +264,7 @@ class Listing:
     def _fly(self, flight: _Flight) -> None:
         try:
             with self._lock:
-                number = self._next_number()
+                number, asked = self._next_number(), self._clock()
             answer = self._ask()
         except BaseException as error:
             with self._lock:
@@ -259,7 +273,7 @@ class Listing:
             raise
         with self._lock:
             self._flight = None
-            gone = self._install(answer, flight.started, number)
+            gone = self._install(answer, flight.started, number, asked)
         flight.done.set_result(None)
         self._tell(gone)
 
@@ -284,8 +298,10 @@ class Listing:
         self.requests += 1
         return self.requests
 
-    def _install(self, answer: list[FileObject], started: int, number: int) -> frozenset[str]:
-        """Take over the answer to request `number`, sent after the event `started`; return what is gone for good.
+    def _install(self, answer: list[FileObject], started: int, number: int, asked: float) -> frozenset[str]:
+        """Take over the answer to request `number`, sent after the event `started`, when the clock said `asked`.
+
+        Return what is gone for good.
 
         That is what two answers in a row lack: one that lacks files by mistake costs nothing that is kept of them. What
         an answer says nothing of, as it is not whole (`Listed.horizon`), stays as it was.
@@ -305,6 +321,7 @@ class Listing:
         horizon = answer.horizon if isinstance(answer, Listed) else EVERYTHING
         unseen = self._unseen(files, horizon)
         files |= {file.id: file for file in heapq.nlargest(max(0, MAX_LISTED - len(files)), unseen.values(), _age)}
+        self._doubted = {each: since for each, since in self._doubted.items() if each in files and asked < since + LATE}
         believed = max(self._ttl, self._longer())
         self._expires = now + believed if started >= self._expired else float("-inf")
         self._refused = None

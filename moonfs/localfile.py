@@ -64,7 +64,6 @@ class LocalFile:
         journaled: what the journal has of a file that stays local: name, purpose, generation, times, what it holds.
         failure: (generation, error) of an upload that the service refused.
         reserve: it is the version before one that could not be stored: kept for that case, or come back since (W4).
-        back: when that came back, by the monotonic clock.
         trouble: why the last try to upload it in the background came to nothing.
     """
 
@@ -111,7 +110,6 @@ class LocalFile:
         self.private = private
         self.passing = self.reserve = False
         self.held: Mapping[str, str] = {}
-        self.back = 0.0
         self.closed = 0
         self.seal = ""
         self.kept = False

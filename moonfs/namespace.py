@@ -320,7 +320,7 @@ class Namespace:
     def own(self, name: str, file_id: str) -> None:
         """Say that `file_id` was stored under `name` on purpose: no other upload has made it, so it shows again."""
         self._doomed.discard(file_id)
-        locals_ = (*self.local.values(), *self.kept.values())
+        locals_ = (*self.local.values(), *self.kept.values(), *self.staged.values())
         attempts = [local.attempt for local in locals_ if local.attempt is not None]
         for other in (*self.disowned.values(), *attempts):
             if other.name == name or names.is_numbered(other.name, name):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from dataclasses import replace
 
 from moonfs import advice, doubts, names
@@ -122,6 +121,8 @@ class Recovery:
 
         Return it if it is back, though the service may have it yet: its deletion may have been sent.
         """
+        for file_id in intent.replaces:
+            self._account.listing.doubt(file_id)
         newer = self._space.local.get(intent.name)
         file = self._reopen(intent)
         if file is None:
@@ -133,7 +134,7 @@ class Recovery:
         promised = self._reserves.promised(intent)
         self._journal.put(promised)
         local = self.local_of(promised, file)
-        local.reserve, local.back = True, time.monotonic()
+        local.reserve = True
         local.rest()
         self._space.put(local)
         return local
@@ -160,14 +161,14 @@ class Recovery:
         """Say whether answers have told all of an upload that nobody wants any more; have what they gave deleted (W3).
 
         A kill came before the journal had such an answer; the ids of other uploads of this name are `known` by now.
+        What has a number in its name is told by the row, or by its text.
         """
         if intent.state != journal_states.CANCELLED or not intent.sha256:
             return False
-        numbers = self._disowned.proofs.numbers
         given = frozenset(
             file.id
             for file in self._account.known().values()
-            if intent.may_have_made(file, numbers=numbers)
+            if intent.may_have_made(file)
             and not self._space.is_doomed(file.id)
             and self._attributes.get(file.id).sha256 == intent.sha256
         )

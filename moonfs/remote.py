@@ -31,6 +31,7 @@ from moonfs.errors import (
     ProtocolError,
     Rejected,
     ServiceError,
+    is_final,
     plain_english,
 )
 from moonfs.journal import NO_DATE
@@ -193,7 +194,7 @@ class Remote:
             self._gone(file_id)
             raise
         except MoonfsError as error:
-            if not error.unsent:
+            if not (error.unsent or is_final(error)):
                 self.listing.doubt(file_id)
             raise
         self._gone(file_id)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -208,7 +207,7 @@ class Reserves:
             return None
         self._pop(kept.name)
         with kept.lock:
-            kept.attempt, kept.inode, kept.back = None, promised.inode, time.monotonic()
+            kept.attempt, kept.inode = None, promised.inode
         log.warning("%s could not be stored: the version before is back, and goes to the service again.", kept.name)
         self._space.put(kept)
         self.bring(kept)
@@ -218,7 +217,6 @@ class Reserves:
         """Have a version that is kept brought to the service, once: whoever does so tries again by himself."""
         if kept not in self._coming:
             self._coming.add(kept)
-            kept.back = time.monotonic()
             self.bring(kept)
 
     def _pop(self, name: str) -> LocalFile | None:

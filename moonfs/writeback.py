@@ -359,7 +359,7 @@ class Uploader:
                 setattr(intent, ids, getattr(intent, ids) | {file.id})
             # Before it counts as given: a copy that is, and that no row has, would be nobody's after a kill.
             if intent.cancelled or not self._journal.attempt(intent, flying=False):
-                return file  # with its end this copy goes
+                raise Overtaken(f"{intent.name} has got another name or other bytes.")  # with its end this copy goes
             self._service.numbered(intent, file)
             for looks in itertools.count(1):
                 equal = frozenset(each.id for each in self._service.relist().values() if each.filename == intent.name)
@@ -374,7 +374,7 @@ class Uploader:
                 if free or not equal or (told and not way.unsure) or self._pause(looks, limit):
                     break
                 if intent.cancelled:
-                    return file
+                    raise Overtaken(f"{intent.name} is not wanted any more.")
             if free:
                 refused |= self._remove(intent, way.go - refused)
                 if way.replaced - refused:

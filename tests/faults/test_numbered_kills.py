@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from moonfs.errors import MoonfsError
-from tests.faults.server import Reply, Turn, page, truncated
+from tests.faults.server import Reply, Turn, failed_after, page, reset_mid_body, truncated
 from tests.faults.test_exactly_one_copy import Bench, Drive, made_bench
 from tests.faults.test_numbered import NUMBERS, V0, V1, V2, V3, learned, stored
-from tests.harness.doubt import remove, rename_over, settled, status
+from tests.harness.doubt import away, back, remove, rename_over, settled, status
 from tests.harness.drive import wait_until
 from tests.harness.house import in_thread
 
@@ -262,3 +262,85 @@ def test_what_is_written_over_a_version_that_is_back(bench: Bench) -> None:
     assert status(drive)["back"] == [] and drive.read("a.txt") == V3
     bench.server.unscript()
     wait_until(lambda: stored(bench) == {"a.txt": V3}, "it arrives")
+
+
+def test_the_same_bytes_again_after_a_deletion_in_doubt(bench: Bench) -> None:
+    """W4: what an answer that is lost may have deleted is not taken for stored: it is deleted for sure, and sent."""
+    drive = learned(bench)
+    bench.server.script("delete", *[failed_after(Reply(502, b"<html></html>"))] * 9)
+    with pytest.raises(MoonfsError):
+        drive.write("a.txt", V2)
+    bench.server.unscript()
+    drive.write("a.txt", V1)
+    settled(drive)
+    assert stored(bench) == {"a.txt": V1} and drive.ls() == ["a.txt"]
+
+
+def test_a_numbered_copy_when_the_name_moves_on(bench: Bench) -> None:
+    """W3, W4: renamed when the journal, and not the file, knew of its numbered copy, and killed: that goes."""
+    drive = learned(bench, write_back=True)
+    bench.server.add("b.txt", V0)
+    drive.ls()
+    flights, disowned = drive.fs._versions.flights, drive.fs._versions._disowned
+    numbered, ended = flights.numbered, disowned.ended
+
+    def renamed(intent: Any, file: Any) -> None:
+        in_thread(lambda: drive.fs.rename("/b.txt", "/c.txt")).result(60)
+        numbered(intent, file)
+        bench.server.script("list", *(page(503) for _ in range(5000)))
+        disowned.ended = die  # type: ignore[method-assign]
+
+    def die(*arguments: Any, **options: Any) -> None:
+        ended(*arguments, **options)
+        drive.journal.leave({})  # what waits for the next change is on the disk
+        copy_of(bench)
+        drive.kill()
+        raise _Killed
+
+    flights.numbered = renamed  # type: ignore[method-assign]
+    drive.write("b.txt", V2)
+    wait_until((bench.root / f"home{len(bench.drives)}").exists, "it is dead")
+    bench.server.unscript()
+    after = next_life(bench, write_back=True)
+    expected = {"a.txt": V1, "b.txt": V0, "c.txt": V2}
+    wait_until(lambda: stored(bench) == expected, "no number is left")
+    after.idle()
+
+
+@pytest.mark.parametrize("data", [V2, V2[::-1]], ids=["the same bytes", "other bytes"])
+def test_a_name_that_looks_like_a_number(bench: Bench, data: bytes) -> None:
+    """W3, W4: what was stored as `b.txt.1` on purpose is no copy of a `b.txt` that was given up before, nor hidden."""
+    drive = learned(bench, write_back=True)
+    bench.server.script("upload", reset_mid_body(5))
+    drive.write("b.txt", V2)
+    wait_until(lambda: stored(bench).get("b.txt") == V2, "it is sent again")
+    watched, hidden = drive.fs._versions._disowned._watched, drive.fs._space.disowned
+    assert watched, "the first attempt is in doubt"
+    drive.write("b.txt", V3)
+    wait_until(lambda: stored(bench).get("b.txt") == V3 and not hidden, "what the first one may have left is shown")
+    drive.write("b.txt.1", data)
+    wait_until(lambda: stored(bench).get("b.txt.1") == data, "it is stored")
+    drive.idle()
+    remove(drive, "b.txt")
+    drive.idle()
+    assert watched, "the first attempt is in doubt still"
+    after = bench.after_crash(write_back=True, learned=False)
+    assert after.ls() == ["a.txt", "b.txt.1"] and after.read("b.txt.1") == data
+    after.idle()
+    assert stored(bench) == {"a.txt": V1, "b.txt.1": data}
+
+
+def test_a_name_that_turns_out_to_be_taken(bench: Bench) -> None:
+    """W3, W4: nor is it, or hidden, where that `b.txt` had a free name, and the next one was sent after it."""
+    drive = learned(bench, upload_timeout=0.3)
+    bench.server.script("upload", reset_mid_body(5))
+    away(bench)
+    with pytest.raises(MoonfsError):
+        drive.write("b.txt", V2)
+    back(bench)
+    data = V2[::-1]
+    drive.write("b.txt.1", data)
+    drive.write("b.txt", V3)
+    assert drive.fs._versions._disowned._watched, "the first attempt is in doubt still"
+    after = bench.after_crash(learned=False)
+    assert after.ls() == ["a.txt", "b.txt", "b.txt.1"] and after.read("b.txt.1") == data
