@@ -34,6 +34,7 @@ def overview(
     snapshot = account.listing.peek()
     with lock:
         locals_ = list(space.local.values())
+        behind = [kept for name, kept in space.kept.items() if kept.failed and space.local.get(name) is not kept]
         quota = room.quota()
         used_bytes, used_files = room.used()
         pending = versions.pending()
@@ -113,11 +114,13 @@ def overview(
                 {
                     "name": file.name,
                     "number": file.newest,
-                    "error": str(file.refusal),
+                    "error": said + str(file.refusal),
                     "next": next_step(file.refusal),
                     "errno": errno_name(file.refusal),
                 }
-                for file in locals_
+                # What shows has been refused, and what had made way for it is refused as well (W4).
+                for said, files in (("", locals_), ("the version before cannot come back: ", behind))
+                for file in files
                 if file.refusal is not None
             ],
         },

@@ -240,6 +240,21 @@ def test_what_comes_back_behind_a_refused_version_is_waited_for(bench: Bench) ->
     assert status(drive)["pending"] == [] and not drive.fs.busy()
 
 
+def test_a_version_before_that_is_refused_too(bench: Bench) -> None:
+    """W4, N7: status names both, and once the name is written again neither is left."""
+    drive = learned(bench, write_back=True)
+    bench.server.script("upload", *[refused(400, wire.MSG_NO_TEXT)] * 2)
+    drive.write("a.txt", V2)
+    wait_until(lambda: len(status(drive)["failed"]) == 2, "both are refused")
+    new, old = (each["error"] for each in status(drive)["failed"])
+    assert new in old and old.startswith("the version before cannot come back: ")
+    drive.idle()
+    drive.write("a.txt", V3)
+    drive.idle()
+    assert stored(bench) == {"a.txt": V3} and drive.read("a.txt") == V3
+    assert status(drive)["failed"] == [] and drive.journal.intents() == []
+
+
 def test_emptied_before_the_new_version_arrives(bench: Bench) -> None:
     """W4, W6: the old version made way for one that nobody wants any more: it is there again, behind the empty file."""
     drive = learned(bench, write_back=True)
