@@ -45,6 +45,8 @@ def overview(
         }
     stale = snapshot.stale_because
     contents = account.contents
+    # In this order: an upload that nobody wants any more ends with a deletion, and one of the two is to be seen.
+    active = versions.uploader.active
     deletions = journal.deletions()
     left, wanted = versions.copies(), versions.misnamed()
     with lock:
@@ -86,7 +88,7 @@ def overview(
             "stale_because": None if stale is None else str(stale),
         },
         "uploads": {
-            "active": versions.uploader.active,
+            "active": active,
             "done": versions.uploader.uploaded,
             "under_way": [sending.shown() for sending in account.sending()],
             "pending": sorted({*(file.name for file in pending), *doubts}),

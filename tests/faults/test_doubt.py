@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -431,6 +432,37 @@ def test_rm_of_what_has_replaced_an_upload_under_way(bench: Bench, store: bool) 
     held.go.set()
     settled(drive)
     assert bench.copies() == [] and drive.ls() == []
+
+
+def test_status_looks_for_a_deletion_last(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W8: an upload that nobody wants ends with a deletion; one of the two is told when that happens meanwhile."""
+    drive = bench.start(write_back=True)
+    reached, go = threading.Event(), threading.Event()
+
+    def held(turn: Turn) -> None:
+        turn.read()
+        reached.set()
+        go.wait(60)
+        turn.send(turn.serve())
+
+    bench.server.script("upload", held)
+    bench.server.script("delete", *[refused(503, "busy", "server_unavailable")] * 100)
+    drive.write("a.txt", ONE)
+    assert reached.wait(60)
+    remove(drive)
+    look = drive.journal.deletions
+
+    def late() -> list[str]:
+        before = look()
+        go.set()
+        wait_until(lambda: not drive.uploader.active, "the upload has ended")
+        return before
+
+    monkeypatch.setattr(drive.journal, "deletions", late)
+    told = status(drive)
+    monkeypatch.undo()
+    assert told["active"] or told["deletions"]
+    assert status(drive)["deletions"]
 
 
 def test_a_rejected_version_leaves_the_doubt_before_it(bench: Bench) -> None:
