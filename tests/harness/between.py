@@ -89,10 +89,22 @@ class Authority:
             .not_valid_before(now - day)
             .not_valid_after(now + day)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            # Without these Python 3.13 trusts nothing (VERIFY_X509_STRICT, RFC 5280).
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
+        if ca:
+            made = made.add_extension(_SIGNS, critical=True)
         if names:
             made = made.add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
         return made.sign(self._key, hashes.SHA256())
+
+
+#: What an authority's key is for.
+_SIGNS = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
 
 
 def _name(common: str) -> x509.Name:
