@@ -107,11 +107,12 @@ class Disowned:
             for left in earlier:
                 self._forget(left.spool)
 
-    def claim(self, intent: Intent) -> tuple[frozenset[str], bool]:
+    def claim(self, intent: Intent, local: LocalFile) -> tuple[frozenset[str], bool]:
         """Return what earlier uploads of the name of `intent`, given up in doubt, are proven to have left.
 
-        It goes with this upload, whose row says so from now on; what cannot be judged now is none of it. The second
-        value says whether there is such a thing, or one of these uploads is under way still.
+        It goes with this upload of `local`, whose row says so from now on, or, should that be overtaken, with what that
+        file hides; what cannot be judged now is none of it. The second value says whether there is such a thing, or one
+        of these uploads is under way still.
         """
         claimed, unsure = set[str](), False
         with self._lock:
@@ -128,7 +129,14 @@ class Disowned:
             ours = frozenset(file_id for file_id, verdict in verdicts.items() if verdict is Verdict.OURS)
             if not ours or len(ours) > left.unanswered:
                 continue
-            intent.replaces |= ours
+            with self._lock:
+                if intent.cancelled:
+                    break
+                # Before the record goes: whoever takes the name from now on takes this over, too.
+                intent.replaces |= ours
+                with local.lock:
+                    local.replaces |= ours
+                self._space.changed()
             if not self._journal.attempt(intent, flying=False):
                 break
             with self._lock:

@@ -756,17 +756,14 @@ class Flights:
 
     def in_the_way(self, intent: Intent, equal: frozenset[str]) -> Way:
         """Return what of the files `equal`, which have the name of `intent`, may go for it; may send requests."""
-        claimed, unsure = self._disowned.claim(intent)
         flight = self._under_way[intent.spool]
         local = flight.local
+        claimed, unsure = self._disowned.claim(intent, local)
         with self._lock:
             gone = frozenset(file_id for file_id in equal if self._space.is_doomed(file_id))
             gone |= self._space.renamed_away(beside=local)
             # What it holds itself of that name is shown no more, and need not come back (W9).
             gone |= {file_id for file_id, had in local.held.items() if had == intent.name}
-            if claimed:
-                with local.lock:
-                    local.replaces |= claimed  # whatever becomes of this upload
             intent.borrowed |= self._space.held_under(intent.name, local)
             mine = intent.replaces | intent.borrowed | local.replaces
             if flight.moves or intent.name == local.name:

@@ -38,6 +38,7 @@ from moonfs.errors import (
     Overtaken,
     RateLimited,
     ServiceError,
+    TimedOut,
     TooManyBytes,
     TooManyFiles,
     UnsupportedType,
@@ -161,6 +162,10 @@ class Way:
     unsure: bool = False
 
 
+def _not_told(intent: Intent) -> TimedOut:
+    return TimedOut(f"It is not told yet what has the name {intent.name} on the service; try again in a moment.")
+
+
 class _UntoldError(Exception):
     """Nobody says by now what has become of an upload."""
 
@@ -229,7 +234,7 @@ class Uploader:
         with self._lock:
             self.active += 1
         try:
-            file = self._take_up(intent) or self._try_purposes(intent, spool, limit)
+            file = self._take_up(intent) or self._numbered_before(intent) or self._try_purposes(intent, spool, limit)
             file = self._named(intent, spool, file, limit)
             try:
                 surplus = self._service.stored(intent, file)
@@ -348,11 +353,13 @@ class Uploader:
         """Return the file under its exact name, where `file` has got a number: what is in its way goes for it.
 
         Where a file of that name stays, it keeps the number. Where none is seen, it is sent again first, up to `TRIES`
-        times in all: a list may be late, or not show what others have.
+        times in all: a list may be late, or not show what others have. Where it is not told in time whose the file of
+        that name is, the copy with the number is for the next try.
 
         Raises:
             MoonfsError: as `store`; what was stored meanwhile is among `intent.numbered`.
         """
+        taken = intent.taken
         first, refused, made_way, tries = file, frozenset[str](), False, 1
         while file.filename != intent.name and names.is_numbered(intent.name, file.filename):
             for ids in ("numbered", "replaces", "known"):
@@ -363,16 +370,18 @@ class Uploader:
             self._service.numbered(intent, file)
             for looks in itertools.count(1):
                 equal = frozenset(each.id for each in self._service.relist().values() if each.filename == intent.name)
-                if equal or intent.taken:
+                if equal or taken:
                     self._service.learn(intent, file)
                 told, found = self._now_proven(intent)
                 if found is not None:
                     return found
                 way = self._service.in_the_way(intent, equal)
                 free = (way.go | way.replaced) - refused
-                # What an upload of this name has made that is under way, or in doubt, may be told in a moment.
-                if free or not equal or (told and not way.unsure) or self._pause(looks, limit):
+                if free or not equal or (told and not way.unsure):
                     break
+                # What an upload of this name has made that is under way, or in doubt, may be told in a moment.
+                if self._pause(looks, limit):
+                    raise _not_told(intent)
                 if intent.cancelled:
                     raise Overtaken(f"{intent.name} is not wanted any more.")
             if free:
@@ -382,8 +391,10 @@ class Uploader:
                         self._be_irreplaceable(intent, spool, flying=False)
                     refused |= self._remove(intent, way.replaced - refused)
                 made_way = True
-            elif equal or tries >= TRIES or self._pause(tries, limit):
+            elif equal or tries >= TRIES:
                 return self._keep_number(intent, first)
+            elif self._pause(tries, limit):
+                raise _not_told(intent)
             else:
                 tries += 1
             try:
@@ -420,10 +431,16 @@ class Uploader:
         return time.monotonic() + wait > limit or self._stopping.wait(wait)
 
     def _send_again(self, intent: Intent, spool: SpoolFile, purpose: str, limit: float) -> FileObject:
-        intent.ended = 0.0
+        intent.ended, intent.taken = 0.0, True
         if intent.cancelled or not self._journal.attempt(intent):
             raise Overtaken(f"{intent.name} has got another name or other bytes.")
         return self._put_once(intent, spool, purpose, limit)
+
+    def _numbered_before(self, intent: Intent) -> FileObject | None:
+        """Return the copy with a number that an earlier try has stored, if it is there: it need not be sent again."""
+        known = self._service.known()
+        there = (known[each] for each in intent.numbered if each in known)
+        return max(there, key=lambda file: file.age, default=None)
 
     def _keep_number(self, intent: Intent, file: FileObject) -> FileObject:
         """Let `file` keep the name that the service gave it, with a line in status; return it."""
@@ -661,6 +678,7 @@ class Uploader:
         if not (earlier or intent.unanswered):
             return None
         attempts = [*earlier, intent] if intent.unanswered else earlier
+        before = intent.known
         whole = replace(
             intent,
             known=frozenset.intersection(*(each.known for each in attempts)),
@@ -675,7 +693,9 @@ class Uploader:
         # The rows of the earlier ones go once this one has what they know: a kill between the two forgets no attempt.
         if earlier and not self._journal.attempt(whole, flying=False):
             raise Overtaken(f"{intent.name} has got another name or other bytes.")
-        intent.known, intent.started, intent.ended = whole.known, whole.started, whole.ended
+        # With what was stored meanwhile, which it has not made.
+        intent.known = whole.known | (intent.known - before)
+        intent.started, intent.ended = whole.started, whole.ended
         intent.unanswered, intent.adopted, intent.replaces = whole.unanswered, whole.adopted, whole.replaces
         self._service.take_over(earlier)
         return found

@@ -9,15 +9,16 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moonfs.errors import MoonfsError
-from tests.faults.server import Reply, Turn, failed_after, page, reset_mid_body, truncated
+from tests.faults.server import Reply, Turn, answer_lost, failed_after, page, reset_mid_body, truncated
 from tests.faults.test_exactly_one_copy import Bench, Drive, made_bench
-from tests.faults.test_numbered import NUMBERS, V0, V1, V2, V3, learned, stored
+from tests.faults.test_numbered import MODES, NUMBERS, V0, V1, V2, V3, learned, stored
 from tests.harness.doubt import away, back, remove, rename_over, settled, status
 from tests.harness.drive import wait_until
 from tests.harness.house import in_thread
@@ -47,6 +48,7 @@ def dies_at(bench: Bench, owner: object, method: str, *, after: bool = False) ->
     def die(*arguments: Any, **options: Any) -> Any:
         if after:
             real(*arguments, **options)
+        drive.journal.leave({})  # what waits for the next change is on the disk
         copy_of(bench)
         drive.kill()
         raise _Killed
@@ -282,20 +284,13 @@ def test_a_numbered_copy_when_the_name_moves_on(bench: Bench) -> None:
     bench.server.add("b.txt", V0)
     drive.ls()
     flights, disowned = drive.fs._versions.flights, drive.fs._versions._disowned
-    numbered, ended = flights.numbered, disowned.ended
+    numbered = flights.numbered
 
     def renamed(intent: Any, file: Any) -> None:
         in_thread(lambda: drive.fs.rename("/b.txt", "/c.txt")).result(60)
         numbered(intent, file)
         bench.server.script("list", *(page(503) for _ in range(5000)))
-        disowned.ended = die  # type: ignore[method-assign]
-
-    def die(*arguments: Any, **options: Any) -> None:
-        ended(*arguments, **options)
-        drive.journal.leave({})  # what waits for the next change is on the disk
-        copy_of(bench)
-        drive.kill()
-        raise _Killed
+        dies_at(bench, disowned, "ended", after=True)
 
     flights.numbered = renamed  # type: ignore[method-assign]
     drive.write("b.txt", V2)
@@ -313,9 +308,8 @@ def test_a_name_that_looks_like_a_number(bench: Bench, data: bytes) -> None:
     drive = learned(bench, write_back=True)
     bench.server.script("upload", reset_mid_body(5))
     drive.write("b.txt", V2)
-    wait_until(lambda: stored(bench).get("b.txt") == V2, "it is sent again")
     watched, hidden = drive.fs._versions._disowned._watched, drive.fs._space.disowned
-    assert watched, "the first attempt is in doubt"
+    wait_until(lambda: stored(bench).get("b.txt") == V2 and watched, "it is sent again, and the first attempt in doubt")
     drive.write("b.txt", V3)
     wait_until(lambda: stored(bench).get("b.txt") == V3 and not hidden, "what the first one may have left is shown")
     drive.write("b.txt.1", data)
@@ -344,3 +338,59 @@ def test_a_name_that_turns_out_to_be_taken(bench: Bench) -> None:
     assert drive.fs._versions._disowned._watched, "the first attempt is in doubt still"
     after = bench.after_crash(learned=False)
     assert after.ls() == ["a.txt", "b.txt", "b.txt.1"] and after.read("b.txt.1") == data
+
+
+@MODES
+def test_a_name_that_is_in_doubt_for_long(bench: Bench, write_back: bool) -> None:
+    """W3, W4: while nothing tells what has the name, nothing keeps a number, and nothing is sent twice under one."""
+    drive = learned(bench, write_back=write_back, upload_timeout=0.5)
+    drive.uploader.backoff = lambda _attempt: 0.05  # type: ignore[method-assign]
+    bench.server.script("upload", answer_lost())
+    bench.server.script("content", *(page(503) for _ in range(5000)))
+    with suppress(MoonfsError):
+        drive.write("b.txt", V2)
+    wait_until(lambda: V2 in stored(bench).values() and not drive.uploader.active, "it arrives")
+    for _ in range(1 if write_back else 3):
+        with suppress(MoonfsError):
+            drive.write("b.txt", V3)
+    if write_back:
+        wait_until(lambda: V3 in stored(bench).values(), "it gets a number")
+        before = bench.server.count("upload")
+        looks = bench.server.count("content") + 20
+        wait_until(lambda: bench.server.count("content") > looks, "it is looked at again and again")
+        assert bench.server.count("upload") - before <= 1
+    assert status(drive)["misnamed"] == []
+    bench.server.unscript()
+    with suppress(MoonfsError):
+        drive.write("b.txt", V0)
+    wait_until(lambda: stored(bench) == {"a.txt": V1, "b.txt": V0}, "no number is left")
+    drive.idle()
+    assert status(drive)["misnamed"] == [] and drive.ls() == ["a.txt", "b.txt"]
+
+
+def test_a_copy_that_is_claimed_when_the_name_moves_on(bench: Bench) -> None:
+    """W3, W4: what the next version has just taken over of one in doubt goes with the version after that."""
+    drive = learned(bench, write_back=True)
+    bench.server.script("upload", answer_lost())
+    bench.server.script("content", *(page(503) for _ in range(5000)))
+    drive.write("b.txt", V2)
+    wait_until(lambda: V2 in stored(bench).values(), "it arrives")
+    attempt, moved = drive.journal.attempt, list[str]()
+    (copy,) = (each.id for each in bench.server.files.values() if each.data == V2)
+
+    def claimed(intent: Any, **options: Any) -> bool:
+        done = attempt(intent, **options)
+        if copy in intent.replaces and not moved:
+            moved.append(copy)
+            in_thread(lambda: rename_over(drive, V0, "b.txt")).result(60)
+            dies_at(bench, drive.uploader, "delete")
+        return done
+
+    drive.journal.attempt = claimed  # type: ignore[method-assign]
+    rename_over(drive, V3, "b.txt")
+    wait_until(lambda: V3 in stored(bench).values(), "it gets a number")
+    bench.server.unscript()
+    after = next_life(bench, write_back=True)
+    wait_until(lambda: stored(bench) == {"a.txt": V1, "b.txt": V0}, "only the last one is there")
+    after.idle()
+    assert status(after)["misnamed"] == []
