@@ -28,7 +28,8 @@ test_programs=(
     "file file"
     "fish fish"                                           # fish and zsh: their Tab keys
     "gdbus libglib2.0-bin"
-    "gdk-pixbuf-thumbnailer libgdk-pixbuf2.0-bin"         # GNOME Files only recommends it: pictures in its windows
+    # GNOME Files only recommends the first; the other is its successor since GNOME 49.
+    "gdk-pixbuf-thumbnailer|glycin-thumbnailer libgdk-pixbuf2.0-bin"
     "gio libglib2.0-bin"
     "git git"
     "less less"
@@ -205,12 +206,14 @@ missing_libraries() {
     done
 }
 
-# Prints the entries of `programs`, and for `missing_programs dev` of `test_programs` too, that are not on the PATH.
+# Prints the entries of `programs`, and for `missing_programs dev` of `test_programs` too, that are not on the PATH:
+# nor, of `one|other`, either.
 missing_programs() {
-    local entry needed=("${programs[@]}")
+    local entry name needed=("${programs[@]}")
     [ "$1" != dev ] || needed+=("${test_programs[@]}")
     for entry in "${needed[@]}"; do
-        can_run "${entry%% *}" || printf '%s\n' "$entry"
+        name=${entry%% *}
+        can_run "${name%|*}" || can_run "${name#*|}" || printf '%s\n' "$entry"
     done
 }
 

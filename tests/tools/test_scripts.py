@@ -132,6 +132,13 @@ def test_what_the_tests_need_is_installed_for_them() -> None:
     }
 
 
+@pytest.mark.parametrize("there", ["gdk-pixbuf-thumbnailer", "glycin-thumbnailer"])
+def test_one_of_two_programs_is_enough(there: str) -> None:
+    """Debian testing has no gdk-pixbuf-thumbnailer any more."""
+    missed = setup(f'can_run() {{ [ "$1" = {there} ]; }}; missing_programs dev').stdout
+    assert "mc mc" in missed and "thumbnailer" not in missed
+
+
 def test_some_tests_are_run_where_a_socket_has_room(tmp_path: Path) -> None:
     """unix(7): its path holds 107 bytes; `scripts/test FILE` makes directories as short as the whole run does."""
     (tmp_path / "test_it.py").write_text(
