@@ -59,11 +59,12 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
     """Keep of a test with the mark `kinds` what `spread` says: by its place in its file, whatever else is collected."""
     made = yield
     cases: dict[tuple[tuple[str, int], ...], list[pytest.Function]] = {}
+    # By the values themselves: `callspec.indices` numbers those of an argument anew for each kind.
     for item in made if isinstance(made, list) else []:
         callspec = getattr(item, "callspec", None)
         if callspec is not None and "kind" in callspec.params and item.get_closest_marker("kinds"):
-            indices = tuple((each, index) for each, index in callspec.indices.items() if each != "kind")
-            cases.setdefault(indices, []).append(item)
+            values = tuple((each, id(value)) for each, value in callspec.params.items() if each != "kind")
+            cases.setdefault(values, []).append(item)
     if not cases:
         return made
     kinds, turn = chosen(collector.config.getoption("--kinds"))
