@@ -214,11 +214,13 @@ class Mortal(Drive):
         return lines
 
     def rows(self) -> int:
-        """Return how many rows the journal has on disk while a daemon runs."""
+        """Return how many rows the journal has on disk of what is left to do while a daemon runs."""
         with contextlib.closing(sqlite3.connect(f"file:{self._state}/journal.db?mode=ro", uri=True)) as db:
             tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            tables.remove("facts")  # what was learned of the service stays
-            return sum(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
+            stay = ("facts", "copies", "misnamed")  # what was learned of the service, and what status names
+            return sum(
+                db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables if table not in stay
+            )
 
     def leftovers(self) -> tuple[list[str], list[str], list[str]]:
         """Return what is left without a daemon: the journal's states and deletions, and the files of the spool."""
