@@ -113,6 +113,11 @@ class Mortal(Drive):
         identity = self._request.hosted.identity
         self._state = directories.state / "accounts" / identity
         self._originals = directories.cache / "accounts" / identity / "originals"
+        if account.kind.numbers:
+            # They have met: what a kill before the first numbered name is heard leaves, nobody can tell (W4).
+            self._state.mkdir(parents=True)
+            with contextlib.closing(Journal(self._state / "journal.db")) as journal:
+                journal.learn("numbers", holds=True)
         self.notes = Notes(self.home / "notes")
         self.notes.home.mkdir()
         self._pool = ThreadPoolExecutor(8)
