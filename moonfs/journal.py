@@ -486,9 +486,10 @@ class Journal:
         return bool(self._group.read("SELECT 1 FROM facts WHERE fact = ?", (fact,)))
 
     def learn(self, fact: str, *, holds: bool) -> None:
-        """Remember whether `fact` holds of this account's service: with the next change."""
+        """Remember whether `fact` holds of this account's service: for sure, or, where the disk refuses, in the end."""
         statement = "INSERT OR IGNORE INTO facts VALUES (?)" if holds else "DELETE FROM facts WHERE fact = ?"
-        self._group.queue(_statement(statement, fact), keep=True)
+        with contextlib.suppress(OSError):
+            self._group.queue(_statement(statement, fact), keep=True).wait()
 
     def misname(self, file_id: str, name: str) -> None:
         """Record that the service has stored what was to be `name` as another one: with the next change (W4)."""

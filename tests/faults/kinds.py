@@ -11,7 +11,8 @@ and refuses a content by `failed_precondition_error`.
 What runs on what:
 
     test_exactly_one_copy                                 every test on all of `KINDS`, with a share of it on each
-    test_crash                                            the same, on those that number no names
+    test_crash                                            every test on two of `KINDS`, one of which numbers, with a
+                                                          share of its lives on each; the file on all of them
     semantics: test_overwrite, test_rename, test_purpose, every test on two of `KINDS` at least, one of which numbers;
     test_machines, and of test_temporary what overwrites  every file of tests on all of them
     scripts/torture                                       all of that, and its own walks and kills, on all sixteen

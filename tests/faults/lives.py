@@ -113,6 +113,11 @@ class Mortal(Drive):
         identity = self._request.hosted.identity
         self._state = directories.state / "accounts" / identity
         self._originals = directories.cache / "accounts" / identity / "originals"
+        if account.kind.numbers:
+            # They have met: what a kill before the first numbered name is heard leaves, nobody can tell (W4).
+            self._state.mkdir(parents=True)
+            with contextlib.closing(Journal(self._state / "journal.db")) as journal:
+                journal.learn("numbers", holds=True)
         self.notes = Notes(self.home / "notes")
         self.notes.home.mkdir()
         self._pool = ThreadPoolExecutor(8)
@@ -214,11 +219,13 @@ class Mortal(Drive):
         return lines
 
     def rows(self) -> int:
-        """Return how many rows the journal has on disk while a daemon runs."""
+        """Return how many rows the journal has on disk of what is left to do while a daemon runs."""
         with contextlib.closing(sqlite3.connect(f"file:{self._state}/journal.db?mode=ro", uri=True)) as db:
             tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            tables.remove("facts")  # what was learned of the service stays
-            return sum(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
+            stay = ("facts", "copies", "misnamed")  # what was learned of the service, and what status names
+            return sum(
+                db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables if table not in stay
+            )
 
     def leftovers(self) -> tuple[list[str], list[str], list[str]]:
         """Return what is left without a daemon: the journal's states and deletions, and the files of the spool."""

@@ -2,8 +2,8 @@
 
 Real daemons on a real mount are killed, about 200 of them, at every step in turn and at random moments, in both modes,
 while two writers create, overwrite, append, save, cut, rename and delete through the kernel. Some die with the power:
-what they had not synced is gone too. Each test has its lives on every kind of service (`kinds`), a share on each.
-`lives` says what must hold.
+what they had not synced is gone too. Each test has its lives on two kinds of service, one of which numbers names, a
+share on each; all of the tests together meet all kinds (`kinds`). `lives` says what must hold.
 
 **Threading:** a trial runs one life at a time.
 """
@@ -22,11 +22,12 @@ import pytest
 from tests.faults import load
 from tests.faults.crash import Fate
 from tests.faults.kills import StormTrial, longest_life, trial_in_storm
-from tests.faults.kinds import Kind
+from tests.faults.kinds import Kind, chosen, spread
 from tests.faults.lives import Mortal, Steps, Trial, check_worth, local_server
 from tests.faults.load import IN_TROUBLE
 from tests.harness.account import Account
 
+MODES = ("write-through", "write-back")
 #: Deaths of one test in one mode: of those at every step it takes so many to see each step; scripts/torture goes on.
 EVERY_STEP = 66
 KILLS = 24
@@ -42,8 +43,7 @@ class Lives:
 
     def __init__(self, kinds: Sequence[Kind], trial: Callable[..., contextlib.AbstractContextManager[Trial]]) -> None:
         self.trials: list[Trial] = []
-        # Kills where names are numbered are the torture's until it finds nothing there, unless they are asked for.
-        self._kinds = [kind for kind in kinds if not kind.numbers] or kinds
+        self._kinds = kinds
         self._trial = trial
         self._stack = contextlib.ExitStack()
 
@@ -86,9 +86,16 @@ def account_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[K
 
 
 @pytest.fixture
-def lives(
-    fuse: None, kinds: tuple[Kind, ...], account_of: Callable[[Kind], Account], tmp_path: Path
-) -> Iterator[Lives]:
+def met(request: pytest.FixtureRequest) -> list[Kind]:
+    """The kinds of service that a test lives on, by its place in this file and its mode: as with the mark `kinds`."""
+    kinds, turn = chosen(request.config.getoption("--kinds"))
+    tests = [name for name in vars(request.module) if name.startswith("test_")]
+    function = tests.index(request.node.originalname) + turn
+    return spread(kinds, function, MODES.index(request.node.callspec.params["mode"]), len(MODES), 2)
+
+
+@pytest.fixture
+def lives(fuse: None, met: list[Kind], account_of: Callable[[Kind], Account], tmp_path: Path) -> Iterator[Lives]:
     """Make drives to be killed, on empty accounts: `lives(50, mode, seed)`."""
 
     @contextlib.contextmanager
@@ -100,11 +107,11 @@ def lives(
         with Mortal(tmp_path / str(kind), account, write_back=write_back, cuts=cuts, patience=patience) as drive:
             yield Trial(drive, account, random.Random(f"{mode} {seed} {kind}"))
 
-    with contextlib.closing(Lives(kinds, trial)) as made:
+    with contextlib.closing(Lives(met, trial)) as made:
         yield made
 
 
-both_modes = pytest.mark.parametrize("mode", ["write-through", "write-back"])
+both_modes = pytest.mark.parametrize("mode", MODES)
 
 
 @both_modes
@@ -166,11 +173,11 @@ def test_power_cut(mode: str, lives: Lives) -> None:
 
 
 @both_modes
-def test_killed_in_a_storm(mode: str, fuse: None, kinds: tuple[Kind, ...], tmp_path: Path) -> None:
+def test_killed_in_a_storm(mode: str, fuse: None, met: list[Kind], tmp_path: Path) -> None:
     """W1, W2, W3, W4, W8: the same while three requests in ten fail, writers are killed too, and clocks step."""
     longest = 0.2
     with contextlib.closing(
-        Lives(kinds, lambda kind: trial_in_storm(mode, f"storm {kind}", tmp_path / str(kind), kind))
+        Lives(met, lambda kind: trial_in_storm(mode, f"storm {kind}", tmp_path / str(kind), kind))
     ) as lives:
         for _, trial in lives(IN_TROUBLE_KILLS):
             assert isinstance(trial, StormTrial)
