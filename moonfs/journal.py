@@ -343,10 +343,10 @@ class Journal:
     def attempt(self, intent: Intent, *, flying: bool = True, synced: bool = False) -> bool:
         """Record how far the upload of `intent` is; False when its name or its bytes have changed meanwhile.
 
-        `flying`: one more attempt is about to be sent, and is `under_way` from now on; where the name is `taken`, it is
-        for what other attempts at it make by now, too. An unacknowledged intent gets its row here, the others must
-        have theirs still. `synced`: its bytes are durable in the spool file, and what the
-        row carries may be others, of before.
+        `flying`: one more attempt is about to be sent, and is `under_way` from now on; where the name is `taken`, it
+        is for what other attempts at it make by now, too. An unacknowledged intent gets its row here, the others must
+        have theirs still. `synced`: its bytes are durable in the spool file, and what the row carries may be others,
+        of before.
         """
         intent.under_way = flying
         values = (

@@ -77,7 +77,7 @@ def page(cli: ByKind) -> str:
     lines = [
         "." + " ".join(["TH", "MOONFS", "1", f"{day:%Y-%m-%d}", f'"moonfs {moonfs.__version__}"', '"User Commands"']),
         ".nh",  # names of variables and files stay whole
-        ".nr HY 0",  # nor does groff 1.24 begin anew with each paragraph (groff_man(7))
+        ".nr HY 0",  # groff 1.24 hyphenates again from the next paragraph unless this is 0 (groff_man(7))
         ".SH NAME",
         _escaped(f"moonfs - {summary[:1].lower()}{summary[1:].rstrip('.')}"),
         ".SH SYNOPSIS",

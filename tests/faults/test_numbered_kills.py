@@ -122,7 +122,7 @@ def test_the_only_bytes_that_are_left(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["", "killed"])
-def test_a_deletion_whose_answer_is_lost(bench: Bench, kill: bool) -> None:
+def test_a_deletion_whose_answer_is_cut_off(bench: Bench, kill: bool) -> None:
     """W4: the old id went, though its deletion failed by all that is known: the version before is uploaded again."""
     drive = learned(bench)
     bench.server.script("delete", truncated())
@@ -185,10 +185,8 @@ def test_a_held_copy_does_not_come_back(bench: Bench) -> None:
     assert stored(bench) == {"a.txt": V2} and drive.ls() == ["a.txt"]
 
 
-@pytest.mark.parametrize("kill", [False, True], ids=["", "killed"])
-def test_two_uploads_of_one_name_at_once(bench: Bench, kill: bool) -> None:
-    """W3, W4: a name that was free when an upload began was taken by the next one meanwhile: its copy is found."""
-    drive = learned(bench, write_back=True)
+def carried_out_late() -> tuple[Callable[[Turn], None], threading.Event, threading.Event]:
+    """Return what does as it is asked, unanswered; what is set once it was asked; and what lets it begin."""
     begun, go = threading.Event(), threading.Event()
 
     def late(turn: Turn) -> None:
@@ -196,9 +194,16 @@ def test_two_uploads_of_one_name_at_once(bench: Bench, kill: bool) -> None:
         begun.set()
         go.wait(60)
         turn.serve()
-        turn.hang_up()
 
-    bench.server.script("upload", late)
+    return late, begun, go
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["", "killed"])
+def test_two_uploads_of_one_name_at_once(bench: Bench, kill: bool) -> None:
+    """W3, W4: a name that was free when an upload began was taken by the next one meanwhile: its copy is found."""
+    drive = learned(bench, write_back=True)
+    late, begun, go = carried_out_late()
+    bench.server.script("upload", lambda turn: (late(turn), turn.hang_up())[1])
     drive.write("b.txt", V2)
     assert begun.wait(60)
     rename_over(drive, V3, "b.txt")
@@ -218,13 +223,7 @@ def test_two_uploads_of_one_name_at_once(bench: Bench, kill: bool) -> None:
 def test_a_deletion_that_comes_late(bench: Bench, kill: bool) -> None:
     """W4: the old id goes after it was listed once more, by a deletion nobody waits for: it comes back."""
     drive = learned(bench)
-    begun, go = threading.Event(), threading.Event()
-
-    def late(turn: Turn) -> None:
-        turn.read()
-        begun.set()
-        go.wait(60)
-        turn.serve()
+    late, begun, go = carried_out_late()
 
     def hang_up(turn: Turn) -> None:
         in_thread(lambda: late(turn))
