@@ -163,7 +163,7 @@ class Way:
 
 
 def _not_told(intent: Intent) -> TimedOut:
-    return TimedOut(f"It is not told yet what has the name {intent.name} on the service; try again in a moment.")
+    return TimedOut(f"It is not known yet which file on the service is called {intent.name}; try again in a moment.")
 
 
 class _UntoldError(Exception):
